@@ -1,0 +1,226 @@
+"""The command `harness`. Heavy libraries are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import __version__
+from harness.errors import EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
+
+if TYPE_CHECKING:
+    from harness.results import Row, RunResults, Variant
+
+DEBUG_VARIABLE = "HARNESS_DEBUG"
+"""Set to show tracebacks of errors that are the user's to fix."""
+
+app = typer.Typer(
+    help="Which quantized network to ship: PTQ and QAT variants, built, measured and judged on their deployment target.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Scenarios = Annotated[list[Path], typer.Argument(help="Scenario files (YAML).", show_default=False)]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Run only variants that match: a glob on the id, or AXIS=VALUE[,VALUE]. May be repeated; all must match.",
+    ),
+]
+
+
+def main() -> None:
+    """Entry point: errors that a user can act on are printed without a traceback."""
+    try:
+        app()
+    except HarnessError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        sys.stderr.write(f"harness: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("harness: interrupted; finished stages are kept and will not run again\n")
+        sys.exit(130)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    scenarios: Scenarios,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: reports/RUN-ID/.")] = None,
+    select: Select = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")] = False,
+    isolation: Annotated[
+        str, typer.Option(help="`process`: stages run in processes of their own; `none`: in this one, for debuggers.")
+    ] = "process",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Run scenarios: train, quantize, build, measure, judge, report."""
+    from harness.hardware import usable_cores
+    from harness.execution.progress import progress_display
+    from harness.execution.run import RunOptions, prepare, run_scenario
+    from harness.execution.store import Store, default_root
+    from harness.report import render
+    from harness.scenario import load_scenario
+
+    if isolation not in ("process", "none"):
+        raise UsageError(f"unknown isolation `{isolation}`", fix="use `process` or `none`")
+    options = RunOptions(
+        jobs=jobs or min(usable_cores(), 4),
+        isolation="none" if isolation == "none" else "process",
+        download=download,
+        select=_selector(select),
+    )
+    # Every file is checked before the first one runs.
+    prepared = [prepare(load_scenario(path), options) for path in scenarios]
+    store = Store(default_root())
+    exit_code = EXIT_OK
+    for item in prepared:
+        with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
+            display = lambda: progress_display(quiet=quiet)  # noqa: E731
+            results = run_scenario(item, directory, store, options, display)
+            written = render(results, directory)
+            exit_code = max(exit_code, _print_summary(results, directory, written))
+    raise typer.Exit(exit_code)
+
+
+@app.command(name="list")
+def list_variants(scenarios: Scenarios, select: Select = None) -> None:
+    """List the variants of scenarios, and which of them can run on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.execution.availability import unavailable_reason
+    from harness.scenario import expand, load_scenario
+    from harness.targets import get_target
+
+    wanted = _selector(select)
+    for path in scenarios:
+        scenario = load_scenario(path)
+        table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
+        table.add_column("variant", no_wrap=True)
+        table.add_column("on this machine")
+        for variant in expand(scenario):
+            if wanted is not None and not wanted(variant):
+                continue
+            reason = unavailable_reason(variant)
+            can = "runs" if get_target(variant.target).is_deployable(variant) else "simulated"
+            table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
+        Console().print(table)
+
+
+@app.command()
+def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or their results.json.")]) -> None:
+    """Render report.html, report.md and results.csv again from results.json."""
+    from harness.report import render
+
+    for path in runs:
+        for written in render(_load_results(path), path if path.is_dir() else path.parent):
+            typer.echo(written)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: what works and, for what does not, the one command that fixes it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.execution.doctor import diagnose
+
+    table = Table(box=None)
+    for column in ("", "what", "found", "fix"):
+        table.add_column(column)
+    broken = False
+    for finding in diagnose():
+        table.add_row(finding.mark, finding.what, finding.found, finding.fix or "")
+        broken = broken or finding.is_required_and_missing
+    Console().print(table)
+    raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
+
+
+@contextmanager
+def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
+    """The folder of one run; an empty one goes away again when the run fails."""
+    from datetime import UTC, datetime
+
+    if out is None:
+        directory = Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    else:
+        directory = out / name if several else out
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is a file", fix="give --out a folder")
+    if (directory / "results.json").exists():
+        raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield directory
+    finally:
+        if not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
+    if not expressions:
+        return None
+    from harness.scenario.select import matches
+
+    return lambda variant: all(matches(expression, variant) for expression in expressions)
+
+
+def _load_results(path: Path) -> RunResults:
+    from pydantic import ValidationError
+
+    from harness.results import RunResults
+
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        return RunResults.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote") from error
+    except (ValidationError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
+
+
+def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]) -> int:
+    """Conclusions, failures and the report's place; the exit code."""
+    for conclusion in results.conclusions:
+        typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
+        typer.echo("  " + conclusion.text.splitlines()[0])
+    failed = [row for row in results.rows if row.status == "failed"]
+    for row in failed:
+        typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
+    html = next((path for path in written if path.suffix == ".html"), directory)
+    typer.echo(f"\n{_counts(results.rows)} in {results.wall_s:.0f} s\nreport: {html}")
+    return EXIT_VARIANT_FAILED if failed else EXIT_OK
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    statuses = [row.status for row in rows]
+    parts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
+    return f"{len(rows)} variants ({', '.join(parts)})"
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the figures of a run prove: statistics, verdicts and conclusions in words."""

@@ -1,0 +1,78 @@
+"""From intervals to one of four words, and to what may be shipped."""
+
+from __future__ import annotations
+
+from harness.results import Interval, Verdict
+
+SIGNIFICANCE = 0.05
+"""Largest p-value that still proves a difference; the complement of the intervals' confidence."""
+
+
+def is_proven(drop_ci: Interval, p_value: float, significance: float = SIGNIFICANCE) -> bool:
+    """Whether a difference of accuracy is proven: the interval leaves out zero and the exact test agrees.
+
+    Both are asked, because an approximate interval may leave out zero after a handful of discordant samples.
+    """
+    low, high = drop_ci
+    return (low > 0 or high < 0) and p_value <= significance
+
+
+def is_non_inferior(drop_ci: Interval, margin: float) -> bool:
+    """Whether the loss is proven to be smaller than the margin: what a variant must show to be shipped.
+
+    Every `same` row and every `better` row is non-inferior, no `worse` row is; of the `inconclusive` rows those are
+    that may gain more than the margin but not lose it.
+    """
+    return drop_ci[1] < margin
+
+
+def accuracy_verdict(drop_ci: Interval, p_value: float, margin: float, significance: float = SIGNIFICANCE) -> Verdict:
+    """What the interval of a loss of accuracy (reference minus variant) proves.
+
+    The first line that fits decides, so that the four verdicts exclude each other:
+
+    | verdict        | condition on drop_ci = (low, high)   | in words                                     |
+    |----------------|--------------------------------------|----------------------------------------------|
+    | `same`         | -margin < low and high < margin      | a difference, if any, is too small to matter |
+    | `worse`        | low > 0 and p_value <= significance  | a loss is proven, perhaps beyond the margin  |
+    | `better`       | high < 0 and p_value <= significance | a gain is proven, perhaps beyond the margin  |
+    | `inconclusive` | otherwise                            | more samples are needed                      |
+
+    A loss proven to be real and proven to be within the margin is thus `same`: the margin says what matters.
+    `drop_ci` and `margin` are shares (0.005 is half a point); `margin` 0 asks for proof of any difference.
+    """
+    low, high = drop_ci
+    if -margin < low and high < margin:
+        return "same"
+    if not is_proven(drop_ci, p_value, significance):
+        return "inconclusive"
+    return "worse" if low > 0 else "better"
+
+
+def latency_band(margin: float, noise_floor: float | None) -> float:
+    """Relative difference of latency that does not count: the margin, or the session's noise where that is larger."""
+    return max(margin, noise_floor or 0.0)
+
+
+def latency_verdict(speedup_ci: Interval, margin: float, noise_floor: float | None) -> Verdict:
+    """What the interval of a speedup (reference time / variant time) proves, with 1 + band = b.
+
+    | verdict        | condition on speedup_ci = (low, high) | in words                                 |
+    |----------------|---------------------------------------|------------------------------------------|
+    | `same`         | 1/b < low and high < b                | a difference, if any, is within the band |
+    | `better`       | low > b                               | faster by more than the band             |
+    | `worse`        | high < 1/b                            | slower by more than the band             |
+    | `inconclusive` | otherwise                             | more rounds or a quieter machine needed  |
+
+    Unlike a loss of accuracy, a difference of latency must exceed the band to be proven: an interval only knows the
+    noise within a session, and the A/A twin shows how far equal programs differ in it.
+    """
+    low, high = speedup_ci
+    bound = 1 + latency_band(margin, noise_floor)
+    if 1 / bound < low and high < bound:
+        return "same"
+    if low > bound:
+        return "better"
+    if high < 1 / bound:
+        return "worse"
+    return "inconclusive"

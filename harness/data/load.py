@@ -1,0 +1,53 @@
+"""Read a data set and split it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.data.base import Arrays, Images, Labels
+from harness.data.partition import Indices, partition, subset
+from harness.data.samples import Samples, Splits
+from harness.data.sources import data_source
+from harness.data.spec import DatasetSpec
+
+
+def load_splits(spec: DatasetSpec, *, root: Path, seed: int, download: bool = False) -> Splits:
+    """The train, calibration and test samples of `spec`; relative paths start at `root`.
+
+    Calibration is drawn from the training part and taken out of it; test is the source's own test part. Draws are
+    seeded and class-balanced. Raises DataError when the data is missing, damaged or too small.
+    """
+    source = data_source(spec.source)
+    located = source.locate(spec, root, download=download)
+    arrays = source.read(located, spec, seed)
+    rng = np.random.default_rng(seed)
+    train, calibration = partition(
+        arrays.train_labels,
+        len(arrays.train_images),
+        calibration_samples=spec.calibration_samples,
+        train_samples=spec.train_samples,
+        rng=rng,
+    )
+    n_test = len(arrays.test_images)
+    test = subset(arrays.test_labels, n_test, samples=spec.test_samples, what="test_samples", rng=rng)
+    return Splits(
+        train=_samples(arrays, arrays.train_images, arrays.train_labels, train),
+        calibration=_samples(arrays, arrays.train_images, arrays.train_labels, calibration),
+        test=_samples(arrays, arrays.test_images, arrays.test_labels, test),
+        name=spec.source,
+        source_description=located.description,
+        fingerprint=located.fingerprint,
+        n_classes=arrays.n_classes,
+    )
+
+
+def _samples(arrays: Arrays, images: Images, labels: Labels | None, indices: Indices) -> Samples:
+    return Samples(
+        images=torch.from_numpy(images[indices]),
+        labels=None if labels is None else torch.from_numpy(labels[indices]),
+        mean=arrays.mean,
+        std=arrays.std,
+    )

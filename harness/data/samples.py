@@ -1,0 +1,135 @@
+"""Samples in memory, and the parts that a data set is split into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from harness.errors import DataError
+from harness.results import Dataset, Split
+
+UINT8_MAX = 255.0
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images and labels.
+
+    Images stay as they were read, uint8 mostly, and are normalised batch by batch: that takes a quarter of the memory,
+    and cropping or flipping them a quarter of the time.
+    """
+
+    images: torch.Tensor
+    """(N, C, H, W), uint8 or float32."""
+    labels: torch.Tensor | None
+    """(N,) int64, or None for data without labels."""
+    mean: tuple[float, ...]
+    """Per channel, of images scaled to [0, 1] (uint8) or as they are (float32)."""
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        channels = self.images.shape[1] if self.images.ndim == 4 else None
+        if channels is None or self.images.dtype not in (torch.uint8, torch.float32):
+            shape, dtype = tuple(self.images.shape), self.images.dtype
+            raise DataError(f"images are {shape} {dtype}", fix="provide (N, C, H, W) as uint8 or float32")
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise DataError(f"images have {channels} channels, mean {len(self.mean)}, std {len(self.std)}")
+        if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != torch.int64):
+            shape, dtype = tuple(self.labels.shape), self.labels.dtype
+            raise DataError(f"labels are {shape} {dtype}", fix=f"provide ({len(self)},) as int64")
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one sample: C, H, W."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def take(self, indices: torch.Tensor) -> Samples:
+        """The samples at `indices`, in that order."""
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, images=self.images[indices], labels=labels)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Raw images as the network's float32 input: (x / 255 - mean) / std for uint8, (x - mean) / std for float32."""
+        unit = UINT8_MAX if images.dtype == torch.uint8 else 1.0
+        scale = torch.tensor([1.0 / (unit * std) for std in self.std]).view(-1, 1, 1)
+        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std, strict=True)]).view(-1, 1, 1)
+        return torch.addcmul(shift, images.to(torch.float32), scale)
+
+    def inputs(self, indices: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+        """Normalised float32 images (n, C, H, W) at `indices`."""
+        return self.normalise(self.images[indices])
+
+    def batches(self, batch_size: int) -> Iterator[torch.Tensor]:
+        """All samples in order as network inputs; the last batch may be smaller."""
+        for start in range(0, len(self), batch_size):
+            yield self.inputs(slice(start, start + batch_size))
+
+    def required_labels(self) -> torch.Tensor:
+        """The labels; DataError for data without."""
+        if self.labels is None:
+            raise DataError(
+                "this data set has no labels: it cannot train a network or judge accuracy",
+                fix="use another `dataset.source`, or set `weights: random` and leave out `qat`",
+            )
+        return self.labels
+
+    def sha256(self) -> str:
+        """Over images and labels in order."""
+        digest = hashlib.sha256(f"{tuple(self.images.shape)} {self.images.dtype}".encode())
+        digest.update(self.images.contiguous().numpy().data)
+        if self.labels is not None:
+            digest.update(self.labels.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def image_hashes(self) -> list[bytes]:
+        """sha256 of each image alone, to find duplicates."""
+        return [hashlib.sha256(image.numpy().tobytes()).digest() for image in self.images]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The parts of one data set. No sample is in two of them."""
+
+    train: Samples
+    calibration: Samples
+    test: Samples
+    name: str
+    source_description: str
+    """How it was found, for instance `embedded`."""
+    fingerprint: str
+    """sha256 that changes whenever the data set's content does."""
+    n_classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of one sample: C, H, W."""
+        return self.test.shape
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether accuracy means anything."""
+        return self.test.labels is not None
+
+    def provenance(self) -> Dataset:
+        """What reports print: source, and count and sha256 of each part."""
+        parts: tuple[tuple[Literal["train", "calibration", "test"], Samples], ...] = (
+            ("train", self.train),
+            ("calibration", self.calibration),
+            ("test", self.test),
+        )
+        splits = tuple(Split(name=name, n=len(samples), sha256=samples.sha256()) for name, samples in parts)
+        return Dataset(name=self.name, source=self.source_description, splits=splits)
+
+
+def shared_images(a: Samples, b: Samples) -> int:
+    """How many images of `a` have a pixel-equal twin in `b`: original data may hold the same picture twice."""
+    there = set(b.image_hashes())
+    return sum(image in there for image in a.image_hashes())

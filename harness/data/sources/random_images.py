@@ -1,0 +1,74 @@
+"""Random images without labels, of any shape: for scenarios that measure latency only."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict
+
+from harness.data.base import Arrays, DataSource, Located, source_args
+from harness.data.spec import DatasetSpec
+from harness.errors import DataError
+
+VERSION = 1
+"""Goes up whenever the same arguments would give other images."""
+DEFAULT_TEST_SAMPLES = 64
+MEAN, STD = 0.5, 0.25
+Positive = Annotated[int, Ge(1)]
+
+
+class RandomImagesArgs(BaseModel):
+    """Arguments of this source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_shape: tuple[Positive, Positive, Positive]
+    """Channels, height, width."""
+    n_classes: Positive = 1000
+    """Of the network; the images have no class."""
+
+
+class RandomImages(DataSource):
+    """Pixels with a normal distribution; exactly as many images as the scenario asks for.
+
+    Without `train_samples` the training part holds none beyond calibration.
+    """
+
+    name = "random_images"
+    has_labels = False
+
+    def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
+        """Nothing to find; the fingerprint is of the arguments and counts."""
+        if spec.named_location != "auto":
+            raise DataError(
+                f"data source `{self.name}` generates its images: there is no `location: {spec.named_location}`",
+                fix="use `location: auto`",
+            )
+        args = source_args(spec, RandomImagesArgs)
+        counts = (spec.train_samples, spec.calibration_samples, spec.test_samples)
+        fingerprint = hashlib.sha256(f"{VERSION} {args!r} {counts}".encode()).hexdigest()
+        return Located("generated", fingerprint)
+
+    def read(self, located: Located, spec: DatasetSpec, seed: int) -> Arrays:
+        """Images (N, *input_shape) uint8; equal for equal `seed`, arguments and counts."""
+        args = source_args(spec, RandomImagesArgs)
+        rng = np.random.default_rng(seed)
+        train = _images(rng, (spec.train_samples or 0) + spec.calibration_samples, args.input_shape)
+        test = _images(rng, spec.test_samples or DEFAULT_TEST_SAMPLES, args.input_shape)
+        channels = args.input_shape[0]
+        return Arrays(train, None, test, None, args.n_classes, (MEAN,) * channels, (STD,) * channels)
+
+
+def _images(rng: np.random.Generator, n: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Clipped to what uint8 holds, which is two standard deviations to either side."""
+    normal = rng.standard_normal((n, *shape), dtype=np.float32)
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint((normal * STD + MEAN) * 255), 0, 255).astype(np.uint8)
+    return pixels
+
+
+SOURCE = RandomImages()

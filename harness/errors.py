@@ -1,0 +1,105 @@
+"""Errors that a user can act on: what happened, where, and how to fix it.
+
+The command line prints them without a traceback and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_GATE_FAILED = 1
+EXIT_USAGE = 2
+EXIT_VARIANT_FAILED = 3
+EXIT_INCONCLUSIVE = 4
+
+
+class HarnessError(Exception):
+    """Base of every error that the harness raises on purpose.
+
+    `message` says what is wrong, `fix` what to do about it.
+    """
+
+    exit_code = EXIT_VARIANT_FAILED
+
+    def __init__(self, message: str, *, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return self.message if self.fix is None else f"{self.message}\n  fix: {self.fix}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross process boundaries; keyword arguments would be lost by the default.
+        return _rebuild, (type(self), self.__dict__ | {"message": self.message})
+
+
+def _rebuild(kind: type[HarnessError], state: dict[str, object]) -> HarnessError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, state["message"])
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(HarnessError):
+    """Bad input or usage: nothing was started."""
+
+    exit_code = EXIT_USAGE
+
+
+class ScenarioError(UsageError):
+    """A scenario file that cannot be used, with the place in the file."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: Path | str,
+        line: int | None = None,
+        column: int | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.path = Path(path)
+        self.line = line
+        self.column = column
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.path, self.line, self.column) if part is not None)
+        return f"{place}: {super().__str__()}"
+
+
+class DataError(UsageError):
+    """A data set that is missing, damaged or too small for what was asked."""
+
+
+class ModelError(UsageError):
+    """A model factory that cannot be found or does not build a usable network."""
+
+
+class StageError(HarnessError):
+    """A stage of one variant failed; the other variants go on."""
+
+
+class TargetUnavailable(HarnessError):
+    """A target that cannot be used on this machine, and what to install."""
+
+
+class Undeployable(HarnessError):
+    """A quantization that the target has no number format or kernel for."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest in spelling to `name`, or None when none is close."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
+    """Message and fix for a name that is not one of `known`."""
+    names = sorted(known)
+    guess = nearest(name, names)
+    fix = f"did you mean `{guess}`?" if guess else "use one of: " + ", ".join(names)
+    return f"unknown {what} `{name}`", fix

@@ -1,0 +1,156 @@
+"""Typed configurations of the stages: all that can change a result, and nothing else.
+
+Paths are excluded from cache keys (`exclude=True`) beside the checksum or fingerprint that stands for them, so that a
+checkout that moves keeps its results.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.data.spec import DatasetSpec
+from harness.metrics.interleaved import TimingPlan
+from harness.training.recipe import Recipe
+
+
+class Config(BaseModel):
+    """Base of all stage configurations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Config):
+    """One network before it has weights."""
+
+    factory: str
+    args: dict[str, Any]
+    input_shape: tuple[int, int, int]
+    n_classes: int
+    seed: int
+    """Of the initial weights."""
+    source_sha256: str
+    """Of the factory's source text."""
+    root: Path = Field(exclude=True)
+
+
+class DataConfig(Config):
+    """One data set and how it is split."""
+
+    spec: DatasetSpec
+    seed: int
+    fingerprint: str
+    root: Path = Field(exclude=True)
+    download: bool = Field(default=False, exclude=True)
+
+
+class TrainConfig(Config):
+    """FP32 weights: trained, random, or from a file."""
+
+    model: ModelConfig
+    data: DataConfig | None
+    """None when nothing is trained."""
+    recipe: Recipe | None
+    weights_sha256: str | None = None
+    weights_path: Path | None = Field(default=None, exclude=True)
+
+
+class QuantizerConfig(Config):
+    """Where quantizers stand and what they do: the part of PTQ and QAT that does not depend on data."""
+
+    target: str
+    weight_bits: int
+    activation_bits: int
+    per_channel: bool
+    weight_calibrator: str
+    """`max`, or the calibrator that `histogram` stands for."""
+    weight_percentile: float | None
+    skip: tuple[str, ...]
+
+
+class CalibrateConfig(Config):
+    """One pass over the calibration samples, for every calibrator."""
+
+    model: ModelConfig
+    data: DataConfig
+    placement: QuantizerConfig
+    """Full placement of the target; narrower ones find their tensors in it."""
+    samples: int
+    batch_size: int
+
+
+class QuantizeConfig(Config):
+    """PTQ of one variant from collected histograms."""
+
+    model: ModelConfig
+    quantizer: QuantizerConfig
+    calibrator: str
+    percentile: float | None
+
+
+class FinetuneConfig(Config):
+    """QAT of one variant from its PTQ state."""
+
+    model: ModelConfig
+    quantizer: QuantizerConfig
+    data: DataConfig
+    recipe: Recipe
+
+
+class ExportConfig(Config):
+    """One ONNX file."""
+
+    model: ModelConfig
+    quantizer: QuantizerConfig | None
+    """None for FP32."""
+    integer_biases: bool
+
+
+class QuantizeOnnxConfig(Config):
+    """PTQ of an FP32 ONNX file by another toolkit."""
+
+    toolkit: str
+    data: DataConfig
+    samples: int
+    calibrator: str
+    percentile: float | None
+    per_channel: bool
+    weight_bits: int
+    skip: tuple[str, ...]
+
+
+class BuildConfig(Config):
+    """One engine."""
+
+    target: str
+    options: dict[str, Any]
+
+
+class PredictConfig(Config):
+    """Outputs on the test samples, of the torch network or of an engine."""
+
+    data: DataConfig
+    model: ModelConfig | None = None
+    """For the torch network."""
+    quantizer: QuantizerConfig | None = None
+    target: str | None = None
+    """For an engine."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class MeasureConfig(Config):
+    """Latency of the engines of one group, side by side."""
+
+    run_id: str
+    """Latency is measured anew in every run."""
+    reference: str
+    engines: dict[str, BuildConfig]
+    """By variant id; the inputs of the task carry the same names."""
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    plan: TimingPlan
+    confidence: float
+    margin: float
+    seed: int

@@ -1,0 +1,33 @@
+"""What a stage function is given to speak with the outside."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from harness.execution.outcomes import Listener, TaskNote, TaskProgress, ignore
+
+PROGRESS_INTERVAL_S = 0.1
+
+
+@dataclass
+class StageContext:
+    """Progress and notes of one task, and the threads it may use."""
+
+    key: str = ""
+    threads: int = 1
+    """Computing threads that are this task's share of the machine."""
+    listener: Listener = ignore
+    _last_progress: float = field(default=float("-inf"), init=False, repr=False)
+
+    def progress(self, done: float, total: float | None = None, text: str = "") -> None:
+        """Say how far the stage is, in any unit; cheap enough to call for every batch."""
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if finished or now - self._last_progress >= PROGRESS_INTERVAL_S:
+            self._last_progress = now
+            self.listener(TaskProgress(self.key, done, total, text))
+
+    def note(self, text: str) -> None:
+        """Say something that the user should read during the run."""
+        self.listener(TaskNote(self.key, text))

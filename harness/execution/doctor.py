@@ -1,0 +1,101 @@
+"""What works on this machine and, for what does not, the one command that fixes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data.sources import data_sources
+from harness.data.spec import DatasetSpec
+from harness.errors import DataError
+from harness.execution.store import Store, default_root
+from harness.hardware import cpu, has_vnni, instruction_sets, usable_cores
+from harness.quantization.toolkits import onnx_toolkits
+from harness.targets import targets
+
+_REQUIRED = ("torch", "torchao", "onnx", "onnxscript")
+_NO_ARGUMENTS_NEEDED = ("fashion_mnist",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    what: str
+    found: str
+    ok: bool
+    required: bool = False
+    fix: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """`ok`, `--` for something optional that is missing, `NO` for something required."""
+        return "ok" if self.ok else "NO" if self.required else "--"
+
+    @property
+    def is_required_and_missing(self) -> bool:
+        """Whether nothing can be run before this is fixed."""
+        return self.required and not self.ok
+
+
+def diagnose() -> Iterator[Finding]:
+    """All findings, the required ones first."""
+    yield Finding("python", sys.version.split()[0], sys.version_info >= (3, 11), required=True, fix="use Python >= 3.11")
+    for name in _REQUIRED:
+        version = _version(name)
+        yield Finding(name, version or "not installed", version is not None, required=True, fix=f"pip install {name}")
+    yield _integer_instructions()
+    for target in targets().values():
+        found = target.availability()
+        yield Finding(f"target {target.name}", found.detail, found.usable, fix=found.fix)
+    for toolkit in onnx_toolkits().values():
+        found = toolkit.availability()
+        yield Finding(f"toolkit {toolkit.name}", found.detail, found.usable, fix=found.fix)
+    yield from _data()
+    yield _store()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _integer_instructions() -> Finding:
+    processor = cpu()
+    found = f"{processor['model']}, {usable_cores()} cores, {' '.join(instruction_sets()) or 'no vector flags'}"
+    if has_vnni():
+        return Finding("INT8 instructions", found, ok=True)
+    return Finding(
+        "INT8 instructions",
+        f"{found}; without VNNI 8-bit weights use exact but slower kernels",
+        ok=False,
+        fix="add `weight_bits: [8, 7]` to the matrix: 7-bit weights keep the fast kernels",
+    )
+
+
+def _data() -> Iterator[Finding]:
+    for name in _NO_ARGUMENTS_NEEDED:
+        source = data_sources()[name]
+        try:
+            located = source.locate(DatasetSpec(source=name), Path.cwd(), download=False)
+            embedded = located.description.startswith("embedded")
+            fix = "apt-get install dataset-fashion-mnist, or `harness run --download`" if embedded else None
+            found = f"{located.description}{' (subset)' if embedded else ''}"
+            yield Finding(f"data {name}", found, ok=not embedded, fix=fix)
+        except DataError as error:
+            yield Finding(f"data {name}", error.message, ok=False, fix=error.fix)
+
+
+def _store() -> Finding:
+    root = default_root()
+    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    writable = os.access(nearest, os.W_OK)
+    size = Store(root).size() if root.exists() else None
+    found = f"{root}" + (f", {size.artifacts} results, {size.bytes / 1e6:.0f} MB" if size else ", empty")
+    return Finding("store", found, writable, required=True, fix="set HARNESS_STORE to a folder that you can write")

@@ -1,0 +1,82 @@
+"""Running one task, in whatever process that happens."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from harness.errors import HarnessError, StageError
+from harness.execution.context import StageContext
+from harness.execution.graph import Stage, Task
+from harness.execution.outcomes import ArtifactDamaged, Done, Failed, Outcome
+from harness.execution.store import Store
+
+
+@dataclass(frozen=True)
+class Order:
+    """A task in a form that can be sent to another process; inputs are found in the store by key."""
+
+    key: str
+    label: str
+    stage: Stage
+    config: BaseModel
+    inputs: Mapping[str, str]
+    """Keys of the input artifacts."""
+    store_root: Path
+    threads: int
+    refresh: bool = False
+    """Run although the artifact exists, and replace it."""
+
+
+def make_order(task: Task, label: str, store: Store, *, threads: int, refresh: bool) -> Order:
+    """The order to run `task`, whose inputs are in `store`."""
+    inputs = {name: source.key for name, source in task.inputs.items()}
+    return Order(task.key, label, task.stage, task.config, inputs, store.root, threads, refresh)
+
+
+def execute(order: Order, context: StageContext) -> Outcome:
+    """Run the stage, or find its artifact when another process made it meanwhile; every error becomes `Failed`."""
+    try:
+        return _execute(order, context)
+    except (Exception, SystemExit) as error:  # one variant's failure, whatever it is, must not stop the others
+        return failure_from(error, label=order.label, key=order.key)
+
+
+def failure_from(error: BaseException, *, label: str, key: str) -> Failed:
+    """An exception as an outcome: our own errors speak for themselves, others bring their traceback."""
+    kind = type(error).__name__
+    if isinstance(error, HarnessError):
+        return Failed(reason=str(error), label=label, root=key, kind=kind)
+    message = str(error)
+    return Failed(
+        reason=f"{kind}: {message}" if message else kind,
+        label=label,
+        root=key,
+        kind=kind,
+        details="".join(traceback.format_exception(error)),
+    )
+
+
+def _execute(order: Order, context: StageContext) -> Done:
+    store = Store(order.store_root, on_damaged=lambda damaged: context.listener(ArtifactDamaged(damaged)))
+    function = order.stage.load()
+    inputs = {name: store.open(key) for name, key in order.inputs.items()}
+
+    def make(folder: Path) -> Mapping[str, JsonValue]:
+        meta = function(order.config, inputs, folder, context)
+        if not isinstance(meta, Mapping):
+            raise StageError(f"{order.stage.function} returned {type(meta).__name__} instead of a mapping")
+        return meta
+
+    artifact, created = store.get_or_create(
+        order.key,
+        order.stage.name,
+        make,
+        replace=order.refresh,
+        on_wait=lambda: context.note("waiting for another run that is making the same result"),
+    )
+    return Done(artifact, cached=not created)

@@ -1,0 +1,120 @@
+"""Runs a graph of tasks on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from harness.errors import UsageError
+from harness.execution.context import StageContext
+from harness.execution.environment import usable_cores
+from harness.execution.execute import Order, execute, make_order
+from harness.execution.graph import Task
+from harness.execution.isolation import Finished, WorkerPool
+from harness.execution.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
+from harness.execution.schedule import Plan, Schedule, make_plan
+from harness.execution.store import Store
+
+Isolation = Literal["process", "none"]
+
+
+class Backend(Protocol):
+    """Where tasks run."""
+
+    capacity: int
+
+    def start(self, order: Order) -> None:
+        """Start a task."""
+
+    def wait(self) -> list[Finished]:
+        """Block until something happens; the tasks that finished."""
+
+    def close(self) -> None:
+        """End everything that still runs."""
+
+
+class InThisProcess:
+    """Runs each task at once, in this process: for debuggers, and where processes are unwanted."""
+
+    capacity = 1
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._finished: list[Finished] = []
+
+    def start(self, order: Order) -> None:
+        """Run a task to its end."""
+        outcome = execute(order, StageContext(order.key, order.threads, self._listener))
+        self._finished.append(Finished(order.key, outcome))
+
+    def wait(self) -> list[Finished]:
+        """The tasks that ran since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Nothing runs on."""
+
+
+class LocalExecutor:
+    """Runs every task whose artifact is missing, once, with up to `jobs` at a time.
+
+    A task that fails takes only those down that depend on it. When the run is interrupted its workers are ended,
+    what they had finished stays in the store, and the exception goes on.
+
+    Workers are spawned, so a script that uses this class needs the usual `if __name__ == "__main__":`.
+    """
+
+    def __init__(
+        self, store: Store, *, jobs: int = 1, isolation: Isolation = "process", progress: Listener = ignore
+    ) -> None:
+        if jobs < 1:
+            raise UsageError(f"cannot run {jobs} jobs at once", fix="use 1 or more")
+        self._store = replace(store, on_damaged=lambda damaged: progress(ArtifactDamaged(damaged)))
+        self._isolation = isolation
+        self._progress = progress
+        self._counted: set[str] = set()
+        self._jobs = jobs if isolation == "process" else 1
+
+    def run(self, tasks: Iterable[Task], *, refresh: Collection[str] = ()) -> dict[str, Outcome]:
+        """Outcome by key: of all `tasks`, and of those inputs that had to be looked at to get them.
+
+        Keys in `refresh` are run although they are in the store, and so is what depends on them.
+        """
+        self._store.prepare()
+        self._store.clean()
+        plan = make_plan(tasks, self._store, refresh)
+        self._announce(plan)
+        schedule = Schedule(plan, self._progress)
+        backend = self._backend()
+        try:
+            while schedule.active:
+                while (task := schedule.next_task(backend.capacity)) is not None:
+                    backend.start(self._order(task, schedule.label(task.key), refresh=task.key in plan.stale))
+                for key, outcome in backend.wait():
+                    schedule.finish(key, outcome)
+        finally:
+            backend.close()
+            self._store.clean()
+        return schedule.outcomes
+
+    def _announce(self, plan: Plan) -> None:
+        cached = plan.cached.keys() - self._counted
+        pending = plan.pending.keys()
+        self._counted |= cached | pending
+        self._progress(RunStarted(total=len(cached) + len(pending), cached=len(cached)))
+
+    def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
+        alone = task.stage.exclusive and task.stage.isolate
+        threads = usable_cores() if alone else self._threads
+        return make_order(task, label, self._store, threads=threads, refresh=refresh)
+
+    @property
+    def _threads(self) -> int:
+        return max(1, usable_cores() // self._jobs)
+
+    def _backend(self) -> Backend:
+        if self._isolation == "none":
+            return InThisProcess(self._progress)
+        return WorkerPool(self._jobs, self._threads, self._progress)

@@ -1,0 +1,243 @@
+"""From a scenario to tasks: which stages each variant needs, and which of them variants share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.data.spec import DatasetSpec
+from harness.execution.availability import unavailable_reason
+from harness.execution.configs import (
+    BuildConfig,
+    CalibrateConfig,
+    DataConfig,
+    ExportConfig,
+    FinetuneConfig,
+    MeasureConfig,
+    ModelConfig,
+    PredictConfig,
+    QuantizeConfig,
+    QuantizeOnnxConfig,
+    QuantizerConfig,
+    TrainConfig,
+)
+from harness.execution.graph import Stage, Task
+from harness.metrics.interleaved import TimingPlan
+from harness.quantization.toolkits import DEFAULT
+from harness.results import Variant
+from harness.scenario import Scenario
+from harness.targets import get_target
+from harness.targets.base import Target
+from harness.training.recipe import QatRules, Recipe, qat_recipe
+
+CALIBRATION_BATCH = 64
+"""Has no influence on the ranges: histograms are merged exactly."""
+
+_STAGES = "harness.execution.stages"
+_CORE = ("harness.quantization", "harness.export", "harness.targets")
+_TORCH = ("torch", "torchao", "numpy")
+_ONNX = (*_TORCH, "onnx", "onnxscript", "onnx-ir")
+TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), ("harness.training", "harness.data"))
+CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, ("harness.quantization", "harness.targets"))
+QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, ("harness.quantization", "harness.targets"))
+FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, ("harness.quantization", "harness.training"))
+EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
+QUANTIZE_ONNX = Stage("quantize", 1, f"{_STAGES}:quantize_onnx", ("onnx", "onnxruntime"), _CORE)
+BUILD = Stage("build", 1, f"{_STAGES}:build", ("onnx", "onnxruntime"), ("harness.targets",), isolate=True)
+PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, ("harness.quantization",))
+PREDICT = Stage("evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), ("harness.targets", "harness.data"))
+MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of one model of the scenario before anything runs."""
+
+    config: ModelConfig
+    weights_path: Path | None
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """The tasks of one variant, by what they are for; none when it is unavailable."""
+
+    variant: Variant
+    reference_id: str
+    simulated: bool = False
+    unavailable: str | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`."""
+    build: BuildConfig | None = None
+
+
+class Planner:
+    """Makes the tasks of every variant; equal tasks have equal keys, so sharing needs no bookkeeping."""
+
+    def __init__(
+        self, scenario: Scenario, data: DataConfig, networks: Mapping[str, NetworkInfo], *, has_labels: bool
+    ) -> None:
+        self._scenario = scenario
+        self._data = data
+        self._networks = networks
+        self._has_labels = has_labels
+
+    def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
+        """The tasks of one variant, or why it cannot run here."""
+        target = get_target(variant.target)
+        plan = VariantPlan(variant, reference_id, simulated=not target.is_deployable(variant))
+        reason = unavailable_reason(variant)
+        if reason is not None:
+            return replace(plan, unavailable=reason)
+        tasks = {"train": self._train(variant)}
+        if variant.toolkit not in (None, DEFAULT):
+            tasks |= self._other_toolkit(variant, tasks["train"], target)
+        else:
+            tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
+        if plan.simulated:
+            return replace(plan, tasks=tasks)
+        options = target.build_options(variant, self._scenario.target_options(variant.target).threads)
+        build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
+        tasks["build"] = Task(
+            BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
+        )
+        if self._scenario.measurement.accuracy and self._has_labels:
+            config = PredictConfig(data=self._data, target=variant.target, options=build.options)
+            tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
+        return replace(plan, tasks=tasks, build=build)
+
+    def measure(self, plans: Sequence[VariantPlan], run_id: str) -> Task:
+        """Latency of variants of one model, target and batch size; their FP32 row is among them."""
+        scenario, variant = self._scenario, plans[0].variant
+        settings = scenario.measurement
+        config = MeasureConfig(
+            run_id=run_id,
+            reference=plans[0].reference_id,
+            engines={plan.variant.id: plan.build for plan in plans if plan.build is not None},
+            input_shape=self._networks[variant.model].config.input_shape,
+            batch_size=variant.batch_size,
+            plan=TimingPlan(
+                warmup_s=settings.warmup_s,
+                round_s=settings.round_s,
+                min_rounds=settings.min_rounds,
+                max_rounds=settings.max_rounds,
+                budget_s=settings.budget_s,
+            ),
+            confidence=scenario.verdict.confidence,
+            margin=scenario.verdict.latency_margin,
+            seed=scenario.seed,
+        )
+        inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
+        label = f"measure {variant.model} on {variant.target}, batch {variant.batch_size}"
+        return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+
+    def _train(self, variant: Variant) -> Task:
+        network = self._networks[variant.model]
+        trains = self._scenario.models[variant.model].weights == "train"
+        config = TrainConfig(
+            model=network.config,
+            data=self._data if trains else None,
+            recipe=self._recipe(variant.model) if trains else None,
+            weights_sha256=network.weights_sha256,
+            weights_path=network.weights_path,
+        )
+        return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
+
+    def _own_toolkit(self, variant: Variant, train: Task, target: Target, *, simulated: bool) -> dict[str, Task]:
+        model = self._networks[variant.model].config
+        tasks: dict[str, Task] = {}
+        quantizer: QuantizerConfig | None = None
+        inputs = {"train": train}
+        if variant.method in ("ptq", "qat"):
+            quantizer = self._quantizer(variant)
+            tasks["calibrate"] = self._calibrate(variant, train)
+            tasks["quantize"] = Task(
+                QUANTIZE,
+                QuantizeConfig(
+                    model=model,
+                    quantizer=quantizer,
+                    calibrator=str(variant.calibrator),
+                    percentile=variant.percentile,
+                ),
+                {"train": train, "calibrate": tasks["calibrate"]},
+                label=f"quantize {variant.id}",
+            )
+            inputs["state"] = tasks["quantize"]
+        if variant.method == "qat" and quantizer is not None:
+            recipe = qat_recipe(self._recipe(variant.model), self._qat_rules())
+            finetune = FinetuneConfig(model=model, quantizer=quantizer, data=self._data, recipe=recipe)
+            tasks["finetune"] = Task(FINETUNE, finetune, dict(inputs), label=f"finetune {variant.id}")
+            inputs["state"] = tasks["finetune"]
+        if not simulated:
+            export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
+            tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
+        if self._scenario.measurement.accuracy and self._has_labels:
+            predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
+            tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, dict(inputs), label=f"evaluate torch {variant.id}")
+        return tasks
+
+    def _other_toolkit(self, variant: Variant, train: Task, target: Target) -> dict[str, Task]:
+        model = self._networks[variant.model].config
+        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
+        source = Task(EXPORT, fp32, {"train": train}, label=f"export {variant.model} for {variant.toolkit}")
+        config = QuantizeOnnxConfig(
+            toolkit=str(variant.toolkit),
+            data=self._data,
+            samples=self._scenario.calibration_count(variant.model),
+            calibrator=str(variant.calibrator),
+            percentile=variant.percentile,
+            per_channel=bool(variant.per_channel),
+            weight_bits=variant.weight_bits or 8,
+            skip=variant.skip,
+        )
+        return {"export": Task(QUANTIZE_ONNX, config, {"onnx": source}, label=f"quantize {variant.id}")}
+
+    def _calibrate(self, variant: Variant, train: Task) -> Task:
+        """One task per model and target: the full placement at 8 bits sees every tensor that others need."""
+        placement = QuantizerConfig(
+            target=variant.target,
+            weight_bits=8,
+            activation_bits=8,
+            per_channel=True,
+            weight_calibrator="max",
+            weight_percentile=None,
+            skip=(),
+        )
+        config = CalibrateConfig(
+            model=self._networks[variant.model].config,
+            data=self._data,
+            placement=placement,
+            samples=self._scenario.calibration_count(variant.model),
+            batch_size=CALIBRATION_BATCH,
+        )
+        return Task(CALIBRATE, config, {"train": train}, label=f"calibrate {variant.model} for {variant.target}")
+
+    def _quantizer(self, variant: Variant) -> QuantizerConfig:
+        params = self._scenario.quantization_params
+        histogram = params.selective_quantizer_params.calibrator_w == "histogram"
+        method = params.calib_params.histogram_calib_method
+        return QuantizerConfig(
+            target=variant.target,
+            weight_bits=variant.weight_bits or 8,
+            activation_bits=variant.activation_bits or 8,
+            per_channel=bool(variant.per_channel),
+            weight_calibrator=method if histogram else "max",
+            weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
+            skip=variant.skip,
+        )
+
+    def _recipe(self, model: str) -> Recipe:
+        training = self._scenario.effective_training(model)
+        return Recipe.model_validate(training.model_dump() | {"seed": self._scenario.seed})
+
+    def _qat_rules(self) -> QatRules:
+        return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
+
+
+def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
+    """The scenario's data set as stages see it."""
+    spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
+    return DataConfig(
+        spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download
+    )

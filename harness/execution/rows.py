@@ -1,0 +1,137 @@
+"""From outcomes of tasks to rows: the evidence about each variant, and the metrics' figures from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.execution.outcomes import Done, Failed, Outcome
+from harness.execution.plan import VariantPlan
+from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
+from harness.execution.store import Artifact
+from harness.metrics import metrics
+from harness.metrics.base import Evidence, Judgement
+from harness.metrics.interleaved import Timings
+from harness.results import Cost, MetricValue, Row
+
+_COST_META = {
+    "train_s": "train",
+    "calibrate_s": "calibrate",
+    "quantize_s": "quantize",
+    "finetune_s": "finetune",
+    "build_s": "build",
+}
+
+
+@dataclass
+class Findings:
+    """Everything that the tasks of a run produced."""
+
+    outcomes: Mapping[str, Outcome]
+    """By key of the task."""
+    latency: Mapping[str, Outcome] = field(default_factory=dict)
+    """Of the measuring task, by variant id."""
+
+    def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
+        """What one task of a variant made, or None."""
+        task = plan.tasks.get(name)
+        outcome = self.outcomes.get(task.key) if task is not None else None
+        return outcome.artifact if isinstance(outcome, Done) else None
+
+    def failure(self, plan: VariantPlan) -> Failed | None:
+        """The first task of a variant that failed, or None."""
+        for task in plan.tasks.values():
+            outcome = self.outcomes.get(task.key)
+            if isinstance(outcome, Failed):
+                return outcome
+        outcome = self.latency.get(plan.variant.id)
+        return outcome if isinstance(outcome, Failed) else None
+
+
+def make_row(
+    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
+) -> Row:
+    """The row of one variant; what a failed task left unknown stays empty."""
+    variant = plan.variant
+    if plan.unavailable is not None:
+        return Row(variant=variant, status="unavailable", reason=plan.unavailable)
+    failure = findings.failure(plan)
+    evidence = gather(plan, reference, findings, judgement, threads)
+    figures: dict[str, Any] = {}
+    extra: dict[str, MetricValue] = {}
+    for metric in metrics().values():
+        record = metric.compute(evidence)
+        if record is None:
+            continue
+        if metric.section is not None:
+            figures[metric.section] = record
+        elif isinstance(record, MetricValue):
+            extra[metric.name] = record
+    reason = f"{failure.label}: {failure.reason}" if failure is not None else None
+    status = "failed" if failure is not None else "simulated" if plan.simulated else "ok"
+    if plan.simulated and reason is None:
+        reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
+    return Row(variant=variant, status=status, reason=reason, metrics=extra, cost=_cost(plan, findings), **figures)
+
+
+def gather(
+    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
+) -> Evidence:
+    """What is known about one variant."""
+    build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
+    latency = findings.latency.get(plan.variant.id)
+    measured = latency.artifact if isinstance(latency, Done) else None
+    return Evidence(
+        variant=plan.variant,
+        judgement=judgement,
+        is_reference=plan.variant.id == plan.reference_id,
+        reference_id=plan.reference_id,
+        labels=_labels(reference, findings),
+        outputs=_outputs(plan, "outputs", findings),
+        reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
+        torch_outputs=_outputs(plan, "torch_outputs", findings),
+        timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
+        onnx_path=None if export is None else export.file(str(export.meta["file"])),
+        engine_path=None if build is None else engine_file(build),
+        weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
+        layers=() if build is None else audit_layers(build),
+        threads=threads,
+        includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
+    )
+
+
+def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
+    artifact = findings.artifact(plan, name)
+    return None if artifact is None else np.load(artifact.file(OUTPUTS), allow_pickle=False)
+
+
+def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np.int64] | None:
+    artifact = None if reference is None else findings.artifact(reference, "outputs")
+    has_labels = artifact is not None and LABELS in artifact.manifest.files
+    return np.load(artifact.file(LABELS), allow_pickle=False) if artifact is not None and has_labels else None
+
+
+def _cost(plan: VariantPlan, findings: Findings) -> Cost:
+    figures: dict[str, float | int] = {}
+    for name, task in _COST_META.items():
+        artifact = findings.artifact(plan, task)
+        value = artifact.meta.get(name) if artifact is not None else None
+        if isinstance(value, int | float):
+            figures[name] = float(value)
+    export = findings.artifact(plan, "export")
+    if export is not None:
+        figures["export_s"] = export.manifest.seconds
+    calibration = findings.artifact(plan, "calibrate")
+    passes = calibration.meta.get("data_passes") if calibration is not None else None
+    return Cost.model_validate(figures | ({"data_passes": passes} if passes is not None else {}))
+
+
+def copy_name(plan: VariantPlan, input_shape: tuple[int, ...]) -> Path:
+    """File name of the variant's ONNX: `{variant}_{BxCxHxW}_{method}.onnx`."""
+    shape = "x".join(str(size) for size in (plan.variant.batch_size, *input_shape))
+    return Path(f"{plan.variant.id}_{shape}_{plan.variant.method}.onnx")

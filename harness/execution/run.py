@@ -1,0 +1,311 @@
+"""One run of a scenario: plan, execute, measure, judge, and write what was found into a folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.compare.conclude import conclude
+from harness.data.load import load_splits
+from harness.data.samples import Splits
+from harness.data.sources import data_sources
+from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
+from harness.execution.configs import DataConfig, ModelConfig
+from harness.execution.environment import fingerprint
+from harness.execution.graph import Task
+from harness.execution.local import Isolation, LocalExecutor
+from harness.execution.outcomes import Done, Listener, Outcome
+from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
+from harness.execution.rows import Findings, copy_name, gather, make_row
+from harness.execution.stages import LATENCY, engine_file
+from harness.execution.store import Store
+from harness.metrics.base import Evidence, Judgement
+from harness.quantization.toolkits import DEFAULT, onnx_toolkits
+from harness.results import Row, RunResults, StageRun, Variant
+from harness.scenario import Scenario, check_names, expand
+from harness.targets import targets
+from harness.training.factory import build_model
+from harness.training.source_hash import source_sha256
+
+Display = Callable[[], AbstractContextManager[Listener]]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, as opposed to what."""
+
+    jobs: int = 2
+    isolation: Isolation = "process"
+    download: bool = False
+    select: Callable[[Variant], bool] | None = None
+    """Which variants to run; the FP32 row of a chosen one is always run."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario that was checked against this machine, ready to run."""
+
+    scenario: Scenario
+    splits: Splits
+    data: DataConfig
+    plans: tuple[VariantPlan, ...]
+    planner: Planner
+
+
+def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
+    """Check everything that can be wrong with the input before any work starts.
+
+    Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
+    """
+    check_registries(scenario)
+    splits = _load_data(scenario, options)
+    data = data_config(scenario, splits.fingerprint, download=options.download)
+    networks = {name: _network(scenario, name, splits) for name in scenario.models}
+    planner = Planner(scenario, data, networks, has_labels=splits.has_labels)
+    variants = _selected(expand(scenario), options.select)
+    plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
+    return Prepared(scenario, splits, data, plans, planner)
+
+
+def check_registries(scenario: Scenario) -> None:
+    """Every name in the scenario that stands for one of our files exists; ScenarioError with its place if not."""
+    from harness.data.augmentations import AUGMENTATIONS
+
+    check_names(
+        scenario,
+        sources=data_sources(),
+        targets=targets(),
+        toolkits=[*onnx_toolkits(), DEFAULT],
+        augmentations=AUGMENTATIONS,
+    )
+
+
+def run_scenario(prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display) -> RunResults:
+    """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    run_id = directory.name
+    with display() as listener:
+        executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
+        outcomes = executor.run([task for plan in prepared.plans for task in plan.tasks.values()])
+        measured = _measure(prepared, executor, outcomes, run_id, started)
+    findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
+    rows, evidence = _rows(prepared, findings)
+    rows = [_keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)]
+    _keep_samples(directory, evidence, [outcome for _, outcome, _ in measured])
+    scenario = prepared.scenario
+    correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
+    results = RunResults(
+        scenario=scenario.name,
+        scenario_file=scenario.path.name,
+        question=scenario.question,
+        run_id=run_id,
+        started_at=started.isoformat(timespec="seconds"),
+        wall_s=time.perf_counter() - clock,
+        environment=fingerprint(scenario.root),
+        datasets=(prepared.splits.provenance(),),
+        rows=tuple(rows),
+        conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
+        calibration_samples=_calibration_samples(prepared.plans, findings),
+    )
+    results.save(directory / "results.json")
+    return results
+
+
+Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
+
+
+def _measure(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], run_id: str, started: datetime
+) -> Measured:
+    """Time the groups whose FP32 engine was built, each with those of its variants that were."""
+    if not prepared.scenario.measurement.latency:
+        return []
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in prepared.plans:
+        build = plan.tasks.get("build")
+        if build is not None and isinstance(outcomes.get(build.key), Done):
+            groups.setdefault(plan.reference_id, []).append(plan)
+    nonce = f"{run_id} {started.isoformat()}"
+    tasks = {
+        prepared.planner.measure(group, nonce): tuple(plan.variant.id for plan in group)
+        for reference, group in groups.items()
+        if any(plan.variant.id == reference for plan in group)
+    }
+    finished = executor.run(list(tasks))
+    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _by_variant(measured: Measured) -> dict[str, Outcome]:
+    return {variant_id: outcome for _, outcome, ids in measured for variant_id in ids}
+
+
+def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
+    scenario = prepared.scenario
+    judgement = Judgement(
+        confidence=scenario.verdict.confidence,
+        accuracy_margin=scenario.verdict.accuracy_margin,
+        latency_margin=scenario.verdict.latency_margin,
+        seed=scenario.seed,
+    )
+    by_id = {plan.variant.id: plan for plan in prepared.plans}
+    rows: list[Row] = []
+    evidence: list[Evidence] = []
+    for plan in prepared.plans:
+        reference = by_id.get(plan.reference_id)
+        threads = scenario.target_options(plan.variant.target).threads
+        rows.append(make_row(plan, reference, findings, judgement, threads))
+        evidence.append(gather(plan, reference, findings, judgement, threads))
+    return rows, evidence
+
+
+def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> Row:
+    """Copy the variant's ONNX file and engine into the run's folder."""
+    files: dict[str, str] = {}
+    export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
+    if export is not None:
+        name = copy_name(plan, prepared.splits.input_shape)
+        files["onnx"] = _copy(export.file(str(export.meta["file"])), directory, Path("models") / name)
+    if build is not None:
+        source = engine_file(build)
+        files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
+    return row.model_copy(update={"files": files})
+
+
+def _copy(source: Path, directory: Path, relative: Path) -> str:
+    (directory / relative).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, directory / relative)
+    return relative.as_posix()
+
+
+def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Sequence[Outcome]) -> None:
+    """Per-sample predictions and every timed inference, so that all statistics can be recomputed."""
+    samples = directory / "samples"
+    samples.mkdir(parents=True, exist_ok=True)
+    columns: dict[str, np.ndarray] = {}
+    for item in evidence:
+        outputs = item.network_outputs
+        if outputs is not None and item.labels is not None:
+            columns["label"] = item.labels
+            columns[item.variant.id] = outputs.argmax(axis=1)
+    if columns:
+        pd.DataFrame(columns).to_parquet(samples / "predictions.parquet", index=False)
+    frames = [pd.read_parquet(outcome.artifact.file(LATENCY)) for outcome in measured if isinstance(outcome, Done)]
+    if frames:
+        pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
+
+
+def _stage_runs(
+    plans: Sequence[VariantPlan], findings: Findings, measured: Sequence[tuple[Task, tuple[str, ...]]]
+) -> tuple[StageRun, ...]:
+    users: dict[str, tuple[Task, list[str]]] = {}
+    for plan in plans:
+        for task in plan.tasks.values():
+            users.setdefault(task.key, (task, []))[1].append(plan.variant.id)
+    for task, ids in measured:
+        users[task.key] = (task, list(ids))
+    runs = []
+    for key, (task, ids) in users.items():
+        outcome = findings.outcomes.get(key)
+        if isinstance(outcome, Done):
+            runs.append(
+                StageRun(
+                    stage=task.stage.name,
+                    key=key,
+                    cached=outcome.cached,
+                    seconds=outcome.seconds,
+                    variants=tuple(dict.fromkeys(ids)),
+                )
+            )
+    return tuple(runs)
+
+
+def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
+    samples: dict[str, int] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "calibrate")
+        if artifact is not None:
+            samples[f"{plan.variant.model} for {plan.variant.target}"] = int(str(artifact.meta["samples"]))
+    return samples
+
+
+def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
+    spec = data_config(scenario, "", download=options.download).spec
+    try:
+        splits = load_splits(spec, root=scenario.root, seed=scenario.seed, download=options.download)
+    except DataError as error:
+        raise scenario.error(("dataset",), error.message, fix=error.fix) from error
+    for name in scenario.models:
+        wanted = scenario.calibration_count(name)
+        if wanted > len(splits.calibration):
+            raise scenario.error(
+                ("quantization_params", "calib_params", "num_calib_batches"),
+                f"calibration asks for {wanted} samples, the calibration set has {len(splits.calibration)}",
+                fix="lower `num_calib_batches` or raise `dataset.calibration_samples`",
+            )
+        if scenario.models[name].weights == "train" and not splits.has_labels:
+            raise scenario.error(
+                ("dataset", "source"),
+                f"data source `{scenario.dataset.source}` has no labels to train `{name}` with",
+                fix="use labelled data, or set `weights: random` or a weights file",
+            )
+    return splits
+
+
+def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
+    spec = scenario.models[name]
+    try:
+        config = ModelConfig(
+            factory=spec.factory,
+            args=dict(spec.args),
+            input_shape=splits.input_shape,
+            n_classes=splits.n_classes,
+            seed=scenario.seed,
+            source_sha256=source_sha256(spec.factory, scenario.root),
+            root=scenario.root,
+        )
+        build_model(
+            spec.factory,
+            config.args,
+            root=scenario.root,
+            seed=scenario.seed,
+            input_shape=config.input_shape,
+            n_classes=config.n_classes,
+        )
+    except ModelError as error:
+        raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
+    if spec.weights in ("train", "random"):
+        return NetworkInfo(config, None, None)
+    path = scenario.resolve(spec.weights)
+    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest())
+
+
+def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
+    if select is None:
+        return tuple(variants)
+    chosen = {variant.id for variant in variants if select(variant)}
+    if not chosen:
+        raise UsageError("--select chooses no variant", fix="`harness list SCENARIO` prints all of them")
+    chosen |= {_reference_of(variant, variants).id for variant in variants if variant.id in chosen}
+    return tuple(variant for variant in variants if variant.id in chosen)
+
+
+def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
+    """The FP32 row of the same model, target and batch size."""
+    for other in variants:
+        same = (other.model, other.target, other.batch_size) == (variant.model, variant.target, variant.batch_size)
+        if same and other.method == "fp32":
+            return other
+    raise StageError(f"{variant.id} has no FP32 row to be judged against")
+
+
+__all__ = ["HarnessError", "Prepared", "RunOptions", "check_registries", "prepare", "run_scenario"]

@@ -1,0 +1,344 @@
+"""The stages as functions: each reads its inputs, writes files into a folder and returns small results.
+
+This module is imported by workers only; `plan.py` names the functions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import JsonValue
+from safetensors.torch import load_file, save_file
+from torch.fx import GraphModule
+
+from harness.data.load import load_splits
+from harness.data.samples import Samples, Splits
+from harness.errors import ModelError, StageError
+from harness.execution.configs import (
+    BuildConfig,
+    CalibrateConfig,
+    DataConfig,
+    ExportConfig,
+    FinetuneConfig,
+    MeasureConfig,
+    ModelConfig,
+    PredictConfig,
+    QuantizeConfig,
+    QuantizeOnnxConfig,
+    QuantizerConfig,
+    TrainConfig,
+)
+from harness.execution.context import StageContext
+from harness.execution.graph import Inputs
+from harness.execution.keys import digest
+from harness.export.onnx_export import export_onnx
+from harness.metrics.interleaved import TWIN, Timings, measure
+from harness.metrics.latency import judge_speedup
+from harness.quantization import prepared as quantized
+from harness.quantization.calibrators import make_calibrator
+from harness.quantization.capture import capture
+from harness.quantization.histogram import load_histograms, save_histograms
+from harness.quantization.toolkits import get_onnx_toolkit
+from harness.quantization.toolkits.base import OnnxPtq
+from harness.results import Layer
+from harness.targets import get_target
+from harness.training.factory import build_model
+from harness.training.inference import predict
+from harness.training.loop import fit
+from harness.training.validation import hold_out
+
+Meta = Mapping[str, JsonValue]
+ValueT = TypeVar("ValueT")
+
+
+class Recent(Generic[ValueT]):
+    """The last few results of something slow: a worker sees many variants of one network and one data set."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[str, ValueT] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], ValueT]) -> ValueT:
+        """The value of `key`, made when it is not among the recent ones. Callers must not change it."""
+        if key not in self._values:
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        while len(self._values) > self._size:
+            self._values.popitem(last=False)
+        return self._values[key]
+
+
+_SPLITS: Recent[Splits] = Recent(2)
+_CAPTURED: Recent[GraphModule] = Recent(2)
+
+WEIGHTS = "weights.safetensors"
+STATE = "state.safetensors"
+HISTOGRAMS = "histograms.npz"
+ONNX = "model.onnx"
+OUTPUTS = "outputs.npy"
+LABELS = "labels.npy"
+LATENCY = "latency.parquet"
+PREDICT_BATCH = 250
+
+
+def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """FP32 weights of the eager network."""
+    torch.set_num_threads(context.threads)
+    model = _new_model(config.model)
+    meta: dict[str, JsonValue] = {}
+    if config.weights_path is not None:
+        _load_weights(model, config.weights_path)
+    elif config.recipe is not None and config.data is not None:
+        started = time.perf_counter()
+        held = hold_out(_splits(config.data).train, config.recipe.seed)
+        log = fit(model, held.train, held.validation, config.recipe, progress=context.progress)
+        meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
+    else:
+        _estimate_batch_norm(model, config.model)
+    tensors = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    return meta
+
+
+def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Histograms of every activation that the target quantizes, from one pass over the calibration samples."""
+    torch.set_num_threads(context.threads)
+    samples = _splits(config.data).calibration
+    prepared = _prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
+    started = time.perf_counter()
+    seen = 0
+    for batch in _first(samples, config.samples, config.batch_size):
+        quantized.collect(prepared, batch)
+        seen += len(batch)
+        context.progress(seen, config.samples)
+    save_histograms(folder / HISTOGRAMS, quantized.collected_histograms(prepared))
+    return {"calibrate_s": time.perf_counter() - started, "samples": seen, "data_passes": 1}
+
+
+def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """PTQ: ranges from the collected histograms; no data is read."""
+    torch.set_num_threads(context.threads)
+    prepared = _prepare(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
+    started = time.perf_counter()
+    quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
+    seconds = time.perf_counter() - started
+    quantized.save_state(prepared, folder / STATE)
+    return {"quantize_s": seconds}
+
+
+def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """QAT from the PTQ ranges: weights train, activation ranges stay, the best epoch is kept."""
+    torch.set_num_threads(context.threads)
+    prepared = _load_quantized(config.model, config.quantizer, inputs)
+    started = time.perf_counter()
+    held = hold_out(_splits(config.data).train, config.recipe.seed)
+    log = fit(prepared, held.train, held.validation, config.recipe, progress=context.progress)
+    quantized.save_state(prepared, folder / STATE)
+    return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
+
+
+def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
+    torch.set_num_threads(context.threads)
+    if config.quantizer is None:
+        graph = _captured(config.model, inputs["train"].file(WEIGHTS))
+    else:
+        graph = quantized.convert(_load_quantized(config.model, config.quantizer, inputs))
+    export_onnx(graph, config.model.input_shape, folder / ONNX, integer_biases=config.integer_biases)
+    return {"file": ONNX}
+
+
+def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """PTQ of the FP32 ONNX file by another toolkit, from the same calibration samples."""
+    torch.set_num_threads(context.threads)
+    samples = _splits(config.data).calibration
+    toolkit = get_onnx_toolkit(config.toolkit)
+    ptq = OnnxPtq(
+        calibrator=config.calibrator,
+        percentile=config.percentile,
+        per_channel=config.per_channel,
+        weight_bits=config.weight_bits,
+        skip=config.skip,
+    )
+    batches = (batch.numpy() for batch in _first(samples, config.samples, batch_size=1))
+    toolkit.quantize(_onnx_file(inputs), folder / ONNX, batches, ptq)
+    return {"file": ONNX, "samples": config.samples}
+
+
+def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """The target's engine, and the audit of what it executes."""
+    target = get_target(config.target)
+    onnx_path = _onnx_file(inputs)
+    started = time.perf_counter()
+    engine = target.build(onnx_path, folder, target.options_from(config.options))
+    seconds = time.perf_counter() - started
+    layers = target.audit(engine.path, onnx_path)
+    return {
+        "build_s": seconds,
+        "file": engine.path.name,
+        "weight_bytes": engine.weight_bytes,
+        "layers": [layer.model_dump(mode="json") for layer in layers],
+    }
+
+
+def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the torch network (fake-quantized where a quantizer is given) on the test samples."""
+    torch.set_num_threads(context.threads)
+    assert config.model is not None
+    if config.quantizer is None:
+        network: torch.nn.Module = _captured(config.model, inputs["train"].file(WEIGHTS))
+    else:
+        network = _load_quantized(config.model, config.quantizer, inputs)
+    samples = _splits(config.data).test
+    np.save(folder / OUTPUTS, predict(network, samples, batch_size=PREDICT_BATCH))
+    return {"n": len(samples)}
+
+
+def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the built engine on the test samples."""
+    assert config.target is not None
+    target = get_target(config.target)
+    samples = _splits(config.data).test
+    session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
+    batches: list[npt.NDArray[np.float32]] = []
+    for batch in samples.batches(PREDICT_BATCH):
+        batches.append(np.asarray(session.run(batch.numpy()), np.float32))
+        context.progress(len(batches) * PREDICT_BATCH, len(samples))
+    np.save(folder / OUTPUTS, np.concatenate(batches))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
+    return {"n": len(samples)}
+
+
+def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
+    from harness.execution.lock import measuring
+
+    generator = np.random.default_rng(config.seed)
+    batch = generator.standard_normal((config.batch_size, *config.input_shape), dtype=np.float32)
+    sessions = {name: _open(build, inputs[name]) for name, build in config.engines.items()}
+    sessions[TWIN] = _open(config.engines[config.reference], inputs[config.reference])
+
+    def is_clear(timings: Timings) -> bool:
+        context.progress(timings.n_rounds, config.plan.max_rounds, "rounds")
+        others = [name for name in sessions if name not in (config.reference, TWIN)]
+        return all(
+            judge_speedup(
+                timings, config.reference, name, confidence=config.confidence, margin=config.margin
+            ).verdict
+            != "inconclusive"
+            for name in others
+        )
+
+    with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
+        timings = measure(sessions, batch, config.plan, is_clear=is_clear, seed=config.seed)
+    timings.to_frame().to_parquet(folder / LATENCY, index=False)
+    reference = sessions[config.reference]
+    return {"rounds": timings.n_rounds, "includes_transfers": reference.includes_transfers}
+
+
+def engine_file(artifact: Any) -> Path:
+    """The engine in a `build` artifact."""
+    path: Path = artifact.file(str(artifact.meta["file"]))
+    return path
+
+
+def audit_layers(artifact: Any) -> tuple[Layer, ...]:
+    """The audited layers in a `build` artifact."""
+    return tuple(Layer.model_validate(layer) for layer in artifact.meta["layers"])
+
+
+def _onnx_file(inputs: Inputs) -> Path:
+    (artifact,) = inputs.values()
+    return artifact.file(str(artifact.meta["file"]))
+
+
+def _open(config: BuildConfig, artifact: Any) -> Any:
+    target = get_target(config.target)
+    return target.open(engine_file(artifact), target.options_from(config.options))
+
+
+def _splits(config: DataConfig) -> Splits:
+    return _SPLITS.get(digest(config), lambda: _read_splits(config))
+
+
+def _read_splits(config: DataConfig) -> Splits:
+    splits = load_splits(config.spec, root=config.root, seed=config.seed, download=config.download)
+    if splits.fingerprint != config.fingerprint:
+        raise StageError("the data set changed during the run", fix="run again")
+    return splits
+
+
+def _new_model(config: ModelConfig) -> torch.nn.Module:
+    return build_model(
+        config.factory,
+        config.args,
+        root=config.root,
+        seed=config.seed,
+        input_shape=config.input_shape,
+        n_classes=config.n_classes,
+    )
+
+
+def _captured(config: ModelConfig, weights: Path) -> GraphModule:
+    def make() -> GraphModule:
+        model = _new_model(config)
+        _load_weights(model, weights)
+        return capture(model, config.input_shape)
+
+    return _CAPTURED.get(digest([config, weights]), make)
+
+
+def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
+    target = get_target(config.target)
+    quantizer = target.quantizer(
+        target.number_format(config.weight_bits, config.activation_bits),
+        per_channel=config.per_channel,
+        weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
+        skip=config.skip,
+    )
+    return quantized.prepare(_captured(model, weights), quantizer)
+
+
+def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:
+    prepared = _prepare(model, config, inputs["train"].file(WEIGHTS))
+    quantized.load_state(prepared, inputs["state"].file(STATE))
+    return prepared
+
+
+def _load_weights(model: torch.nn.Module, path: Path) -> None:
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+        else:
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(tensors)
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"weights {path.name} do not fit {type(model).__name__}: {first_line}",
+            fix="check `factory` and `args` against the file, or train with `weights: train`",
+        ) from error
+
+
+def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
+    """Give random weights plausible batch norm statistics; without them activations explode or vanish."""
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        model.train()
+        model(torch.randn(8, *config.input_shape, generator=generator))
+    model.eval()
+
+
+def _first(samples: Samples, count: int, batch_size: int) -> Iterator[torch.Tensor]:
+    """The first `count` samples in batches, exactly."""
+    for start in range(0, count, batch_size):
+        yield samples.inputs(slice(start, min(start + batch_size, count)))

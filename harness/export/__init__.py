@@ -1,0 +1,1 @@
+"""ONNX export: dynamo exporter, graph rewrites for engines, checks."""

@@ -1,0 +1,101 @@
+"""From a captured or Q/DQ network to a checked ONNX file with a dynamic batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+from onnxscript.onnx_types import TensorType
+from torch.fx import GraphModule
+
+from harness.errors import StageError
+from harness.export import passes
+from harness.quantization.capture import MAX_BATCH, quiet_torch
+
+OPSET = 21
+INPUT_NAME = "input"
+OUTPUT_NAME = "logits"
+
+
+def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: Path, *, integer_biases: bool) -> None:
+    """Write `graph_module` as one self-contained ONNX file at `path`.
+
+    `input_shape` is (C, H, W). `integer_biases` writes the biases of integer convolutions and gemms as int32, which
+    ONNX Runtime needs to run a last layer with float output on integers. Raises StageError when the exporter or
+    `onnx.checker` refuses the network.
+    """
+    model = _to_onnx_ir(graph_module, input_shape)
+    passes.name_nodes_after_modules(model)
+    passes.use_global_average_pool(model)
+    passes.use_flatten(model)
+    passes.drop_unused(model)
+    passes.own_weight_constants(model)
+    if integer_biases:
+        passes.quantize_biases(model)
+    passes.strip_metadata(model)
+    model.producer_name, model.producer_version = "quant-harness", None
+    ir.save(model, path)
+    check(path)
+
+
+def check(path: Path) -> None:
+    """Run `onnx.checker` with shape inference; StageError when it refuses the file."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StageError(f"onnx.checker refuses {path.name}: {str(error).strip().splitlines()[0]}") from error
+
+
+def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.Model:
+    example = torch.zeros(2, *input_shape)
+    try:
+        with quiet_torch(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph_module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},),
+                custom_translation_table=_translations(),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter wraps every failure in its own kinds
+        cause = error.__cause__ or error
+        raise StageError(f"torch.onnx.export failed: {str(cause).strip().splitlines()[0]}") from error
+    assert program is not None
+    return program.model
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """What the exporter does not know (per-channel Q/DQ), or writes so that engines do not fuse it (ReLU6)."""
+    namespace = torch.ops.quantized_decomposed
+    return {
+        torch.ops.aten.relu6.default: _relu6,
+        namespace.quantize_per_channel.default: _quantize_per_channel,
+        namespace.dequantize_per_channel.default: _dequantize_per_channel,
+    }
+
+
+def _relu6(x: TensorType) -> TensorType:
+    return op.Clip(x, op.CastLike(0.0, x), op.CastLike(6.0, x))  # type: ignore[type-var]  # symbolic
+
+
+def _quantize_per_channel(
+    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
+) -> TensorType:
+    return op.QuantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic
+
+
+def _dequantize_per_channel(
+    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
+) -> TensorType:
+    return op.DequantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic

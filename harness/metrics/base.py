@@ -1,0 +1,77 @@
+"""The contract of a metric: one file that turns the evidence about a variant into figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.results import Layer, Record, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from harness.metrics.interleaved import Timings
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How differences are judged, from the scenario."""
+
+    confidence: float
+    accuracy_margin: float
+    latency_margin: float
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the stages found out about one variant; None where a stage did not run."""
+
+    variant: Variant
+    judgement: Judgement
+    is_reference: bool
+    """Whether this is the FP32 row that the others of its group are judged against."""
+    reference_id: str
+    labels: npt.NDArray[np.int64] | None = None
+    outputs: npt.NDArray[np.float32] | None = None
+    """Of the engine on the test samples, (n, classes)."""
+    reference_outputs: npt.NDArray[np.float32] | None = None
+    torch_outputs: npt.NDArray[np.float32] | None = None
+    """Of the (fake-quantized) torch network on the same samples."""
+    timings: Timings | None = None
+    """Of all sessions of the group; names are variant ids."""
+    onnx_path: Path | None = None
+    engine_path: Path | None = None
+    weight_bytes: int | None = None
+    layers: tuple[Layer, ...] = ()
+    threads: int = 1
+    includes_transfers: bool = False
+
+    @property
+    def network_outputs(self) -> npt.NDArray[np.float32] | None:
+        """Of the engine; of the fake-quantized network where no engine can run the variant."""
+        return self.outputs if self.outputs is not None else self.torch_outputs
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_] | None:
+        """Per test sample, whether top-1 is the label."""
+        outputs = self.network_outputs
+        return None if outputs is None or self.labels is None else outputs.argmax(axis=1) == self.labels
+
+
+class Metric(ABC):
+    """Figures of one kind; a metric is one file in this folder that defines `METRIC`.
+
+    `section` names the attribute of `harness.results.Row` that the record fills. A metric without a section of its own
+    returns a `MetricValue` record, which stands under its name in `Row.metrics`.
+    """
+
+    name: ClassVar[str]
+    section: ClassVar[str | None] = None
+
+    @abstractmethod
+    def compute(self, evidence: Evidence) -> Record | None:
+        """The figures, or None when the evidence for them is missing."""

@@ -1,0 +1,1 @@
+"""Quantizers: where they stand, how ranges are chosen, PTQ and QAT on captured graphs."""

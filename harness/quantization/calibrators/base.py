@@ -1,0 +1,33 @@
+"""The contract of a calibrator: from the histogram of |x| to the clipping range amax."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.quantization.histogram import Histogram
+
+
+@dataclass(frozen=True)
+class Calibrator(ABC):
+    """Chooses amax, the largest |x| that the quantized format still represents.
+
+    A calibrator is one file in this folder that defines `CALIBRATOR`, a subclass of this class.
+    Its fields are its parameters.
+    """
+
+    name: ClassVar[str]
+
+    def amax(self, histogram: Histogram, levels: int) -> float:
+        """Amax in units of x, in (0, |x|max]; 0 when nothing but zeros was seen.
+
+        `levels` is the number of non-negative steps of the format: 128 for int8, 256 for uint8.
+        """
+        if histogram.exponent is None:
+            return 0.0
+        return min(self.choose(histogram, levels), histogram.abs_max)
+
+    @abstractmethod
+    def choose(self, histogram: Histogram, levels: int) -> float:
+        """Amax for a histogram that holds at least one non-zero value."""

@@ -1,0 +1,169 @@
+"""What every target's quantizer shares: specs per tensor, walking through fused ops, naming."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.capture import quiet_torch
+from harness.quantization.formats import TargetFormat
+from harness.quantization.skip import SkipSet
+from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+
+with quiet_torch():
+    from torchao.quantization.pt2e.quantizer import (
+        QuantizationAnnotation,
+        QuantizationSpec,
+        Quantizer,
+        SharedQuantizationSpec,
+    )
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+aten = torch.ops.aten
+CONVOLUTIONS = {
+    aten.conv1d.default,
+    aten.conv1d.padding,
+    aten.conv2d.default,
+    aten.conv2d.padding,
+    aten.conv3d.default,
+    aten.conv3d.padding,
+}
+LINEAR = {aten.linear.default}
+RELUS = {
+    aten.relu.default,
+    aten.relu_.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.hardtanh_.default,
+    aten.clamp.default,
+    aten.clamp_.default,
+    aten.clamp_min.default,
+}
+ADDS = {aten.add.Tensor, aten.add_.Tensor}
+MULS = {aten.mul.Tensor, aten.mul_.Tensor}
+CONCATS = {aten.cat.default}
+MAX_POOLS = {aten.max_pool2d.default}
+AVERAGE_POOLS = {aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten.mean.dim}
+VIEWS = {
+    aten.flatten.using_ints,
+    aten.view.default,
+    aten.reshape.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.dropout.default,
+    aten.dropout_.default,
+}
+
+
+class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no types
+    """A PT2E `Quantizer` that puts one `TensorQuantizer` at each tensor; subclasses say at which.
+
+    One spec object per tensor: where the output of one op and the input of the next carry the same object,
+    PT2E inserts a single quantizer.
+    """
+
+    def __init__(
+        self, target_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.target_format = target_format
+        self.per_channel = per_channel
+        self.weight_calibrator = weight_calibrator
+        self.skip = skip
+        self._activation_specs: dict[Node, QuantizationSpec] = {}
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Mark every node of the graph that the target runs on integers."""
+        skipped = SkipSet(self.skip, model)
+        for node in model.graph.nodes:
+            if node.op == "call_function" and is_float(node) and node not in skipped:
+                self.annotate_node(node)
+        return model
+
+    @abstractmethod
+    def annotate_node(self, node: Node) -> None:
+        """Annotate one call, or leave it in float."""
+
+    def validate(self, model: GraphModule) -> None:
+        """Nothing to check: the audit of the built engine is the proof."""
+
+    def prepare_obs_or_fq_callback(self, model: GraphModule, edge_or_node_to_obs_or_fq: Mapping[Any, Any]) -> None:
+        """Tell each quantizer which graph nodes it serves."""
+        for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
+            node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
+            name = node.target if node.op == "get_attr" else node.name
+            if name not in quantizer.names:
+                quantizer.names = (*quantizer.names, name)
+
+    def activation_spec(self, tensor: Node) -> QuantizationSpec:
+        """The one spec of this activation."""
+        if tensor not in self._activation_specs:
+            integer = self.target_format.activations
+            constructor = TensorQuantizer.with_args(integer=integer)
+            self._activation_specs[tensor] = QuantizationSpec(integer.dtype, constructor)
+        return self._activation_specs[tensor]
+
+    def weight_spec(self, channel_axis: int) -> QuantizationSpec:
+        """A spec for one weight."""
+        integer = self.target_format.weights
+        constructor = WeightQuantizer.with_args(
+            integer=integer,
+            channel_axis=channel_axis if self.per_channel else None,
+            calibrator=self.weight_calibrator,
+        )
+        return QuantizationSpec(integer.dtype, constructor)
+
+    def mark(self, node: Node, inputs: Mapping[Node, Any], output: Any | None = None) -> None:
+        """Annotate a node; its inputs and output as given."""
+        node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
+        )
+
+    def mark_output(self, node: Node) -> None:
+        """Quantize what leaves `node`, after the activation function that the target fuses into it.
+
+        The network's own output is never quantized: saturated top logits would tie.
+        """
+        tensor = fused_output(node)
+        if reaches_output(tensor):
+            return
+        annotation = tensor.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+        annotation.output_qspec = self.activation_spec(tensor)
+
+    def mark_shared(self, node: Node) -> None:
+        """Input and output of `node` carry the same values and so the same scale."""
+        source = node.args[0]
+        assert isinstance(source, Node)
+        output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
+        self.mark(node, {source: self.activation_spec(source)}, output)
+
+
+def is_float(node: Node) -> bool:
+    """Whether the node's value is one floating-point tensor."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def float_inputs(node: Node) -> list[Node]:
+    """Floating-point tensors among the positional arguments, also inside lists (concat)."""
+    arguments = [item for arg in node.args for item in (arg if isinstance(arg, list | tuple) else [arg])]
+    return [arg for arg in arguments if isinstance(arg, Node) and is_float(arg)]
+
+
+def fused_output(node: Node) -> Node:
+    """The ReLU-like node that is the only user of `node`, else `node`."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and users[0].target in RELUS else node
+
+
+def reaches_output(node: Node) -> bool:
+    """Whether the value leaves the network unchanged but for its shape."""
+    return any(user.op == "output" or (user.target in VIEWS and reaches_output(user)) for user in node.users)

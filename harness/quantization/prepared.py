@@ -1,0 +1,134 @@
+"""A captured network with quantizers in it: collect, choose ranges, fake-quantize, convert, save."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.fx import GraphModule
+
+from harness.errors import StageError
+from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.capture import quiet_torch
+from harness.quantization.histogram import Histogram
+from harness.quantization.placement import PlacementQuantizer
+from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
+
+with quiet_torch():
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+_SCALE, _ZERO_POINT = "activation_scale:", "activation_zero_point:"
+
+
+def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphModule:
+    """A copy of the captured network with a `TensorQuantizer` wherever `quantizer` puts one.
+
+    Batch norm is folded already, so the same graph serves PTQ and QAT.
+    """
+    with quiet_torch():
+        prepared = prepare_pt2e(copy.deepcopy(graph_module), quantizer)
+    assert isinstance(prepared, GraphModule)
+    return prepared
+
+
+def tensor_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
+    """Every quantizer once, in graph order."""
+    return [module for module in prepared.modules() if isinstance(module, TensorQuantizer)]
+
+
+def activation_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
+    """The quantizers of activations, whose ranges calibration chooses."""
+    return [module for module in tensor_quantizers(prepared) if not isinstance(module, WeightQuantizer)]
+
+
+def set_mode(prepared: GraphModule, mode: Mode) -> None:
+    """Switch every quantizer of the network."""
+    for quantizer in tensor_quantizers(prepared):
+        quantizer.mode = mode
+
+
+def collect(prepared: GraphModule, batch: torch.Tensor) -> None:
+    """Add one batch (N, C, H, W) to the histograms of all activations."""
+    set_mode(prepared, "collect")
+    with torch.no_grad():
+        prepared(batch)
+
+
+def collected_histograms(prepared: GraphModule) -> dict[str, Histogram]:
+    """Histogram per graph node; nodes that share a scale share a histogram."""
+    return {name: quantizer.histogram for quantizer in activation_quantizers(prepared) for name in quantizer.names}
+
+
+def set_ranges(prepared: GraphModule, histograms: Mapping[str, Histogram], calibrator: Calibrator) -> None:
+    """Give every activation its scale and zero point, and switch fake quantization on."""
+    for quantizer in activation_quantizers(prepared):
+        quantizer.set_range(_histogram_of(quantizer, histograms), calibrator)
+    set_mode(prepared, "quantize")
+
+
+def _histogram_of(quantizer: TensorQuantizer, histograms: Mapping[str, Histogram]) -> Histogram:
+    merged = Histogram.empty()
+    seen: set[int] = set()
+    for name in quantizer.names:
+        histogram = histograms.get(name)
+        if histogram is not None and id(histogram) not in seen:
+            seen.add(id(histogram))
+            merged.merge(histogram)
+    if merged.n == 0:
+        raise StageError(f"calibration holds no values for tensor `{quantizer.name}`")
+    return merged
+
+
+def convert(prepared: GraphModule) -> GraphModule:
+    """The network in Q/DQ form with int8 weights folded in; `prepared` is left as it is."""
+    prepared = copy.deepcopy(prepared)
+    for quantizer, weight in _weights(prepared):
+        quantizer.fit(weight)
+    with quiet_torch():
+        converted = convert_pt2e(prepared)
+    assert isinstance(converted, GraphModule)
+    return converted
+
+
+def _weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torch.Tensor]]:
+    modules = dict(prepared.named_modules())
+    found = []
+    for node in prepared.graph.nodes:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, WeightQuantizer):
+            found.append((module, _attribute(prepared, str(node.args[0].target))))
+    return found
+
+
+def _attribute(root: torch.nn.Module, path: str) -> torch.Tensor:
+    value: object = root
+    for part in path.split("."):
+        value = getattr(value, part)
+    assert isinstance(value, torch.Tensor)
+    return value
+
+
+def save_state(prepared: GraphModule, path: Path) -> None:
+    """Write weights and activation ranges; weight scales follow from the weights."""
+    inside = {id(t) for q in tensor_quantizers(prepared) for t in (*q.parameters(), *q.buffers())}
+    tensors = {name: t for name, t in prepared.state_dict(keep_vars=True).items() if id(t) not in inside}
+    for quantizer in activation_quantizers(prepared):
+        tensors[_SCALE + quantizer.name] = quantizer.scale
+        tensors[_ZERO_POINT + quantizer.name] = quantizer.zero_point
+    save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def load_state(prepared: GraphModule, path: Path) -> None:
+    """Read what `save_state` wrote into a network prepared the same way, and switch fake quantization on."""
+    tensors = load_file(path)
+    for quantizer in activation_quantizers(prepared):
+        quantizer.scale.copy_(tensors.pop(_SCALE + quantizer.name))
+        quantizer.zero_point.copy_(tensors.pop(_ZERO_POINT + quantizer.name))
+    own = prepared.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+    set_mode(prepared, "quantize")

@@ -1,0 +1,125 @@
+"""The module that stands at every quantized tensor: collects its histogram, then fake-quantizes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+
+from harness.errors import StageError
+from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.formats import IntegerFormat
+from harness.quantization.histogram import Histogram
+
+Mode = Literal["off", "collect", "quantize"]
+SMALLEST_SCALE = 2.0**-24
+"""Scale of a tensor or channel that is zero everywhere; any positive number is exact for it."""
+
+
+class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships no types
+    """Observer and fake quantizer of one activation, or of several that share a scale.
+
+    `convert_pt2e` reads `dtype`, `quant_min`, `quant_max`, `qscheme`, `ch_axis` and `calculate_qparams`.
+    """
+
+    scale: torch.Tensor
+    zero_point: torch.Tensor
+
+    def __init__(self, integer: IntegerFormat, **_spec: Any) -> None:
+        super().__init__()
+        self.integer = integer
+        self.dtype = integer.dtype
+        self.quant_min, self.quant_max = integer.quant_min, integer.quant_max
+        self.qscheme = torch.per_tensor_symmetric if integer.symmetric else torch.per_tensor_affine
+        self.ch_axis = -1
+        self.is_dynamic = False
+        self.mode: Mode = "off"
+        self.names: tuple[str, ...] = ()
+        """Graph nodes whose values pass through here."""
+        self.histogram = Histogram.empty()
+        self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
+
+    @property
+    def name(self) -> str:
+        """The first graph node that this quantizer serves."""
+        return self.names[0]
+
+    def set_range(self, histogram: Histogram, calibrator: Calibrator) -> None:
+        """Choose scale and zero point from the collected values."""
+        amax = calibrator.amax(histogram, self.integer.levels(histogram.minimum))
+        low, high = max(histogram.minimum, -amax), min(histogram.maximum, amax)
+        if self.integer.symmetric:
+            scale, zero_point = amax / self.quant_max, 0
+        else:
+            low, high = min(low, 0.0), max(high, 0.0)  # zero must be exact: padding and ReLU produce it
+            scale = (high - low) / (self.quant_max - self.quant_min)
+            zero_point = round(self.quant_min - low / scale) if scale > 0 else self.quant_min
+        self.scale.fill_(max(scale, SMALLEST_SCALE))
+        self.zero_point.fill_(zero_point)
+
+    def calculate_qparams(self, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero point for `convert_pt2e`."""
+        return self.scale, self.zero_point
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` itself while collecting, `x` rounded to the format when quantizing; any shape."""
+        if self.mode == "quantize":
+            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.quant_min, self.quant_max)
+        if self.mode == "collect":
+            try:
+                self.histogram.update(x)
+            except ValueError as error:
+                raise StageError(
+                    f"calibration: tensor `{self.name}`: {error}", fix="check the weights and the data"
+                ) from error
+        return x
+
+
+class WeightQuantizer(TensorQuantizer):
+    """Fake quantizer of a weight, symmetric, whose scale follows the weight, per tensor or per channel.
+
+    Only the width of the range depends on the calibrator; with `max` it is exact for every training step.
+    """
+
+    def __init__(self, integer: IntegerFormat, channel_axis: int | None, calibrator: Calibrator, **_spec: Any) -> None:
+        super().__init__(integer)
+        self.calibrator = calibrator
+        if channel_axis is not None:
+            self.qscheme = torch.per_channel_symmetric
+            self.ch_axis = channel_axis
+
+    def fit(self, weight: torch.Tensor) -> None:
+        """Take scale and zero point from the weight."""
+        with torch.no_grad():
+            amax = self._amax(weight.detach())
+            self.scale = (amax / self.quant_max).clamp_min(SMALLEST_SCALE)
+            self.zero_point = torch.zeros_like(self.scale, dtype=torch.int32)
+
+    def _amax(self, weight: torch.Tensor) -> torch.Tensor:
+        if self.calibrator.name == "max":
+            kept = self.ch_axis if self.ch_axis >= 0 else None
+            return weight.abs().amax(dim=[axis for axis in range(weight.ndim) if axis != kept])
+        levels = self.quant_max + 1
+        if self.ch_axis < 0:
+            return torch.tensor(self.calibrator.amax(_histogram(weight), levels))
+        channels = weight.unbind(self.ch_axis)
+        return torch.tensor([self.calibrator.amax(_histogram(channel), levels) for channel in channels])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The weight rounded to the format when quantizing."""
+        if self.mode != "quantize":
+            return x
+        self.fit(x)
+        if self.ch_axis < 0:
+            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.quant_min, self.quant_max)
+        return torch.fake_quantize_per_channel_affine(
+            x, self.scale, self.zero_point, self.ch_axis, self.quant_min, self.quant_max
+        )
+
+
+def _histogram(values: torch.Tensor) -> Histogram:
+    histogram = Histogram.empty()
+    histogram.update(values)
+    return histogram

@@ -1,0 +1,83 @@
+"""Toolkit `onnxruntime`: `onnxruntime.quantization.quantize_static` with its documented set-up."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.quantization.toolkits.base import OnnxPtq, OnnxToolkit
+from harness.results import Variant
+from harness.targets import get_target
+from harness.targets.base import Availability
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_METHODS = {"max": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+_REDUCED_RANGE_BITS = 7
+
+
+class OnnxRuntimeStatic(OnnxToolkit):
+    """uint8 activations and int8 weights in Q/DQ form after ONNX Runtime's own pre-processing."""
+
+    name: ClassVar[str] = "onnxruntime"
+
+    def availability(self) -> Availability:
+        """Usable wherever the target `onnxruntime` is."""
+        return get_target("onnxruntime").availability()
+
+    def refusal(self, variant: Variant) -> str | None:
+        """It has no `mse` calibrator, and writes uint8 activations that only its own engine takes."""
+        if variant.calibrator not in _METHODS:
+            return f"quantize_static has no `{variant.calibrator}` calibrator; it has {', '.join(sorted(_METHODS))}"
+        if not variant.target.startswith("onnxruntime"):
+            return f"quantize_static writes asymmetric uint8 activations, which {variant.target} rejects"
+        if variant.activation_bits != 8 or variant.weight_bits not in (_REDUCED_RANGE_BITS, 8):
+            return "quantize_static writes 8-bit activations and 8-bit (or reduced-range 7-bit) weights only"
+        return None
+
+    def quantize(
+        self, source: Path, destination: Path, batches: Iterator[npt.NDArray[np.float32]], ptq: OnnxPtq
+    ) -> None:
+        """Pre-process, calibrate and write the file."""
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        logging.getLogger().setLevel(logging.ERROR)  # its calibrators report every tensor on the root logger
+        extra: dict[str, Any] = {"CalibPercentile": ptq.percentile} if ptq.percentile is not None else {}
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = Path(folder) / "prepared.onnx"
+            quant_pre_process(str(source), str(prepared))
+            quantize_static(
+                str(prepared),
+                str(destination),
+                _reader(batches),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=ptq.per_channel,
+                reduce_range=ptq.weight_bits == _REDUCED_RANGE_BITS,
+                nodes_to_exclude=list(ptq.skip),
+                calibrate_method=CalibrationMethod[_METHODS[ptq.calibrator]],
+                extra_options=extra,
+            )
+
+
+def _reader(batches: Iterator[npt.NDArray[np.float32]]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base class
+        """Hands out each batch once."""
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(batches, None)
+            return None if batch is None else {"input": batch}
+
+    return Reader()
+
+
+TOOLKIT = OnnxRuntimeStatic()

@@ -1,0 +1,76 @@
+"""One flat row per variant, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from harness.results import Interval, Row, RunResults
+
+_COUNTS = (
+    *("weight_bits", "activation_bits", "batch_size", "test_samples", "rounds", "threads", "inferences"),
+    *("onnx_bytes", "engine_bytes", "weight_bytes"),
+)
+
+
+def frame(results: RunResults) -> pd.DataFrame:
+    """One row per variant; units are in the column names, shares are fractions, absent figures are empty."""
+    flat = pd.DataFrame([_flat(results, row) for row in results.rows])
+    # Pandas would print counts as floats where some rows have none.
+    return flat.astype({name: "Int64" for name in _COUNTS if name in flat})
+
+
+def csv_text(results: RunResults) -> str:
+    """`frame` as CSV, with the line ends of Unix."""
+    text = frame(results).to_csv(index=False, lineterminator="\n")
+    assert isinstance(text, str)
+    return text
+
+
+def _flat(results: RunResults, row: Row) -> dict[str, Any]:
+    variant = row.variant.model_dump()
+    variant["skip"] = " ".join(row.variant.skip)
+    recommended = {conclusion.recommended for conclusion in results.conclusions}
+    return {
+        "run_id": results.run_id,
+        "scenario": results.scenario,
+        **variant,
+        "status": row.status,
+        "reason": row.reason,
+        "recommended": row.variant.id in recommended,
+        **_accuracy(row),
+        **_latency(row),
+        **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
+        **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
+        **{name: row.files.get(name) for name in ("onnx", "engine")},
+    }
+
+
+def _accuracy(row: Row) -> dict[str, Any]:
+    accuracy = row.accuracy
+    plain = ("top1", "drop", "p_value", "agreement")
+    return {
+        **{name: getattr(accuracy, name, None) for name in plain},
+        "test_samples": accuracy.n if accuracy else None,
+        **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
+        **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
+        "accuracy_margin": accuracy.margin if accuracy else None,
+        "accuracy_verdict": accuracy.verdict if accuracy else None,
+    }
+
+
+def _latency(row: Row) -> dict[str, Any]:
+    latency = row.latency
+    plain = ("median_ms", "p90_ms", "p99_ms", "throughput_per_s", "speedup", "noise_floor", "rounds", "threads")
+    return {
+        **{name: getattr(latency, name, None) for name in plain},
+        "inferences": latency.n if latency else None,
+        **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),
+        "latency_margin": latency.margin if latency else None,
+        "latency_verdict": latency.verdict if latency else None,
+    }
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {f"{name}_low": interval[0] if interval else None, f"{name}_high": interval[1] if interval else None}

@@ -1,0 +1,163 @@
+"""From the record of a run to `report.html`, `report.md` and `results.csv`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from harness.compare.wording import counted
+from harness.report import figures, markdown, tables
+from harness.report.definitions import definitions
+from harness.report.flat import csv_text
+from harness.report.variants import TOO_FEW, Group, groups
+from harness.results import RunResults
+
+TEMPLATES = Path(__file__).parent / "templates"
+_BARS = "Bars: 95 % interval of the paired difference to FP32"
+_UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
+_SAMPLE_FILES = ("predictions", "latency_samples")
+
+
+class Plot(NamedTuple):
+    """An SVG element and the sentence beneath it."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Details:
+    """A table of the second half of the page, behind a heading."""
+
+    heading: str
+    table: tables.Table
+    is_folded: bool = False
+    """Rarely read: shown on request."""
+    is_short: bool = True
+    """Does not grow with the number of variants: also in the Markdown."""
+
+
+def render(results: RunResults, directory: Path) -> list[Path]:
+    """Write `report.html`, `report.md` and `results.csv` into `directory`, made if missing, and return their paths.
+
+    Only the record decides what they say: the same record gives the same bytes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "report.html": html_text(results),
+        "report.md": markdown_text(results),
+        "results.csv": csv_text(results),
+    }
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    return [directory / name for name in texts]
+
+
+def html_text(results: RunResults) -> str:
+    """The page: self-contained, without scripts and without network."""
+    shown = groups(results)
+    plots = {group.key: _plots(group) for group in shown}
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    template = _environment().get_template("report.html.j2")
+    return template.render(style=style, plots=plots, **_context(results, shown))
+
+
+def markdown_text(results: RunResults) -> str:
+    """The same report as Markdown, without plots."""
+    template = _environment().get_template("report.md.j2")
+    return template.render(**_context(results, groups(results)))
+
+
+def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
+    return {
+        "results": results,
+        "groups": shown,
+        "details": _details(results),
+        "definitions": definitions(results),
+        "summary": _summary(results),
+        "too_few": TOO_FEW,
+        "wall": tables.seconds(results.wall_s),
+        "samples": _sample_files(results),
+    }
+
+
+def _details(results: RunResults) -> list[Details]:
+    found = [
+        ("Gates", tables.gates_table(results), "shown"),
+        ("Further figures", tables.metrics_table(results), "shown"),
+        ("Data", tables.data_table(results), "shown"),
+        ("Layers left in float", tables.float_layers_table(results), "shown"),
+        ("Parity", tables.parity_table(results), "long"),
+        ("Cost", tables.stage_summary_table(results), "shown"),
+        ("Cost per variant", tables.cost_table(results), "long"),
+        ("Stages", tables.stages_table(results), "long"),
+        ("Environment", tables.environment_table(results), "folded"),
+    ]
+    return [
+        Details(heading, table, is_folded=kind != "shown", is_short=kind != "long")
+        for heading, table, kind in found
+        if table is not None
+    ]
+
+
+def _summary(results: RunResults) -> str:
+    """How many rows there are, and how many of each status other than `ok`."""
+    rows = results.rows
+    others = ("simulated", "built", "unavailable", "failed")
+    counts = [(status, sum(row.status == status for row in rows)) for status in others]
+    parts = [f"{number} {status}" for status, number in counts if number]
+    return counted(len(rows), "variant") + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _plots(group: Group) -> list[Plot]:
+    """The plots that the group's figures allow; the bars of latency only where there is no accuracy to plot it with."""
+    both = figures.accuracy_latency(group.rows, f"{group.key}-both")
+    found = [
+        (both, f"Up and to the left is better. {_BARS}, laid around FP32's top-1."),
+        (figures.drops(group.rows, f"{group.key}-drop"), f"Shaded: within the margin; right of it is worse. {_BARS}."),
+        (None if both else figures.latencies(group.rows, f"{group.key}-latency"), "Shorter is faster."),
+    ]
+    return [_plot(svg, caption) for svg, caption in found if svg]
+
+
+def _plot(svg: str, caption: str) -> Plot:
+    # Matplotlib escapes every text that it writes; nothing else is put into the SVG.
+    return Plot(Markup(svg), caption)  # noqa: S704
+
+
+def _sample_files(results: RunResults) -> list[str]:
+    """Where the run left what every statistic can be recomputed from."""
+    return sorted({row.files[kind] for row in results.rows for kind in _SAMPLE_FILES if kind in row.files})
+
+
+def _moment(text: str) -> str:
+    """An ISO 8601 time to the minute, as it is where it is not one."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["unbroken"] = lambda text: _UNBROKEN.sub("\N{NO-BREAK SPACE}", text)
+    environment.filters["moment"] = _moment
+    environment.filters["md"] = markdown.escaped
+    environment.filters["md_table"] = markdown.table
+    environment.filters["md_variants"] = markdown.variants_table
+    return environment

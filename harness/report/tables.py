@@ -1,0 +1,182 @@
+"""The tables of a report as plain strings: what the page, the Markdown and the tests read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.compare.wording import label, listed, percent
+from harness.report.variants import NONE
+from harness.results import Agreement, Layer, Parity, Row, RunResults, StageRun
+
+_QUANTIZED = {"ptq", "qat"}
+_COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
+_STAGE_KEY_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, column headings, and rows of as many strings; `numeric` columns are set to the right."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int] = frozenset()
+
+
+def data_table(results: RunResults) -> Table | None:
+    """Source, count and checksum of every split."""
+    rows = [
+        (dataset.name, dataset.source, split.name, f"{split.n:,}", split.sha256)
+        for dataset in results.datasets
+        for split in dataset.splits
+    ]
+    return _table("Samples; the splits of one data set are disjoint", "Data set|Source|Split|n|sha256", rows, {3})
+
+
+def gates_table(results: RunResults) -> Table | None:
+    """Every limit of the scenario and how a variant did against it."""
+    rows = [
+        (gate.verdict, gate.variant, gate.metric, gate.limit, _figure(gate.value), gate.reason or NONE)
+        for gate in results.gates
+    ]
+    return _table("Limits set by the scenario", "Verdict|Variant|Metric|Limit|Value|Reason", rows, {4})
+
+
+def environment_table(results: RunResults) -> Table | None:
+    """The machine and the versions, nested keys joined by dots."""
+    return _table("Machine and software", "What|Value", list(_flat(results.environment)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", ", ".join(map(str, value)) or NONE
+        else:
+            yield f"{prefix}{key}", NONE if value is None else str(value)
+
+
+def parity_table(results: RunResults) -> Table | None:
+    """How alike the stages of every variant are on the same samples, one column per step."""
+    steps = [step for step in Parity.model_fields if any(_agreement(row, step) for row in results.rows)]
+    rows = [
+        (row.variant.id, *(_likeness(_agreement(row, step)) for step in steps))
+        for row in results.rows
+        if any(_agreement(row, step) for step in steps)
+    ]
+    headings = "|".join(["Variant", *(step.replace("_vs_", " → ").replace("onnx", "ONNX") for step in steps)])
+    caption = "Same top-1, signal-to-quantization-noise ratio and largest error between stages, on the same samples"
+    return _table(caption, headings, rows, set(range(1, len(steps) + 1)))
+
+
+def _agreement(row: Row, step: str) -> Agreement | None:
+    found: Agreement | None = getattr(row.parity, step, None)
+    return found
+
+
+def _likeness(alike: Agreement | None) -> str:
+    if alike is None:
+        return NONE
+    noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
+    return f"{percent(alike.top1_agreement)}, {noise}"
+
+
+def metrics_table(results: RunResults) -> Table | None:
+    """Figures of metrics that have no section of their own, one column per metric."""
+    units = {name: metric.unit for row in results.rows for name, metric in row.metrics.items()}
+    rows = [
+        (row.variant.id, *(_figure(row.metrics[name].value if name in row.metrics else None) for name in units))
+        for row in results.rows
+        if row.metrics
+    ]
+    headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
+    return _table("Further figures", headings, rows, set(range(1, len(units) + 1)))
+
+
+def stage_summary_table(results: RunResults) -> Table | None:
+    """Per kind of stage: how many ran, how many came from the store, and the seconds that running took."""
+    groups: dict[str, list[StageRun]] = {}
+    for stage in results.stages:
+        groups.setdefault(stage.stage, []).append(stage)
+    rows = []
+    for name, stages in groups.items():
+        ran = [stage for stage in stages if not stage.cached]
+        cached = len(stages) - len(ran)
+        rows.append((name, str(len(ran)), str(cached), seconds(sum(stage.seconds for stage in ran) if ran else None)))
+    return _table("Stages of this run", "Stage|Computed|From the store|Time computing", rows, {1, 2, 3})
+
+
+def stages_table(results: RunResults) -> Table | None:
+    """Every stage of the graph."""
+    rows = [
+        (
+            stage.stage,
+            stage.key[:_STAGE_KEY_CHARACTERS],
+            "from the store" if stage.cached else "computed",
+            seconds(stage.seconds),
+            listed(stage.variants, at_most=2),
+        )
+        for stage in results.stages
+    ]
+    return _table("Every stage", "Stage|Key|Origin|Time|Used by", rows, {3})
+
+
+def cost_table(results: RunResults) -> Table | None:
+    """Seconds that producing every variant took, whenever that was."""
+    rows = []
+    for row in results.rows:
+        if row.cost is None:
+            continue
+        times = [getattr(row.cost, f"{stage}_s") for stage in _COST_STAGES]
+        passes = row.cost.data_passes
+        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes)))
+    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes"])
+    return _table(
+        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 8))
+    )
+
+
+def float_layers_table(results: RunResults) -> Table | None:
+    """Layers of quantized engines that do not run in INT8 although they multiply or a reason was recorded."""
+    users: dict[tuple[str, ...], list[str]] = {}
+    for row in results.rows:
+        if row.coverage is None or row.variant.method not in _QUANTIZED:
+            continue
+        macs = sum(layer.macs for layer in row.coverage.layers)
+        for layer in row.coverage.layers:
+            if not layer.int8 and (layer.macs or layer.reason):
+                place = f"{row.variant.model} on {row.variant.target}, batch {row.variant.batch_size}"
+                users.setdefault((place, *_layer(layer, macs)), []).append(label(row.variant))
+    rows = [(*key, listed(names, at_most=3)) for key, names in users.items()]
+    return _table(
+        "Layers of quantized engines left in float", "Where|Layer|Op|Types|Share of MACs|Reason|Variants", rows, {4}
+    )
+
+
+def _layer(layer: Layer, macs: int) -> tuple[str, ...]:
+    types = f"{layer.input_type} → {layer.output_type}"
+    if layer.weight_type:
+        types = f"{layer.input_type} with {layer.weight_type} weights → {layer.output_type}"
+    return layer.name, layer.op, types, percent(layer.macs / macs if macs else 0.0, 1), layer.reason or "not said"
+
+
+def seconds(value: float | None) -> str:
+    """A duration: `0.52 s`, `12.3 s`, `2 min 05 s`; a dash when there is none."""
+    if value is None:
+        return NONE
+    if value >= 60:
+        whole = round(value)
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{value:.1f} s" if value >= 10 else f"{value:.2f} s"
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4g}"
+
+
+def _table(caption: str, headings: str, rows: Iterable[Sequence[str]], numeric: set[int] | None = None) -> Table | None:
+    kept = tuple(tuple(row) for row in rows)
+    return Table(caption, tuple(headings.split("|")), kept, frozenset(numeric or ())) if kept else None

@@ -1,0 +1,175 @@
+"""The main table of a report: one line per variant, grouped by model, target and batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.compare.wording import (
+    byte_size,
+    label,
+    method_name,
+    percent,
+    points,
+    speed,
+    three_digits,
+)
+from harness.results import Accuracy, Conclusion, Interval, Latency, Row, RunResults, Verdict
+
+NONE = "\N{EN DASH}"
+"""What a cell without a figure shows."""
+TOO_FEW = "n too small"
+_SYMBOLS: dict[Verdict, str] = {
+    "better": "\N{BLACK UP-POINTING TRIANGLE}",
+    "same": "=",
+    "worse": "\N{BLACK DOWN-POINTING TRIANGLE}",
+    "inconclusive": "?",
+}
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A verdict as symbol and word; `kind` chooses the colour."""
+
+    word: str
+    symbol: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and the interval beneath it."""
+
+    value: str = NONE
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class VariantLine:
+    """One row of the run as it is printed."""
+
+    id: str
+    method: str
+    name: str
+    """What tells it from its siblings, without the method."""
+    status: str
+    reason: str
+    is_recommended: bool
+    top1: Figure
+    drop: Figure
+    accuracy_badge: Badge | None
+    agreement: str
+    median: str
+    p90: str
+    p99: str
+    speedup: Figure
+    latency_badge: Badge | None
+    onnx: str
+    engine: str
+    weights: str
+    int8_macs: str
+    int8_layers: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one model, target and batch size with their conclusion."""
+
+    key: str
+    title: str
+    headline: str
+    details: tuple[str, ...]
+    recommended: str | None
+    rows: tuple[Row, ...]
+    lines: tuple[VariantLine, ...]
+    has_accuracy: bool
+    has_latency: bool
+    has_size: bool
+    has_coverage: bool
+
+
+def groups(results: RunResults) -> tuple[Group, ...]:
+    """Groups in the order of the rows, keyed `g1`, `g2`, ….
+
+    A conclusion about a group without rows is left out.
+    """
+    found: dict[tuple[str, str, int], list[Row]] = {}
+    for row in results.rows:
+        found.setdefault((row.variant.model, row.variant.target, row.variant.batch_size), []).append(row)
+    conclusions = {(each.model, each.target, each.batch_size): each for each in results.conclusions}
+    return tuple(
+        _group(f"g{number}", rows, conclusions.get(key)) for number, (key, rows) in enumerate(found.items(), start=1)
+    )
+
+
+def _group(key: str, rows: Sequence[Row], conclusion: Conclusion | None) -> Group:
+    first = rows[0].variant
+    headline, *details = conclusion.text.splitlines() if conclusion and conclusion.text else [""]
+    recommended = conclusion.recommended if conclusion else None
+    return Group(
+        key=key,
+        title=f"{first.model} on {first.target}, batch {first.batch_size}",
+        headline=headline,
+        details=tuple(details),
+        recommended=recommended,
+        rows=tuple(rows),
+        lines=tuple(_line(row, row.variant.id == recommended) for row in rows),
+        has_accuracy=any(row.accuracy for row in rows),
+        has_latency=any(row.latency for row in rows),
+        has_size=any(row.size for row in rows),
+        has_coverage=any(row.coverage for row in rows),
+    )
+
+
+def _line(row: Row, is_recommended: bool) -> VariantLine:
+    accuracy, latency, size, coverage = row.accuracy, row.latency, row.size, row.coverage
+    return VariantLine(
+        id=row.variant.id,
+        method=method_name(row.variant.method),
+        name=label(row.variant).removeprefix(method_name(row.variant.method)).strip(),
+        status=row.status,
+        reason=row.reason or "",
+        is_recommended=is_recommended,
+        top1=Figure(percent(accuracy.top1), _percent_interval(accuracy.top1_ci95)) if accuracy else Figure(),
+        drop=_drop(accuracy),
+        accuracy_badge=_badge(accuracy.verdict if accuracy else None),
+        agreement=percent(accuracy.agreement) if accuracy and accuracy.agreement is not None else NONE,
+        median=three_digits(latency.median_ms) if latency else NONE,
+        p90=three_digits(latency.p90_ms) if latency else NONE,
+        p99=_p99(latency),
+        speedup=_speedup(latency),
+        latency_badge=_badge(latency.verdict if latency else None),
+        onnx=byte_size(size.onnx_bytes) if size else NONE,
+        engine=byte_size(size.engine_bytes) if size and size.engine_bytes is not None else NONE,
+        weights=byte_size(size.weight_bytes) if size else NONE,
+        int8_macs=percent(coverage.int8_macs, 1) if coverage else NONE,
+        int8_layers=coverage.int8_layers if coverage else "",
+    )
+
+
+def _drop(accuracy: Accuracy | None) -> Figure:
+    if accuracy is None or accuracy.drop is None:
+        return Figure()
+    interval = accuracy.drop_ci95
+    return Figure(points(accuracy.drop), f"{points(interval[0])} to {points(interval[1])}" if interval else "")
+
+
+def _speedup(latency: Latency | None) -> Figure:
+    if latency is None or latency.speedup is None:
+        return Figure()
+    interval = latency.speedup_ci95
+    return Figure(speed(latency.speedup), f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "")
+
+
+def _p99(latency: Latency | None) -> str:
+    if latency is None:
+        return NONE
+    return TOO_FEW if latency.p99_ms is None else three_digits(latency.p99_ms)
+
+
+def _percent_interval(interval: Interval) -> str:
+    return f"{interval[0] * 100:.2f} to {interval[1] * 100:.2f}"
+
+
+def _badge(verdict: Verdict | None) -> Badge | None:
+    return Badge(verdict, _SYMBOLS[verdict], verdict) if verdict else None

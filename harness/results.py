@@ -1,0 +1,277 @@
+"""The typed record of a run: what `results.json` holds and every tool reads.
+
+The shape is stable: a field is added, never renamed, without a new `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION: Final = 1
+
+Method = Literal["fp32", "fp16", "ptq", "qat"]
+Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
+Verdict = Literal["better", "same", "worse", "inconclusive"]
+GateVerdict = Literal["pass", "fail", "inconclusive"]
+Interval = tuple[float, float]
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Variant(Record):
+    """One cell of the matrix."""
+
+    id: str
+    """Readable, unique within the run, safe as a file name."""
+    model: str
+    method: Method
+    toolkit: str | None = None
+    """Who quantized it (`torchao`, `onnxruntime`, …); None for methods that quantize nothing."""
+    calibrator: str | None = None
+    percentile: float | None = None
+    """Only for the `percentile` calibrator, in percent."""
+    per_channel: bool | None = None
+    """Granularity of weight scales; None for methods that quantize nothing."""
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    skip: tuple[str, ...] = ()
+    """Module name patterns that are left unquantized."""
+    target: str
+    batch_size: int
+
+
+class Accuracy(Record):
+    """Top-1 on the test samples, and the paired difference to the FP32 row."""
+
+    top1: float
+    n: int
+    top1_ci95: Interval
+    reference: str | None = None
+    """Variant id of the FP32 row this row is paired with; None for that row itself."""
+    drop: float | None = None
+    """FP32 top-1 minus this row's (positive: this row lost)."""
+    drop_ci95: Interval | None = None
+    p_value: float | None = None
+    """Exact McNemar test of equal error rates."""
+    agreement: float | None = None
+    """Share of samples where this row predicts the same class as FP32."""
+    margin: float | None = None
+    """Non-inferiority margin that the verdict used."""
+    verdict: Verdict | None = None
+
+
+class Latency(Record):
+    """Time of one inference of `batch_size` samples, measured in rounds interleaved with FP32."""
+
+    median_ms: float
+    p90_ms: float
+    p99_ms: float | None
+    """None when there are too few samples for it."""
+    n: int
+    """Timed inferences."""
+    rounds: int
+    throughput_per_s: float
+    """Samples per second at the median."""
+    reference: str | None = None
+    speedup: float | None = None
+    """Geometric mean over rounds of FP32 time divided by this row's time."""
+    speedup_ci95: Interval | None = None
+    noise_floor: float | None = None
+    """Relative half-width of the A/A twin's ratio interval in the same session."""
+    margin: float | None = None
+    verdict: Verdict | None = None
+    threads: int
+    includes_transfers: bool
+
+
+class Size(Record):
+    """Three different numbers: a Q/DQ ONNX with FP32 weights is not four times smaller."""
+
+    onnx_bytes: int
+    engine_bytes: int | None
+    weight_bytes: int
+    """Bytes of weights and biases as the engine holds them."""
+
+
+class Layer(Record):
+    """One layer of the built engine as it really executes."""
+
+    name: str
+    op: str
+    """Operator in the engine, for instance `QLinearConv`."""
+    input_type: str
+    weight_type: str | None
+    output_type: str
+    macs: int
+    """Multiply-accumulates for one sample; 0 for ops that have none."""
+    int8: bool
+    reason: str | None = None
+    """Why a layer that could run in INT8 does not."""
+
+
+class Coverage(Record):
+    """How much of the engine executes in INT8, from the audit."""
+
+    int8_macs: float
+    """Share of conv/gemm MACs that run as integer ops."""
+    int8_layers: str
+    """`done/all` over conv and gemm layers."""
+    layers: tuple[Layer, ...]
+
+
+class Agreement(Record):
+    """How alike two stages of one variant are on the same samples."""
+
+    top1_agreement: float
+    max_abs_error: float
+    sqnr_db: float | None
+    """Signal-to-quantization-noise ratio; None when the outputs are identical."""
+    n: int
+
+
+class Parity(Record):
+    """Where on the way from the torch network to the engine results change."""
+
+    torch_vs_onnx: Agreement | None = None
+    onnx_vs_engine: Agreement | None = None
+    torch_vs_engine: Agreement | None = None
+    """From the fake-quantized torch network straight to the engine."""
+
+
+class MetricValue(Record):
+    """A figure of a metric that has no section of its own."""
+
+    value: float
+    unit: str
+    higher_is_better: bool
+
+
+class Cost(Record):
+    """Seconds and passes that producing the variant took; from the cache's record when cached."""
+
+    train_s: float | None = None
+    calibrate_s: float | None = None
+    quantize_s: float | None = None
+    finetune_s: float | None = None
+    export_s: float | None = None
+    build_s: float | None = None
+    data_passes: int | None = None
+    """Passes over the calibration data that served this variant and its siblings."""
+
+
+class Row(Record):
+    """One variant with everything that was found out about it."""
+
+    variant: Variant
+    status: Status
+    reason: str | None = None
+    accuracy: Accuracy | None = None
+    latency: Latency | None = None
+    size: Size | None = None
+    coverage: Coverage | None = None
+    parity: Parity | None = None
+    cost: Cost | None = None
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
+    """Further figures by the name of their metric."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """Paths relative to the run folder: `onnx`, `engine`, `predictions`, `latency_samples`."""
+
+
+class Gate(Record):
+    """One limit that the scenario set, and how a variant did against it."""
+
+    variant: str
+    metric: str
+    limit: str
+    value: float | None
+    verdict: GateVerdict
+    reason: str | None = None
+
+
+class Split(Record):
+    """One part of the data; splits of one data set are disjoint."""
+
+    name: Literal["train", "calibration", "test"]
+    n: int
+    sha256: str
+    """Of the samples and labels in order."""
+
+
+class Dataset(Record):
+    """Where the samples came from."""
+
+    name: str
+    source: str
+    """How it was found, for instance `embedded` or `system: /usr/share/…`."""
+    splits: tuple[Split, ...]
+
+
+class StageRun(Record):
+    """One stage of the graph in this run."""
+
+    stage: str
+    key: str
+    cached: bool
+    seconds: float
+    variants: tuple[str, ...]
+    """Ids of the variants that use it."""
+
+
+class Conclusion(Record):
+    """What the run proves about one model on one target, in words."""
+
+    model: str
+    target: str
+    batch_size: int
+    text: str
+    recommended: str | None = None
+    """Variant id to ship, or None when nothing is proven."""
+
+
+class RunResults(Record):
+    """Everything one run found out."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    scenario: str
+    scenario_file: str | None = None
+    question: str | None = None
+    run_id: str
+    started_at: str
+    """ISO 8601 with time zone."""
+    wall_s: float
+    environment: dict[str, Any]
+    datasets: tuple[Dataset, ...] = ()
+    rows: tuple[Row, ...]
+    conclusions: tuple[Conclusion, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    stages: tuple[StageRun, ...] = ()
+    calibration_samples: dict[str, int] = Field(default_factory=dict)
+    """Samples consumed by the calibration pass of each model."""
+
+    def row(self, variant_id: str) -> Row:
+        """The row of one variant; KeyError when there is none."""
+        return next_or_raise(self.rows, variant_id)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> RunResults:
+        """Read what `save` wrote; pydantic's ValidationError when it does not fit."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def next_or_raise(rows: tuple[Row, ...], variant_id: str) -> Row:
+    """The row whose variant has this id."""
+    for row in rows:
+        if row.variant.id == variant_id:
+            return row
+    raise KeyError(variant_id)

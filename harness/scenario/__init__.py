@@ -1,0 +1,43 @@
+"""The scenario file: what is compared, on what, and how it is judged.
+
+`load_scenario` reads and checks one file, `expand` turns its matrix into variants.
+"""
+
+from harness.scenario.axes import Axes, Calibrator, Matrix
+from harness.scenario.checks import check_names
+from harness.scenario.ids import variant_id
+from harness.scenario.load import find_root, load_scenario
+from harness.scenario.matrix import expand
+from harness.scenario.recipe import CalibParams, QATParams, QuantizationParams, SelectiveQuantizerParams, Training
+from harness.scenario.schema import (
+    Dataset,
+    Factory,
+    Measurement,
+    ModelSpec,
+    Scenario,
+    TargetOptions,
+    Verdict,
+)
+
+__all__ = [
+    "Axes",
+    "CalibParams",
+    "Calibrator",
+    "Dataset",
+    "Factory",
+    "Matrix",
+    "Measurement",
+    "ModelSpec",
+    "QATParams",
+    "QuantizationParams",
+    "Scenario",
+    "SelectiveQuantizerParams",
+    "TargetOptions",
+    "Training",
+    "Verdict",
+    "check_names",
+    "expand",
+    "find_root",
+    "load_scenario",
+    "variant_id",
+]

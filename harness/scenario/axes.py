@@ -1,0 +1,85 @@
+"""The matrix of a scenario: which variants are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
+
+from harness.results import Method
+from harness.scenario.fields import Bits, Count, Listed, Name, Percent, Section, Text, Unit
+from harness.scenario.source import Loc
+
+Calibrator = Literal["max", "percentile", "entropy", "mse"]
+
+QUANTIZING_METHODS = frozenset({"ptq", "qat"})
+QUANTIZATION_AXES = frozenset(
+    {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip"}
+)
+"""Axes that `fp32` and `fp16` rows do not have."""
+
+
+def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    # Two spellings of one skip set must be one variant.
+    return tuple(sorted(set(patterns)))
+
+
+SkipSet = Annotated[Listed[Text], AfterValidator(_as_set)]
+
+
+class Axes(Section):
+    """Values per axis; one value may stand for a list of one.
+
+    In an `exclude` entry, an axis that is left out matches every value. In an `include` entry, it takes the first
+    value of the matrix axis.
+    """
+
+    model: Listed[Name] | None = None
+    """Names of `models`. Default: all."""
+    method: Listed[Method] | None = None
+    """Default: `[fp32, ptq, qat]`. The FP32 row that others are judged against is added when it is left out."""
+    toolkit: Listed[Name] | None = None
+    """Who quantizes. Default: `[torchao]`. Other toolkits have `ptq` rows only."""
+    calibrator: Listed[Calibrator] | None = None
+    """Default: from `quantization_params`: `max` if `calibrator_i` is `max`, else `histogram_calib_method`."""
+    percentile: Listed[Percent] | None = None
+    """Multiplies the calibrator `percentile` only. Default: `quantization_params.calib_params.percentile`."""
+    per_channel: Listed[bool] | None = None
+    """Granularity of weight scales. Default: `quantization_params.selective_quantizer_params.per_channel`."""
+    weight_bits: Listed[Bits] | None = None
+    """Default: `[8]`."""
+    activation_bits: Listed[Bits] | None = None
+    """Default: `[8]`."""
+    skip: Listed[SkipSet] | None = None
+    """Skip sets: each a list of module names or types that stay unquantized, `[]` for none. A plain text is a set of
+    one. Default: one set, `quantization_params.selective_quantizer_params.skip_modules`."""
+    target: Listed[Name] | None = None
+    """Where the variant is deployed. Default: `[onnxruntime]`."""
+    batch_size: Listed[Annotated[Count, Unit("sample")]] | None = None
+    """Samples per inference when latency is measured. Default: `[1]`."""
+
+    def given(self) -> dict[str, tuple[Any, ...]]:
+        """The axes that were written down, in the order of the schema."""
+        values = {name: getattr(self, name) for name in Axes.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Matrix(Axes):
+    """One variant for each combination of the axes, minus `exclude`, plus `include`.
+
+    `fp32` and `fp16` quantize nothing, so they are one row for each model, target and batch size.
+    """
+
+    exclude: Listed[Axes] = ()
+    """A variant is left out when it matches every key of one entry."""
+    include: Listed[Axes] = ()
+    """Each entry adds the product of its own axes, after `exclude`; variants that exist already are not repeated."""
+
+    def located(self) -> Iterator[tuple[Loc, Axes]]:
+        """The matrix itself and its entries, each with its place in the scenario."""
+        yield ("matrix",), self
+        for index, entry in enumerate(self.exclude):
+            yield ("matrix", "exclude", index), entry
+        for index, entry in enumerate(self.include):
+            yield ("matrix", "include", index), entry

@@ -1,0 +1,125 @@
+"""Checks of a scenario that is well formed: its values against each other, against files, and against known names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness.errors import ScenarioError, nearest, unknown_name
+from harness.scenario.recipe import Training
+from harness.scenario.schema import Scenario
+from harness.scenario.source import Loc, joined
+
+Use = tuple[Loc, str]
+"""A name that a scenario uses, with its place."""
+
+
+def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
+    """What cannot be seen from one value alone: keys that contradict each other, and files that do not exist."""
+    yield from _dataset_errors(scenario)
+    for name in scenario.models:
+        yield from _file_errors(scenario, name)
+        yield from _training_errors(scenario, name)
+    measurement = scenario.measurement
+    if measurement.max_rounds < measurement.min_rounds:
+        message = f"`max_rounds` {measurement.max_rounds} is less than `min_rounds` {measurement.min_rounds}"
+        yield scenario.error(("measurement", "max_rounds"), message, fix="raise `max_rounds` or lower `min_rounds`")
+
+
+def _dataset_errors(scenario: Scenario) -> Iterator[ScenarioError]:
+    dataset = scenario.dataset
+    if dataset.location == "path" and dataset.path is None:
+        message, fix = "`location: path` needs a `path`", "add `path:` with the folder or file of the data"
+        yield scenario.error(("dataset", "location"), message, fix=fix)
+    if dataset.location != "path" and dataset.path is not None:
+        message = f"`path` is not used by `location: {dataset.location}`"
+        yield scenario.error(("dataset", "path"), message, fix="write `location: path`, or delete `path`", on_key=True)
+
+
+def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
+    spec = scenario.models[name]
+    factory = spec.parsed_factory()
+    if factory.file is not None:
+        yield from _missing_file(scenario, ("models", name, "factory"), factory.file, "model file")
+    if spec.weights not in {"train", "random"}:
+        yield from _missing_file(scenario, ("models", name, "weights"), spec.weights, "weights file")
+
+
+def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterator[ScenarioError]:
+    path = scenario.resolve(text)
+    if path.is_file():
+        return
+    near = sorted(entry.name for entry in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+    guess = nearest(path.name, near)
+    fix = f"did you mean `{Path(text).with_name(guess)}`?" if guess else f"paths are relative to {scenario.root}"
+    yield scenario.error(loc, f"the {what} `{text}` does not exist", fix=fix)
+
+
+def _training_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
+    training = scenario.effective_training(name)
+    overrides = scenario.models[name].training.model_fields_set
+    at: Loc = ("models", name, "training") if overrides else ("training",)
+    warmup, epochs = training.lr_warmup_epochs, training.max_epochs
+    if warmup > epochs:
+        message = f"`lr_warmup_epochs` {warmup} is more than `max_epochs` {epochs} of `{name}`"
+        key = "lr_warmup_epochs" if not overrides or "lr_warmup_epochs" in overrides else "max_epochs"
+        yield scenario.error((*at, key), message, fix="lower `lr_warmup_epochs` or raise `max_epochs`")
+    wanted, available = scenario.calibration_count(name), scenario.dataset.calibration_samples
+    if wanted > available:
+        message = (
+            f"`num_calib_batches` asks for {wanted} samples of `{name}` (batches of {training.batch_size}), "
+            f"but `dataset.calibration_samples` is {available}"
+        )
+        loc: Loc = ("quantization_params", "calib_params", "num_calib_batches")
+        yield scenario.error(loc, message, fix=f"raise `dataset.calibration_samples` to {wanted}")
+
+
+def check_names(
+    scenario: Scenario,
+    *,
+    sources: Iterable[str] | None = None,
+    targets: Iterable[str] | None = None,
+    toolkits: Iterable[str] | None = None,
+    augmentations: Iterable[str] | None = None,
+) -> None:
+    """ScenarioError, at its place in the file, for every name that is not among those given; None checks nothing."""
+    uses: list[tuple[str, Iterable[str] | None, Iterable[Use]]] = [
+        ("data source", sources, [(("dataset", "source"), scenario.dataset.source)]),
+        ("target", targets, _target_uses(scenario)),
+        ("toolkit", toolkits, _axis_uses(scenario, "toolkit")),
+        ("augmentation", augmentations, _augmentation_uses(scenario)),
+    ]
+    errors = [
+        _unknown(scenario, what, loc, name, list(known))
+        for what, known, names in uses
+        if known is not None
+        for loc, name in names
+        if name not in known
+    ]
+    if errors:
+        raise joined(errors)
+
+
+def _unknown(scenario: Scenario, what: str, loc: Loc, name: str, known: list[str]) -> ScenarioError:
+    message, fix = unknown_name(what, name, known)
+    return scenario.error(loc, message, fix=fix, on_key=loc[0] == "targets")
+
+
+def _axis_uses(scenario: Scenario, axis: str) -> Iterator[Use]:
+    for loc, axes in scenario.matrix.located():
+        for index, name in enumerate(axes.given().get(axis, ())):
+            yield (*loc, axis, index), name
+
+
+def _target_uses(scenario: Scenario) -> Iterator[Use]:
+    yield from ((("targets", name), name) for name in scenario.targets)
+    yield from _axis_uses(scenario, "target")
+
+
+def _augmentation_uses(scenario: Scenario) -> Iterator[Use]:
+    trainings: list[tuple[Loc, Training]] = [(("training",), scenario.training)]
+    trainings += [(("models", name, "training"), spec.training) for name, spec in scenario.models.items()]
+    for loc, training in trainings:
+        if "augmentations" in training.model_fields_set:
+            for index, name in enumerate(training.augmentations):
+                yield (*loc, "augmentations", index), name

@@ -1,0 +1,70 @@
+"""Base class and field types that the sections of a scenario file share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, StringConstraints, model_validator
+
+NAME_PATTERN = r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$"
+NAME_MAX_LENGTH = 64
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Unit of a number, printed by the reference page."""
+
+    name: str
+
+
+class Section(BaseModel):
+    """Base of every level of a scenario file: immutable, strictly typed, unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        defer_build=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section_is_default(cls, data: Any) -> Any:
+        # A key whose children are all commented out reads as null.
+        return {} if data is None else data
+
+
+def _listed(value: Any) -> Any:
+    """A scalar stands for a list of one, nothing for an empty list."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _mapping(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MAX_LENGTH)]
+"""Lower-case letters, digits, `_`, `.` and `-`: safe as a folder name on every file system."""
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]
+ByName = Annotated[dict[Name, T], BeforeValidator(_mapping)]
+FreeMapping = Annotated[dict[str, JsonValue], BeforeValidator(_mapping)]
+
+Count = Annotated[int, Ge(1)]
+WholeNumber = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+Bits = Annotated[int, Ge(2), Le(8), Unit("bit")]
+Percent = Annotated[float, Gt(0), Le(100), Unit("%")]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Ratio = Annotated[float, Gt(0), Le(1)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+Confidence = Annotated[float, Gt(0.5), Lt(1)]

@@ -1,0 +1,56 @@
+"""Names of variants: readable, unique, safe as file names and as pytest ids."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from harness.results import Variant
+from harness.scenario.axes import QUANTIZING_METHODS
+
+_LONGEST_READABLE_SKIP = 24
+
+
+def with_ids(cells: Sequence[Variant]) -> tuple[Variant, ...]:
+    """The same variants, each with an id that no other has."""
+    ids = [variant_id(cell) for cell in cells]
+    often = Counter(ids)
+    # Names may hold the separator, so that two variants can read alike.
+    unique = [
+        text if often[text] == 1 else f"{text}-{_digest(cell.model_dump_json())}"
+        for text, cell in zip(ids, cells, strict=True)
+    ]
+    return tuple(cell.model_copy(update={"id": text}) for text, cell in zip(unique, cells, strict=True))
+
+
+def variant_id(variant: Variant) -> str:
+    """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are the toolkit torchao, 8 bits and no skips."""
+    parts: list[str] = [variant.model, variant.method]
+    if variant.method in QUANTIZING_METHODS:
+        parts += _quantization_parts(variant)
+    return "-".join([*parts, variant.target, f"b{variant.batch_size}"])
+
+
+def _quantization_parts(variant: Variant) -> Iterator[str]:
+    if variant.toolkit != "torchao":
+        yield str(variant.toolkit)
+    share = "" if variant.percentile is None else repr(variant.percentile).removesuffix(".0")
+    yield f"{variant.calibrator}{share}"
+    yield "perchannel" if variant.per_channel else "pertensor"
+    if (variant.weight_bits, variant.activation_bits) != (8, 8):
+        yield f"w{variant.weight_bits}a{variant.activation_bits}"
+    if variant.skip:
+        yield _skip_part(variant.skip)
+
+
+def _skip_part(skip: tuple[str, ...]) -> str:
+    # A digest of the patterns, not their index: ids must mean the same when another skip set is added.
+    text = "+".join(skip)
+    is_readable = len(text) <= _LONGEST_READABLE_SKIP and re.fullmatch(r"[a-z0-9_.+]+", text)
+    return f"skip-{text}" if is_readable else f"skip-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]

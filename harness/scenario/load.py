@@ -1,0 +1,82 @@
+"""A scenario file, read and checked before anything is started."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.errors import ScenarioError
+from harness.scenario.checks import consistency_errors
+from harness.scenario.matrix import expand
+from harness.scenario.problems import scenario_errors
+from harness.scenario.reader import mark_at, read_yaml
+from harness.scenario.schema import Scenario
+from harness.scenario.source import joined
+
+ROOT_MARKERS = ("models", "pyproject.toml", ".git")
+
+
+def load_scenario(path: Path | str) -> Scenario:
+    """The scenario of a YAML file; ScenarioError names every problem with file, line, column and fix.
+
+    Factory and weights files must exist. Names of data sources, targets, toolkits and augmentations are left to
+    `check_names`.
+    """
+    path = Path(path)
+    data, source = read_yaml(_read_text(path), path, find_root(path))
+    try:
+        scenario = Scenario.model_validate(data).with_source(source)
+    except ValidationError as error:
+        raise joined(scenario_errors(error, source)) from None
+    errors = list(consistency_errors(scenario))
+    if errors:
+        raise joined(errors)
+    expand(scenario)
+    return scenario
+
+
+def find_root(path: Path) -> Path:
+    """The nearest folder above a scenario file that holds `models/`, `pyproject.toml` or `.git`, else its own."""
+    folder = path.resolve().parent
+    for candidate in (folder, *folder.parents):
+        if any((candidate / marker).exists() for marker in ROOT_MARKERS):
+            return candidate
+    return folder
+
+
+def _read_text(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file.name for file in path.glob("*.y*ml"))
+        shown = "name one of its files" + (f": {', '.join(files)}" if files else "")
+        raise ScenarioError("is a folder, not a scenario file", path=path, fix=shown)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ScenarioError("there is no such scenario file", path=path, fix=_near_file(path)) from None
+    except OSError as error:
+        raise ScenarioError(
+            f"cannot be read: {error.strerror}", path=path, fix="check the path and its rights"
+        ) from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8-sig")
+        mark = mark_at(before, len(before))
+        raise ScenarioError(
+            f"byte 0x{raw[error.start]:02x} is not UTF-8",
+            path=path,
+            line=mark.line,
+            column=mark.column,
+            fix="save the file as UTF-8",
+        ) from None
+
+
+def _near_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"the folder `{path.parent}` does not exist either: check the path"
+    names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix == (path.suffix or ".yaml"))
+    stems = get_close_matches(path.stem, [Path(name).stem for name in names], n=3, cutoff=0.5)
+    close = [name for name in names if Path(name).stem in stems] or names[:5]
+    return "near it are: " + ", ".join(f"`{path.parent / name}`" for name in close) if close else "check the path"

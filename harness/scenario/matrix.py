@@ -1,0 +1,232 @@
+"""From the matrix of a scenario to its variants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+from typing import Any
+
+from harness.errors import ScenarioError, unknown_name
+from harness.results import Method, Variant
+from harness.scenario.axes import QUANTIZATION_AXES, QUANTIZING_METHODS, Axes
+from harness.scenario.ids import with_ids
+from harness.scenario.schema import Scenario
+from harness.scenario.source import Loc, dotted, joined
+
+MAX_VARIANTS = 10_000
+"""More than any report can show; a matrix beyond it is refused before it is expanded."""
+
+_METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "ptq", "qat")
+_QAT_TOOLKITS = frozenset({"torchao"})
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every axis with its values, defaults filled in."""
+
+    model: tuple[str, ...]
+    method: tuple[Method, ...]
+    toolkit: tuple[str, ...]
+    calibrator: tuple[str, ...]
+    percentile: tuple[float, ...]
+    per_channel: tuple[bool, ...]
+    weight_bits: tuple[int, ...]
+    activation_bits: tuple[int, ...]
+    skip: tuple[tuple[str, ...], ...]
+    target: tuple[str, ...]
+    batch_size: tuple[int, ...]
+
+    def first(self) -> Grid:
+        """The first value of every axis."""
+        return replace(self, **{name: values[:1] for name, values in self.__dict__.items()})
+
+    def with_axes(self, axes: Axes) -> Grid:
+        """The same grid, with those axes replaced that `axes` gives."""
+        return replace(self, **axes.given())
+
+    def size(self) -> int:
+        """Upper bound of the number of cells."""
+        return prod(len(values) for values in self.__dict__.values())
+
+
+def expand(scenario: Scenario) -> tuple[Variant, ...]:
+    """The variants of a scenario, ordered by model, target, batch size, then fp32, fp16, ptq, qat.
+
+    Every quantized or fp16 row is judged against the fp32 row of its model, target and batch size; where the
+    methods leave that row out, it is added. Raises ScenarioError, at its place in the file, for an empty matrix and
+    for entries that match nothing.
+    """
+    grid = _grid(scenario)
+    errors = _axis_errors(scenario, grid)
+    if errors:
+        raise joined(errors)
+    every = list(dict.fromkeys(_cells(grid, scenario)))
+    kept = [cell for cell in every if not any(_matches(cell, entry) for entry in scenario.matrix.exclude)]
+    included = [list(_cells(grid.first().with_axes(entry), scenario)) for entry in scenario.matrix.include]
+    wanted = dict.fromkeys([*kept, *(cell for cells in included for cell in cells)])
+    references = [cell for cell in _references(wanted) if cell not in wanted]
+    errors = [*_exclude_errors(scenario, grid, every, references), *_include_errors(scenario, included)]
+    if not wanted and not errors:
+        errors = [_empty_matrix(scenario, every)]
+    if errors:
+        raise joined(errors)
+    return with_ids(_ordered([*wanted, *references]))
+
+
+def _grid(scenario: Scenario) -> Grid:
+    selective = scenario.quantization_params.selective_quantizer_params
+    calibration = scenario.quantization_params.calib_params
+    default = Grid(
+        model=tuple(scenario.models),
+        method=("fp32", "ptq", "qat"),
+        toolkit=("torchao",),
+        calibrator=("max" if selective.calibrator_i == "max" else calibration.histogram_calib_method,),
+        percentile=(calibration.percentile,),
+        per_channel=(selective.per_channel,),
+        weight_bits=(8,),
+        activation_bits=(8,),
+        skip=(tuple(sorted(set(selective.skip_modules))),),
+        target=("onnxruntime",),
+        batch_size=(1,),
+    )
+    return default.with_axes(scenario.matrix)
+
+
+def _cells(grid: Grid, scenario: Scenario) -> Iterator[Variant]:
+    """The combinations that can exist, without ids."""
+    for model, target, batch_size, method in product(grid.model, grid.target, grid.batch_size, grid.method):
+        if method == "qat" and scenario.quantization_params.ptq_only:
+            continue
+        for quantization in _quantizations(grid, method):
+            yield Variant(id="", model=model, method=method, target=target, batch_size=batch_size, **quantization)
+
+
+def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
+    if method not in QUANTIZING_METHODS:
+        yield {}
+        return
+    calibrations = [
+        (calibrator, percentile)
+        for calibrator in grid.calibrator
+        for percentile in (grid.percentile if calibrator == "percentile" else (None,))
+    ]
+    toolkits = [toolkit for toolkit in grid.toolkit if method != "qat" or toolkit in _QAT_TOOLKITS]
+    bits = product(grid.weight_bits, grid.activation_bits)
+    for toolkit, (calibrator, percentile), per_channel, (weight_bits, activation_bits), skip in product(
+        toolkits, calibrations, grid.per_channel, bits, grid.skip
+    ):
+        yield {
+            "toolkit": toolkit,
+            "calibrator": calibrator,
+            "percentile": percentile,
+            "per_channel": per_channel,
+            "weight_bits": weight_bits,
+            "activation_bits": activation_bits,
+            "skip": skip,
+        }
+
+
+def _matches(cell: Variant, entry: Axes) -> bool:
+    return all(
+        getattr(cell, name) in values and (name not in QUANTIZATION_AXES or cell.method in QUANTIZING_METHODS)
+        for name, values in entry.given().items()
+    )
+
+
+def _references(cells: Iterator[Variant] | dict[Variant, None]) -> list[Variant]:
+    groups = dict.fromkeys((cell.model, cell.target, cell.batch_size) for cell in cells)
+    return [
+        Variant(id="", model=model, method="fp32", target=target, batch_size=batch_size)
+        for model, target, batch_size in groups
+    ]
+
+
+def _axis_errors(scenario: Scenario, grid: Grid) -> list[ScenarioError]:
+    """Unknown models, empty axes and entries, and a matrix without bounds."""
+    errors = [error for loc, axes in scenario.matrix.located() for error in _entry_errors(scenario, loc, axes)]
+    if not errors and grid.size() > MAX_VARIANTS:
+        message = f"the matrix has up to {grid.size()} variants, more than {MAX_VARIANTS}"
+        errors.append(scenario.error(("matrix",), message, fix="split it into several scenarios", on_key=True))
+    return errors
+
+
+def _entry_errors(scenario: Scenario, loc: Loc, axes: Axes) -> Iterator[ScenarioError]:
+    given = axes.given()
+    if not given and len(loc) > 1:
+        yield scenario.error(loc, f"`{dotted(loc)}` names no axis", fix="name at least one axis, or delete the entry")
+    for name, values in given.items():
+        if not values:
+            none = "`[[]]` for one variant that skips nothing" if name == "skip" else "at least one value"
+            message = f"the matrix is empty: `{dotted((*loc, name))}` has no values"
+            yield scenario.error((*loc, name), message, fix=f"write {none}, or delete `{name}`")
+    for index, model in enumerate(axes.model or ()):
+        if model not in scenario.models:
+            message, fix = unknown_name("model", model, scenario.models)
+            yield scenario.error((*loc, "model", index), message, fix=fix)
+
+
+def _exclude_errors(
+    scenario: Scenario, grid: Grid, every: list[Variant], references: list[Variant]
+) -> Iterator[ScenarioError]:
+    for index, entry in enumerate(scenario.matrix.exclude):
+        loc: Loc = ("matrix", "exclude", index)
+        if not any(_matches(cell, entry) for cell in every):
+            message = f"`{dotted(loc)}` matches no variant: {_why_no_match(entry, grid)}"
+            yield scenario.error(loc, message, fix="correct the entry, or delete it")
+        elif "fp32" in (entry.method or ()) and any(_matches(cell, entry) for cell in references):
+            message = f"`{dotted(loc)}` excludes an fp32 row that others are judged against"
+            yield scenario.error((*loc, "method"), message, fix="take fp32 out of the entry, or exclude those rows too")
+
+
+def _why_no_match(entry: Axes, grid: Grid) -> str:
+    for name, values in entry.given().items():
+        on_axis = getattr(grid, name)
+        if not set(values) & set(on_axis):
+            shown = ", ".join(str(value) for value in on_axis)
+            return f"`{name}` of the matrix is {shown}"
+    return "no variant has all of these together"
+
+
+def _include_errors(scenario: Scenario, included: list[list[Variant]]) -> Iterator[ScenarioError]:
+    for index, (entry, cells) in enumerate(zip(scenario.matrix.include, included, strict=True)):
+        loc: Loc = ("matrix", "include", index)
+        quantization = [f"`{name}`" for name in entry.given() if name in QUANTIZATION_AXES]
+        if not cells:
+            message = f"`{dotted(loc)}` adds no variant: {_why_no_qat(scenario)}"
+            yield scenario.error(loc, message, fix="correct the entry, or delete it")
+        elif quantization and not any(cell.method in QUANTIZING_METHODS for cell in cells):
+            message = f"`{dotted(loc)}` gives {', '.join(quantization)}, but its method is {cells[0].method}"
+            yield scenario.error(loc, message, fix="add `method: ptq` or `method: qat` to the entry")
+
+
+def _why_no_qat(scenario: Scenario) -> str:
+    if scenario.quantization_params.ptq_only:
+        return "`quantization_params.ptq_only` drops qat rows"
+    return "only the toolkit torchao has qat rows"
+
+
+def _empty_matrix(scenario: Scenario, every: list[Variant]) -> ScenarioError:
+    if every:
+        message, fix = f"the matrix is empty: `exclude` leaves none of its {len(every)} variants", "exclude less"
+    else:
+        message, fix = f"the matrix is empty: {_why_no_qat(scenario)}", "add `ptq` to `matrix.method`"
+    return scenario.error(("matrix",), message, fix=fix, on_key=True)
+
+
+def _ordered(cells: list[Variant]) -> list[Variant]:
+    """By model, target and batch size in the order they were first named, then by method; else as generated."""
+    models, targets, sizes = (
+        {value: rank for rank, value in enumerate(dict.fromkeys(getattr(cell, name) for cell in cells))}
+        for name in ("model", "target", "batch_size")
+    )
+    return sorted(
+        cells,
+        key=lambda cell: (
+            models[cell.model],
+            targets[cell.target],
+            sizes[cell.batch_size],
+            _METHOD_ORDER.index(cell.method),
+        ),
+    )

@@ -1,0 +1,219 @@
+"""The scenario file: typed, immutable, and strict at every level."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge, MinLen
+from pydantic import AfterValidator, Field, PrivateAttr, field_serializer
+from pydantic_core import PydanticCustomError
+
+from harness.errors import ScenarioError, nearest
+from harness.scenario.axes import Matrix
+from harness.scenario.fields import (
+    ByName,
+    Confidence,
+    Count,
+    Fraction,
+    FreeMapping,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    Text,
+    Unit,
+)
+from harness.scenario.recipe import QATParams, QuantizationParams, Training
+from harness.scenario.source import Loc, Source
+
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class Dataset(Section):
+    """The samples, and how many of them train, calibrate and test; the three parts are disjoint."""
+
+    source: Name
+    """Name of a data source, for instance `fashion_mnist`."""
+    location: Literal["auto", "path", "env", "cache", "system", "package", "embedded"] = "auto"
+    """Where to look. `auto` takes the first of `$HARNESS_DATA` (`env`), user cache, system package, Python package and
+    embedded subset that has the data; with any other value, data that is not there is an error."""
+    path: Text | None = None
+    """Folder or file of the data, relative to the project root. Required by `location: path`, refused otherwise."""
+    train_samples: Annotated[Count, Unit("sample")] | None = None
+    """Empty: all that calibration leaves of the training part."""
+    calibration_samples: Annotated[Count, Unit("sample")] = 512
+    """Taken from the training part; disjoint from the samples that train."""
+    test_samples: Annotated[Count, Unit("sample")] | None = None
+    """Empty: all."""
+    args: FreeMapping = Field(default_factory=dict)
+    """Handed to the data source as keyword arguments."""
+
+
+class Factory(NamedTuple):
+    """A model factory, taken apart: `file` or `module`, never both."""
+
+    file: str | None
+    module: str | None
+    function: str
+
+
+def _parse_factory(text: str) -> Factory:
+    place, _, function = text.rpartition(":")
+    if place and function.isidentifier():
+        if place.endswith(".py"):
+            return Factory(place, None, function)
+        if _MODULE.fullmatch(place):
+            return Factory(None, place, function)
+    raise PydanticCustomError(
+        "factory",
+        "`{text}` is not a model factory",
+        {"text": text, "fix": "write `FILE.py:FUNCTION` or `package.module:FUNCTION`"},
+    )
+
+
+def _factory_text(text: str) -> str:
+    _parse_factory(text)
+    return text
+
+
+def _weights_text(text: str) -> str:
+    if text in {"train", "random"} or text.endswith(WEIGHT_SUFFIXES):
+        return text
+    guess = nearest(text, ("train", "random"))
+    fix = f"did you mean `{guess}`?" if guess else "write `train`, `random` or a file: " + ", ".join(WEIGHT_SUFFIXES)
+    raise PydanticCustomError(
+        "weights", "`{text}` is neither `train`, `random` nor a weights file", {"text": text, "fix": fix}
+    )
+
+
+class ModelSpec(Section):
+    """One network: how to build it, and where its weights come from."""
+
+    factory: Annotated[str, AfterValidator(_factory_text)]
+    """`FILE.py:FUNCTION` (relative to the project root) or `package.module:FUNCTION`; returns a `torch.nn.Module`."""
+    args: FreeMapping = Field(default_factory=dict)
+    """Handed to the factory as keyword arguments."""
+    weights: Annotated[str, AfterValidator(_weights_text)] = "train"
+    """`train`: train the FP32 baseline; `random`: leave as initialised (accuracy is then not reported); or a
+    `.safetensors`, `.pt` or `.pth` file, relative to the project root."""
+    training: Training = Field(default_factory=Training)
+    """Keys of `training` that are different for this model; see `Scenario.effective_training`."""
+
+    def parsed_factory(self) -> Factory:
+        """The factory as file or module, and function."""
+        return _parse_factory(self.factory)
+
+    @field_serializer("training")
+    def _only_overrides(self, training: Training) -> dict[str, Any]:
+        # Defaults that were not written must not come back as overrides when a dump is read again.
+        return training.model_dump(exclude_unset=True)
+
+
+class TargetOptions(Section):
+    """How one target runs."""
+
+    threads: Count = 1
+    """Threads that one inference may use."""
+
+
+class Measurement(Section):
+    """What is measured, and for how long."""
+
+    accuracy: bool = True
+    """Evaluate every variant on the test samples."""
+    latency: bool = True
+    """Time every variant in rounds interleaved with its FP32 row."""
+    warmup_s: Annotated[NonNegative, Unit("s")] = 0.3
+    """Untimed inferences before the first round, per variant."""
+    min_rounds: Annotated[int, Ge(2), Unit("round")] = 10
+    """Rounds that are measured even when the verdict is already clear."""
+    max_rounds: Annotated[int, Ge(2), Unit("round")] = 200
+    """Rounds after which measuring stops, clear or not; at least `min_rounds`."""
+    round_s: Annotated[Positive, Unit("s")] = 0.05
+    """Timing of one variant in one round."""
+    budget_s: Annotated[Positive, Unit("s")] = 20.0
+    """Timing of one group: the variants of one model, target and batch size."""
+
+
+class Verdict(Section):
+    """What counts as proven."""
+
+    confidence: Confidence = 0.95
+    """Level of all intervals."""
+    accuracy_margin: Fraction = 0.005
+    """Loss of top-1 (a share, 0.005 is half a point) that still counts as the same."""
+    latency_margin: Fraction = 0.03
+    """Relative difference of latency that still counts as the same."""
+
+
+class Scenario(Section):
+    """One question, answered by one command: models, quantization variants, targets and how to judge them."""
+
+    schema_version: Literal[1] = 1
+    """Version of this format."""
+    name: Name
+    """Lower-case letters, digits, `_`, `.` and `-`; the report's folder is named after it."""
+    question: Text | None = None
+    """What the scenario finds out; printed in the report."""
+    seed: Seed = 0
+    """Of splits, initial weights, augmentation and shuffling."""
+    dataset: Dataset
+    models: Annotated[ByName[ModelSpec], MinLen(1)]
+    """Networks by name."""
+    training: Training = Field(default_factory=Training)
+    quantization_params: QuantizationParams = Field(default_factory=QuantizationParams)
+    qat_params: QATParams = Field(default_factory=QATParams)
+    targets: ByName[TargetOptions] = Field(default_factory=dict)
+    """Options by name of the target; a target of the matrix that is not named here has the defaults."""
+    matrix: Matrix = Field(default_factory=Matrix)
+    measurement: Measurement = Field(default_factory=Measurement)
+    verdict: Verdict = Field(default_factory=Verdict)
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    def with_source(self, source: Source) -> Scenario:
+        """The same scenario, knowing which file and which places it came from."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy
+
+    @property
+    def path(self) -> Path:
+        """The file it was loaded from, as the user named it."""
+        return self._source.path
+
+    @property
+    def root(self) -> Path:
+        """Absolute folder that paths in the file are relative to."""
+        return self._source.root
+
+    def resolve(self, text: str) -> Path:
+        """A path of the file as an absolute path."""
+        return self.root / Path(text).expanduser()
+
+    def error(self, loc: Loc, message: str, *, fix: str | None = None, on_key: bool = False) -> ScenarioError:
+        """An error to raise about the value (or, `on_key`, the key) at `loc`, for instance `("dataset", "source")`.
+
+        Where the file does not hold that key, the error points at the nearest level that it does hold.
+        """
+        return self._source.error(loc, message, fix=fix, on_key=on_key)
+
+    def effective_training(self, model_name: str) -> Training:
+        """`training` with the overrides of one model; KeyError when there is no such model."""
+        overrides = self.models[model_name].training
+        return self.training.model_copy(update={key: getattr(overrides, key) for key in overrides.model_fields_set})
+
+    def calibration_count(self, model_name: str) -> int:
+        """Samples that calibrate one model: `num_calib_batches` batches of it, or all `calibration_samples`."""
+        batches = self.quantization_params.calib_params.num_calib_batches
+        if batches is None:
+            return self.dataset.calibration_samples
+        return batches * self.effective_training(model_name).batch_size
+
+    def target_options(self, target: str) -> TargetOptions:
+        """Options of one target: as written, or the defaults."""
+        return self.targets.get(target) or TargetOptions()

@@ -1,0 +1,28 @@
+"""Choosing variants on the command line."""
+
+from __future__ import annotations
+
+import fnmatch
+
+from harness.errors import UsageError, unknown_name
+from harness.results import Variant
+
+
+def matches(expression: str, variant: Variant) -> bool:
+    """Whether a variant fits: `AXIS=VALUE[,VALUE]`, or a glob on its id (a text without wildcards may be any part).
+
+    Raises UsageError for an unknown axis.
+    """
+    axis, separator, values = expression.partition("=")
+    if not separator:
+        pattern = expression if any(sign in expression for sign in "*?[") else f"*{expression}*"
+        return fnmatch.fnmatchcase(variant.id, pattern)
+    axes = set(Variant.model_fields) - {"id"}
+    if axis not in axes:
+        message, fix = unknown_name("axis in --select", axis, axes)
+        raise UsageError(message, fix=fix)
+    return _text(getattr(variant, axis)) in {value.strip().lower() for value in values.split(",")}
+
+
+def _text(value: object) -> str:
+    return "+".join(value) if isinstance(value, tuple) else str(value).lower()

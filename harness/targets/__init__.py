@@ -1,0 +1,26 @@
+"""Deployment targets, found by being modules in this folder."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+
+from harness.errors import UsageError, unknown_name
+from harness.targets.base import Target
+
+
+@functools.cache
+def targets() -> dict[str, Target]:
+    """Every target by its name."""
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    return {module.TARGET.name: module.TARGET for module in modules if hasattr(module, "TARGET")}
+
+
+def get_target(name: str) -> Target:
+    """The target of this name; UsageError with the nearest name when there is none."""
+    known = targets()
+    if name not in known:
+        message, fix = unknown_name("target", name, known)
+        raise UsageError(message, fix=fix)
+    return known[name]

@@ -1,0 +1,125 @@
+"""The contract of a deployment target: what it computes in, how to build for it, run on it and look inside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.results import Layer, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from harness.quantization.calibrators.base import Calibrator
+    from harness.quantization.formats import TargetFormat
+    from harness.quantization.placement import PlacementQuantizer
+
+    Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can be used on this machine."""
+
+    usable: bool
+    detail: str
+    """Version and device when usable, else the reason."""
+    fix: str | None = None
+    """The one command that makes it usable."""
+
+
+class BuildOptions(BaseModel):
+    """What a target needs to know to build an engine; part of the engine's cache key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = 1
+    batch_size: int = 1
+    machine: str = ""
+    """What of this machine the engine depends on; the target fills it in."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a target built from an ONNX file."""
+
+    path: Path
+    weight_bytes: int
+    """Bytes of weights and biases as the engine holds them."""
+    options: BuildOptions
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Session(ABC):
+    """A loaded engine."""
+
+    includes_transfers: ClassVar[bool] = False
+    """Whether timed runs include copies between host and device."""
+
+    @abstractmethod
+    def run(self, batch: Array) -> Array:
+        """Outputs (N, classes) for a batch (N, C, H, W) of float32."""
+
+    @abstractmethod
+    def time_runs(self, batch: Array, runs: int) -> list[float]:
+        """Milliseconds of each of `runs` inferences of `batch`, one after the other."""
+
+
+class Target(ABC):
+    """A place where networks are deployed; one module in this folder that defines `TARGET`."""
+
+    name: ClassVar[str]
+    options_type: ClassVar[type[BuildOptions]] = BuildOptions
+
+    @abstractmethod
+    def availability(self) -> Availability:
+        """Whether this machine can use the target. Imports nothing heavy."""
+
+    def options_from(self, values: Mapping[str, Any]) -> BuildOptions:
+        """Options of this target from plain values."""
+        return self.options_type.model_validate(values)
+
+    def is_deployable(self, variant: Variant) -> bool:
+        """Whether the engine has kernels for the variant's number format; else it can only be simulated."""
+        return variant.weight_bits in (None, 8) and variant.activation_bits in (None, 8)
+
+    @abstractmethod
+    def refusal(self, variant: Variant) -> str | None:
+        """Why this target cannot deploy the variant, or None."""
+
+    @abstractmethod
+    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
+        """The number format of a quantized variant with these widths."""
+
+    @abstractmethod
+    def quantizer(
+        self, number_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+    ) -> PlacementQuantizer:
+        """The PT2E quantizer with this target's placement rules."""
+
+    @property
+    def integer_biases(self) -> bool:
+        """Whether biases of integer layers are written as int32."""
+        return False
+
+    @abstractmethod
+    def build_options(self, variant: Variant, threads: int) -> BuildOptions:
+        """Options for building this variant on this machine."""
+
+    @abstractmethod
+    def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
+        """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
+
+    @abstractmethod
+    def open(self, path: Path, options: BuildOptions) -> Session:
+        """Load an engine file that `build` wrote."""
+
+    @abstractmethod
+    def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
+        """The layers of the built engine as they execute."""

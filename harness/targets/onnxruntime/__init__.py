@@ -1,0 +1,105 @@
+"""Target `onnxruntime`: ONNX Runtime on the CPU, the embedded default that needs no GPU."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.results import Layer, Variant
+from harness.targets.base import Availability, BuildOptions, Engine, Session, Target
+
+if TYPE_CHECKING:
+    from harness.quantization.calibrators.base import Calibrator
+    from harness.quantization.formats import TargetFormat
+    from harness.quantization.placement import PlacementQuantizer
+
+_REDUCED_WEIGHT_BITS = 7
+"""Weights of 7 bits cannot overflow the 16-bit sums of CPUs without VNNI."""
+
+
+class OnnxRuntimeOptions(BuildOptions):
+    """Options of one ONNX Runtime session."""
+
+    exact_products: bool = True
+    """Use kernels whose sums cannot overflow. Without VNNI, x86 adds pairs of uint8 x int8 products in 16 bits, which
+    saturates for 8-bit weights; the exact kernels are slower there. With VNNI both are the same."""
+
+
+class OnnxRuntime(Target):
+    """uint8 affine activations, int8 symmetric weights, Q/DQ around every op that has an integer kernel."""
+
+    name: ClassVar[str] = "onnxruntime"
+    options_type: ClassVar[type[BuildOptions]] = OnnxRuntimeOptions
+
+    def availability(self) -> Availability:
+        """Usable where the `onnxruntime` package is installed."""
+        for distribution in ("onnxruntime", "onnxruntime-gpu"):
+            try:
+                return Availability(True, f"{distribution} {importlib.metadata.version(distribution)}, CPU")
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
+
+    def refusal(self, variant: Variant) -> str | None:
+        """FP16 has no kernels in ONNX Runtime's CPU provider: it would run in FP32 after casts."""
+        if variant.method == "fp16":
+            return "ONNX Runtime has no FP16 kernels for convolutions on this CPU; they would run in FP32"
+        return None
+
+    def is_deployable(self, variant: Variant) -> bool:
+        """Whether integer kernels exist for the variant's bit widths; else it can only be simulated."""
+        return variant.weight_bits in (None, 7, 8) and variant.activation_bits in (None, 8)
+
+    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
+        """uint8 affine activations and int8 symmetric weights, or fewer bits of the same kind."""
+        from harness.targets.onnxruntime.quantizer import FORMAT
+
+        return FORMAT.with_bits(weight_bits, activation_bits)
+
+    def quantizer(
+        self, number_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+    ) -> PlacementQuantizer:
+        """Placement by ONNX Runtime's integer kernels."""
+        from harness.targets.onnxruntime.quantizer import OnnxRuntimeQuantizer
+
+        return OnnxRuntimeQuantizer(
+            number_format, per_channel=per_channel, weight_calibrator=weight_calibrator, skip=skip
+        )
+
+    @property
+    def integer_biases(self) -> bool:
+        """The last gemm runs on integers only with an int32 bias."""
+        return True
+
+    def build_options(self, variant: Variant, threads: int) -> OnnxRuntimeOptions:
+        """The optimized graph depends on the CPU's vector instructions."""
+        from harness.hardware import instruction_sets
+
+        return OnnxRuntimeOptions(
+            threads=threads,
+            batch_size=variant.batch_size,
+            machine=",".join(instruction_sets()),
+            exact_products=variant.weight_bits is None or variant.weight_bits > _REDUCED_WEIGHT_BITS,
+        )
+
+    def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
+        """Optimize the graph for this CPU and keep the result: the file is what executes."""
+        from harness.targets.onnxruntime.session import build
+
+        return build(onnx_path, directory, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def open(self, path: Path, options: BuildOptions) -> Session:
+        """Load the optimized graph as it is."""
+        from harness.targets.onnxruntime.session import OnnxRuntimeSession
+
+        return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
+        """Read the optimized graph."""
+        from harness.targets.onnxruntime.audit import audit
+
+        return audit(path, onnx_path)
+
+
+TARGET = OnnxRuntime()

@@ -1,0 +1,151 @@
+"""From the text of a model factory to a checked network."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.errors import ModelError, unknown_name
+from harness.training.model_files import import_file, siblings_importable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Factory = Callable[..., "nn.Module"]
+
+
+class FactoryName(NamedTuple):
+    """`FILE.py:FUNCTION` or `package.module:FUNCTION`, taken apart."""
+
+    place: str
+    function: str
+
+    @property
+    def is_file(self) -> bool:
+        """A file, not an importable module."""
+        return self.place.endswith(".py")
+
+    def file(self, root: Path) -> Path:
+        """The file; relative paths start at `root`."""
+        return (root / Path(self.place).expanduser()).resolve()
+
+
+def parse_factory(text: str) -> FactoryName:
+    """Take the text apart; ModelError when it is not a factory's."""
+    place, _, function = text.rpartition(":")
+    if not place or not function.isidentifier():
+        raise ModelError(
+            f"`{text}` is not a model factory", fix="write `FILE.py:FUNCTION` or `package.module:FUNCTION`"
+        )
+    return FactoryName(place, function)
+
+
+def load_factory(text: str, root: Path) -> Factory:
+    """The function that `text` names, for instance `models/resnet.py:resnet8`; relative files start at `root`.
+
+    Raises ModelError when file, module or function are missing, or when importing them fails.
+    """
+    name = parse_factory(text)
+    module = import_file(name.file(root)) if name.is_file else _import_module(name.place)
+    functions = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    if name.function not in functions:
+        own = [key for key, value in functions.items() if getattr(value, "__module__", None) == module.__name__]
+        message, fix = unknown_name(f"function in {name.place}", name.function, own if name.is_file else functions)
+        raise ModelError(message, fix=fix)
+    factory: Factory = functions[name.function]
+    return factory
+
+
+def _import_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ModelError(
+                f"there is no module `{error.name}`", fix="install it, or write a file: `models/FILE.py:FUNCTION`"
+            ) from None
+        raise ModelError(f"importing `{name}` failed: {error}", fix="install what it needs") from error
+    except Exception as error:
+        raise ModelError(f"importing `{name}` failed: {type(error).__name__}: {error}", fix="correct it") from error
+
+
+def build_model(
+    text: str,
+    args: Mapping[str, Any],
+    *,
+    root: Path,
+    seed: int,
+    input_shape: tuple[int, ...],
+    n_classes: int | None = None,
+) -> nn.Module:
+    """The network, in eval mode, its weights initialised from `seed`; torch's global random state is left alone.
+
+    It is tried on zeros of (2, *input_shape): the result must be logits, (2, n_classes), or (2, any) for None. Raises
+    ModelError when the arguments do not fit the factory, when it fails, or when the network does not fit the data.
+    """
+    import torch
+
+    factory = load_factory(text, root)
+    _check_args(text, factory, args)
+    name = parse_factory(text)
+    with torch.random.fork_rng(devices=[]), siblings_importable(name.file(root) if name.is_file else None):
+        torch.manual_seed(seed)
+        try:
+            model = factory(**args)
+        except Exception as error:
+            raise ModelError(f"`{text}` failed: {type(error).__name__}: {error}", fix=_args_fix(factory)) from error
+        if not isinstance(model, torch.nn.Module):
+            raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")
+        model.eval()
+        _check_forward(text, model, input_shape, n_classes)
+    return model
+
+
+def _check_args(text: str, factory: Factory, args: Mapping[str, Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some callables have no signature; calling them will tell
+        return
+    named = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for key in args:
+        if key not in named and not takes_any:
+            message, fix = unknown_name(f"argument of `{text}`", key, named)
+            raise ModelError(message, fix=fix if named else "remove it: the factory takes no arguments")
+    try:
+        signature.bind(**args)
+    except TypeError as error:
+        raise ModelError(f"`{text}`: {error}", fix=_args_fix(factory)) from None
+
+
+def _args_fix(factory: Factory) -> str:
+    try:
+        return f"correct `args`; the factory's signature is {inspect.signature(factory)}"
+    except (TypeError, ValueError):
+        return "correct `args`"
+
+
+def _check_forward(text: str, model: nn.Module, input_shape: tuple[int, ...], n_classes: int | None) -> None:
+    import torch
+
+    shape = (2, *input_shape)
+    try:
+        with torch.no_grad():
+            output = model(torch.zeros(shape))
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"`{text}` cannot run on an input of shape {shape}: {first_line}",
+            fix="make `args` fit the data's channels and size, or choose another network",
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[0] != 2:
+        got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelError(f"`{text}` returned {got} for 2 samples", fix="return logits (N, n_classes)")
+    if n_classes is not None and output.shape[1] != n_classes:
+        raise ModelError(
+            f"`{text}` has {output.shape[1]} outputs, the data set {n_classes} classes",
+            fix=f"set the factory's number of classes to {n_classes} in `args`",
+        )

@@ -1,0 +1,52 @@
+"""Running a network over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from harness.data.samples import Samples
+
+DEFAULT_BATCH_SIZE = 256
+
+
+def set_training(model: nn.Module, training: bool) -> None:
+    """Switch dropout and batch norm, where the network has such a switch.
+
+    Networks captured by torch.export have their mode fixed in the graph and forbid `train()` and `eval()`; parts of
+    theirs that are modules, quantizers for instance, are left alone.
+    """
+    try:
+        model.train(training)
+    except NotImplementedError:
+        return
+
+
+@contextmanager
+def inference_mode_of(model: nn.Module) -> Iterator[None]:
+    """No gradients, and the network in eval mode; the mode it had comes back."""
+    was_training = model.training
+    set_training(model, False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        set_training(model, was_training)
+
+
+def predict(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> npt.NDArray[np.float32]:
+    """Logits (N, n_classes) of all samples in order; the network's mode stays as it was."""
+    with inference_mode_of(model):
+        logits = [model(inputs) for inputs in samples.batches(batch_size)]
+    return torch.cat(logits).to(torch.float32).numpy()
+
+
+def top1(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> float:
+    """Share of samples whose largest logit is that of their label; DataError without labels."""
+    labels = samples.required_labels().numpy()
+    return float((predict(model, samples, batch_size).argmax(axis=1) == labels).mean())

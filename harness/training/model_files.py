@@ -1,0 +1,127 @@
+"""Importing a file of the user's project without leaving traces in the process."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from harness.errors import ModelError, nearest
+
+PACKAGE_PREFIX = "_harness_models_"
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module in `path`, under a private name; imported again when the file has changed.
+
+    Its folder becomes a private package, so that `from .sibling import x` works; `from sibling import x` and
+    `from folder.sibling import x` work too. Raises ModelError when there is no such file or importing it fails.
+    """
+    if not path.is_file():
+        raise missing_file(path)
+    package = PACKAGE_PREFIX + _digest(str(path.parent).encode())
+    name = f"{package}.{path.stem}"
+    try:
+        content = _digest(path.read_bytes())
+        loaded = sys.modules.get(name)
+        if loaded is not None and getattr(loaded, "__harness_content__", None) == content:
+            return loaded
+        _forget(package)
+        with siblings_importable(path):
+            module = _import_private(path, package, name)
+    except Exception as error:
+        _forget(package)
+        raise ModelError(
+            f"importing {path} failed: {type(error).__name__}: {error}{_line_of(error, path)}", fix="correct the file"
+        ) from error
+    vars(module)["__harness_content__"] = content
+    return module
+
+
+def _import_private(path: Path, package: str, name: str) -> ModuleType:
+    parent = ModuleType(package)
+    parent.__path__ = [str(path.parent)]
+    sys.modules[package] = parent
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _forget(package: str) -> None:
+    for name in [key for key in sys.modules if key == package or key.startswith(f"{package}.")]:
+        del sys.modules[name]
+
+
+@contextmanager
+def siblings_importable(path: Path | None) -> Iterator[None]:
+    """The folder of `path`, and the one above, are on `sys.path` inside the block.
+
+    Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names.
+    None: nothing happens.
+    """
+    if path is None:
+        yield
+        return
+    folder = path.parent
+    known, entries = set(sys.modules), [str(folder), str(folder.parent)]
+    sys.path[:0] = entries
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        # First the modules: the path of a namespace package follows `sys.path`.
+        for name in [key for key in sys.modules if key not in known and _is_sibling(key, folder, known)]:
+            del sys.modules[name]
+        for entry in entries:
+            sys.path.remove(entry)
+
+
+def _is_sibling(name: str, folder: Path, known: set[str]) -> bool:
+    """Whether `name` is a file in `folder`, `folder` itself, or part of a package in it that was not known before."""
+    top = name.partition(".")[0]
+    if top.startswith(PACKAGE_PREFIX):
+        return False
+    if _file_folder(name) == folder:
+        return True
+    packages = {Path(entry) for entry in getattr(sys.modules.get(top), "__path__", ())}
+    return top not in known and bool(packages & {folder, folder / top})
+
+
+def _file_folder(name: str) -> Path | None:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return None if file is None else Path(file).parent
+
+
+def missing_file(path: Path) -> ModelError:
+    """The error for a model file that is not there, naming the nearest that is."""
+    folder = path.parent
+    if not folder.is_dir():
+        return ModelError(f"there is no folder {folder}", fix="correct the model's `factory`")
+    names = sorted(file.name for file in folder.glob("*.py"))
+    guess = nearest(path.name, names)
+    known = ", ".join(names) or "no Python files"
+    fix = f"did you mean `{guess}`?" if guess else f"{folder} has {known}"
+    return ModelError(f"there is no file {path}", fix=fix)
+
+
+def _line_of(error: BaseException, path: Path) -> str:
+    """Where in the user's own file it happened."""
+    trace, line = error.__traceback__, getattr(error, "lineno", None)
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return "" if line is None else f" (line {line})"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,223 @@
+"""Published examples, hand-worked numbers, and the coverage that an interval promises."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness.compare.statistics import (
+    MIN_DISCORDANT_FOR_BOOTSTRAP,
+    expanded_confidence,
+    mcnemar_exact,
+    paired_difference,
+    quantile_with_interval,
+    speedup,
+    tango_interval,
+    wilson_interval,
+)
+
+
+def flags(n, lost, won):
+    """A reference and a variant of n samples that disagree on `lost` and `won` of them; the rest both get right."""
+    reference, variant = np.ones(n, bool), np.ones(n, bool)
+    variant[:lost] = False
+    reference[lost : lost + won] = False
+    return reference, variant
+
+
+class TestWilson:
+    # Newcombe 1998, Statistics in Medicine 17:857-872, table I, method 3.
+    @pytest.mark.parametrize(
+        ("successes", "n", "interval"),
+        [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
+    )
+    def test_published_intervals(self, successes, n, interval):
+        assert wilson_interval(successes, n) == pytest.approx(interval, abs=5e-5)
+
+    def test_a_perfect_score_is_not_certainty(self):
+        low, high = wilson_interval(10, 10)
+        # Upper end exactly 1; lower end n / (n + z^2) = 10 / (10 + 3.8415).
+        assert (low, high) == pytest.approx((10 / 13.8415, 1.0), abs=1e-5)
+
+
+class TestMcNemar:
+    def test_airway_example(self):
+        # Fagerland, Lydersen & Laake 2013, table 1: 1 and 7 discordant pairs. 2 * (1 + 8) / 2^8 = 18 / 256.
+        assert mcnemar_exact(1, 7) == pytest.approx(18 / 256)
+
+    def test_no_discordant_pairs_prove_nothing(self):
+        assert mcnemar_exact(0, 0) == 1.0
+
+    def test_five_losses_in_a_row_are_just_not_enough_and_six_are(self):
+        assert mcnemar_exact(5, 0) == pytest.approx(2 / 32)
+        assert mcnemar_exact(6, 0) == pytest.approx(2 / 64)
+
+    @given(st.integers(0, 300), st.integers(0, 300))
+    def test_sides_are_alike(self, a, b):
+        assert mcnemar_exact(a, b) == pytest.approx(mcnemar_exact(b, a))
+
+
+class TestTango:
+    # Both as given by Fagerland, Lydersen & Laake 2017, Statistical Analysis of Contingency Tables, chapter 8.
+    @pytest.mark.parametrize(
+        ("lost", "won", "n", "interval"), [(1, 7, 21, (-0.517, -0.026)), (6, 16, 161, (-0.1240, -0.0054))]
+    )
+    def test_published_intervals(self, lost, won, n, interval):
+        assert tango_interval(lost, won, n) == pytest.approx(interval, abs=5e-4)
+
+    def test_all_pairs_discordant_one_way(self):
+        low, high = tango_interval(5, 0, 5)
+        assert high == 1.0
+        assert 0 < low < 1
+
+    def test_without_discordant_pairs_it_is_z_squared_over_n_plus_z_squared(self):
+        # score(d)^2 = n d / (1 - d) = z^2  =>  d = z^2 / (n + z^2)
+        assert tango_interval(0, 0, 1000)[1] == pytest.approx(3.8415 / 1003.8415, abs=1e-6)
+
+
+class TestPairedDifference:
+    def test_prime_minister_example(self):
+        # Agresti, Categorical Data Analysis: 150 and 86 of 1600 changed their mind. Difference 64 / 1600 = 0.04,
+        # standard error sqrt(236 - 64^2 / 1600) / 1600 = 0.00955, interval 0.04 +- 1.96 * 0.00955.
+        found = paired_difference(*flags(1600, 150, 86))
+        assert found.drop == pytest.approx(0.04)
+        assert found.method == "bootstrap"
+        assert found.drop_ci == pytest.approx((0.0213, 0.0587), abs=0.0013)
+        assert found.p_value == pytest.approx(3.7e-5, rel=0.02)
+
+    def test_agreement_on_every_sample_still_leaves_room(self):
+        found = paired_difference(*flags(1000, 0, 0))
+        # 1 - 0.05^(1/1000) = 0.0029912, the exact form of 3 / n.
+        assert found.drop_ci == pytest.approx((-0.0029912, 0.0029912), abs=1e-7)
+        assert (found.drop, found.p_value, found.method) == (0.0, 1.0, "exact")
+
+    def test_few_discordant_pairs_take_the_score_interval(self):
+        found = paired_difference(*flags(1000, 4, 0))
+        assert found.method == "score"
+        assert found.drop_ci == tango_interval(4, 0, 1000)
+
+    def test_only_the_counts_matter(self):
+        reference, variant = flags(500, 30, 12)
+        order = np.random.default_rng(5).permutation(500)
+        assert paired_difference(reference, variant) == paired_difference(reference[order], variant[order])
+
+    @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400))
+    def test_exchanging_the_sides_exchanges_the_signs(self, lost, won, both):
+        assume(lost != won)  # then both calls are the same call, and only its draws are not symmetric
+        n = lost + won + both + 1
+        there = paired_difference(*flags(n, lost, won), resamples=200)
+        back = paired_difference(*reversed(flags(n, lost, won)), resamples=200)
+        assert back.drop == -there.drop
+        assert back.p_value == there.p_value
+        assert back.drop_ci == pytest.approx((-there.drop_ci[1], -there.drop_ci[0]))
+
+    @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400))
+    def test_the_interval_holds_the_difference_and_has_a_width(self, lost, won, both):
+        found = paired_difference(*flags(lost + won + both + 1, lost, won), resamples=1000)
+        low, high = found.drop_ci
+        assert low <= found.drop <= high
+        assert low < high
+
+    def test_more_confidence_means_a_wider_interval(self):
+        sides = flags(2000, 80, 50)
+        narrow = paired_difference(*sides, confidence=0.8).drop_ci
+        wide = paired_difference(*sides, confidence=0.99).drop_ci
+        assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+    @pytest.mark.parametrize(
+        ("lost_rate", "won_rate"),
+        # Many discordant pairs; few; few and all on one side, where the plain bootstrap covers 82 %.
+        [(0.04, 0.02), (0.006, 0.003), (0.0032, 0.0)],
+    )
+    def test_intervals_cover_as_often_as_promised(self, lost_rate, won_rate):
+        rng, n, runs = np.random.default_rng(7), 1000, 400
+        counts = rng.multinomial(n, [lost_rate, won_rate, 1 - lost_rate - won_rate], size=runs)
+        intervals = [paired_difference(*flags(n, lost, won), resamples=1000).drop_ci for lost, won, _ in counts]
+        covered = np.mean([low <= lost_rate - won_rate <= high for low, high in intervals])
+        # Binomial standard error of a true 95 % over 400 runs: 1.1 %.
+        assert covered > 0.95 - 3 * 0.011
+
+    @pytest.mark.parametrize("sides", [(np.ones(3, bool), np.ones(4, bool)), (np.ones(0, bool), np.ones(0, bool))])
+    def test_refuses_samples_that_are_not_paired(self, sides):
+        with pytest.raises(ValueError, match="equally many samples"):
+            paired_difference(*sides)
+
+    def test_refuses_labels_in_place_of_flags(self):
+        with pytest.raises(ValueError, match="one boolean per sample"):
+            paired_difference(np.array([3, 4]), np.array([3, 5]))
+
+    def test_the_threshold_of_the_bootstrap_is_inclusive(self):
+        assert paired_difference(*flags(1000, MIN_DISCORDANT_FOR_BOOTSTRAP, 0)).method == "bootstrap"
+
+
+class TestSpeedup:
+    def test_geometric_mean_of_ratios_per_round(self):
+        # Ratios 2 and 8: sqrt(16) = 4, where the arithmetic mean would be 5.
+        assert speedup([2.0, 8.0], [1.0, 1.0]).ratio == pytest.approx(4.0)
+
+    def test_what_slows_a_round_slows_both_sides_of_it(self):
+        reference = np.array([1.0, 5.0, 2.0, 9.0])
+        found = speedup(reference, reference / 1.5)
+        assert (found.ratio, *found.ci) == pytest.approx((1.5, 1.5, 1.5))
+        assert found.rounds == 4
+
+    @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=12))
+    def test_holds_its_ratio_and_mirrors(self, rounds):
+        reference, variant = np.array(rounds).T
+        there, back = speedup(reference, variant, resamples=200), speedup(variant, reference, resamples=200)
+        assert there.ci[0] <= there.ratio <= there.ci[1]
+        assert back.ratio == pytest.approx(1 / there.ratio)
+        assert back.ci == pytest.approx((1 / there.ci[1], 1 / there.ci[0]))
+
+    def test_level_is_expanded_as_a_t_interval_asks(self):
+        # n = 10: t(0.975, 9) = 2.2622; sqrt(10/9) * 2.2622 = 2.3846; 1 - 2 * Phi(-2.3846) = 0.98290.
+        assert expanded_confidence(0.95, 10) == pytest.approx(0.98290, abs=1e-5)
+        assert expanded_confidence(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
+
+    def test_ten_rounds_cover_as_often_as_promised(self):
+        rng, runs = np.random.default_rng(3), 400
+        ratios = np.exp(rng.normal(math.log(1.7), 0.05, size=(runs, 10)))
+        intervals = [speedup(row, np.ones(10), resamples=1000).ci for row in ratios]
+        covered = np.mean([low <= 1.7 <= high for low, high in intervals])
+        assert covered > 0.95 - 3 * 0.011
+
+    @pytest.mark.parametrize(
+        ("reference", "variant", "message"),
+        [
+            ([1.0], [1.0], "two or more rounds"),
+            ([1.0, 2.0], [1.0], "two or more"),
+            ([1.0, 0.0], [1.0, 1.0], "above zero"),
+        ],
+    )
+    def test_refuses_what_has_no_ratio(self, reference, variant, message):
+        with pytest.raises(ValueError, match=message):
+            speedup(reference, variant)
+
+
+class TestQuantile:
+    def test_p99_needs_368_samples(self):
+        # An upper end at 95 % needs 0.99^n <= 0.025: n >= ln 0.025 / ln 0.99 = 367.04.
+        samples = np.arange(368.0)
+        assert quantile_with_interval(samples[:367], 0.99) is None
+        found = quantile_with_interval(samples, 0.99)
+        assert found is not None
+        assert found.ci[1] == 367.0
+        assert found.n == 368
+
+    def test_six_samples_bound_a_median_by_their_extremes(self):
+        # P(median outside [min, max]) = 2 * 2^-6 = 0.031; with five samples it is 0.0625.
+        assert quantile_with_interval([3, 1, 2, 6, 5], 0.5) is None
+        found = quantile_with_interval([3, 1, 2, 6, 5, 4], 0.5)
+        assert found is not None
+        assert (found.value, found.ci) == (3.5, (1.0, 6.0))
+
+    def test_nothing_measured(self):
+        assert quantile_with_interval([], 0.5) is None
+
+    @given(st.lists(st.floats(0.01, 100), min_size=50, max_size=200), st.sampled_from([0.5, 0.75, 0.9]))
+    def test_the_interval_holds_the_quantile(self, samples, quantile):
+        found = quantile_with_interval(samples, quantile)
+        assert found is not None
+        assert found.ci[0] <= found.value <= found.ci[1]

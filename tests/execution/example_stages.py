@@ -1,0 +1,101 @@
+"""Tiny stages that worker processes import by name, and a short way to make tasks of them."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.errors import DataError
+from harness.execution.context import StageContext
+from harness.execution.graph import Inputs, Stage, Task
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float = 0
+    journal: Path = Field(exclude=True)
+
+
+def task(
+    function: str,
+    journal: Path,
+    value: float = 0,
+    inputs: Mapping[str, Task] | None = None,
+    label: str = "",
+    **stage: Any,
+) -> Task:
+    """A task of the example stage `function`; `stage` sets further fields of the stage."""
+    made = Stage(name=function, version=1, function=f"example_stages:{function}", **stage)
+    return Task(made, Config(value=value, journal=journal), inputs or {}, label=label)
+
+
+def add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    """The configured value plus the results of all inputs."""
+    _write_journal(config, "add")
+    total = config.value + sum(float(source.file("sum.txt").read_text()) for source in inputs.values())
+    (folder / "sum.txt").write_text(str(total))
+    return {"sum": total}
+
+
+def slow_add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    time.sleep(0.5)
+    return add(config, inputs, folder, context)
+
+
+def hang(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    (folder / "half.txt").write_text("unfinished")
+    _write_journal(config, f"hang {os.getpid()}")
+    time.sleep(600)
+    return {}
+
+
+def raise_value_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    _write_journal(config, "raise")
+    (folder / "half.txt").write_text("unfinished")
+    raise ValueError("7 is not prime enough")
+
+
+def raise_harness_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    raise DataError("the photos are missing", fix="install them")
+
+
+def die_by_signal(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    os.write(2, b"about to die\n")
+    os.kill(os.getpid(), int(config.value))
+    signal.pause()
+    return {}
+
+
+def exit_at_once(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    os._exit(int(config.value))
+
+
+def sys_exit(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    sys.exit(3)
+
+
+def return_none(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> None:
+    return None
+
+
+def return_nan(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    return {"loss": float("nan")}
+
+
+def talk(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    sys.stdout.write("printed by Python\n")
+    os.write(1, b"printed by native code\n")
+    context.note("half time")
+    context.progress(3, 3, "epochs")
+    return {"pid": os.getpid(), "omp": os.environ.get("OMP_NUM_THREADS"), "threads": context.threads}
+
+
+def _write_journal(config: Config, line: str) -> None:
+    with config.journal.open("a") as file:
+        file.write(line + "\n")

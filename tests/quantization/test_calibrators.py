@@ -1,0 +1,119 @@
+"""Calibrators: the contract that all of them keep, and the known answers of each."""
+
+import numpy as np
+import pytest
+import torch
+from oracles import nvidia_entropy
+
+from harness.errors import UsageError
+from harness.quantization.calibrators import calibrators, entropy, make_calibrator, mse
+from harness.quantization.histogram import Histogram
+
+RNG = np.random.default_rng(0)
+
+
+def histogram_of(values: object) -> Histogram:
+    histogram = Histogram.empty()
+    histogram.update(torch.as_tensor(np.asarray(values, dtype=np.float32)))
+    return histogram
+
+
+class TestContract:
+    """Every calibrator, also one that is added later as a file."""
+
+    @pytest.fixture(params=sorted(calibrators()))
+    def calibrator(self, request: pytest.FixtureRequest):
+        return make_calibrator(request.param)
+
+    @pytest.mark.parametrize("levels", [8, 128, 256])
+    def test_amax_lies_within_the_data(self, calibrator, levels: int) -> None:
+        values = RNG.normal(size=5000)
+        amax = calibrator.amax(histogram_of(values), levels)
+        assert 0 < amax <= np.float32(np.abs(values).max())
+
+    def test_all_zeros_give_zero(self, calibrator) -> None:
+        assert calibrator.amax(histogram_of(np.zeros(10)), 128) == 0.0
+
+    def test_one_value_gives_at_most_itself(self, calibrator) -> None:
+        assert 0 < calibrator.amax(histogram_of([3.0]), 128) <= 3.0
+
+    @pytest.mark.parametrize("factor", [2.0**-10, 2.0, 1024.0])
+    def test_scaling_the_data_scales_the_answer(self, calibrator, factor: float) -> None:
+        values = RNG.laplace(size=4000).astype(np.float32)
+        once = calibrator.amax(histogram_of(values), 128)
+        assert calibrator.amax(histogram_of(factor * values), 128) == pytest.approx(factor * once, rel=1e-6)
+
+    def test_order_and_batches_do_not_matter(self, calibrator) -> None:
+        values = RNG.normal(size=3000).astype(np.float32)
+        values[-1] = 40.0  # the largest value comes last
+        whole = calibrator.amax(histogram_of(values), 128)
+        in_batches = Histogram.empty()
+        for part in np.array_split(values[::-1], 7):
+            in_batches.update(torch.from_numpy(part.copy()))
+        assert calibrator.amax(in_batches, 128) == whole
+
+    def test_sign_does_not_matter(self, calibrator) -> None:
+        values = RNG.normal(size=2000)
+        assert calibrator.amax(histogram_of(values), 128) == calibrator.amax(histogram_of(-values), 128)
+
+
+def test_max_is_exact() -> None:
+    assert make_calibrator("max").amax(histogram_of([0.1, -7.25, 3.0]), 128) == 7.25
+
+
+def test_percentile_of_a_hundred_numbers() -> None:
+    # 90 of the numbers 0 … 99 are at most 89.
+    amax = make_calibrator("percentile", percentile=90.0).amax(histogram_of(np.arange(100)), 128)
+    assert amax == pytest.approx(89.0, abs=0.1)
+
+
+def test_percentile_100_is_the_maximum() -> None:
+    values = RNG.normal(size=999)
+    amax = make_calibrator("percentile", percentile=100.0).amax(histogram_of(values), 128)
+    assert amax == np.float32(np.abs(values).max())
+
+
+@pytest.mark.parametrize("percentile", [0.0, -1.0, 100.1])
+def test_percentile_outside_its_range_is_refused(percentile: float) -> None:
+    with pytest.raises(ValueError, match="percentile"):
+        make_calibrator("percentile", percentile=percentile)
+
+
+def test_entropy_ignores_a_lone_outlier() -> None:
+    values = np.concatenate([RNG.uniform(size=10_000), [10.0]])
+    assert make_calibrator("entropy").amax(histogram_of(values), 128) < 1.1
+
+
+def test_mse_prefers_the_many_to_the_one() -> None:
+    # With amax 256 a step is 256 / 127 = 2.016 and every 255 is off by about 1; with 255 only the 256 is.
+    amax = make_calibrator("mse").amax(histogram_of([255.0] * 1000 + [256.0]), 128)
+    assert abs(amax - 255) < abs(amax - 256)
+
+
+@pytest.mark.parametrize("levels", [8, 128, 256])
+def test_mse_search_equals_trying_every_candidate(levels: int) -> None:
+    counts = nvidia_entropy.histogram(RNG.laplace(size=4000), 600)
+    centers = np.arange(600) + 0.5
+    errors = []
+    for kept in range(128, 601):
+        step = kept / (levels - 1)
+        quantized = np.clip(np.floor(centers / step + 0.5), 0, levels - 1) * step
+        errors.append((counts * (centers - quantized) ** 2).sum())
+    assert mse.best_bin(counts, levels) == 128 + int(np.argmin(errors))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [RNG.normal(size=20_000), RNG.exponential(size=3000), np.r_[RNG.uniform(size=5000), 10.0], RNG.normal(size=300)],
+    ids=["normal", "exponential", "outlier", "sparse"],
+)
+@pytest.mark.parametrize("levels", [128, 256])
+def test_entropy_search_equals_the_published_one(values, levels: int) -> None:
+    counts = nvidia_entropy.histogram(values, 700)
+    assert abs(entropy.best_bin(counts, levels) - nvidia_entropy.best_bin(counts, levels)) <= 1
+
+
+def test_an_unknown_calibrator_names_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        make_calibrator("percentle")
+    assert caught.value.fix == "did you mean `percentile`?"

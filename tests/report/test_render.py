@@ -1,0 +1,224 @@
+"""The page and the Markdown as a reader, a browser and an attacker find them."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+
+from harness.report import render
+from harness.report.render import html_text, markdown_text
+from harness.results import RunResults
+
+ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>|`*_\nnext"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of the page."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "input", "path", "use"})
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self._open = [], [], []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def values(self, attribute):
+        return [attrs[attribute] for _, attrs in self.tags if attribute in attrs]
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="session")
+def html(quickstart):
+    return html_text(quickstart)
+
+
+@pytest.fixture(scope="session")
+def page(html):
+    return Page(html)
+
+
+@pytest.fixture(scope="session")
+def lossy_html(lossy):
+    return html_text(lossy)
+
+
+class TestFiles:
+    def test_the_record_alone_decides_every_byte(self, lossy, tmp_path):
+        lossy.save(tmp_path / "results.json")
+        again = RunResults.load(tmp_path / "results.json")
+        first, second = render(lossy, tmp_path / "new" / "a"), render(again, tmp_path / "b")
+        assert [path.name for path in first] == ["report.html", "report.md", "results.csv"]
+        assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+    def test_rendering_again_replaces_the_files(self, latency_only, lossy, tmp_path):
+        render(lossy, tmp_path)
+        (html, *_) = render(latency_only, tmp_path)
+        assert "where_qat_pays" not in html.read_text(encoding="utf-8")
+
+
+class TestPage:
+    def test_needs_no_network_and_no_script(self, page, html):
+        tags = {tag for tag, _ in page.tags}
+        assert tags.isdisjoint({"script", "link", "img", "iframe", "object", "base", "form"})
+        assert all(target.startswith("#") for target in page.values("href") + page.values("xlink:href"))
+        style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+        assert "url(" not in style
+        assert "@import" not in style
+
+    def test_forbids_scripts_and_connections(self, page):
+        (policy,) = [
+            each["content"] for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert policy == "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+    def test_every_id_is_unique_and_every_link_arrives(self, page):
+        ids = page.values("id")
+        assert len(ids) == len(set(ids))
+        assert {target[1:] for target in page.values("href") + page.values("xlink:href")} <= set(ids)
+        assert set(re.findall(r"url\(#([^)]+)\)", str(page.tags))) <= set(ids)
+
+    def test_tables_and_plots_have_names(self, page):
+        tables = page.all("table")
+        assert len(page.all("caption")) == len(tables) > 5
+        assert all("scope" in attrs for attrs in page.all("th"))
+        assert all(attrs.get("aria-label") for attrs in page.all("svg"))
+
+    def test_conclusions_come_before_figures(self, html):
+        headline = html.index("PTQ is enough; QAT buys nothing that 10,000")
+        assert html.index("Does INT8 keep the accuracy") < headline < html.index("<svg") < html.index("<table")
+
+    def test_verdicts_are_words_beside_colours(self, lossy_html):
+        for kind in ("better", "same", "worse"):
+            assert re.search(rf'class="badge {kind}"><span aria-hidden="true">\S</span> {kind}</span>', lossy_html)
+
+    def test_a_missing_p99_says_why(self, page):
+        # FP32 of the first model has 240 samples, of the second 900.
+        assert page.text.count("n too small") == 1
+
+    def test_the_recommended_row_is_marked_once_per_group(self, page):
+        assert page.text.count("recommended") == 2
+        assert [attrs for attrs in page.all("tr") if attrs.get("class") == "recommended"] == [
+            {"class": "recommended"}
+        ] * 2
+
+    def test_rows_without_figures_keep_their_reason(self, lossy_html):
+        text = " ".join(Page(lossy_html).text)
+        assert "calibrate: the process was killed (out of memory)" in text
+        assert "ONNX Runtime on this CPU has no FP16 convolution" in text
+        assert "7 variants (2 simulated, 1 unavailable, 1 failed)" in text
+
+    def test_random_weights_show_latency_and_nothing_of_accuracy(self, latency_only):
+        page = Page(html_text(latency_only))
+        assert [each["aria-label"] for each in page.all("svg")] == ["Median latency of each variant"]
+        text = " ".join(page.text)
+        assert "Top-1" not in text
+        assert "Drop" not in text
+        assert "Accuracy was not measured" in text
+
+    def test_simulated_rows_alone_show_the_drops(self, lossy):
+        rows = tuple(row for row in lossy.rows if row.status == "simulated")
+        page = Page(html_text(lossy.model_copy(update={"rows": rows, "conclusions": ()})))
+        assert [each["aria-label"] for each in page.all("svg")] == ["Drop of top-1 of each variant against FP32"]
+        assert "No conclusion was drawn." in page.text
+
+    def test_an_empty_run_still_renders(self, quickstart):
+        empty = quickstart.model_copy(update={"rows": (), "conclusions": (), "stages": (), "gates": (), "datasets": ()})
+        assert "0 variants" in " ".join(Page(html_text(empty)).text)
+        assert "0 variants" in markdown_text(empty)
+
+
+@pytest.fixture
+def attacked(lossy):
+    """Every string that a user or an exception can set is an attack."""
+    row = lossy.rows[1]
+    variant = row.variant.model_copy(
+        update={"id": ATTACK, "model": ATTACK, "target": ATTACK, "calibrator": ATTACK, "skip": (ATTACK,)}
+    )
+    coverage = row.coverage.model_copy(
+        update={
+            "layers": tuple(layer.model_copy(update={"name": ATTACK, "int8": False}) for layer in row.coverage.layers)
+        }
+    )
+    bad = row.model_copy(
+        update={"variant": variant, "reason": ATTACK, "coverage": coverage, "files": {"predictions": ATTACK}}
+    )
+    partner = lossy.rows[0].model_copy(
+        update={"variant": lossy.rows[0].variant.model_copy(update={"model": ATTACK, "target": ATTACK})}
+    )
+    conclusion = lossy.conclusions[0].model_copy(
+        update={"model": ATTACK, "target": ATTACK, "text": f"{ATTACK}\n{ATTACK}", "recommended": ATTACK}
+    )
+    return lossy.model_copy(
+        update={
+            "scenario": ATTACK,
+            "question": ATTACK,
+            "run_id": ATTACK,
+            "started_at": ATTACK,
+            "rows": (partner, bad),
+            "conclusions": (conclusion,),
+            "environment": {ATTACK: {ATTACK: [ATTACK]}},
+            "calibration_samples": {ATTACK: 1},
+        }
+    )
+
+
+class TestUntrustedText:
+    def test_is_text_on_the_page(self, attacked):
+        html = html_text(attacked)
+        page = Page(html)
+        tags = {tag for tag, _ in page.tags}
+        assert tags.isdisjoint({"script", "img"})
+        assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+        assert "alert(1)" in "".join(page.text)
+        # Also inside the plots, whose text Matplotlib writes.
+        assert any("alert(1)" in svg for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+
+    def test_is_text_in_markdown(self, attacked):
+        html = MarkdownIt("commonmark").enable("table").render(markdown_text(attacked))
+        page = Page(html)
+        assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "code", "a"})
+        assert "<script>alert(1)</script>" in "".join(page.text)
+
+    def test_does_not_break_markdown_tables(self, attacked):
+        html = MarkdownIt("commonmark").enable("table").render(markdown_text(attacked))
+        for table in re.findall(r"<table>.*?</table>", html, re.DOTALL):
+            rows = re.findall(r"<tr>.*?</tr>", table, re.DOTALL)
+            assert {len(re.findall(r"<t[hd]", row)) for row in rows} == {rows[0].count("<th")}
+            assert len(rows) > 1
+
+
+class TestMarkdown:
+    def test_holds_the_same_table_and_conclusion(self, quickstart):
+        text = markdown_text(quickstart)
+        assert "**PTQ is enough; QAT buys nothing that 10,000 images can prove.**" in text
+        lines = [line for line in text.splitlines() if line.startswith("| PTQ max per-channel")]
+        assert len(lines) == 2
+        assert "n too small" in text
+        assert "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888" in text
+
+    def test_is_well_spaced(self, quickstart):
+        html = MarkdownIt("commonmark").enable("table").render(markdown_text(quickstart))
+        # FP32, eight PTQ and two QAT rows, and a heading, for each of two models.
+        assert [table.count("<tr>") for table in re.findall(r"<table>.*?</table>", html, re.DOTALL)][:2] == [12, 12]
+        assert html.count("<h1>") == 1
+        assert "|" not in re.sub(r"<table>.*?</table>", "", html, flags=re.DOTALL)

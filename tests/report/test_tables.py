@@ -1,0 +1,115 @@
+"""The smaller tables, the flat file, and the escaping of Markdown."""
+
+import io
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from harness.report import tables
+from harness.report.flat import csv_text
+from harness.report.markdown import escaped
+from harness.report.variants import NONE
+from harness.results import MetricValue
+
+
+class TestTables:
+    def test_splits_with_source_count_and_checksum(self, quickstart):
+        (train, *_) = tables.data_table(quickstart).rows
+        assert train[:4] == ("fashion_mnist", "system: /usr/share/datasets/fashion-mnist", "train", "59,488")
+        assert train[4].startswith("c59f468a")
+
+    def test_environment_is_flattened(self, quickstart):
+        rows = dict(tables.environment_table(quickstart).rows)
+        assert rows["cpu.model"] == "AMD EPYC 9B14"
+        assert rows["cpu.flags"] == "avx2, avx512_vnni"
+        assert rows["git.dirty"] == "False"
+        assert rows["governor"] == NONE
+
+    def test_stages_from_the_store_cost_nothing_here(self, quickstart):
+        assert tables.stage_summary_table(quickstart).rows == (
+            ("train", "0", "1", NONE),
+            ("calibrate", "1", "0", "1.93 s"),
+            ("finetune", "1", "0", "1 min 11 s"),
+        )
+
+    def test_float_layers_of_many_variants_share_a_line(self, quickstart):
+        table = tables.float_layers_table(quickstart)
+        assert len(table.rows) == 2  # one per model; FP32's own float layers are no finding
+        assert table.rows[0][:6] == (
+            "resnet on onnxruntime, batch 1",
+            "pool",
+            "ReduceMean",
+            "float32 → float32",
+            "0.0 %",
+            "ONNX Runtime has no integer kernel for it",
+        )
+        assert table.rows[0][6].endswith("and 7 more")
+
+    def test_a_float_layer_shows_its_share_of_the_work(self, quickstart):
+        row = quickstart.rows[1]
+        layers = list(row.coverage.layers)
+        # The first of eight layers of a million MACs each: 12.5 %.
+        layers[0] = layers[0].model_copy(update={"int8": False})
+        coverage = row.coverage.model_copy(update={"layers": tuple(layers)})
+        changed = quickstart.model_copy(update={"rows": (row.model_copy(update={"coverage": coverage}),)})
+        (conv, _) = tables.float_layers_table(changed).rows
+        assert conv[3:6] == ("uint8 with int8 weights → uint8", "12.5 %", "not said")
+
+    def test_parity_has_a_column_per_step_that_was_looked_at(self, quickstart):
+        table = tables.parity_table(quickstart)
+        assert table.headings == ("Variant", "torch → ONNX", "ONNX → engine")
+        assert table.rows[0][1:] == ("100.00 %, 118.4 dB, 2.4e-06", "99.93 %, 41.2 dB, 0.031")
+
+    def test_metrics_without_a_section_get_a_column_each(self, quickstart):
+        first, second, *_ = quickstart.rows
+        metric = MetricValue(value=12.5, unit="MiB", higher_is_better=False)
+        rows = (first.model_copy(update={"metrics": {"peak_memory": metric}}), second)
+        table = tables.metrics_table(quickstart.model_copy(update={"rows": rows}))
+        assert table.headings == ("Variant", "peak_memory, MiB")
+        assert table.rows == ((first.variant.id, "12.5"),)
+
+    def test_no_rows_no_table(self, latency_only):
+        assert tables.data_table(latency_only) is None
+        assert tables.gates_table(latency_only) is None
+        assert tables.stages_table(latency_only) is None
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [(None, NONE), (0.524, "0.52 s"), (12.34, "12.3 s"), (59.99, "60.0 s"), (125.2, "2 min 05 s")],
+    )
+    def test_durations(self, value, text):
+        assert tables.seconds(value) == text
+
+
+class TestFlatFile:
+    def test_one_row_per_variant_with_plain_numbers(self, lossy):
+        frame = pd.read_csv(io.StringIO(csv_text(lossy)))
+        assert list(frame["id"]) == [row.variant.id for row in lossy.rows]
+        ptq = frame.iloc[1]
+        accuracy = lossy.rows[1].accuracy
+        assert (ptq["top1"], ptq["drop"]) == (accuracy.top1, accuracy.drop)
+        assert (ptq["drop_ci95_low"], ptq["drop_ci95_high"]) == accuracy.drop_ci95
+        assert frame["recommended"].sum() == 1
+
+    def test_counts_stay_whole_where_some_rows_have_none(self, lossy):
+        header, fp32, ptq, *_ = csv_text(lossy).splitlines()
+        bits = header.split(",").index("weight_bits")
+        assert (fp32.split(",")[bits], ptq.split(",")[bits]) == ("", "8")
+
+
+class TestMarkdownEscaping:
+    @given(st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1).filter(str.strip))
+    def test_a_cell_reads_as_it_was_written(self, text):
+        source = f"| a | b |\n| --- | --- |\n| x{escaped(text)}x | end |\n"
+        html = MarkdownIt("commonmark").enable("table").render(source)
+        shown = " ".join(text.split())
+        padded = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+        assert f"<td>x{padded}x</td>" in html
+        assert html.count("<td") == 2
+
+    def test_names_stay_legible(self):
+        assert escaped("where_qat_pays") == "where_qat_pays"
+        assert escaped("a|b\nc") == r"a\|b c"

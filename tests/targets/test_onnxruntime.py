@@ -1,0 +1,154 @@
+"""Target `onnxruntime`: from the Q/DQ network to an audited engine that computes the same."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch, make_network
+
+from harness.errors import StageError
+from harness.export.macs import weighted_layers
+from harness.export.onnx_export import export_onnx
+from harness.quantization import prepared as quantized
+from harness.quantization.calibrators import make_calibrator
+from harness.quantization.capture import capture
+from harness.results import Variant
+from harness.targets import get_target
+from harness.targets.onnxruntime import OnnxRuntimeOptions
+
+TARGET = get_target("onnxruntime")
+
+
+def variant(**changes) -> Variant:
+    fields = {"id": "v", "model": "m", "method": "ptq", "target": "onnxruntime", "batch_size": 1} | changes
+    return Variant.model_validate(fields)
+
+
+def prepare(name: str, per_channel: bool = True, skip: tuple[str, ...] = (), weight_bits: int = 8):
+    quantizer = TARGET.quantizer(
+        TARGET.number_format(weight_bits, 8),
+        per_channel=per_channel,
+        weight_calibrator=make_calibrator("max"),
+        skip=skip,
+    )
+    prepared = quantized.prepare(captured(name), quantizer)
+    quantized.collect(prepared, make_batch())
+    quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
+    return prepared
+
+
+def build(prepared, folder: Path):
+    path = folder / "model.onnx"
+    export_onnx(quantized.convert(prepared), INPUT_SHAPE, path, integer_biases=True)
+    return path, TARGET.build(path, folder, OnnxRuntimeOptions())
+
+
+@pytest.mark.parametrize("per_channel", [True, False], ids=["perchannel", "pertensor"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_whole_engine_runs_on_integers(name: str, per_channel: bool, tmp_path: Path) -> None:
+    prepared = prepare(name, per_channel)
+    path, engine = build(prepared, tmp_path)
+    layers = TARGET.audit(engine.path, path)
+    weighted = [layer for layer in layers if layer.weight_type is not None]
+    assert len(weighted) == len(weighted_layers(path))
+    assert [layer.name for layer in weighted if not layer.int8] == []
+    assert {layer.op for layer in weighted} == {"QLinearConv", "QGemm"}
+    assert all(layer.macs > 0 for layer in weighted)
+    # Between the first quantization and the logits nothing is float.
+    assert [layer.op for layer in layers if layer.input_type == "float"] == ["QuantizeLinear"]
+
+    batch = make_batch(32, seed=4)
+    expected = prepared(batch).detach().numpy()
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    # A rounding that falls the other way costs one step of one activation.
+    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+    assert (got.argmax(1) == expected.argmax(1)).mean() > 0.95
+
+
+def test_macs_are_those_of_the_textbook(tmp_path: Path) -> None:
+    path, _ = build(prepare("depthwise"), tmp_path)
+    macs = {layer.name: layer.macs for layer in weighted_layers(path)}
+    assert macs == {
+        "expand.0": 16 * 16 * 16 * 3,  # 16 outputs on 16 x 16, 3 inputs, 1 x 1
+        "depthwise.0": 16 * 8 * 8 * 9,  # 16 outputs on 8 x 8, 1 input each, 3 x 3
+        "project.0": 8 * 8 * 8 * 16,
+        "head": 5 * 128,
+    }
+
+
+def test_a_skipped_layer_is_audited_as_float_with_the_reason(tmp_path: Path) -> None:
+    path, engine = build(prepare("residual", skip=("conv1",)), tmp_path)
+    float_layers = [layer for layer in TARGET.audit(engine.path, path) if layer.weight_type == "float"]
+    assert [layer.name for layer in float_layers] == ["conv1.0"]
+    assert float_layers[0].reason == "not quantized in the ONNX file"
+
+
+def test_fp32_engines_have_no_integer_layer(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    network = make_network("residual")
+    export_onnx(capture(network, INPUT_SHAPE), INPUT_SHAPE, path, integer_biases=True)
+    engine = TARGET.build(path, tmp_path, OnnxRuntimeOptions())
+    layers = [layer for layer in TARGET.audit(engine.path, path) if layer.weight_type is not None]
+    assert len(layers) == 4
+    assert not any(layer.int8 for layer in layers)
+    # 3 * 8 * 9 + 8 + 2 * (8 * 8 * 9 + 8) + 8 * 5 + 5 = 1437 floats
+    assert engine.weight_bytes == 4 * 1437
+    batch = make_batch(5)
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    np.testing.assert_allclose(got, network(batch).detach().numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_files_are_valid_dynamic_and_free_of_local_paths(tmp_path: Path) -> None:
+    path, _ = build(prepare("concat"), tmp_path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param != ""
+    assert model.opset_import[0].version >= 21
+    text = path.read_bytes()
+    assert b"stack_trace" not in text
+    assert str(Path(__file__).parent).encode() not in text
+    assert {node.name for node in model.graph.node if node.op_type == "Conv"} == {"left.0", "right.0", "merge.0"}
+
+
+def test_biases_of_integer_layers_are_int32(tmp_path: Path) -> None:
+    path, _ = build(prepare("residual"), tmp_path)
+    model = onnx.load(path)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert types["head.bias_int32"] == onnx.TensorProto.INT32
+    assert types["conv1.0.bias_int32"] == onnx.TensorProto.INT32
+
+
+def test_a_nearly_dead_channel_keeps_its_bias(tmp_path: Path) -> None:
+    prepared = prepare("residual")
+    weights = dict(prepared.named_parameters())
+    with torch.no_grad():
+        weights["conv1.0.weight"][2] = 1e-12
+        next(p for n, p in weights.items() if n.startswith("conv1.0") and p.ndim == 1)[2] = 3.0
+    path, engine = build(prepared, tmp_path)
+    batch = make_batch(8)
+    expected = prepared(batch).detach().numpy()
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_fp16_is_refused_with_the_reason() -> None:
+    assert "FP16" in str(TARGET.refusal(variant(method="fp16")))
+    assert TARGET.refusal(variant()) is None
+
+
+@pytest.mark.parametrize(("bits", "deployable"), [(8, True), (7, True), (4, False)])
+def test_only_widths_with_kernels_are_deployable(bits: int, deployable: bool) -> None:
+    assert TARGET.is_deployable(variant(weight_bits=bits, activation_bits=8)) is deployable
+
+
+def test_8_bit_weights_use_kernels_that_cannot_overflow() -> None:
+    assert TARGET.build_options(variant(weight_bits=8), threads=1).exact_products is True
+    assert TARGET.build_options(variant(weight_bits=7), threads=1).exact_products is False
+
+
+def test_a_broken_file_is_a_stage_error(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    with pytest.raises(StageError, match="broken.onnx"):
+        TARGET.build(tmp_path / "broken.onnx", tmp_path, OnnxRuntimeOptions())

@@ -1,0 +1,253 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from harness.data.samples import Samples
+from harness.errors import DataError, StageError
+from harness.training.inference import predict, top1
+from harness.training.loop import fit
+from harness.training.recipe import Recipe
+from harness.training.validation import hold_out
+
+SIDE = 8
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def stripes(n, seed=0):
+    """Two classes that a convolution tells apart: horizontal and vertical stripes, in noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    horizontal = (torch.arange(SIDE) % 2).view(SIDE, 1).expand(SIDE, SIDE) * 120
+    pattern = torch.where(labels.view(-1, 1, 1).bool(), horizontal.T, horizontal)
+    images = (pattern + torch.randint(0, 100, (n, SIDE, SIDE), generator=generator)).to(torch.uint8)
+    return Samples(images.unsqueeze(1), labels, mean=(0.4,), std=(0.25,))
+
+
+class Net(nn.Module):
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, bias=False)
+        self.bn = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(dropout)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.dropout(self.pool(self.relu(self.bn(self.conv(x)))).flatten(1)))
+
+
+def make_net(seed=0, **kwargs):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Net(**kwargs)
+
+
+def recipe(**fields):
+    defaults = {"max_epochs": 3, "batch_size": 16, "initial_lr": 0.1, "augmentations": ()}
+    return Recipe(**(defaults | fields))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+class TestFit:
+    def test_it_learns_what_can_be_learnt(self):
+        model = make_net()
+        assert top1(model, stripes(100, seed=2)) < 0.8
+        fit(model, stripes(200), stripes(40, seed=1), recipe())
+        assert top1(model, stripes(100, seed=2)) > 0.95
+
+    def test_adamw_learns_too(self):
+        model = make_net()
+        fit(model, stripes(200), stripes(40, seed=1), recipe(optimizer="adamw", initial_lr=0.02))
+        assert top1(model, stripes(100, seed=2)) > 0.95
+
+    def test_a_captured_graph_that_forbids_train_and_eval_learns_as_well(self):
+        example = (torch.zeros(2, 1, SIDE, SIDE),)
+        shapes = ({0: torch.export.Dim("batch", min=1, max=1024)},)
+        graph = torch.export.export(make_net().eval(), example, dynamic_shapes=shapes).module()
+
+        def forbidden(self, mode=True):
+            raise NotImplementedError("train() and eval() are not supported")
+
+        type(graph).train, type(graph).eval = forbidden, forbidden
+        fit(graph, stripes(200), stripes(40, seed=1), recipe())
+        assert top1(graph, stripes(100, seed=2)) > 0.95
+
+    def test_the_log_says_what_happened(self):
+        seen = []
+        log = fit(make_net(), stripes(50), stripes(20, seed=1), recipe(), on_epoch=seen.append)
+        assert log.epochs == tuple(seen)
+        assert [epoch.epoch for epoch in log.epochs] == [1, 2, 3]
+        assert (log.train_samples, log.validation_samples) == (50, 20)
+        assert log.steps == 9  # 50 // 16 = 3 steps in each of 3 epochs
+        assert log.epochs[-1].lr == pytest.approx(0.001)  # 0.1 * cosine_final_lr_ratio
+        assert log.epochs[0].loss > log.epochs[-1].loss
+        assert log.best.validation_top1 == max(epoch.validation_top1 for epoch in log.epochs)
+
+    def test_the_best_epoch_is_the_one_that_is_kept(self):
+        # Half the labels are wrong and the rate is high: accuracy goes up and down between epochs.
+        train, validation = stripes(64), stripes(64, seed=1)
+        noisy = Samples(train.images, torch.roll(train.labels, 1) * (torch.arange(64) < 32), train.mean, train.std)
+        model = make_net()
+        log = fit(model, noisy, validation, recipe(max_epochs=6, initial_lr=0.5, cosine_final_lr_ratio=1.0))
+        accuracies = [epoch.validation_top1 for epoch in log.epochs]
+        assert max(accuracies) > accuracies[-1]
+        assert log.best_epoch == accuracies.index(max(accuracies)) + 1
+        assert top1(model, validation) == max(accuracies)
+
+    def test_the_network_is_left_in_eval_mode_and_contiguous(self):
+        model = make_net()
+        fit(model, stripes(32), stripes(16), recipe(max_epochs=1))
+        assert not model.training
+        assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+    def test_progress_counts_every_step(self):
+        calls = []
+        fit(make_net(), stripes(40), stripes(16), recipe(), progress=lambda done, total: calls.append((done, total)))
+        assert calls == [(step, 6) for step in range(1, 7)]  # 40 // 16 = 2 steps in each of 3 epochs
+
+    def test_fewer_samples_than_a_batch_are_one_batch(self):
+        assert fit(make_net(), stripes(5), stripes(4), recipe(max_epochs=2)).steps == 2
+
+
+class TestDeterminism:
+    def test_equal_seeds_give_equal_weights_and_others_do_not(self):
+        def trained(seed):
+            model = make_net(dropout=0.3)
+            fit(model, stripes(64), stripes(16), recipe(seed=seed, augmentations=("random_crop", "horizontal_flip")))
+            return weights(model)
+
+        assert torch.equal(trained(1), trained(1))
+        assert not torch.equal(trained(1), trained(2))
+
+    def test_the_global_random_state_is_left_alone(self):
+        torch.manual_seed(5)
+        expected = torch.rand(1)
+        torch.manual_seed(5)
+        fit(make_net(dropout=0.3), stripes(32), stripes(16), recipe(max_epochs=1))
+        assert torch.equal(torch.rand(1), expected)
+
+    def test_channels_last_changes_results_by_rounding_only(self):
+        results = []
+        for channels_last in (True, False):
+            model = make_net()
+            fit(model, stripes(64), stripes(16), recipe(max_epochs=1), channels_last=channels_last)
+            results.append(weights(model))
+        torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
+
+
+class TestOptimisation:
+    def test_one_step_of_sgd_is_nesterovs(self):
+        model = make_net().eval()
+        samples = stripes(16)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        reference = make_net().train()
+        nn.functional.cross_entropy(reference(samples.inputs()), samples.labels).backward()
+        fit(model, samples, samples, recipe(max_epochs=1, momentum=0.9, weight_decay=0.01, lr_warmup_epochs=0))
+        # First step: velocity = g, update = lr * (g + momentum * g) with g = gradient + decay * weight.
+        for name, parameter in reference.named_parameters():
+            decay = 0.01 if parameter.ndim > 1 else 0.0
+            gradient = parameter.grad + decay * before[name]
+            expected = before[name] - 0.1 * 1.9 * gradient
+            torch.testing.assert_close(dict(model.named_parameters())[name], expected, rtol=1e-4, atol=1e-5)
+
+    def test_the_moving_average_is_what_is_kept(self):
+        plain, averaged = make_net(), make_net()
+        one_step = {"max_epochs": 1, "lr_warmup_epochs": 0}
+        start = weights(plain)
+        fit(plain, stripes(16), stripes(16), recipe(**one_step))
+        fit(averaged, stripes(16), stripes(16), recipe(**one_step, ema=True))
+        # One update with decay (1 + 0) / (10 + 0) = 0.1: 0.1 * start + 0.9 * after the step.
+        torch.testing.assert_close(weights(averaged), 0.1 * start + 0.9 * weights(plain), rtol=1e-4, atol=1e-6)
+
+    def test_divergence_is_an_error_that_says_so(self):
+        with pytest.raises(StageError, match=r"training diverged: the loss is (nan|inf) at step") as error:
+            fit(make_net(), stripes(64), stripes(16), recipe(max_epochs=20, initial_lr=1e30, lr_warmup_epochs=0))
+        assert "lower `initial_lr` (it is 1e+30)" in (error.value.fix or "")
+
+    def test_a_network_without_parameters_is_an_error(self):
+        with pytest.raises(StageError, match="no parameters"):
+            fit(nn.Flatten(), stripes(16), stripes(16), recipe())
+
+
+def test_data_without_labels_or_samples_cannot_train():
+    samples = stripes(16)
+    unlabelled = Samples(samples.images, None, samples.mean, samples.std)
+    with pytest.raises(DataError, match="no labels"):
+        fit(make_net(), unlabelled, samples, recipe())
+    with pytest.raises(DataError, match="no training samples"):
+        fit(make_net(), samples.take(torch.arange(0)), samples, recipe())
+
+
+class TestPredict:
+    def test_logits_of_all_samples_in_order_whatever_the_batch_size(self):
+        model, samples = make_net().eval(), stripes(10)
+        with torch.no_grad():
+            expected = model(samples.inputs()).numpy()
+        for batch_size in (1, 3, 10, 64):
+            assert predict(model, samples, batch_size) == pytest.approx(expected, abs=1e-6)
+
+    def test_dropout_is_off_and_the_mode_comes_back(self):
+        model, samples = make_net(dropout=0.9).train(), stripes(10)
+        assert (predict(model, samples) == predict(model, samples)).all()
+        assert model.training
+
+    def test_top1_is_the_share_of_right_answers(self):
+        class Brightness(nn.Module):
+            def forward(self, x):
+                return torch.stack([-x.mean((1, 2, 3)), x.mean((1, 2, 3))], dim=1)
+
+        images = torch.tensor([0, 255, 255, 0], dtype=torch.uint8).view(4, 1, 1, 1)
+        samples = Samples(images, torch.tensor([0, 1, 0, 0]), mean=(0.5,), std=(0.5,))
+        assert top1(Brightness(), samples) == 0.75  # dark is class 0, bright is class 1: the third is wrong
+
+
+class TestHoldOut:
+    def test_a_tenth_but_at_most_2000_class_balanced_and_disjoint(self):
+        samples = stripes(200)
+        numbered = Samples(torch.arange(200).view(200, 1, 1, 1).to(torch.uint8), samples.labels, (0.0,), (1.0,))
+        train, validation = hold_out(numbered, seed=0)
+        assert (len(train), len(validation)) == (180, 20)
+        assert validation.labels.bincount().tolist() == [10, 10]
+        assert set(train.images.flatten().tolist()) | set(validation.images.flatten().tolist()) == set(range(200))
+
+    def test_large_sets_hold_out_2000(self):
+        labels = torch.arange(30_000) % 10
+        large = Samples(torch.zeros(30_000, 1, 1, 1, dtype=torch.uint8), labels, (0.0,), (1.0,))
+        assert len(hold_out(large, seed=0).validation) == 2000
+
+    def test_equal_seeds_hold_out_the_same_samples(self):
+        samples = stripes(100)
+        assert hold_out(samples, 1).validation.sha256() == hold_out(samples, 1).validation.sha256()
+        assert hold_out(samples, 1).validation.sha256() != hold_out(samples, 2).validation.sha256()
+
+    def test_too_few_samples_are_an_error(self):
+        with pytest.raises(DataError, match="too few"):
+            hold_out(stripes(1), seed=0)
+
+
+def test_loss_is_the_smoothed_cross_entropy():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logit = nn.Parameter(torch.tensor(math.log(3.0)))
+
+        def forward(self, x):
+            return torch.stack([self.logit.expand(len(x)), torch.zeros(len(x))], dim=1)
+
+    samples = stripes(16).take(torch.arange(0, 16, 2))  # class 0 only, which has probability 3 / (3 + 1) = 0.75
+    log = fit(Constant(), samples, samples, recipe(max_epochs=1, batch_size=8, label_smoothing=0.2))
+    # Targets 0.9 and 0.1: -(0.9 * ln 0.75 + 0.1 * ln 0.25)
+    assert log.epochs[0].loss == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), abs=1e-6)

@@ -21,7 +21,7 @@ DEBUG_VARIABLE = "HARNESS_DEBUG"
 """Set to show tracebacks of errors that are the user's to fix."""
 
 app = typer.Typer(
-    help="Which quantized network to ship: PTQ and QAT variants, built, measured and judged on their deployment target.",
+    help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,17 +72,19 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: reports/RUN-ID/.")] = None,
     select: Select = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")
+    ] = False,
     isolation: Annotated[
         str, typer.Option(help="`process`: stages run in processes of their own; `none`: in this one, for debuggers.")
     ] = "process",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
-    from harness.hardware import usable_cores
     from harness.execution.progress import progress_display
     from harness.execution.run import RunOptions, prepare, run_scenario
     from harness.execution.store import Store, default_root
+    from harness.hardware import usable_cores
     from harness.report import render
     from harness.scenario import load_scenario
 
@@ -199,7 +201,9 @@ def _load_results(path: Path) -> RunResults:
     try:
         return RunResults.load(file)
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote") from error
+        raise UsageError(
+            f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote"
+        ) from error
     except (ValidationError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
@@ -222,5 +226,7 @@ def _counts(rows: Sequence[Row]) -> str:
     statuses = [row.status for row in rows]
     parts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
     return f"{len(rows)} variants ({', '.join(parts)})"
+
+
 if __name__ == "__main__":
     main()

@@ -71,9 +71,9 @@ class Latency(Record):
     """Time of one inference of `batch_size` samples, measured in rounds interleaved with FP32."""
 
     median_ms: float
-    p90_ms: float
+    p90_ms: float | None
     p99_ms: float | None
-    """None when there are too few samples for it."""
+    """None when there are too few samples for it; so may be `p90_ms`."""
     n: int
     """Timed inferences."""
     rounds: int

@@ -44,7 +44,9 @@ class Finding:
 
 def diagnose() -> Iterator[Finding]:
     """All findings, the required ones first."""
-    yield Finding("python", sys.version.split()[0], sys.version_info >= (3, 11), required=True, fix="use Python >= 3.11")
+    yield Finding(
+        "python", sys.version.split()[0], sys.version_info >= (3, 11), required=True, fix="use Python >= 3.11"
+    )
     for name in _REQUIRED:
         version = _version(name)
         yield Finding(name, version or "not installed", version is not None, required=True, fix=f"pip install {name}")

@@ -238,6 +238,4 @@ class Planner:
 def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
     """The scenario's data set as stages see it."""
     spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
-    return DataConfig(
-        spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download
-    )
+    return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)

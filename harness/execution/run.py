@@ -89,7 +89,9 @@ def check_registries(scenario: Scenario) -> None:
     )
 
 
-def run_scenario(prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display) -> RunResults:
+def run_scenario(
+    prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display
+) -> RunResults:
     """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
     started, clock = datetime.now(UTC), time.perf_counter()
     run_id = directory.name
@@ -99,7 +101,9 @@ def run_scenario(prepared: Prepared, directory: Path, store: Store, options: Run
         measured = _measure(prepared, executor, outcomes, run_id, started)
     findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
     rows, evidence = _rows(prepared, findings)
-    rows = [_keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)]
+    rows = [
+        _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
+    ]
     _keep_samples(directory, evidence, [outcome for _, outcome, _ in measured])
     scenario = prepared.scenario
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
@@ -211,8 +215,7 @@ def _stage_runs(
     for plan in plans:
         for task in plan.tasks.values():
             users.setdefault(task.key, (task, []))[1].append(plan.variant.id)
-    for task, ids in measured:
-        users[task.key] = (task, list(ids))
+    users |= {task.key: (task, list(variant_ids)) for task, variant_ids in measured}
     runs = []
     for key, (task, ids) in users.items():
         outcome = findings.outcomes.get(key)

@@ -231,9 +231,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         context.progress(timings.n_rounds, config.plan.max_rounds, "rounds")
         others = [name for name in sessions if name not in (config.reference, TWIN)]
         return all(
-            judge_speedup(
-                timings, config.reference, name, confidence=config.confidence, margin=config.margin
-            ).verdict
+            judge_speedup(timings, config.reference, name, confidence=config.confidence, margin=config.margin).verdict
             != "inconclusive"
             for name in others
         )

@@ -32,9 +32,7 @@ class AccuracyMetric(Metric):
         if evidence.is_reference or reference is None or outputs is None or evidence.labels is None:
             return plain
         reference_correct = reference.argmax(axis=1) == evidence.labels
-        difference = paired_difference(
-            reference_correct, correct, confidence=judgement.confidence, seed=judgement.seed
-        )
+        difference = paired_difference(reference_correct, correct, confidence=judgement.confidence, seed=judgement.seed)
         return plain.model_copy(
             update={
                 "reference": evidence.reference_id,

@@ -29,9 +29,7 @@ def judge_speedup(
     """Reference time over the variant's, round by round, against the margin and the session's noise."""
 
     def against_reference(other: str) -> Speedup:
-        return speedup(
-            timings.round_medians(reference), timings.round_medians(other), confidence=confidence, seed=seed
-        )
+        return speedup(timings.round_medians(reference), timings.round_medians(other), confidence=confidence, seed=seed)
 
     noise = None
     if TWIN in timings.rounds:
@@ -55,7 +53,7 @@ class LatencyMetric(Metric):
         judgement = evidence.judgement
         samples = timings.samples(variant.id)
         quantiles = {q: quantile_with_interval(samples, q, judgement.confidence) for q in (0.5, 0.9, 0.99)}
-        median, p90, p99 = (quantiles[q].value if quantiles[q] else None for q in (0.5, 0.9, 0.99))
+        median, p90, p99 = (None if estimate is None else estimate.value for estimate in quantiles.values())
         if median is None:
             return None
         plain = Latency(

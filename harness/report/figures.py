@@ -107,8 +107,9 @@ def latencies(rows: Sequence[Row], key: str) -> str | None:
             colour = colours[row.variant.method]
             (bar,) = axes.barh(place, _median(row), height=0.62, color=colour, linewidth=0, zorder=2)
             name_artist(bar, label(row.variant))
-            p90 = row.latency.p90_ms if row.latency else 0.0
-            axes.plot([p90, p90], [place - 0.31, place + 0.31], color=INK, linewidth=1.4, zorder=3)
+            p90 = row.latency.p90_ms if row.latency else None
+            if p90 is not None:
+                axes.plot([p90, p90], [place - 0.31, place + 0.31], color=INK, linewidth=1.4, zorder=3)
         axes.set_xlim(left=0)
         axes.set_xlabel("median latency, ms (line: 90th percentile)")
         _name_rows(axes, shown)

@@ -135,8 +135,8 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         accuracy_badge=_badge(accuracy.verdict if accuracy else None),
         agreement=percent(accuracy.agreement) if accuracy and accuracy.agreement is not None else NONE,
         median=three_digits(latency.median_ms) if latency else NONE,
-        p90=three_digits(latency.p90_ms) if latency else NONE,
-        p99=_p99(latency),
+        p90=_tail(latency, latency.p90_ms if latency else None),
+        p99=_tail(latency, latency.p99_ms if latency else None),
         speedup=_speedup(latency),
         latency_badge=_badge(latency.verdict if latency else None),
         onnx=byte_size(size.onnx_bytes) if size else NONE,
@@ -161,10 +161,10 @@ def _speedup(latency: Latency | None) -> Figure:
     return Figure(speed(latency.speedup), f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "")
 
 
-def _p99(latency: Latency | None) -> str:
+def _tail(latency: Latency | None, value_ms: float | None) -> str:
     if latency is None:
         return NONE
-    return TOO_FEW if latency.p99_ms is None else three_digits(latency.p99_ms)
+    return TOO_FEW if value_ms is None else three_digits(value_ms)
 
 
 def _percent_interval(interval: Interval) -> str:

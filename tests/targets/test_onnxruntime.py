@@ -126,7 +126,7 @@ def test_a_nearly_dead_channel_keeps_its_bias(tmp_path: Path) -> None:
     with torch.no_grad():
         weights["conv1.0.weight"][2] = 1e-12
         next(p for n, p in weights.items() if n.startswith("conv1.0") and p.ndim == 1)[2] = 3.0
-    path, engine = build(prepared, tmp_path)
+    _, engine = build(prepared, tmp_path)
     batch = make_batch(8)
     expected = prepared(batch).detach().numpy()
     got = TARGET.open(engine.path, engine.options).run(batch.numpy())
@@ -150,5 +150,5 @@ def test_8_bit_weights_use_kernels_that_cannot_overflow() -> None:
 
 def test_a_broken_file_is_a_stage_error(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    with pytest.raises(StageError, match="broken.onnx"):
+    with pytest.raises(StageError, match=r"broken\.onnx"):
         TARGET.build(tmp_path / "broken.onnx", tmp_path, OnnxRuntimeOptions())

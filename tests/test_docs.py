@@ -1,0 +1,120 @@
+"""The documents are true where a machine can tell: links lead somewhere, commands exist."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FIRST_SCREEN_LINES = 40
+_GENERATED = {"build", "dist", "node_modules"}
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_INLINE_CODE = re.compile(r"`[^`\n]*`")
+_LINK = re.compile(r"\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+
+
+def documents() -> list[Path]:
+    found = [path.relative_to(ROOT) for path in ROOT.rglob("*.md")]
+    return sorted(path for path in found if not is_generated(path))
+
+
+def is_generated(path: Path) -> bool:
+    hidden = any(part.startswith(".") and part != ".github" for part in path.parts)
+    in_a_run = path.parts[0] == "reports" and len(path.parts) > 2 and path.parts[1] != "example"
+    return hidden or in_a_run or not _GENERATED.isdisjoint(path.parts)
+
+
+def links(text: str) -> Iterator[str]:
+    """Targets of the links outside code that do not leave the repository."""
+    prose = _INLINE_CODE.sub("code", _FENCED.sub("", text))
+    return (link for link in _LINK.findall(prose) if not re.match(r"[a-z]+:", link))
+
+
+def anchors(text: str) -> set[str]:
+    """Anchors of the headings, made as GitHub makes them."""
+    headings = _HEADING.findall(_FENCED.sub("", text))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def read(path: Path | str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_links_in_code_and_to_other_sites_are_not_checked():
+    text = "[a](x.md) `[b](y.md)` [c](https://example.org)\n```\n[d](z.md)\n```\n[e](#part)"
+    assert list(links(text)) == ["x.md", "#part"]
+
+
+def test_anchors_are_made_as_github_makes_them():
+    assert anchors("# Top\n\n## A scenario, step by step\n") == {"top", "a-scenario-step-by-step"}
+
+
+def test_the_main_documents_are_checked():
+    assert {Path("README.md"), Path("CHANGELOG.md"), Path("docs/index.md")} <= set(documents())
+
+
+@pytest.mark.parametrize("document", documents(), ids=str)
+def test_every_relative_link_leads_somewhere(document: Path):
+    broken = []
+    for link in links(read(document)):
+        name, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / name if name else ROOT / document
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    assert broken == []
+
+
+def fences_of_the_first_screen() -> list[tuple[str, str]]:
+    """Line before the fence, and the command in it."""
+    screen = "\n".join(read("README.md").splitlines()[:FIRST_SCREEN_LINES])
+    return re.findall(r"^([^\n]*)\n```(?:bash|sh|shell|console)?\n(.*?)\n```$", screen, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_screen_has_two_commands_one_per_fence():
+    screen = read("README.md").splitlines()[:FIRST_SCREEN_LINES]
+    assert sum(line.startswith("```") for line in screen) == 4  # two fences, opened and closed
+    commands = [command for _, command in fences_of_the_first_screen()]
+    assert [len(command.splitlines()) for command in commands] == [1, 1]
+    assert "harness run scenarios/quickstart.yaml" in commands[0]
+    assert "pytest" in commands[1]
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    before, command = fences_of_the_first_screen()[1]
+    assert before == "<!-- test command -->"
+    assert f"run: {command}\n" in read(".github/workflows/ci.yml")
+
+
+def test_the_readme_lists_the_commands_that_exist():
+    from harness.cli import app
+
+    existing = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert set(re.findall(r"^\| `harness (\w+)", read("README.md"), re.MULTILINE)) == existing
+
+
+def test_the_readme_names_options_that_exist():
+    from typer.main import get_command
+
+    from harness.cli import app
+
+    row = next(line for line in read("README.md").splitlines() if line.startswith("| `harness run "))
+    existing = {name for option in get_command(app).commands["run"].params for name in option.opts}
+    assert set(re.findall(r"`(--[a-z]+)`", row)) == existing & {name for name in existing if name.startswith("--")}
+
+
+def test_every_scenario_is_in_the_readme():
+    listed = set(re.findall(r"\(scenarios/(\w+\.yaml)\)", read("README.md")))
+    assert listed == {path.name for path in (ROOT / "scenarios").glob("*.yaml")}
+
+
+def test_the_scenario_of_the_readme_is_valid(tmp_path: Path):
+    from harness.scenario import expand, load_scenario
+
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", read("README.md"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    file = tmp_path / "scenario.yaml"
+    file.write_text(block, encoding="utf-8")
+    # fp32; ptq and qat with 2 calibrators each; the skip set: 1 + 2 * 2 + 1
+    assert len(expand(load_scenario(file))) == 6

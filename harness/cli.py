@@ -157,7 +157,7 @@ def doctor() -> None:
         table.add_column(column)
     broken = False
     for finding in diagnose():
-        table.add_row(finding.mark, finding.what, finding.found, finding.fix or "")
+        table.add_row(finding.mark, finding.what, finding.found, "" if finding.ok else finding.fix or "")
         broken = broken or finding.is_required_and_missing
     Console().print(table)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)

@@ -88,6 +88,8 @@ class QuantizeConfig(Config):
     quantizer: QuantizerConfig
     calibrator: str
     percentile: float | None
+    verbose: bool = Field(default=False, exclude=True)
+    """Tell every range that is chosen."""
 
 
 class FinetuneConfig(Config):

@@ -35,18 +35,21 @@ CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
 
 _STAGES = "harness.execution.stages"
-_CORE = ("harness.quantization", "harness.export", "harness.targets")
+_CORE = (_STAGES, "harness.quantization", "harness.export", "harness.targets")
+_QUANTIZATION = (_STAGES, "harness.quantization", "harness.targets")
 _TORCH = ("torch", "torchao", "numpy")
 _ONNX = (*_TORCH, "onnx", "onnxscript", "onnx-ir")
-TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), ("harness.training", "harness.data"))
-CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, ("harness.quantization", "harness.targets"))
-QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, ("harness.quantization", "harness.targets"))
-FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, ("harness.quantization", "harness.training"))
+TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), (_STAGES, "harness.training", "harness.data"))
+CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, _QUANTIZATION)
+QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, _QUANTIZATION)
+FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, "harness.training"))
 EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
 QUANTIZE_ONNX = Stage("quantize", 1, f"{_STAGES}:quantize_onnx", ("onnx", "onnxruntime"), _CORE)
-BUILD = Stage("build", 1, f"{_STAGES}:build", ("onnx", "onnxruntime"), ("harness.targets",), isolate=True)
-PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, ("harness.quantization",))
-PREDICT = Stage("evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), ("harness.targets", "harness.data"))
+BUILD = Stage("build", 1, f"{_STAGES}:build", ("onnx", "onnxruntime"), (_STAGES, "harness.targets"), isolate=True)
+PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, _QUANTIZATION)
+PREDICT = Stage(
+    "evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), (_STAGES, "harness.targets", "harness.data")
+)
 MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
 
 
@@ -159,6 +162,7 @@ class Planner:
                     quantizer=quantizer,
                     calibrator=str(variant.calibrator),
                     percentile=variant.percentile,
+                    verbose=self._scenario.quantization_params.calib_params.verbose,
                 ),
                 {"train": train, "calibrate": tasks["calibrate"]},
                 label=f"quantize {variant.id}",

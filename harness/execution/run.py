@@ -19,7 +19,7 @@ from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
-from harness.execution.configs import DataConfig, ModelConfig
+from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
@@ -67,6 +67,12 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
+    if scenario.quantization_params.selective_quantizer_params.learn_amax:
+        raise scenario.error(
+            ("quantization_params", "selective_quantizer_params", "learn_amax"),
+            "learned ranges are not implemented: QAT trains weights within the PTQ ranges",
+            fix="set `learn_amax: false`",
+        )
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
@@ -104,7 +110,7 @@ def run_scenario(
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    _keep_samples(directory, evidence, [outcome for _, outcome, _ in measured])
+    _keep_samples(directory, evidence, measured)
     scenario = prepared.scenario
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
@@ -191,7 +197,7 @@ def _copy(source: Path, directory: Path, relative: Path) -> str:
     return relative.as_posix()
 
 
-def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Sequence[Outcome]) -> None:
+def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Measured) -> None:
     """Per-sample predictions and every timed inference, so that all statistics can be recomputed."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
@@ -203,7 +209,12 @@ def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Seque
             columns[item.variant.id] = outputs.argmax(axis=1)
     if columns:
         pd.DataFrame(columns).to_parquet(samples / "predictions.parquet", index=False)
-    frames = [pd.read_parquet(outcome.artifact.file(LATENCY)) for outcome in measured if isinstance(outcome, Done)]
+    # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
+    frames = [
+        pd.read_parquet(outcome.artifact.file(LATENCY)).assign(group=task.config.reference)
+        for task, outcome, _ in measured
+        if isinstance(outcome, Done) and isinstance(task.config, MeasureConfig)
+    ]
     if frames:
         pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
 

@@ -131,6 +131,9 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
     seconds = time.perf_counter() - started
     quantized.save_state(prepared, folder / STATE)
+    if config.verbose:
+        for quantizer in quantized.activation_quantizers(prepared):
+            context.note(f"{quantizer.name}: {quantizer.describe()}")
     return {"quantize_s": seconds}
 
 

@@ -19,6 +19,12 @@ def module_path(node: Node) -> str:
     return str(list(stack.values())[-1][0]) if stack else ""
 
 
+def module_types(node: Node) -> set[str]:
+    """Class names of the module that called this node and of its containers."""
+    stack: dict[str, tuple[Any, ...]] = node.meta.get("nn_module_stack") or {}
+    return {str(getattr(kind, "__name__", kind)).rpartition(".")[2] for _, kind in stack.values()}
+
+
 def matches(pattern: str, path: str) -> bool:
     """Whether `pattern` names the module at `path` or one of its containers.
 
@@ -33,22 +39,27 @@ def matches(pattern: str, path: str) -> bool:
 
 
 class SkipSet:
-    """The modules that the patterns name; every pattern must name at least one.
+    """The modules that the patterns name, by dotted name, glob or class name; every pattern must name at least one.
 
     Raises UsageError, with the nearest name, for a pattern that matches nothing.
     """
 
     def __init__(self, patterns: Sequence[str], graph_module: GraphModule) -> None:
         self.patterns = tuple(patterns)
-        paths = {path for node in graph_module.graph.nodes if (path := module_path(node))}
+        nodes = [node for node in graph_module.graph.nodes if node.op == "call_function"]
         for pattern in self.patterns:
-            if not any(matches(pattern, path) for path in paths):
-                message, fix = unknown_name("module in the skip set", pattern, _with_containers(paths))
+            if not any(_skips(pattern, node) for node in nodes):
+                known = _with_containers(filter(None, map(module_path, nodes)))
+                known |= {name for node in nodes for name in module_types(node)}
+                message, fix = unknown_name("module in the skip set", pattern, known)
                 raise UsageError(message, fix=fix)
 
     def __contains__(self, node: Node) -> bool:
-        path = module_path(node)
-        return any(matches(pattern, path) for pattern in self.patterns)
+        return any(_skips(pattern, node) for pattern in self.patterns)
+
+
+def _skips(pattern: str, node: Node) -> bool:
+    return matches(pattern, module_path(node)) or pattern in module_types(node)
 
 
 def _with_containers(paths: Iterable[str]) -> set[str]:

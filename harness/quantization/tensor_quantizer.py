@@ -59,6 +59,12 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
         self.scale.fill_(max(scale, SMALLEST_SCALE))
         self.zero_point.fill_(zero_point)
 
+    def describe(self) -> str:
+        """The range and its format, for people."""
+        scale, zero_point = float(self.scale), int(self.zero_point)
+        low, high = ((bound - zero_point) * scale for bound in (self.quant_min, self.quant_max))
+        return f"[{low:.6g}, {high:.6g}] in steps of {scale:.6g}, zero point {zero_point}"
+
     def calculate_qparams(self, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point for `convert_pt2e`."""
         return self.scale, self.zero_point

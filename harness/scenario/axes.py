@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
 from harness.results import Method
-from harness.scenario.fields import Bits, Count, Listed, Name, Percent, Section, Text, Unit
+from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Text, Unit
+from harness.scenario.known import calibrator_names
 from harness.scenario.source import Loc
 
-Calibrator = Literal["max", "percentile", "entropy", "mse"]
+Calibrator = Annotated[str, OneOf(calibrator_names)]
 
 QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(

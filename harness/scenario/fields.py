@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 NAME_PATTERN = r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$"
 NAME_MAX_LENGTH = 64
@@ -19,6 +29,22 @@ class Unit:
     """Unit of a number, printed by the reference page."""
 
     name: str
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of the names that `names` lists at the time a value is read; wrong ones are told like those of a `Literal`."""
+
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def _check(self, value: Any) -> Any:
+        names = self.names()
+        if value not in names:
+            raise PydanticKnownError("literal_error", {"expected": ", ".join(f"'{name}'" for name in names)})
+        return value
 
 
 class Section(BaseModel):

@@ -61,7 +61,7 @@ class SelectiveQuantizerParams(Section):
     per_channel: bool = True
     """One weight scale per output channel instead of one per tensor; activations have one per tensor."""
     learn_amax: bool = False
-    """Train the ranges of all quantizers during QAT, by a straight-through estimator."""
+    """Train the ranges of all quantizers during QAT. Only `false` is implemented; `true` is refused."""
     skip_modules: Listed[Text] = ()
     """Names or types of modules that stay unquantized; a container takes all that is inside with it."""
 

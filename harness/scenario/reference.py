@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -15,7 +15,7 @@ from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
 
 from harness.scenario.axes import Axes
-from harness.scenario.fields import NAME_PATTERN, Section, Unit
+from harness.scenario.fields import NAME_PATTERN, OneOf, Section, Unit
 from harness.scenario.levels import ANY, Level, levels, section_in
 from harness.scenario.reference_text import CLOSING, EXAMPLE, OPENING
 
@@ -103,12 +103,16 @@ def _composed_text(origin: Any, arguments: tuple[Any, ...]) -> str:
     if origin is Annotated:
         return _annotated_text(arguments[0], arguments[1:])
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+        return _choice_text(arguments)
     if origin in (Union, UnionType):
         return _type_text(arguments[0]) + ", or empty"
     if origin is tuple:
         return f"list of {_plural(_type_text(arguments[0]))}"
     return "sections by name" if section_in(arguments[1]) else "free mapping"
+
+
+def _choice_text(values: Iterable[Any]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
 
 
 def _plural(text: str) -> str:
@@ -121,6 +125,9 @@ def _plural(text: str) -> str:
 def _annotated_text(inner: Any, metadata: tuple[Any, ...]) -> str:
     if any(isinstance(item, StringConstraints) and item.pattern == NAME_PATTERN for item in metadata):
         return "name"
+    for item in metadata:
+        if isinstance(item, OneOf):
+            return _choice_text(item.names())
     limits = [
         f"{sign} {getattr(item, attribute)}"
         for item in metadata

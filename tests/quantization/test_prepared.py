@@ -11,6 +11,7 @@ from harness.errors import ModelError, StageError, UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
+from harness.quantization.skip import matches
 from harness.targets import get_target
 
 
@@ -114,6 +115,31 @@ def test_skipping_a_module_leaves_its_weight_in_float() -> None:
     prepared = calibrated("residual", skip=("conv1",))
     weights = {q.name for q in quantized.tensor_quantizers(prepared) if isinstance(q, quantized.WeightQuantizer)}
     assert weights == {"stem.0.weight", "conv2.0.weight", "head.weight"}
+
+
+def test_skipping_a_type_leaves_all_of_its_modules_in_float() -> None:
+    prepared = calibrated("residual", skip=("Linear",))
+    weights = {q.name for q in quantized.tensor_quantizers(prepared) if isinstance(q, quantized.WeightQuantizer)}
+    assert weights == {"stem.0.weight", "conv1.0.weight", "conv2.0.weight"}
+
+
+def test_skipping_a_container_skips_what_is_inside() -> None:
+    prepared = calibrated("residual", skip=("conv*",))
+    weights = {q.name for q in quantized.tensor_quantizers(prepared) if isinstance(q, quantized.WeightQuantizer)}
+    assert weights == {"stem.0.weight", "head.weight"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "matched"),
+    [
+        ("layer1.1", "layer1.1.conv1", True),
+        ("layer1.1", "layer1.10.conv1", False),
+        ("layer*.conv1", "layer1.conv1", True),
+        ("conv1", "layer1.conv1", False),
+    ],
+)
+def test_names_match_whole_components(pattern: str, path: str, matched: bool) -> None:
+    assert matches(pattern, path) is matched
 
 
 def test_a_skip_pattern_that_matches_nothing_names_the_nearest() -> None:

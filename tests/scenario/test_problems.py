@@ -68,7 +68,7 @@ def test_unknown_keys(refuse: Any, head: str, marked: str, message: str, fix: st
         ),
         (
             "matrix: {calibrator: §perchentile}",
-            "`matrix.calibrator[0]` must be one of `max`, `percentile`, `entropy`, `mse`, found the text `perchentile`",
+            "`matrix.calibrator[0]` must be one of `entropy`, `max`, `mse`, `percentile`, found the text `perchentile`",
             "did you mean `percentile`?",
         ),
         ("training: {optimizer: §7}", "`training.optimizer` must be one of `sgd`, `adamw`, found 7", None),

@@ -53,15 +53,12 @@ class Findings:
         return outcome if isinstance(outcome, Failed) else None
 
 
-def make_row(
-    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
-) -> Row:
+def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
     if plan.unavailable is not None:
         return Row(variant=variant, status="unavailable", reason=plan.unavailable)
     failure = findings.failure(plan)
-    evidence = gather(plan, reference, findings, judgement, threads)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
     for metric in metrics().values():

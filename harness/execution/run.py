@@ -173,8 +173,8 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        rows.append(make_row(plan, reference, findings, judgement, threads))
         evidence.append(gather(plan, reference, findings, judgement, threads))
+        rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
 

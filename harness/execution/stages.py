@@ -86,6 +86,8 @@ OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 LATENCY = "latency.parquet"
 PREDICT_BATCH = 250
+JUDGE_EVERY_ROUNDS = 5
+"""Judging all variants takes about as long as a round."""
 
 
 def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -232,6 +234,8 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
 
     def is_clear(timings: Timings) -> bool:
         context.progress(timings.n_rounds, config.plan.max_rounds, "rounds")
+        if timings.n_rounds % JUDGE_EVERY_ROUNDS:
+            return False
         others = [name for name in sessions if name not in (config.reference, TWIN)]
         return all(
             judge_speedup(timings, config.reference, name, confidence=config.confidence, margin=config.margin).verdict

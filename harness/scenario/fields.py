@@ -33,7 +33,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of the names that `names` lists at the time a value is read; wrong ones are told like those of a `Literal`."""
+    """One of the names that `names` lists when a value is read; wrong ones are told like those of a `Literal`."""
 
     names: Callable[[], Sequence[str]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution import hardware
+from harness import hardware
 from harness.execution.environment import fingerprint, git_state, gpus, packages
 from harness.hardware import CPU_FLAGS, cpu_flags, quota_cores, usable_cores
 

@@ -25,6 +25,8 @@ from harness.results import Row, RunResults
 from harness.scenario import load_scenario
 from harness.targets import get_target
 
+pytestmark = pytest.mark.slow  # trains and exports real networks
+
 REPOSITORY = Path(__file__).parents[2]
 SCENARIO = """\
 name: tiny

@@ -33,16 +33,20 @@ def prepare(name: str, per_channel: bool = True, skip: tuple[str, ...] = (), wei
         weight_calibrator=make_calibrator("max"),
         skip=skip,
     )
-    prepared = quantized.prepare(captured(name), quantizer)
-    quantized.collect(prepared, make_batch())
+    return calibrated(captured(name), quantizer, make_batch())
+
+
+def calibrated(graph, quantizer, batch: torch.Tensor):
+    prepared = quantized.prepare(graph, quantizer)
+    quantized.collect(prepared, batch)
     quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
     return prepared
 
 
-def build(prepared, folder: Path):
+def build(prepared, folder: Path, input_shape: tuple[int, int, int] = INPUT_SHAPE):
     path = folder / "model.onnx"
-    export_onnx(quantized.convert(prepared), INPUT_SHAPE, path, integer_biases=True)
-    return path, TARGET.build(path, folder, OnnxRuntimeOptions())
+    export_onnx(quantized.convert(prepared), input_shape, path, integer_biases=True)
+    return path, TARGET.build(path, folder, TARGET.build_options(variant(weight_bits=8), threads=1))
 
 
 @pytest.mark.parametrize("per_channel", [True, False], ids=["perchannel", "pertensor"])
@@ -143,9 +147,30 @@ def test_only_widths_with_kernels_are_deployable(bits: int, deployable: bool) ->
     assert TARGET.is_deployable(variant(weight_bits=bits, activation_bits=8)) is deployable
 
 
-def test_8_bit_weights_use_kernels_that_cannot_overflow() -> None:
-    assert TARGET.build_options(variant(weight_bits=8), threads=1).exact_products is True
-    assert TARGET.build_options(variant(weight_bits=7), threads=1).exact_products is False
+@pytest.mark.parametrize(
+    ("bits", "vnni", "exact"),
+    [(8, False, True), (7, False, False), (8, True, False), (7, True, False)],
+)
+def test_exact_kernels_are_asked_for_only_where_the_fast_ones_can_overflow(
+    monkeypatch: pytest.MonkeyPatch, bits: int, vnni: bool, exact: bool
+) -> None:
+    monkeypatch.setattr("harness.hardware.has_vnni", lambda: vnni)
+    assert TARGET.build_options(variant(weight_bits=bits), threads=1).exact_products is exact
+
+
+def test_the_engine_computes_exactly_with_the_largest_weights(tmp_path: Path) -> None:
+    """255 x 127 twice does not fit into 16 bits: with saturating kernels the sum would be too small."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(64, 8, 1, bias=False), torch.nn.Flatten(), torch.nn.Linear(8 * 16, 4))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+    quantizer = TARGET.quantizer(
+        TARGET.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=()
+    )
+    batch = torch.ones(2, 64, 4, 4)
+    prepared = calibrated(capture(network, (64, 4, 4)), quantizer, batch)
+    _, engine = build(prepared, tmp_path, (64, 4, 4))
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    assert np.abs(got - prepared(batch).detach().numpy()).max() < 0.02 * np.abs(got).max()
 
 
 def test_a_broken_file_is_a_stage_error(tmp_path: Path) -> None:

@@ -44,7 +44,19 @@ class Variant(Record):
     skip: tuple[str, ...] = ()
     """Module name patterns that are left unquantized."""
     target: str
+    compute_capability: str | None = None
+    """GPU generation that the engine is built for, for instance `SM86`; None where the scenario names none."""
     batch_size: int
+
+    @property
+    def place(self) -> str:
+        """Where it is deployed: the target and, where one is named, the GPU generation."""
+        return self.target if self.compute_capability is None else f"{self.target} for {self.compute_capability}"
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """Model, place and batch size: what rows that are judged against one another have in common."""
+        return self.model, self.place, self.batch_size
 
 
 class Accuracy(Record):
@@ -229,6 +241,7 @@ class Conclusion(Record):
 
     model: str
     target: str
+    """The place: the target and, where one is named, the GPU generation."""
     batch_size: int
     text: str
     recommended: str | None = None

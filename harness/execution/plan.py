@@ -159,7 +159,7 @@ class Planner:
             seed=scenario.seed,
         )
         inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
-        label = f"measure {variant.model} on {variant.target}, batch {variant.batch_size}"
+        label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
 
     def _train(self, variant: Variant) -> Task:

@@ -314,8 +314,7 @@ def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | N
 def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
     """The FP32 row of the same model, target and batch size."""
     for other in variants:
-        same = (other.model, other.target, other.batch_size) == (variant.model, variant.target, variant.batch_size)
-        if same and other.method == "fp32":
+        if other.group == variant.group and other.method == "fp32":
             return other
     raise StageError(f"{variant.id} has no FP32 row to be judged against")
 

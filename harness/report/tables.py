@@ -148,7 +148,7 @@ def float_layers_table(results: RunResults) -> Table | None:
         macs = sum(layer.macs for layer in row.coverage.layers)
         for layer in row.coverage.layers:
             if not layer.int8 and (layer.macs or layer.reason):
-                place = f"{row.variant.model} on {row.variant.target}, batch {row.variant.batch_size}"
+                place = f"{row.variant.model} on {row.variant.place}, batch {row.variant.batch_size}"
                 users.setdefault((place, *_layer(layer, macs)), []).append(label(row.variant))
     rows = [(*key, listed(names, at_most=3)) for key, names in users.items()]
     return _table(

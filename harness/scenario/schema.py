@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, MinLen
-from pydantic import AfterValidator, Field, PrivateAttr, field_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer
 from pydantic_core import PydanticCustomError
 
 from harness.errors import ScenarioError, nearest
@@ -25,9 +25,11 @@ from harness.scenario.fields import (
     Seed,
     Text,
     Unit,
+    mapping,
 )
 from harness.scenario.recipe import QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
+from harness.scenario.target_options import ByTarget, TargetOptions, options_types
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 DEFAULT_CALIBRATION_SAMPLES = 512
@@ -128,13 +130,6 @@ class ModelSpec(Section):
         return training.model_dump(exclude_unset=True)
 
 
-class TargetOptions(Section):
-    """How one target runs."""
-
-    threads: Count = 1
-    """Threads that one inference may use."""
-
-
 class Measurement(Section):
     """What is measured, and for how long."""
 
@@ -184,7 +179,7 @@ class Scenario(Section):
     training: Training = Field(default_factory=Training)
     quantization_params: QuantizationParams = Field(default_factory=QuantizationParams)
     qat_params: QATParams = Field(default_factory=QATParams)
-    targets: ByName[TargetOptions] = Field(default_factory=dict)
+    targets: Annotated[dict[Name, TargetOptions], ByTarget(), BeforeValidator(mapping)] = Field(default_factory=dict)
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
@@ -242,4 +237,4 @@ class Scenario(Section):
 
     def target_options(self, target: str) -> TargetOptions:
         """Options of one target: as written, or the defaults."""
-        return self.targets.get(target) or TargetOptions()
+        return self.targets.get(target) or options_types().get(target, TargetOptions)()

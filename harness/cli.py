@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__
+from harness import __version__, cli_engines
 from harness.errors import EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -161,6 +161,10 @@ def doctor() -> None:
         broken = broken or finding.is_required_and_missing
     Console().print(table)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
+
+
+app.command()(cli_engines.build)
+app.command()(cli_engines.audit)
 
 
 @contextmanager

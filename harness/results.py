@@ -193,7 +193,7 @@ class Row(Record):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `predictions`, `latency_samples`."""
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `predictions`, `latency_samples`."""
 
 
 class Gate(Record):

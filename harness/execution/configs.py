@@ -128,6 +128,14 @@ class QuantizeOnnxConfig(Config):
     skip: tuple[str, ...]
 
 
+class Fp16Config(Config):
+    """FP16 written into an ONNX file."""
+
+    data: DataConfig
+    samples: int
+    """Run through the network to find values that FP16 cannot hold, and to compare."""
+
+
 class BuildConfig(Config):
     """One engine."""
 

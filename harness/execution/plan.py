@@ -14,6 +14,7 @@ from harness.execution.configs import (
     DataConfig,
     ExportConfig,
     FinetuneConfig,
+    Fp16Config,
     MeasureConfig,
     ModelConfig,
     PredictConfig,
@@ -37,6 +38,9 @@ from harness.training.recipe import QatRules, Recipe, qat_recipe
 CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
 
+FP16_SAMPLES = 32
+"""Calibration samples on which an FP16 file is checked against the FP32 one."""
+
 _STAGES = "harness.execution.stages"
 _CORE = (_STAGES, "harness.quantization", "harness.export", "harness.targets")
 _QUANTIZATION = (_STAGES, "harness.quantization", "harness.targets")
@@ -48,7 +52,15 @@ QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, _QUANTIZATION)
 FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, "harness.training"))
 EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
 QUANTIZE_ONNX = Stage("quantize", 1, f"{_STAGES}:quantize_onnx", ("onnx", "onnxruntime"), _CORE)
-BUILD = Stage("build", 1, f"{_STAGES}:build", ("onnx", "onnxruntime"), (_STAGES, "harness.targets"), isolate=True)
+TO_FP16 = Stage("export", 1, f"{_STAGES}:to_fp16", ("onnx", "onnxruntime"), (_STAGES, "harness.export"))
+BUILD = Stage(
+    "build",
+    1,
+    f"{_STAGES}:build",
+    ("onnx", "onnxruntime"),
+    (_STAGES, "harness.targets", "harness.export"),
+    isolate=True,
+)
 PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, _QUANTIZATION)
 PREDICT = Stage(
     "evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), (_STAGES, "harness.targets", "harness.data")
@@ -78,6 +90,8 @@ class VariantPlan:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`."""
     build: BuildConfig | None = None
+    not_run: str | None = None
+    """Why the engine can be built but not run on this machine."""
 
 
 class Planner:
@@ -112,15 +126,21 @@ class Planner:
             tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
         if plan.simulated:
             return replace(plan, tasks=tasks)
-        options = target.build_options(variant, self._scenario.target_options(variant.target).threads)
+        settings = self._scenario.target_options(variant.target)
+        if target.float_type(variant, settings) == "fp16":
+            tasks["export"] = self._to_fp16(variant, tasks["export"])
+        options = target.build_options(variant, settings.threads, settings)
         build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
-        if self._scenario.measurement.accuracy and self._has_labels:
+        not_run = target.cannot_run(options)
+        if not_run is not None:
+            tasks.pop("torch_outputs", None)
+        elif self._scenario.measurement.accuracy and self._has_labels:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
-        return replace(plan, tasks=tasks, build=build)
+        return replace(plan, tasks=tasks, build=build, not_run=not_run)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""
@@ -223,6 +243,10 @@ class Planner:
             skip=variant.skip,
         )
         return {"export": Task(QUANTIZE_ONNX, config, {"onnx": source}, label=f"quantize {variant.id}")}
+
+    def _to_fp16(self, variant: Variant, export: Task) -> Task:
+        config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
+        return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
 
     def _calibrate(self, variant: Variant, train: Task) -> Task:
         """One task per model and target: the full placement at 8 bits sees every tensor that others need."""

@@ -36,6 +36,7 @@ from harness.quantization.toolkits import DEFAULT, onnx_toolkits
 from harness.results import Row, RunResults, StageRun, Variant
 from harness.scenario import Scenario, check_names, expand
 from harness.targets import targets
+from harness.targets.base import AUDIT_SUFFIX
 from harness.training.factory import build_model
 from harness.training.source_hash import source_sha256
 
@@ -148,7 +149,7 @@ def _measure(
     groups: dict[str, list[VariantPlan]] = {}
     for plan in prepared.plans:
         build = plan.tasks.get("build")
-        if build is not None and isinstance(outcomes.get(build.key), Done):
+        if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = f"{run_id} {started.isoformat()}"
     tasks = {
@@ -193,6 +194,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     if build is not None:
         source = engine_file(build)
         files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
+        record = source.with_suffix(AUDIT_SUFFIX)
+        if record.is_file():
+            files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
     return row.model_copy(update={"files": files})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from harness.errors import StageError
 from harness.results import Record
 
 if TYPE_CHECKING:
-    Array = npt.NDArray[np.generic]
+    Array = npt.NDArray[Any]
     Floats = npt.NDArray[np.float32]
 
 FP16_MAX = float(np.finfo(np.float16).max)

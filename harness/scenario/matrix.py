@@ -147,9 +147,7 @@ def _matches(cell: Variant, entry: Axes) -> bool:
 def _references(cells: Iterator[Variant] | dict[Variant, None]) -> list[Variant]:
     groups = dict.fromkeys((cell.model, cell.target, cell.compute_capability, cell.batch_size) for cell in cells)
     return [
-        Variant(
-            id="", model=model, method="fp32", target=target, compute_capability=capability, batch_size=batch_size
-        )
+        Variant(id="", model=model, method="fp32", target=target, compute_capability=capability, batch_size=batch_size)
         for model, target, capability, batch_size in groups
     ]
 

@@ -37,6 +37,8 @@ class Availability:
     """The one command that makes it usable."""
 
 
+AUDIT_SUFFIX = ".audit.json"
+"""Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
 
 

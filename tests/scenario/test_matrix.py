@@ -77,6 +77,7 @@ class TestProduct:
                 "activation_bits": None,
                 "skip": (),
                 "target": "onnxruntime",
+                "compute_capability": None,
                 "batch_size": 1,
             }
 

@@ -53,7 +53,8 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
         name=source.name,
         op=layer.kind,
         input_type=_first(layer.inputs),
-        weight_type=_first(layer.weights),
+        # The constants of a layer on dequantized weights start with their scales: it multiplies in its input's type.
+        weight_type=_first(layer.weights if int8 else layer.inputs),
         output_type=_first(layer.outputs),
         macs=source.macs,
         int8=int8,
@@ -62,7 +63,7 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
 
 
 def _why_float(source: WeightedLayer, layer: EngineLayer, compute_capability: str | None) -> str:
-    precision = _FLOAT_TYPES.get(_first(layer.weights), _first(layer.weights))
+    precision = _FLOAT_TYPES.get(_first(layer.inputs), _first(layer.inputs))
     if not source.weight_is_quantized and not source.input_is_quantized:
         return f"left in {precision}: not quantized in the ONNX file"
     if not (source.weight_is_quantized and source.input_is_quantized):
@@ -99,7 +100,7 @@ def _why_float_between(layer: EngineLayer) -> str:
         return "quantizes what a layer or the input gives in float"
     if takes:
         return "dequantizes: what follows is not quantized in the ONNX file"
-    return "no Q/DQ on its inputs and outputs in the ONNX file"
+    return "neither its inputs nor its outputs are INT8 in the engine"
 
 
 def _first(types: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ def _timing_cache(config: Any, path: str | None) -> Any | None:
 def new_logger(trt: Any) -> Any:
     """A logger that keeps every message as (severity, text); the binding allows only subclasses of its own."""
 
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc,name-defined]
+    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.messages: list[tuple[str, str]] = []

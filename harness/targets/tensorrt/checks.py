@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto
 
 from harness.errors import StageError, nearest
@@ -79,7 +79,7 @@ def _load(path: Path) -> ModelProto:
         raise StageError(f"{path.name} is empty", fix="export the network again")
     try:
         model = onnx.load(path)
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # protobuf raises kinds of its own
         raise StageError(f"{path.name} is damaged or not an ONNX file", fix="export the network again") from error
     if not model.graph.node:
         raise StageError(f"{path.name} is damaged or not an ONNX file: no node in it", fix="export the network again")
@@ -159,10 +159,10 @@ def _weights_on_wrong_axis(model: ModelProto, constants: dict[str, TensorProto])
         wanted = _OUTPUT_CHANNEL_AXIS[node.op_type]
         axis = next((attribute.i for attribute in dequantize.attribute if attribute.name == "axis"), 1)
         if scale is not None and scale.size > 1 and axis != wanted:
-            yield f"the weight of `{node.name}` is quantized along axis {axis}, not along its output channels ({wanted})"
+            yield f"the weight of `{node.name}` is quantized along axis {axis}; its output channels are axis {wanted}"
 
 
-def _array(constants: dict[str, TensorProto], name: str) -> npt.NDArray[np.generic] | None:
+def _array(constants: dict[str, TensorProto], name: str) -> npt.NDArray[Any] | None:
     return onnx.numpy_helper.to_array(constants[name]) if name in constants else None
 
 

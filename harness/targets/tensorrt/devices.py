@@ -59,6 +59,7 @@ class Device(ABC):
         """Record what `enqueue(stream)` launches as a CUDA graph; the result launches it again."""
         raise StageError("pycuda has no CUDA graphs", fix="install torch with CUDA, or leave `cuda_graph` out")
 
+    @abstractmethod
     def close(self) -> None:
         """Give the context back; buffers must be gone."""
 
@@ -126,8 +127,8 @@ class TorchDevice(Device):
     def __init__(self) -> None:
         import torch
 
-        self._torch = torch
-        self._stream = torch.cuda.Stream()
+        self._torch: Any = torch
+        self._stream = self._torch.cuda.Stream()
         self._pinned: dict[int, Any] = {}
 
     @property
@@ -187,9 +188,13 @@ class TorchDevice(Device):
 
         return replay
 
+    def close(self) -> None:
+        """Forget the pinned tensors; torch keeps its context."""
+        self._pinned.clear()
+
 
 def open_device(*, cuda_graph: bool = False) -> Device:
-    """pycuda where it is installed, else torch; StageError when neither can use CUDA."""
+    """Through pycuda where it is installed, else torch; StageError when neither can use CUDA."""
     if not cuda_graph and importlib.util.find_spec("pycuda") is not None:
         return PyCudaDevice()
     import torch

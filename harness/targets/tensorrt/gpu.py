@@ -1,4 +1,4 @@
-"""The NVIDIA GPU of this machine, asked of the driver directly: no CUDA package is needed to find that there is none."""
+"""The NVIDIA GPU of this machine, asked of the driver: no CUDA package is needed to find that there is none."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ LAYERS_HEADING = "Layers:"
 
 _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: \[(?P<constants>.*?)\], "
-    r"Outputs: \[(?P<outputs>.*?)\](?:, \w+: [^,\[\]{}]*)*?, TacticName: ?(?P<tactic>[^,]*),.*?Metadata: ?(?P<metadata>.*)$"
+    r"Outputs: \[(?P<outputs>.*?)\](?:, \w+: [^,\[\]{}]*)*?, "
+    r"TacticName: ?(?P<tactic>[^,]*),.*?Metadata: ?(?P<metadata>.*)$"
 )
 _TENSOR = re.compile(r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<shape>[-\d,]*)\].*?Datatype: (?P<type>\w+)")
 _ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
@@ -82,7 +83,7 @@ def _from_json(layer: Mapping[str, Any]) -> EngineLayer:
         inputs=tuple(map(_json_type, layer.get("Inputs", []))),
         weights=tuple(constants),
         outputs=tuple(map(_json_type, layer.get("Outputs", []))),
-        tactic=layer.get("TacticName", ""),
+        tactic=str(layer.get("TacticName", "")),
         onnx_nodes=tuple(dict.fromkeys(_ONNX_LAYER.findall(layer.get("Metadata", "")))),
         weight_bytes=int(weights.get("Count", 0)) * _BYTES.get(constants[0], 0) if weights else 0,
     )
@@ -94,7 +95,7 @@ def _json_type(tensor: Mapping[str, Any]) -> str:
 
 def _plain_type(text: str) -> str:
     """`Int8`, `Half`, `Float` from texts such as `Channel major INT8 format where channel % 32 == 0`."""
-    for word in re.findall(r"\w+", text):
+    for word in map(str, re.findall(r"\w+", text)):
         if word in _BYTES:
             return word
         if word.upper() in _INSPECTOR_TYPES:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
 
 from harness.scenario.fields import Count, Listed, OneOf, Text, Unit
 from harness.scenario.target_options import TargetOptions
@@ -16,6 +17,23 @@ RTX_CAPABILITIES = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
 
 Level = Annotated[int, Ge(0), Le(5)]
 Shape = tuple[int, ...]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _in_order(sizes: tuple[int, int, int]) -> tuple[int, int, int]:
+    least, best, most = sizes
+    if least <= best <= most:
+        return sizes
+    raise PydanticCustomError(
+        "profile", "min {least}, opt {best} and max {most} are not in order", dict(zip(_SIZES, sizes, strict=True))
+    )
+
+
+_SIZES = ("least", "best", "most")
+BatchRange = Annotated[tuple[Count, Count, Count], BeforeValidator(_as_tuple), AfterValidator(_in_order)]
 HardwareCompatibility = Literal["none", "ampere_plus", "same_compute_capability"]
 
 
@@ -30,7 +48,7 @@ class TensorRtSettings(TargetOptions):
     """How long the builder searches, 0 to 5. Empty: TensorRT's default. TensorRT-RTX ignores it."""
     timing_cache: Text | None = None
     """File of kernel timings that builds read and extend, relative to the working directory."""
-    batch_profiles: Listed[tuple[Count, Count, Count]] = ()
+    batch_profiles: Listed[BatchRange] = ()
     """Optimization profiles, each `[min, opt, max]` of the batch size. Empty: one profile for each row, from 1 to its
     `batch_size` and tuned for that."""
     tf32: bool = False

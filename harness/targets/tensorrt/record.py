@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.results import Layer, Record
-
-SUFFIX = ".audit.json"
+from harness.targets.base import AUDIT_SUFFIX
 
 
 class EngineLayer(Record):
@@ -51,4 +50,4 @@ class EngineRecord(Record):
 
 def record_path(engine_path: Path) -> Path:
     """`model.engine` → `model.audit.json`."""
-    return engine_path.with_suffix(SUFFIX)
+    return engine_path.with_suffix(AUDIT_SUFFIX)

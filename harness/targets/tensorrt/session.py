@@ -178,7 +178,8 @@ class TensorRtSession(Session):
         chosen = min(holding or above, key=lambda each: (each[1] - each[0], each[0]), default=None)
         if chosen is None:
             raise StageError(
-                f"no optimization profile takes {batch_size} samples", fix="add one to `batch_profiles`, and build again"
+                f"no optimization profile takes {batch_size} samples",
+                fix="add one to `batch_profiles`, and build again",
             )
         return chosen
 

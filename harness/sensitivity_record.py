@@ -64,6 +64,8 @@ class SkipSearch(Record):
     """The smallest budget that this many samples can prove when no prediction changes at all."""
     chosen: Trial | None
     """The skip set that was found; when none meets the budget, the one that came closest."""
+    chosen_ci: Interval | None
+    """Interval of the chosen set's drop that allows for its having been picked among all trials (Bonferroni)."""
     trials: tuple[Trial, ...]
     """All of them, in the order in which they were tried."""
 

@@ -185,6 +185,7 @@ def _search(plan: AnalysisPlan, searched: Done) -> SkipSearch:
             "status": meta["status"],
             "provable_drop": meta["provable_drop"],
             "chosen": chosen,
+            "chosen_ci": meta["chosen_ci"],
             "trials": trials,
         }
     )
@@ -199,10 +200,10 @@ def _with_fragment(analysis: Analysis, prepared: Prepared, directory: Path) -> A
     variant = analysis.variant.model_copy(update={"skip": skip})
     judged, scenario = search.chosen.judged, prepared.scenario
     comment = (
-        f"{analysis.variant.id}: smallest skip set that was found for a loss of at most {search.budget * 100:g} points "
+        f"{analysis.variant.id}: a skip set for a loss of at most {search.budget * 100:g} points "
         f"of top-1.\nOn {judged.n} held-out samples: {judged.drop * 100:.2f} points "
-        f"({judged.drop_ci[0] * 100:.2f} to {judged.drop_ci[1] * 100:.2f}). Add the entry to `matrix.include` of "
-        f"{scenario.path.name}."
+        f"({judged.drop_ci[0] * 100:.2f} to {judged.drop_ci[1] * 100:.2f}), the pick of {len(search.trials)} sets.\n"
+        f"Add the entry to `matrix.include` of {scenario.path.name}; `harness run` then judges it on test samples."
     )
     text = include_fragment([variant], comment)
     same = {"id": ""}

@@ -97,22 +97,25 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
     samples = held_out(config).samples
     fp32 = _correct(_captured(config.quantize.model, weights), samples)
     ranking = [LayerCost.model_validate(layer) for layer in _listed(inputs["rank"].meta["layers"])]
-    judged: dict[SkipSet, Judged] = {}
+    correct: dict[SkipSet, Flags] = {}
 
     def judge(skip: SkipSet) -> PairedDifference:
-        correct = _correct(_quantized_without(skip, config.quantize, inputs), samples)
-        judged[skip] = _judged(fp32, correct, config)
-        context.progress(len(judged), text="skip sets judged")
-        return _difference(fp32, correct, config)
+        correct[skip] = _correct(_quantized_without(skip, config.quantize, inputs), samples)
+        context.progress(len(correct), text="skip sets judged")
+        return _difference(fp32, correct[skip], config)
 
     provable = _difference(fp32, fp32, config).drop_ci[1]
-    meta: dict[str, JsonValue] = {"provable_drop": provable, "status": "too_few_samples", "skip": None, "trials": []}
+    meta: dict[str, JsonValue] = {"provable_drop": provable, "status": "too_few_samples", "trials": []}
+    meta |= {"skip": None, "chosen_ci": None}
     if provable < config.budget:
         found = smallest_skip_set(candidates(ranking), judge, config.budget)
         trials: list[JsonValue] = [
-            Trial(skip=skip, judged=judged[skip]).model_dump(mode="json") for skip in found.trials
+            Trial(skip=skip, judged=_judged(fp32, correct[skip], config)).model_dump(mode="json")
+            for skip in found.trials
         ]
         meta |= {"status": found.status, "skip": list(found.skip), "trials": trials}
+        strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
+        meta["chosen_ci"] = list(_difference(fp32, correct[found.skip], strict).drop_ci)
     return meta | {"seconds": time.perf_counter() - started}
 
 

@@ -95,9 +95,17 @@ def conclusion(analysis: Analysis) -> str:
     if search.status == "unreachable":
         what = ", ".join(search.chosen.skip) or "nothing"
         return f"No skip set meets {budget}. The closest skips {what}: {figures}."
+    skipped = f"Skipping {counted(len(search.chosen.skip), 'layer')} meets {budget}: {', '.join(search.chosen.skip)}"
+    return f"{skipped} ({figures}). {_caution(search)}"
+
+
+def _caution(search: SkipSearch) -> str:
+    """That the best of many looks better than it is, with the interval that allows for it."""
+    assert search.chosen_ci is not None
+    low, high = map(points, search.chosen_ci)
     return (
-        f"Skipping {counted(len(search.chosen.skip), 'layer')} meets {budget}: {', '.join(search.chosen.skip)} "
-        f"({figures}; {counted(len(search.trials), 'skip set')} tried)."
+        f"It is the pick of {counted(len(search.trials), 'skip set')}; when that is allowed for, the interval is "
+        f"{low} to {high}. Run the scenario with it to see the loss on test samples."
     )
 
 

@@ -20,12 +20,15 @@ from harness.scenario.reader import read_yaml
 from harness.scenario.schema import Scenario
 from harness.scenario.source import joined
 
+_NEVER_WRAPPED = 1_000_000
+"""Columns; a skip set stays on one line."""
+
 
 def include_fragment(variants: Sequence[Variant], comment: str) -> str:
     """YAML with one `matrix.include` entry for each variant, below `comment`."""
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.width = 110
+    yaml.width = _NEVER_WRAPPED
     yaml.indent(mapping=2, sequence=4, offset=2)
     text = StringIO()
     yaml.dump({"matrix": {"include": [_entry(variant) for variant in variants]}}, text)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from harness import cli
 from harness.data.load import load_splits
 from harness.data.spec import DatasetSpec
-from harness.errors import UsageError
+from harness.errors import StageError, UsageError
 from harness.execution.outcomes import ignore
 from harness.execution.run import RunOptions, prepare
 from harness.execution.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
@@ -136,6 +136,13 @@ class TestAnalysis:
         assert analysis.fp32_top1 == pytest.approx(analysis.quantized.top1 + analysis.quantized.drop)
         assert analysis.search.chosen.judged.drop_ci[1] < 0.05
 
+    def test_the_interval_is_wider_when_the_choice_among_sets_is_allowed_for(self, analysis: Analysis) -> None:
+        search = analysis.search
+        # Nothing, all candidates, `wide`: three sets, so 1 - 0.05 / 3 instead of 0.95.
+        assert len(search.trials) == 3
+        low, high = search.chosen.judged.drop_ci
+        assert search.chosen_ci[0] < low < high < search.chosen_ci[1]
+
     def test_the_fragment_pasted_into_the_scenario_adds_the_variant(self, project: Path, analysis: Analysis) -> None:
         fragment = (project / "reports" / "first" / str(analysis.fragment)).read_text(encoding="utf-8")
         entry = fragment[fragment.index("  include:") :]
@@ -222,6 +229,41 @@ class TestErrors:
     def test_a_budget_is_in_points(self, project: Path, record: SensitivityRecord) -> None:
         with pytest.raises(UsageError, match="--budget"):
             check_choice(load_scenario(project / "first.yaml"), model=None, target=None, budget=-1)
+
+
+class TestChoice:
+    def planned(self, project: Path, matrix: str) -> list[tuple[str, bool]]:
+        path = project / "choice.yaml"
+        path.write_text(SCENARIO.partition("matrix:")[0] + matrix, encoding="utf-8")
+        prepared = prepare(load_scenario(path), RunOptions(isolation="none"))
+        plans = plan_analyses(prepared, SensitivityOptions())
+        return [(str(plan.variant.calibrator), bool(plan.variant.per_channel)) for plan in plans]
+
+    def test_it_is_the_first_ptq_row_of_a_model_and_target(self, project: Path) -> None:
+        matrix = "matrix: {method: [fp32, qat, ptq], calibrator: [mse, max], per_channel: [false, true]}\n"
+        assert self.planned(project, matrix) == [("mse", False)]
+
+    def test_rows_of_other_toolkits_are_passed_over(self, project: Path) -> None:
+        matrix = "matrix: {method: ptq, toolkit: [onnxruntime, torchao], calibrator: max}\n"
+        assert self.planned(project, matrix) == [("max", True)]
+
+
+class TestFailure:
+    def test_a_stage_that_fails_is_told_and_nothing_else_is_lost(
+        self, run: Analyse, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise StageError("the search broke", fix="mend it")
+
+        monkeypatch.setattr("harness.execution.sensitivity_stages.smallest_skip_set", fail)
+        record = run("failed", budget=0.07)
+        (failure,) = record.failures
+        assert failure.variant_id == "net-ptq-max-pertensor-onnxruntime-b1"
+        assert "the search broke" in failure.reason
+        assert "the search broke" in markdown_text(record)
+        (analysis,) = record.analyses  # the ranking is there
+        assert analysis.layers[0].layer == "wide"
+        assert analysis.search is None
 
 
 class TestCommand:

@@ -169,3 +169,32 @@ class MeasureConfig(Config):
     confidence: float
     margin: float
     seed: int
+
+
+class RankConfig(Config):
+    """What quantizing each layer of one PTQ variant alone costs."""
+
+    quantize: QuantizeConfig
+    data: DataConfig
+    calibration: DataConfig
+    samples: int
+    """Calibration samples for the SQNR."""
+    batch_size: int
+    accuracy: bool
+    """Whether labels exist that mean anything."""
+    top: int
+    """Layers whose accuracy is judged, most sensitive first."""
+    confidence: float
+    seed: int
+    """Of the held-out samples: the training recipe's, so that no weight was trained on them."""
+
+
+class SearchConfig(Config):
+    """The search for a skip set of one PTQ variant."""
+
+    quantize: QuantizeConfig
+    data: DataConfig
+    budget: float
+    """Largest loss of top-1, as a share."""
+    confidence: float
+    seed: int

@@ -20,7 +20,7 @@ from harness.data.samples import Splits
 from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
-from harness.execution.configs import MeasureConfig, ModelConfig
+from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
@@ -60,6 +60,7 @@ class Prepared:
 
     scenario: Scenario
     splits: Splits
+    data: DataConfig
     calibration: CalibrationData
     plans: tuple[VariantPlan, ...]
     planner: Planner
@@ -85,7 +86,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     variants = _selected(expand(scenario), options.select)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
-    return Prepared(scenario, splits, calibration, plans, planner)
+    return Prepared(scenario, splits, data, calibration, plans, planner)
 
 
 def check_registries(scenario: Scenario) -> None:

@@ -87,9 +87,9 @@ def _parse(trt: Any, network: Any, logger: Any, onnx_path: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(onnx_path)):
         return
-    error = parser.get_error(0)
-    text = " ".join(str(error.desc()).split())
-    node = f" at node `{error.node_name()}` ({error.node_operator()})" if error.node_name() else ""
+    parser_error = parser.get_error(0)
+    text = " ".join(str(parser_error.desc()).split())
+    node = f" at node `{parser_error.node_name()}` ({parser_error.node_operator()})" if parser_error.node_name() else ""
     raise StageError(f"{trt.__name__} cannot read {onnx_path.name}{node}: {text}", fix=_parse_fix(text))
 
 

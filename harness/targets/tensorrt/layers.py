@@ -27,7 +27,8 @@ _INSPECTOR_TYPES = {"INT8": "Int8", "FP16": "Half", "HALF": "Half", "FP32": "Flo
 
 def layers_from_log(messages: Iterable[str]) -> tuple[EngineLayer, ...]:
     """The layers in the builder's messages; empty when none lists them."""
-    lines = (line for message in messages for line in message.splitlines()[1:])
+    # Not splitlines(): ONNX names are separated by a control character that it takes for the end of a line.
+    lines = (line for message in messages for line in message.split("\n")[1:])
     seen: set[str] = set()
     return tuple(_from_line(line, seen) for line in lines if line.startswith("Name: "))
 

@@ -83,9 +83,9 @@ class BatchNormLayer(nn.Module):
     """A convolution or linear layer with its batch norm, which computes in evaluation what the folded layer computes.
 
     With `live`, a training batch is normalised by its own statistics, and the running ones follow; the weight is
-    quantized folded with the running ones and divided again, on the weight instead of the activations, so that a step
-    costs no further pass over them (Jacob et al., arXiv:1712.05877, figure C.7, quantizes the same weight; Krishnamoorthi,
-    arXiv:1806.08342, section 3.2.2, corrects by the same ratio). Without it, running statistics are used.
+    quantized folded with the running ones (Jacob et al., arXiv:1712.05877; Krishnamoorthi, arXiv:1806.08342) and
+    divided again. torchao divides the activations instead, which is a further pass over them in either direction.
+    Without `live`, running statistics are used.
     """
 
     running_mean: torch.Tensor

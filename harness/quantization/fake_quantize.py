@@ -44,7 +44,7 @@ def fake_quantize(
 
 
 def lsq_gradient_scale(n: int, quant_max: int) -> float:
-    """g = 1 / sqrt(n * quant_max) for a scale that serves `n` values (Esser et al. 2020, section 2.2)."""
+    """The factor 1 / sqrt(n * quant_max) for a scale that serves `n` values (Esser et al. 2020, section 2.2)."""
     return 1.0 / math.sqrt(n * quant_max)
 
 
@@ -99,4 +99,4 @@ def _dense_pair(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _pieces(dense: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return dense.as_strided((dense.numel(),), (1,)).split(CHUNK)
+    return torch.split(dense.as_strided((dense.numel(),), (1,)), CHUNK)

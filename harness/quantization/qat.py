@@ -42,12 +42,14 @@ def training_graph(
     graph_module = copy.deepcopy(prepared)
     if batch_norm != "folded":
         _unfold(graph_module, live=batch_norm == "live")
+    _fit_weights(graph_module)
     if learn_ranges:
-        _learn(graph_module)
+        for quantizer in tensor_quantizers(graph_module):
+            quantizer.learn()
     _fuse_activations(graph_module)
     if observe:
-        for quantizer in activation_quantizers(graph_module):
-            quantizer.observe()
+        for activation in activation_quantizers(graph_module):
+            activation.observe()
     return graph_module
 
 
@@ -84,15 +86,14 @@ def freezing_schedule(trained: GraphModule, freezing: Freezing) -> BeforeStep:
     return before_step
 
 
-def _learn(graph_module: GraphModule) -> None:
+def _fit_weights(graph_module: GraphModule) -> None:
+    """Scales in their final shape, so that checkpoints fit and learning starts at them."""
     with torch.no_grad():
         for quantizer, weight in quantized_weights(graph_module):
             quantizer.fit(weight)
         for _, _, layer in _layers(graph_module):
             if isinstance(layer.quantizer, WeightQuantizer):
                 layer.quantizer.fit(layer.folded()[0])
-    for quantizer in tensor_quantizers(graph_module):
-        quantizer.learn()
 
 
 def _layers(graph_module: GraphModule) -> list[tuple[str, str, BatchNormLayer]]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.metrics.interleaved import TimingPlan
+from harness.results import BatchNormMode
 from harness.training.recipe import Recipe
 
 
@@ -104,6 +105,13 @@ class FinetuneConfig(Config):
     quantizer: QuantizerConfig
     data: DataConfig
     recipe: Recipe
+    validation_seed: int
+    """Chooses the validation samples: those that FP32 training held out, whatever the seed of the recipe."""
+    batch_norm: BatchNormMode = "folded"
+    learn_amax: bool = False
+    freeze_batch_norm_after: float = 1.0
+    """Share of the steps; so is the next."""
+    freeze_observers_after: float = 0.0
 
 
 class ExportConfig(Config):

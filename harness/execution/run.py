@@ -72,12 +72,6 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
-    if scenario.quantization_params.selective_quantizer_params.learn_amax:
-        raise scenario.error(
-            ("quantization_params", "selective_quantizer_params", "learn_amax"),
-            "learned ranges are not implemented: QAT trains weights within the PTQ ranges",
-            fix="set `learn_amax: false`",
-        )
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)

@@ -180,7 +180,7 @@ def _in_fp16(model: Path, folder: Path, options: BuildOptions, samples: Path | N
     report = convert_to_fp16(model, path, _samples(model, options, samples))
     for node, reason in report.kept_fp32.items():
         typer.echo(f"{node} stays in FP32: {reason}")
-    typer.echo(f"FP16 changes the outputs by {report.error:.2%} of the largest one ({report.samples} samples)")
+    typer.echo(f"FP16 changes the outputs by {report.error:.2%} (root mean square, {report.samples} samples)")
     return path
 
 

@@ -8,8 +8,6 @@ from harness.errors import StageError
 from harness.targets.tensorrt.layers import layers_from_inspector, layers_from_log
 
 TENSOR = "{{ Name: {name}, Dimensions: [{shape}], Strides: [1], Datatype: {type}, Format: (Linear) Row major }}"
-    "{{ Name: {name}, Dimensions: [{shape}], Strides: [1], StrideOrder: [0], Datatype: {type}, Format: (Linear) x }}"
-)
 
 
 def tensor(name: str, shape: str, element_type: str) -> str:

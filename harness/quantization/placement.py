@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
 from harness.quantization.formats import TargetFormat
+from harness.quantization.marked import marked_input, markers_of
 from harness.quantization.skip import SkipSet
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 
@@ -86,6 +87,11 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         for node in model.graph.nodes:
             if node.op == "call_function" and is_float(node) and node not in skipped:
                 self.annotate_node(node)
+        for node in model.graph.nodes:
+            for marker in markers_of(node):
+                source = marked_input(node, marker)
+                if source is not None and is_float(source) and node.op == "call_function" and marker not in skipped:
+                    self.mark_input(node, source)
         return model
 
     @abstractmethod
@@ -126,6 +132,11 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
         )
+
+    def mark_input(self, node: Node, source: Node) -> None:
+        """Quantize what `node` reads from `source`, whatever else holds for `node`."""
+        annotation = node.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+        annotation.input_qspec_map.setdefault(source, self.activation_spec(source))
 
     def mark_output(self, node: Node) -> None:
         """Quantize what leaves `node`, after the activation function that the target fuses into it.

@@ -9,17 +9,18 @@ from typing import Any
 from torch.fx import GraphModule, Node
 
 from harness.errors import UsageError, unknown_name
+from harness.quantization.marked import Marker, all_markers
 
 _GLOB = set("*?[")
 
 
-def module_path(node: Node) -> str:
+def module_path(node: Node | Marker) -> str:
     """Dotted name of the innermost module that called this node, `` for the network itself."""
     stack: dict[str, tuple[Any, ...]] = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
 
 
-def module_types(node: Node) -> set[str]:
+def module_types(node: Node | Marker) -> set[str]:
     """Class names of the module that called this node and of its containers."""
     stack: dict[str, tuple[Any, ...]] = node.meta.get("nn_module_stack") or {}
     return {str(getattr(kind, "__name__", kind)).rpartition(".")[2] for _, kind in stack.values()}
@@ -46,7 +47,8 @@ class SkipSet:
 
     def __init__(self, patterns: Sequence[str], graph_module: GraphModule) -> None:
         self.patterns = tuple(patterns)
-        nodes = [node for node in graph_module.graph.nodes if node.op == "call_function"]
+        calls = [node for node in graph_module.graph.nodes if node.op == "call_function"]
+        nodes: list[Node | Marker] = [*calls, *all_markers(graph_module)]
         for pattern in self.patterns:
             if not any(_skips(pattern, node) for node in nodes):
                 known = _with_containers(filter(None, map(module_path, nodes)))
@@ -54,11 +56,11 @@ class SkipSet:
                 message, fix = unknown_name("module in the skip set", pattern, known)
                 raise UsageError(message, fix=fix)
 
-    def __contains__(self, node: Node) -> bool:
+    def __contains__(self, node: Node | Marker) -> bool:
         return any(_skips(pattern, node) for pattern in self.patterns)
 
 
-def _skips(pattern: str, node: Node) -> bool:
+def _skips(pattern: str, node: Node | Marker) -> bool:
     return matches(pattern, module_path(node)) or pattern in module_types(node)
 
 

@@ -23,7 +23,10 @@ from harness.execution.configs import (
     TrainConfig,
 )
 from harness.execution.graph import Stage, Task
+from harness.execution.rule_checks import rules_for
 from harness.metrics.interleaved import TimingPlan
+from harness.quantization.modules import Modules
+from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT
 from harness.results import Variant
 from harness.scenario import Scenario
@@ -60,6 +63,8 @@ class NetworkInfo:
     config: ModelConfig
     weights_path: Path | None
     weights_sha256: str | None
+    modules: Modules
+    """Names and types, which rules refer to."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Planner:
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
-        plan = VariantPlan(variant, reference_id, simulated=not target.is_deployable(variant))
+        plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
         reason = unavailable_reason(variant)
         if reason is not None:
             return replace(plan, unavailable=reason)
@@ -109,6 +114,21 @@ class Planner:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         return replace(plan, tasks=tasks, build=build)
+
+    def _is_deployable(self, variant: Variant, target: Target) -> bool:
+        """Whether the target has kernels for the widths of the variant and of every rule."""
+        widths = [variant]
+        for rule in self._rules(variant):
+            if rule.weight is not None and rule.weight.num_bits is not None:
+                widths.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
+            if rule.input is not None and rule.input.num_bits is not None:
+                widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
+        return all(map(target.is_deployable, widths))
+
+    def _rules(self, variant: Variant) -> tuple[Rule, ...]:
+        if variant.method not in ("ptq", "qat"):
+            return ()
+        return rules_for(self._scenario, self._networks[variant.model].modules)
 
     def measure(self, plans: Sequence[VariantPlan], run_id: str) -> Task:
         """Latency of variants of one model, target and batch size; their FP32 row is among them."""
@@ -221,6 +241,7 @@ class Planner:
         params = self._scenario.quantization_params
         histogram = params.selective_quantizer_params.calibrator_w == "histogram"
         method = params.calib_params.histogram_calib_method
+        rules = self._rules(variant)
         return QuantizerConfig(
             target=variant.target,
             weight_bits=variant.weight_bits or 8,
@@ -229,6 +250,9 @@ class Planner:
             weight_calibrator=method if histogram else "max",
             weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
             skip=variant.skip,
+            rules=tuple(rule.model_dump(mode="json") for rule in rules),
+            histogram_method=method if rules else "percentile",
+            histogram_percentile=params.calib_params.percentile if rules else 99.99,
         )
 
     def _recipe(self, model: str) -> Recipe:

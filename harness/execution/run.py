@@ -26,9 +26,11 @@ from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
 from harness.execution.rows import Findings, copy_name, gather, make_row
+from harness.execution.rule_checks import check_rules
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
+from harness.quantization.modules import Modules
 from harness.quantization.toolkits import DEFAULT, onnx_toolkits
 from harness.results import Row, RunResults, StageRun, Variant
 from harness.scenario import Scenario, check_names, expand
@@ -78,6 +80,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
     planner = Planner(scenario, data, networks, has_labels=splits.has_labels)
     variants = _selected(expand(scenario), options.select)
+    check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
     return Prepared(scenario, splits, data, plans, planner)
 
@@ -287,7 +290,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,
         )
-        build_model(
+        model = build_model(
             spec.factory,
             config.args,
             root=scenario.root,
@@ -298,9 +301,9 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
     except ModelError as error:
         raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
     if spec.weights in ("train", "random"):
-        return NetworkInfo(config, None, None)
+        return NetworkInfo(config, None, None, Modules.of(model))
     path = scenario.resolve(spec.weights)
-    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest())
+    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest(), Modules.of(model))
 
 
 def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:

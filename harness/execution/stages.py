@@ -44,7 +44,9 @@ from harness.metrics.latency import judge_speedup
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
+from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
+from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_onnx_toolkit
 from harness.quantization.toolkits.base import OnnxPtq
 from harness.results import Layer
@@ -308,7 +310,8 @@ def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> Grap
         target.number_format(config.weight_bits, config.activation_bits),
         per_channel=config.per_channel,
         weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        skip=config.skip,
+        rules=RuleSet(tuple(map(Rule.model_validate, config.rules)), config.skip),
+        histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
     )
     return quantized.prepare(_captured(model, weights), quantizer)
 

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from harness.errors import ModelError
 from harness.markers import recorded
 from harness.quantization.marked import note_markers
+from harness.quantization.modules import MODULE_CLASSES, module_classes
 
 MAX_BATCH = 4096
 
@@ -54,6 +55,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
             fix="make the network exportable with a dynamic batch size (no data-dependent Python control flow)",
         ) from error
     assert isinstance(graph_module, GraphModule)
+    graph_module.meta[MODULE_CLASSES] = module_classes(model)
     fold_batch_norm(graph_module)
     note_markers(graph_module)  # only now: folding replaces the nodes that markers stand on
     return graph_module

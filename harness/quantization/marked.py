@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,14 +15,13 @@ _SKIP_CONNECTION = torch.ops.harness.skip_connection.default
 _KEY = "skip_connections"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Marker:
     """One marker in front of one operation. Stands in for a graph node where modules are looked up by name or type."""
 
     source: str
     """Name of the graph node whose tensor is marked; names outlive copies of a graph, nodes do not."""
-    meta: dict[str, Any] = field(compare=False)
-    op: str = "call_function"
+    meta: dict[str, Any]
 
 
 def note_markers(graph_module: GraphModule) -> None:

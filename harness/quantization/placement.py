@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
+from harness.quantization.descriptors import HistogramMethod, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
-from harness.quantization.marked import marked_input, markers_of
-from harness.quantization.skip import SkipSet
+from harness.quantization.marked import Marker, marked_input, markers_of
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+from harness.scenario.rules import TensorDescriptor
+
+if TYPE_CHECKING:
+    from harness.quantization.rules import NodeRule, RuleSet
 
 with quiet_torch():
     from torchao.quantization.pt2e.quantizer import (
@@ -72,25 +77,33 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     """
 
     def __init__(
-        self, target_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+        self,
+        target_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet,
+        histogram: HistogramMethod,
     ) -> None:
         super().__init__()
         self.target_format = target_format
         self.per_channel = per_channel
         self.weight_calibrator = weight_calibrator
-        self.skip = skip
-        self._activation_specs: dict[Node, QuantizationSpec] = {}
+        self.rules = rules
+        self.histogram = histogram
+        self._node_rules: Mapping[Node | Marker, NodeRule] = {}
+        self._activation_specs: dict[Node, QuantizationSpec | None] = {}
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        """Mark every node of the graph that the target runs on integers."""
-        skipped = SkipSet(self.skip, model)
+        """Mark every node of the graph that the target runs on integers; UsageError for a rule that fits nothing."""
+        self._node_rules = self.rules.resolve(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and is_float(node) and node not in skipped:
+            if node.op == "call_function" and is_float(node) and not self._node_rules[node].skip:
                 self.annotate_node(node)
         for node in model.graph.nodes:
             for marker in markers_of(node):
                 source = marked_input(node, marker)
-                if source is not None and is_float(source) and node.op == "call_function" and marker not in skipped:
+                if source is not None and is_float(source) and not self._node_rules[marker].skip:
                     self.mark_input(node, source)
         return model
 
@@ -104,26 +117,56 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     def prepare_obs_or_fq_callback(self, model: GraphModule, edge_or_node_to_obs_or_fq: Mapping[Any, Any]) -> None:
         """Tell each quantizer which graph nodes it serves."""
         for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
+            if quantizer is None:  # a rule leaves this tensor in float
+                continue
             node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
             name = node.target if node.op == "get_attr" else node.name
             if name not in quantizer.names:
                 quantizer.names = (*quantizer.names, name)
 
-    def activation_spec(self, tensor: Node) -> QuantizationSpec:
-        """The one spec of this activation."""
+    def activation_spec(self, tensor: Node) -> QuantizationSpec | None:
+        """The one spec of this activation; None where a rule leaves it in float."""
         if tensor not in self._activation_specs:
-            integer = self.target_format.activations
-            constructor = TensorQuantizer.with_args(integer=integer)
-            self._activation_specs[tensor] = QuantizationSpec(integer.dtype, constructor)
+            self._activation_specs[tensor] = self._new_activation_spec(self._input_descriptor(tensor))
         return self._activation_specs[tensor]
 
-    def weight_spec(self, channel_axis: int) -> QuantizationSpec:
-        """A spec for one weight."""
-        integer = self.target_format.weights
+    def _new_activation_spec(self, descriptor: TensorDescriptor) -> QuantizationSpec | None:
+        if not descriptor.fake_quant:
+            return None
+        integer = integer_format(descriptor, self.target_format.activations)
+        constructor = TensorQuantizer.with_args(integer=integer, range_rule=RangeRule.of(descriptor, self.histogram))
+        return QuantizationSpec(integer.dtype, constructor)
+
+    def _input_descriptor(self, tensor: Node) -> TensorDescriptor:
+        """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
+        merged = TensorDescriptor()
+        for reader in readers(same_values(tensor)):
+            marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
+            places: list[Node | Marker] = [reader, *marks]
+            for place in places:
+                rule = self._node_rules.get(place)
+                if rule is not None and not rule.skip:
+                    merged = merged.overridden_by(rule.input)
+        return merged
+
+    def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
+        """A spec for the weight that `node` reads; None where a rule leaves it in float."""
+        descriptor = self._node_rules[node].weight
+        if not descriptor.fake_quant:
+            return None
+        given = descriptor.given()
+        per_channel = self.per_channel if "axis" not in given else descriptor.axis is not None
+        if descriptor.axis not in (None, channel_axis):
+            raise UsageError(
+                f"`axis: {descriptor.axis}` is not the axis of the output channels of `{node.name}`",
+                fix=f"write `axis: {channel_axis}`, or nothing for one scale per tensor",
+            )
+        integer = integer_format(descriptor, self.target_format.weights)
         constructor = WeightQuantizer.with_args(
             integer=integer,
-            channel_axis=channel_axis if self.per_channel else None,
-            calibrator=self.weight_calibrator,
+            channel_axis=channel_axis if per_channel else None,
+            calibrator=self.histogram.calibrator(descriptor) or self.weight_calibrator,
+            range_rule=RangeRule.of(descriptor, self.histogram),
         )
         return QuantizationSpec(integer.dtype, constructor)
 
@@ -135,8 +178,10 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
 
     def mark_input(self, node: Node, source: Node) -> None:
         """Quantize what `node` reads from `source`, whatever else holds for `node`."""
-        annotation = node.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
-        annotation.input_qspec_map.setdefault(source, self.activation_spec(source))
+        spec = self.activation_spec(source)
+        if node.op == "call_function" and spec is not None:
+            annotation = node.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+            annotation.input_qspec_map.setdefault(source, spec)
 
     def mark_output(self, node: Node) -> None:
         """Quantize what leaves `node`, after the activation function that the target fuses into it.
@@ -153,8 +198,10 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """Input and output of `node` carry the same values and so the same scale."""
         source = node.args[0]
         assert isinstance(source, Node)
-        output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
-        self.mark(node, {source: self.activation_spec(source)}, output)
+        spec = self.activation_spec(source)
+        if spec is not None:
+            output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
+            self.mark(node, {source: spec}, output)
 
 
 def is_float(node: Node) -> bool:
@@ -167,6 +214,21 @@ def float_inputs(node: Node) -> list[Node]:
     """Floating-point tensors among the positional arguments, also inside lists (concat)."""
     arguments = [item for arg in node.args for item in (arg if isinstance(arg, list | tuple) else [arg])]
     return [arg for arg in arguments if isinstance(arg, Node) and is_float(arg)]
+
+
+def same_values(tensor: Node) -> Node:
+    """The tensor that `tensor` carries some of the values of, in another shape; itself when it is no such view."""
+    while tensor.target in VIEWS | MAX_POOLS and isinstance(tensor.args[0], Node):
+        tensor = tensor.args[0]
+    return tensor
+
+
+def readers(tensor: Node) -> Iterator[Node]:
+    """What computes with `tensor`, directly or with a view of it, in graph order."""
+    for user in tensor.users:
+        if user.target in VIEWS | MAX_POOLS:
+            yield from readers(user)
+        yield user
 
 
 def fused_output(node: Node) -> Node:

@@ -20,6 +20,7 @@ from harness.scenario.fields import (
     Unit,
     WholeNumber,
 )
+from harness.scenario.rules import Rule
 
 
 class Training(Section):
@@ -63,7 +64,8 @@ class SelectiveQuantizerParams(Section):
     learn_amax: bool = False
     """Train the ranges of all quantizers during QAT. Only `false` is implemented; `true` is refused."""
     skip_modules: Listed[Text] = ()
-    """Names or types of modules that stay unquantized; a container takes all that is inside with it."""
+    """Modules that stay unquantized, by name, glob, `re:EXPRESSION`, type or `role:ROLE`; a container takes all that is
+    inside with it."""
 
 
 class CalibParams(Section):
@@ -86,6 +88,9 @@ class QuantizationParams(Section):
     """Drop every `qat` row of the matrix."""
     selective_quantizer_params: SelectiveQuantizerParams = Field(default_factory=SelectiveQuantizerParams)
     calib_params: CalibParams = Field(default_factory=CalibParams)
+    rules: Listed[Rule] = ()
+    """What is different for single modules or operations, in every quantized variant. The `skip` sets of the matrix
+    come after them."""
 
 
 class QATParams(Section):

@@ -16,6 +16,8 @@ from harness.export.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
+from harness.quantization.descriptors import HistogramMethod
+from harness.quantization.rules import Rule, RuleSet, TensorDescriptor
 from harness.targets import get_target
 
 KINDS = (
@@ -59,12 +61,19 @@ def make(operation: str = "div", marked: bool = True) -> Marked:
     return Marked(operation, marked).eval()
 
 
-def prepare(network: nn.Module, skip: tuple[str, ...] = ()):
+def make_quantizer(rules: RuleSet):
     target = get_target("onnxruntime")
-    quantizer = target.quantizer(
-        target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=skip
+    return target.quantizer(
+        target.number_format(8, 8),
+        per_channel=True,
+        weight_calibrator=make_calibrator("max"),
+        rules=rules,
+        histogram=HistogramMethod(),
     )
-    prepared = quantized.prepare(capture(network, INPUT_SHAPE), quantizer)
+
+
+def prepare(network: nn.Module, skip: tuple[str, ...] = (), rules: tuple[Rule, ...] = ()):
+    prepared = quantized.prepare(capture(network, INPUT_SHAPE), make_quantizer(RuleSet(rules, skip)))
     quantized.collect(prepared, make_batch())
     quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
     return prepared
@@ -128,6 +137,19 @@ def test_a_marker_is_skipped_by_name_and_by_type(pattern: str) -> None:
     assert "softplus_1" not in quantized_names(prepare(make(), skip=(pattern,)))
 
 
+def test_a_descriptor_of_the_marker_holds_for_its_tensor() -> None:
+    fixed = Rule(modules=("other",), input=TensorDescriptor(amax=0.5))
+    prepared = prepare(make(), rules=(fixed,))
+    (marked,) = [q for q in quantized.activation_quantizers(prepared) if "softplus_1" in q.names]
+    # Softplus is positive, so the 255 steps of uint8 serve [0, 0.5].
+    assert float(marked.scale) == pytest.approx(0.5 / 255)
+
+
+def test_a_descriptor_can_leave_the_marked_tensor_in_float() -> None:
+    float_rule = Rule(modules=("other",), input=TensorDescriptor(fake_quant=False))
+    assert "softplus_1" not in quantized_names(prepare(make(), rules=(float_rule,)))
+
+
 def test_markers_in_a_row_count_once_and_one_at_the_output_does_nothing() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
@@ -139,11 +161,7 @@ def test_markers_in_a_row_count_once_and_one_at_the_output_does_nothing() -> Non
             return self.last(self.head(self.second(self.first(x)) / 2.0))
 
     graph = capture(Twice(), (4,))
-    target = get_target("onnxruntime")
-    quantizer = target.quantizer(
-        target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=()
-    )
-    assert quantized_names(quantized.prepare(graph, quantizer)) == {"x", "div"}
+    assert quantized_names(quantized.prepare(graph, make_quantizer(RuleSet()))) == {"x", "div"}
 
 
 def test_a_convolution_whose_batch_norm_is_folded_can_be_marked() -> None:

@@ -29,7 +29,7 @@ from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT
 from harness.results import Variant
-from harness.scenario import Scenario
+from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.training.recipe import QatRules, Recipe, qat_recipe
@@ -84,10 +84,17 @@ class Planner:
     """Makes the tasks of every variant; equal tasks have equal keys, so sharing needs no bookkeeping."""
 
     def __init__(
-        self, scenario: Scenario, data: DataConfig, networks: Mapping[str, NetworkInfo], *, has_labels: bool
+        self,
+        scenario: Scenario,
+        data: DataConfig,
+        calibration_data: DataConfig,
+        networks: Mapping[str, NetworkInfo],
+        *,
+        has_labels: bool,
     ) -> None:
         self._scenario = scenario
         self._data = data
+        self._calibration_data = calibration_data
         self._networks = networks
         self._has_labels = has_labels
 
@@ -207,7 +214,7 @@ class Planner:
         source = Task(EXPORT, fp32, {"train": train}, label=f"export {variant.model} for {variant.toolkit}")
         config = QuantizeOnnxConfig(
             toolkit=str(variant.toolkit),
-            data=self._data,
+            data=self._calibration_data,
             samples=self._scenario.calibration_count(variant.model),
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
@@ -230,7 +237,7 @@ class Planner:
         )
         config = CalibrateConfig(
             model=self._networks[variant.model].config,
-            data=self._data,
+            data=self._calibration_data,
             placement=placement,
             samples=self._scenario.calibration_count(variant.model),
             batch_size=CALIBRATION_BATCH,
@@ -266,4 +273,14 @@ class Planner:
 def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
     """The scenario's data set as stages see it."""
     spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
+    return _data_config(scenario, spec, fingerprint, download=download)
+
+
+def calibration_config(scenario: Scenario, calib: CalibDataset, fingerprint: str, *, download: bool) -> DataConfig:
+    """The scenario's separate calibration data as stages see it."""
+    spec = DatasetSpec.model_validate(calib.model_dump(exclude={"samples"}) | {"calibration_samples": calib.samples})
+    return _data_config(scenario, spec, fingerprint, download=download)
+
+
+def _data_config(scenario: Scenario, spec: DatasetSpec, fingerprint: str, *, download: bool) -> DataConfig:
     return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)

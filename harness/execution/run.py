@@ -19,7 +19,8 @@ from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
-from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
+from harness.execution.calibration_data import CalibrationData, load_calibration
+from harness.execution.configs import MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
@@ -58,7 +59,7 @@ class Prepared:
 
     scenario: Scenario
     splits: Splits
-    data: DataConfig
+    calibration: CalibrationData
     plans: tuple[VariantPlan, ...]
     planner: Planner
 
@@ -77,12 +78,13 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         )
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
+    calibration = load_calibration(scenario, splits, data, download=options.download)
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
-    planner = Planner(scenario, data, networks, has_labels=splits.has_labels)
+    planner = Planner(scenario, data, calibration.config, networks, has_labels=splits.has_labels)
     variants = _selected(expand(scenario), options.select)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
-    return Prepared(scenario, splits, data, plans, planner)
+    return Prepared(scenario, splits, calibration, plans, planner)
 
 
 def check_registries(scenario: Scenario) -> None:
@@ -124,7 +126,7 @@ def run_scenario(
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         environment=fingerprint(scenario.root),
-        datasets=(prepared.splits.provenance(),),
+        datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         rows=tuple(rows),
         conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
@@ -262,13 +264,6 @@ def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
     except DataError as error:
         raise scenario.error(("dataset",), error.message, fix=error.fix) from error
     for name in scenario.models:
-        wanted = scenario.calibration_count(name)
-        if wanted > len(splits.calibration):
-            raise scenario.error(
-                ("quantization_params", "calib_params", "num_calib_batches"),
-                f"calibration asks for {wanted} samples, the calibration set has {len(splits.calibration)}",
-                fix="lower `num_calib_batches` or raise `dataset.calibration_samples`",
-            )
         if scenario.models[name].weights == "train" and not splits.has_labels:
             raise scenario.error(
                 ("dataset", "source"),

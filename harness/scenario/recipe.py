@@ -76,7 +76,8 @@ class CalibParams(Section):
     percentile: Percent = 99.99
     """Share of |x| inside the range, for the method `percentile` only."""
     num_calib_batches: Annotated[Count, Unit("batch")] | None = None
-    """Batches of `training.batch_size` samples to calibrate on; empty: all of `dataset.calibration_samples`."""
+    """Batches of `training.batch_size` samples to calibrate on; empty: 512 // `training.batch_size`, at least one. The
+    ranges depend on the samples, not on how they are divided into batches."""
     verbose: bool = False
     """Log every range that is estimated."""
 

@@ -111,3 +111,10 @@ class QATParams(Section):
     """Accepted so that a recipe's block can be pasted: training here has no phase callbacks to disable."""
     disable_augmentations: bool = False
     """Fine-tune without `training.augmentations`."""
+
+
+class PreLaunchCallback(Section):
+    """An entry of a SuperGradients recipe's list; `qat_params` holds the same keys."""
+
+    QATRecipeModificationCallback: QATParams
+    """The keys of [`qat_params`](#qat_params)."""

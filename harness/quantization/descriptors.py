@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.scenario.rules import TensorDescriptor
+from harness.scenario.rules import Rule, TensorDescriptor
 
 TensorKind = Literal["input", "weight"]
 _CHANNEL_AXES = (0, 1)
@@ -48,6 +48,22 @@ class RangeRule:
             unsigned=descriptor.unsigned,
             calibrator=histogram.calibrator(descriptor),
             learn=descriptor.learn_amax,
+        )
+
+
+class NodeRule(NamedTuple):
+    """What the rules say about one node."""
+
+    skip: bool = False
+    input: TensorDescriptor = TensorDescriptor()
+    weight: TensorDescriptor = TensorDescriptor()
+
+    def changed_by(self, rule: Rule) -> NodeRule:
+        """This one, with what `rule` gives in place of what was there."""
+        return NodeRule(
+            skip=self.skip if rule.skip is None else rule.skip,
+            input=self.input.overridden_by(rule.input),
+            weight=self.weight.overridden_by(rule.weight),
         )
 
 

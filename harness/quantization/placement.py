@@ -12,14 +12,14 @@ from torch.fx import GraphModule, Node
 from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
-from harness.quantization.descriptors import HistogramMethod, RangeRule, integer_format
+from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
 from harness.quantization.marked import Marker, marked_input, markers_of
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 from harness.scenario.rules import TensorDescriptor
 
 if TYPE_CHECKING:
-    from harness.quantization.rules import NodeRule, RuleSet
+    from harness.quantization.rules import RuleSet
 
 with quiet_torch():
     from torchao.quantization.pt2e.quantizer import (
@@ -82,30 +82,33 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         *,
         per_channel: bool,
         weight_calibrator: Calibrator,
-        rules: RuleSet,
-        histogram: HistogramMethod,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> None:
         super().__init__()
         self.target_format = target_format
         self.per_channel = per_channel
         self.weight_calibrator = weight_calibrator
         self.rules = rules
-        self.histogram = histogram
+        self.histogram = histogram or HistogramMethod()
         self._node_rules: Mapping[Node | Marker, NodeRule] = {}
         self._activation_specs: dict[Node, QuantizationSpec | None] = {}
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Mark every node of the graph that the target runs on integers; UsageError for a rule that fits nothing."""
-        self._node_rules = self.rules.resolve(model)
+        self._node_rules = {} if self.rules is None else self.rules.resolve(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and is_float(node) and not self._node_rules[node].skip:
+            if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip:
                 self.annotate_node(node)
         for node in model.graph.nodes:
             for marker in markers_of(node):
                 source = marked_input(node, marker)
-                if source is not None and is_float(source) and not self._node_rules[marker].skip:
+                if source is not None and is_float(source) and not self._rule_of(marker).skip:
                     self.mark_input(node, source)
         return model
+
+    def _rule_of(self, node: Node | Marker) -> NodeRule:
+        return self._node_rules.get(node, NodeRule())
 
     @abstractmethod
     def annotate_node(self, node: Node) -> None:
@@ -142,16 +145,14 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         merged = TensorDescriptor()
         for reader in readers(same_values(tensor)):
             marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
-            places: list[Node | Marker] = [reader, *marks]
-            for place in places:
-                rule = self._node_rules.get(place)
-                if rule is not None and not rule.skip:
+            for rule in (self._rule_of(reader), *map(self._rule_of, marks)):
+                if not rule.skip:
                     merged = merged.overridden_by(rule.input)
         return merged
 
     def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
         """A spec for the weight that `node` reads; None where a rule leaves it in float."""
-        descriptor = self._node_rules[node].weight
+        descriptor = self._rule_of(node).weight
         if not descriptor.fake_quant:
             return None
         given = descriptor.given()

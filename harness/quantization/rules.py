@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch.fx import GraphModule, Node
 
 from harness.errors import UsageError, unknown_name
+from harness.quantization.descriptors import NodeRule
 from harness.quantization.marked import Marker, all_markers
 from harness.quantization.modules import Modules, matches_name, module_path
 from harness.quantization.roles import nodes_of_role
@@ -17,22 +18,6 @@ from harness.scenario.rules import Rule, TensorDescriptor
 __all__ = ["NodeRule", "Rule", "RuleSet", "TensorDescriptor", "Unmatched"]
 
 _TYPE, _ROLE = "type:", "role:"
-
-
-class NodeRule(NamedTuple):
-    """What the rules say about one node."""
-
-    skip: bool = False
-    input: TensorDescriptor = TensorDescriptor()
-    weight: TensorDescriptor = TensorDescriptor()
-
-    def changed_by(self, rule: Rule) -> NodeRule:
-        """This one, with what `rule` gives in place of what was there."""
-        return NodeRule(
-            skip=self.skip if rule.skip is None else rule.skip,
-            input=self.input.overridden_by(rule.input),
-            weight=self.weight.overridden_by(rule.weight),
-        )
 
 
 class Unmatched(NamedTuple):

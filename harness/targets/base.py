@@ -106,8 +106,8 @@ class Target(ABC):
         *,
         per_channel: bool,
         weight_calibrator: Calibrator,
-        rules: RuleSet,
-        histogram: HistogramMethod,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> PlacementQuantizer:
         """The PT2E quantizer with this target's placement rules."""
 

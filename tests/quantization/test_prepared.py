@@ -11,7 +11,6 @@ from harness.errors import ModelError, StageError, UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
-from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.modules import matches_name as matches
 from harness.quantization.rules import RuleSet
 from harness.targets import get_target
@@ -24,7 +23,6 @@ def make_quantizer(per_channel: bool = True, skip: tuple[str, ...] = (), weight_
         per_channel=per_channel,
         weight_calibrator=make_calibrator("max"),
         rules=RuleSet(skip=skip),
-        histogram=HistogramMethod(),
     )
 
 

@@ -14,7 +14,6 @@ from harness.export.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
-from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.rules import RuleSet
 from harness.results import Variant
 from harness.targets import get_target
@@ -34,7 +33,6 @@ def prepare(name: str, per_channel: bool = True, skip: tuple[str, ...] = (), wei
         per_channel=per_channel,
         weight_calibrator=make_calibrator("max"),
         rules=RuleSet(skip=skip),
-        histogram=HistogramMethod(),
     )
     return calibrated(captured(name), quantizer, make_batch())
 
@@ -177,8 +175,6 @@ def test_the_engine_computes_exactly_with_the_largest_weights(tmp_path: Path) ->
         TARGET.number_format(8, 8),
         per_channel=True,
         weight_calibrator=make_calibrator("max"),
-        rules=RuleSet(),
-        histogram=HistogramMethod(),
     )
     batch = torch.ones(2, 64, 4, 4)
     prepared = calibrated(capture(network, (64, 4, 4)), quantizer, batch)

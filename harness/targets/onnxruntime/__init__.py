@@ -66,8 +66,8 @@ class OnnxRuntime(Target):
         *,
         per_channel: bool,
         weight_calibrator: Calibrator,
-        rules: RuleSet,
-        histogram: HistogramMethod,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> PlacementQuantizer:
         """Placement by ONNX Runtime's integer kernels."""
         from harness.targets.onnxruntime.quantizer import OnnxRuntimeQuantizer

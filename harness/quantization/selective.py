@@ -53,8 +53,8 @@ QuantDescriptor = TensorDescriptor
 class SelectiveQuantizer:
     """Quantizes networks for one target: what is skipped, replaced, and how ranges are chosen.
 
-    `default_learn_amax` trains ranges during QAT. `custom_mappings` are instructions by module name or type. `verbose`
-    prints what was quantized.
+    `custom_mappings` are instructions by module name or type. `verbose` prints what was quantized. Learned ranges are
+    refused: QAT trains weights within the calibrated ranges.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class SelectiveQuantizer:
         self.weights = _kind("default_quant_modules_calibrator_weights", default_quant_modules_calibrator_weights)
         self.inputs = _kind("default_quant_modules_calibrator_inputs", default_quant_modules_calibrator_inputs)
         self.per_channel = default_per_channel_quant_weights
-        self.learn_amax = default_learn_amax
+        if default_learn_amax:
+            raise _learned_ranges("default_learn_amax")
         self.verbose = verbose
         self.target = get_target(target)
         mappings = (custom_mappings or {}).items()
@@ -141,6 +142,8 @@ class SelectiveQuantizer:
         return network.train(module.training)
 
     def _check(self, path: str, kind: Literal["input", "weight"], descriptor: TensorDescriptor | None) -> None:
+        if descriptor is not None and descriptor.learn_amax:
+            raise _learned_ranges("learn_amax")
         refused = None if descriptor is None else refusal(kind, descriptor, self.target.number_format(8, 8))
         if refused is not None:
             key, reason = refused
@@ -159,6 +162,10 @@ def _kind(name: str, value: str) -> CalibratorKind:
     if value in ("percentile", "entropy", "mse"):
         fix = f"write `histogram` here, and `method={value!r}` in `calibrate_model`"
     raise UsageError(message, fix=fix)
+
+
+def _learned_ranges(name: str) -> UsageError:
+    return UsageError("learned ranges are not implemented here", fix=f"leave `{name}` out")
 
 
 def _several(names: Iterable[Selector]) -> list[Selector]:

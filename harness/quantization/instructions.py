@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from harness.errors import UsageError
+from harness.scenario.rules import TensorDescriptor
 
 Selector = str | re.Pattern[str] | type[nn.Module]
 """A dotted name, a glob, a regular expression (after `re:` in a text), or a class."""
@@ -47,8 +48,8 @@ class QuantizedMetadata:
     quantized_target_class: type[nn.Module] | None = None
     """None keeps the module; only its descriptors change."""
     action: ReplacementAction = ReplacementAction.REPLACE
-    input_quant_descriptor: Any = None
-    weights_quant_descriptor: Any = None
+    input_quant_descriptor: TensorDescriptor | None = None
+    weights_quant_descriptor: TensorDescriptor | None = None
     subclasses: bool = False
     """Whether a class also selects its subclasses."""
 
@@ -95,8 +96,8 @@ class QuantizedMapping(nn.Module):
         float_module: nn.Module,
         quantized_target_class: type[nn.Module],
         action: ReplacementAction = ReplacementAction.REPLACE,
-        input_quant_descriptor: Any = None,
-        weights_quant_descriptor: Any = None,
+        input_quant_descriptor: TensorDescriptor | None = None,
+        weights_quant_descriptor: TensorDescriptor | None = None,
     ) -> None:
         super().__init__()
         self.float_module = float_module
@@ -116,8 +117,8 @@ REGISTERED: dict[type[nn.Module], QuantizedMetadata] = {}
 def register_quantized_module(
     float_source: type[nn.Module] | Iterable[type[nn.Module]],
     action: ReplacementAction = ReplacementAction.REPLACE,
-    input_quant_descriptor: Any = None,
-    weights_quant_descriptor: Any = None,
+    input_quant_descriptor: TensorDescriptor | None = None,
+    weights_quant_descriptor: TensorDescriptor | None = None,
 ) -> Callable[[ClassT], ClassT]:
     """Class decorator: the class is the counterpart of every module of type `float_source`.
 

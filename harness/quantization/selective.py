@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import nn
-from torch.fx import GraphModule
 
-from harness.errors import Undeployable, UsageError, unknown_name
+from harness.errors import UsageError, unknown_name
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
-from harness.quantization.descriptors import refusal
 from harness.quantization.instructions import (
     QuantizedMapping,
     QuantizedMetadata,
@@ -26,12 +24,10 @@ from harness.quantization.instructions import (
     SkipQuantization,
     register_quantized_module,
 )
-from harness.quantization.marked import all_markers
-from harness.quantization.modules import module_path, with_containers
 from harness.quantization.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork
 from harness.quantization.notes import note
 from harness.quantization.replacement import Replaced, replace_modules
-from harness.quantization.rules import Rule, RuleSet
+from harness.quantization.rules import RuleSet
 from harness.quantization.tensor_quantizer import WeightQuantizer
 from harness.scenario.rules import TensorDescriptor
 
@@ -120,15 +116,19 @@ class SelectiveQuantizer:
         """
         replaced = replace_modules(module, self.instructions)
         number_format = self.target.number_format(8, 8)
-        for path, instruction in replaced.described:
-            self._check(path, "input", instruction.input_quant_descriptor)
-            self._check(path, "weight", instruction.weights_quant_descriptor)
+        replaced.require_deployable(number_format)
+        for _, instruction in replaced.described:
+            for descriptor in (instruction.input_quant_descriptor, instruction.weights_quant_descriptor):
+                if descriptor is not None and descriptor.learn_amax:
+                    raise _learned_ranges("learn_amax")
+        if "" in replaced.skipped:
+            raise UsageError("the whole network is skipped", fix="skip fewer modules")
         graph = capture(replaced.model, tuple(input_shape))
         quantizer = self.target.quantizer(
             number_format,
             per_channel=self.per_channel,
             weight_calibrator=Deferred() if self.weights == "histogram" else make_calibrator("max"),
-            rules=RuleSet(tuple(_rules(replaced, graph))),
+            rules=RuleSet(replaced.rules(graph)),
             histogram=DeferredMethod(),
         )
         prepared = quantized.prepare(graph, quantizer)
@@ -140,17 +140,6 @@ class SelectiveQuantizer:
         if self.verbose:
             _report(network, replaced)
         return network.train(module.training)
-
-    def _check(self, path: str, kind: Literal["input", "weight"], descriptor: TensorDescriptor | None) -> None:
-        if descriptor is not None and descriptor.learn_amax:
-            raise _learned_ranges("learn_amax")
-        refused = None if descriptor is None else refusal(kind, descriptor, self.target.number_format(8, 8))
-        if refused is not None:
-            key, reason = refused
-            raise Undeployable(
-                f"{self.target.name} cannot deploy `{key}` of the {kind} descriptor of `{path}`: {reason}",
-                fix=f"leave `{key}` out",
-            )
 
 
 def _kind(name: str, value: str) -> CalibratorKind:
@@ -171,30 +160,6 @@ def _learned_ranges(name: str) -> UsageError:
 def _several(names: Iterable[Selector]) -> list[Selector]:
     # A single text is iterable, too: by its letters.
     return [names] if isinstance(names, str | re.Pattern | type) else list(names)
-
-
-def _rules(replaced: Replaced, graph: GraphModule) -> list[Rule]:
-    """Rules for the modules that compute something in the graph: folded batch norms, for instance, do not."""
-    places = [node for node in graph.graph.nodes if node.op == "call_function"]
-    computing = {name for place in (*places, *all_markers(graph)) for name in with_containers(module_path(place))}
-    rules = [
-        _described_rule(path, instruction, replaced.model)
-        for path, instruction in replaced.described
-        if not path or path in computing
-    ]
-    if "" in replaced.skipped:
-        raise UsageError("the whole network is skipped", fix="skip fewer modules")
-    return [*rules, *(Rule(modules=(path,), skip=True) for path in replaced.skipped if path in computing)]
-
-
-def _described_rule(path: str, instruction: QuantizedMetadata, model: nn.Module) -> Rule:
-    kind = type(model)
-    return Rule(
-        modules=(path,) if path else (),
-        types=() if path else (f"{kind.__module__}.{kind.__qualname__}",),
-        input=instruction.input_quant_descriptor,
-        weight=instruction.weights_quant_descriptor,
-    )
 
 
 def _report(network: QuantizedNetwork, replaced: Replaced) -> None:

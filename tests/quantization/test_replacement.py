@@ -18,7 +18,8 @@ from harness.quantization.instructions import (
     SkipQuantization,
     register_quantized_module,
 )
-from harness.quantization.replacement import replace_modules
+from harness.quantization.replacement import replace_as_the_model_says, replace_modules
+from harness.quantization.selective import QuantDescriptor
 
 
 class Gate(nn.Module):
@@ -195,12 +196,16 @@ class TestActions:
 
     def test_a_mapping_wrapper_is_replaced_and_its_descriptors_are_kept(self) -> None:
         net = nn.Sequential(
-            QuantizedMapping(float_module=Gate(2), quantized_target_class=QuantGate, input_quant_descriptor="in")
+            QuantizedMapping(
+                float_module=Gate(2),
+                quantized_target_class=QuantGate,
+                input_quant_descriptor=QuantDescriptor(num_bits=4),
+            )
         )
         replaced = replace_modules(net, [])
         assert type(replaced.model[0]) is QuantGate
         ((path, instruction),) = replaced.described
-        assert (path, instruction.input_quant_descriptor) == ("0", "in")
+        assert (path, instruction.input_quant_descriptor.num_bits) == ("0", 4)
 
     def test_a_name_beats_a_wrapper(self) -> None:
         net = nn.Sequential(QuantizedMapping(float_module=Gate(2), quantized_target_class=QuantGate))
@@ -211,7 +216,9 @@ class TestActions:
             replace_modules(Net(), [QuantizedMetadata("first", action=ReplacementAction.UNWRAP)])
 
     def test_without_a_counterpart_the_module_stays_and_its_descriptors_are_kept(self) -> None:
-        replaced = replace_modules(Net(), [mapping("gates.0", None, weights_quant_descriptor="w")])
+        replaced = replace_modules(
+            Net(), [mapping("gates.0", None, weights_quant_descriptor=QuantDescriptor(num_bits=4))]
+        )
         assert type(replaced.model.gates[0]) is Gate
         assert [path for path, _ in replaced.described] == ["gates.0"]
 
@@ -306,3 +313,14 @@ class TestRegistering:
     def test_a_class_that_is_no_module_is_refused(self) -> None:
         with pytest.raises(UsageError, match=r"Plain is no subclass of torch\.nn\.Module"):
             register_quantized_module(Gate)(type("Plain", (), {}))
+
+    def test_a_model_of_a_scenario_is_changed_by_its_wrappers_and_its_own_file_only(self, registry: dict) -> None:
+        register_quantized_module(Gate)(QuantGate)
+        register_quantized_module(nn.Linear)(type("Elsewhere", (nn.Linear,), {"__module__": "another.file"}))
+        net = Net()
+        net.first = SkipQuantization(net.first)
+        replaced = replace_as_the_model_says(net)
+        types = types_of(replaced.model)
+        assert types["gates.0"] is QuantGate
+        assert types["first"] is types["head"] is nn.Linear
+        assert replaced.skipped == ["first"]

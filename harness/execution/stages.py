@@ -47,7 +47,8 @@ from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.modules import module_classes
-from harness.quantization.replacement import Replaced, replace_as_the_model_says
+from harness.quantization.replaced import Replaced
+from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_onnx_toolkit
 from harness.quantization.toolkits.base import OnnxPtq

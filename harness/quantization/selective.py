@@ -26,7 +26,8 @@ from harness.quantization.instructions import (
 )
 from harness.quantization.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork
 from harness.quantization.notes import note
-from harness.quantization.replacement import Replaced, replace_modules
+from harness.quantization.replaced import Replaced
+from harness.quantization.replacement import replace_modules
 from harness.quantization.rules import RuleSet
 from harness.quantization.tensor_quantizer import WeightQuantizer
 from harness.scenario.rules import TensorDescriptor

@@ -47,6 +47,7 @@ from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.modules import module_classes
+from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
@@ -86,6 +87,7 @@ _TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 ONNX = "model.onnx"
 OUTPUTS = "outputs.npy"
@@ -106,7 +108,14 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
         held = hold_out(_splits(config.data).train, config.recipe.seed)
-        log = fit(model, held.train, held.validation, config.recipe, progress=context.progress)
+        log = fit(
+            model,
+            held.train,
+            held.validation,
+            config.recipe,
+            progress=context.progress,
+            checkpoint=_checkpoint(context),
+        )
         meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
     else:
         _estimate_batch_norm(model, config.model)
@@ -146,12 +155,25 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """QAT from the PTQ ranges: weights train, activation ranges stay, the best epoch is kept."""
+    """QAT from the PTQ state; the best epoch is kept, in the form of a PTQ state with batch norm folded."""
     torch.set_num_threads(context.threads)
     prepared = _load_quantized(config.model, config.quantizer, inputs)
+    observe = config.freeze_observers_after > 0
+    graph = training_graph(prepared, batch_norm=config.batch_norm, learn_ranges=config.learn_amax, observe=observe)
+    freezing = Freezing(config.freeze_batch_norm_after, config.freeze_observers_after)
     started = time.perf_counter()
-    held = hold_out(_splits(config.data).train, config.recipe.seed)
-    log = fit(prepared, held.train, held.validation, config.recipe, progress=context.progress)
+    held = hold_out(_splits(config.data).train, config.validation_seed)
+    log = fit(
+        graph,
+        held.train,
+        held.validation,
+        config.recipe,
+        progress=context.progress,
+        teacher=_captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
+        before_step=freezing_schedule(graph, freezing),
+        checkpoint=_checkpoint(context),
+    )
+    settle(graph, prepared)
     quantized.save_state(prepared, folder / STATE)
     return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
 
@@ -275,6 +297,16 @@ def _onnx_file(inputs: Inputs) -> Path:
 def _open(config: BuildConfig, artifact: Any) -> Any:
     target = get_target(config.target)
     return target.open(engine_file(artifact), target.options_from(config.options))
+
+
+def _checkpoint(context: StageContext) -> Path | None:
+    """Where a training run that is killed goes on from; told when it does."""
+    if context.scratch is None:
+        return None
+    path = context.scratch / CHECKPOINT
+    if path.is_file():
+        context.note("going on from the last finished epoch of a run that was stopped")
+    return path
 
 
 def _splits(config: DataConfig) -> Splits:

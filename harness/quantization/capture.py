@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 
 from harness.errors import ModelError
 from harness.markers import recorded
+from harness.quantization.batch_norm import remember_batch_norms
 from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
 
@@ -62,7 +63,11 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
 
 
 def fold_batch_norm(graph_module: GraphModule) -> None:
-    """Fold every batch norm that follows a convolution or linear layer into its weights, in place."""
+    """Fold every batch norm that follows a convolution or linear layer into its weights, in place.
+
+    Their parameters are remembered in the graph's `meta`, so that QAT can take them apart again.
+    """
+    remember_batch_norms(graph_module)
     with quiet_torch():
         _fuse_conv_bn_(graph_module)
         _fuse_linear_bn_(graph_module)

@@ -51,11 +51,17 @@ class QuantizedNetwork(nn.Module):
     """A captured network with a quantizer at each tensor that its target runs on integers.
 
     Computes in float until it is calibrated, and with fake quantization afterwards. Batch norm is folded and dropout is
-    off, in training too. Weights train; `state_dict` holds weights and ranges.
+    off, in training too. Weights and biases train.
     """
 
     def __init__(
-        self, prepared: GraphModule, *, input_shape: tuple[int, ...], target: str, inputs: CalibratorKind
+        self,
+        prepared: GraphModule,
+        *,
+        input_shape: tuple[int, ...],
+        target: str,
+        inputs: CalibratorKind,
+        learn_ranges: bool = False,
     ) -> None:
         super().__init__()
         self.prepared = prepared
@@ -63,6 +69,8 @@ class QuantizedNetwork(nn.Module):
         """(C, H, W)."""
         self.target = target
         """Name of the target that it is quantized for."""
+        self.learn_ranges = learn_ranges
+        """Whether QAT trains the ranges of tensors whose descriptor does not say."""
         self._inputs = inputs
         quantizers = quantized.tensor_quantizers(prepared)
         self._deferred_ranges = {
@@ -85,8 +93,10 @@ class QuantizedNetwork(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> QuantizedNetwork:
-        """Note the mode; the captured graph itself has one mode only."""
+        """Switch the quantizers; the captured graph itself has one mode only."""
         self.training = mode
+        for quantizer in quantized.tensor_quantizers(self.prepared):
+            quantizer.train(mode)
         return self
 
     @property

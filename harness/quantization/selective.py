@@ -50,8 +50,8 @@ QuantDescriptor = TensorDescriptor
 class SelectiveQuantizer:
     """Quantizes networks for one target: what is skipped, replaced, and how ranges are chosen.
 
-    `custom_mappings` are instructions by module name or type. `verbose` prints what was quantized. Learned ranges are
-    refused: QAT trains weights within the calibrated ranges.
+    `default_learn_amax` lets QAT train the ranges too, from the calibrated ones. `custom_mappings` are instructions by
+    module name or type. `verbose` prints what was quantized.
     """
 
     def __init__(
@@ -70,8 +70,7 @@ class SelectiveQuantizer:
         self.weights = _kind("default_quant_modules_calibrator_weights", default_quant_modules_calibrator_weights)
         self.inputs = _kind("default_quant_modules_calibrator_inputs", default_quant_modules_calibrator_inputs)
         self.per_channel = default_per_channel_quant_weights
-        if default_learn_amax:
-            raise _learned_ranges("default_learn_amax")
+        self.learn_amax = default_learn_amax
         self.verbose = verbose
         self.target = get_target(target)
         mappings = (custom_mappings or {}).items()
@@ -118,10 +117,6 @@ class SelectiveQuantizer:
         replaced = replace_modules(module, self.instructions)
         number_format = self.target.number_format(8, 8)
         replaced.require_deployable(number_format)
-        for _, instruction in replaced.described:
-            for descriptor in (instruction.input_quant_descriptor, instruction.weights_quant_descriptor):
-                if descriptor is not None and descriptor.learn_amax:
-                    raise _learned_ranges("learn_amax")
         if "" in replaced.skipped:
             raise UsageError("the whole network is skipped", fix="skip fewer modules")
         graph = capture(replaced.model, tuple(input_shape))
@@ -136,7 +131,11 @@ class SelectiveQuantizer:
         if not quantized.tensor_quantizers(prepared):
             raise UsageError("nothing is left to quantize", fix="skip fewer modules")
         network = QuantizedNetwork(
-            prepared, input_shape=tuple(input_shape), target=self.target.name, inputs=self.inputs
+            prepared,
+            input_shape=tuple(input_shape),
+            target=self.target.name,
+            inputs=self.inputs,
+            learn_ranges=self.learn_amax,
         )
         if self.verbose:
             _report(network, replaced)
@@ -152,10 +151,6 @@ def _kind(name: str, value: str) -> CalibratorKind:
     if value in ("percentile", "entropy", "mse"):
         fix = f"write `histogram` here, and `method={value!r}` in `calibrate_model`"
     raise UsageError(message, fix=fix)
-
-
-def _learned_ranges(name: str) -> UsageError:
-    return UsageError("learned ranges are not implemented here", fix=f"leave `{name}` out")
 
 
 def _several(names: Iterable[Selector]) -> list[Selector]:

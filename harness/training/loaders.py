@@ -16,6 +16,7 @@ from torch import nn
 
 from harness.errors import DataError, StageError, UsageError, unknown_name
 from harness.quantization.network import QuantizedNetwork
+from harness.quantization.qat import BatchNormMode, settle, training_graph
 from harness.training.average import MovingAverage, State, restore, snapshot
 from harness.training.inference import inference_mode_of, set_training
 from harness.training.log import EpochLog, TrainLog
@@ -36,21 +37,27 @@ def finetune(
     training_params: Recipe | Mapping[str, Any],
     *,
     loss: Loss | None = None,
+    batch_norm: BatchNormMode = "folded",
     checkpoint: Path | str | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainLog:
     """QAT: train a quantized and calibrated network in place, and leave it with the weights of its best epoch.
 
     The loaders give (inputs, targets). `training_params` holds the values for QAT as they are; `qat_recipe` makes them
-    from those of FP32 training. `loss` is cross entropy by default. `checkpoint` is a file for the best weights and
-    ranges. Raises UsageError for parameters that make no sense, StageError for a network that is not calibrated or a
-    loss that stops being a number, DataError for loaders without usable batches.
+    from those of FP32 training. `loss` is cross entropy by default. `batch_norm` says how it takes part in training;
+    afterwards it is folded. `checkpoint` is a file for the best weights and ranges. Raises UsageError for parameters
+    that make no sense, StageError for a network that is not calibrated or a loss that stops being a number, DataError
+    for loaders without usable batches.
     """
     if not isinstance(model, QuantizedNetwork):
         fix = "fine-tune what `SelectiveQuantizer.quantize_module` returns"
         raise UsageError(f"{type(model).__name__} is not quantized", fix=fix)
     model.require_calibrated("QAT")
-    log = fit_loaders(model, train_loader, valid_loader, _recipe(training_params), loss=loss, on_epoch=on_epoch)
+    graph = training_graph(model.prepared, batch_norm=batch_norm, learn_ranges=model.learn_ranges)
+    recipe = _recipe(training_params)
+    log = fit_loaders(graph, train_loader, valid_loader, recipe, loss=loss, on_epoch=on_epoch)
+    settle(graph, model.prepared)
+    model.eval()
     if checkpoint is not None:
         Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
         model.save(checkpoint)
@@ -89,6 +96,8 @@ class _LoaderRun:
         best, best_state = -1.0, State()
         train_samples = validation_samples = 0
         for number in range(1, self.recipe.max_epochs + 1):
+            if self._has_stalled(epochs):
+                break
             epoch_started = time.perf_counter()
             loss, train_samples = self._epoch()
             with self.average.applied() if self.average else nullcontext():
@@ -110,6 +119,12 @@ class _LoaderRun:
             steps=self.step,
             seconds=time.perf_counter() - started,
         )
+
+    def _has_stalled(self, epochs: list[EpochLog]) -> bool:
+        """Whether the last epochs brought nothing."""
+        patience = self.recipe.early_stop_epochs
+        best = max(epochs, key=lambda epoch: epoch.validation_top1, default=None)
+        return patience is not None and best is not None and len(epochs) - best.epoch >= patience
 
     def _epoch(self) -> tuple[float, int]:
         """One pass over the loader; the mean loss and the number of samples."""
@@ -154,7 +169,7 @@ def loader_top1(model: nn.Module, loader: Iterable[Any]) -> tuple[float, int]:
 
 def _recipe(parameters: Recipe | Mapping[str, Any]) -> Recipe:
     if isinstance(parameters, Recipe):
-        return parameters
+        return _without_distillation(parameters)
     for key in parameters:
         if key in _OF_THE_LOADER:
             raise UsageError(f"`{key}` of `training_params` is decided by the loader", fix=f"delete `{key}`")
@@ -162,13 +177,20 @@ def _recipe(parameters: Recipe | Mapping[str, Any]) -> Recipe:
             message, fix = unknown_name("key in `training_params`", key, Recipe.model_fields)
             raise UsageError(message, fix=fix)
     try:
-        return Recipe.model_validate(dict(parameters))
+        return _without_distillation(Recipe.model_validate(dict(parameters)))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         raise UsageError(
             f"`{place}` of `training_params`: {problem['msg'].lower()}", fix=f"correct `{place}`"
         ) from None
+
+
+def _without_distillation(recipe: Recipe) -> Recipe:
+    if recipe.distillation is not None:
+        fix = "leave `distillation` out, and give a `loss` of your own, or use a scenario"
+        raise UsageError("`distillation` needs a teacher, which loaders do not give", fix=fix)
+    return recipe
 
 
 def _cross_entropy(recipe: Recipe) -> Loss:

@@ -142,7 +142,6 @@ class TestQuantizeModule:
         [
             ({"default_quant_modules_calibrator_inputs": "histgram"}, "unknown", "did you mean `histogram`?"),
             ({"default_quant_modules_calibrator_weights": "mse"}, "unknown", "write `histogram` here"),
-            ({"default_learn_amax": True}, "learned ranges", "leave `default_learn_amax` out"),
             ({"target": "onnxrutime"}, "unknown target", "did you mean `onnxruntime`?"),
         ],
     )

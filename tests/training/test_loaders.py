@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from harness.errors import DataError, StageError, UsageError
 from harness.quantization.calibration import QuantizationCalibrator
-from harness.quantization.selective import QuantizedNetwork, SelectiveQuantizer
+from harness.quantization.prepared import activation_quantizers
+from harness.quantization.selective import QuantDescriptor, QuantizedNetwork, SelectiveQuantizer
 from harness.training.loaders import finetune, fit_loaders, loader_top1
 from harness.training.recipe import QatRules, Recipe, qat_recipe
 
@@ -22,13 +23,32 @@ def make_loader(n: int = 64, batch_size: int = 16, seed: int = 0) -> DataLoader:
     return DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=batch_size)
 
 
-def make_network(calibrated: bool = True) -> QuantizedNetwork:
+def make_network(
+    calibrated: bool = True, selective: SelectiveQuantizer | None = None, **options: object
+) -> QuantizedNetwork:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    network = SelectiveQuantizer(verbose=False).quantize_module(model, input_shape=(4,))
+    selective = selective or SelectiveQuantizer(verbose=False, **options)
+    network = selective.quantize_module(model, input_shape=(4,))
     if calibrated:
         QuantizationCalibrator(verbose=False).calibrate_model(network, make_loader())
     return network
+
+
+class Judge:
+    """Gives labels of which the network gets the wanted share right, epoch by epoch."""
+
+    def __init__(self, model: nn.Module, accuracies: list[float]) -> None:
+        self.model, self.accuracies = model, accuracies
+        self.seen: list[dict[str, torch.Tensor]] = []
+
+    def __iter__(self):
+        x = torch.randn(10, 4)
+        with torch.no_grad():
+            labels = self.model(x).argmax(1)
+        right = round(10 * self.accuracies[len(self.seen)])
+        self.seen.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+        yield x, torch.cat([labels[:right], 1 - labels[right:]])
 
 
 PARAMS = {"max_epochs": 3, "initial_lr": 0.3, "lr_warmup_epochs": 0}
@@ -48,24 +68,47 @@ def test_a_quantized_network_learns_in_place_and_stays_quantized() -> None:
 
 def test_the_best_epoch_is_kept() -> None:
     network = make_network()
+    model = network.prepared
     accuracies = [0.2, 0.9, 0.5]
-    seen: list[dict[str, torch.Tensor]] = []
-
-    class Judge:
-        """Labels of which the network gets the wanted share right."""
-
-        def __iter__(self):
-            x = torch.randn(10, 4)
-            with torch.no_grad():
-                labels = network(x).argmax(1)
-            right = round(10 * accuracies[len(seen)])
-            seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
-            yield x, torch.cat([labels[:right], 1 - labels[right:]])
-
-    log = finetune(network, make_loader(), Judge(), PARAMS)
+    judge = Judge(model, accuracies)
+    log = fit_loaders(model, make_loader(), judge, Recipe(**PARAMS))
     assert [epoch.validation_top1 for epoch in log.epochs] == accuracies
     assert log.best_epoch == 2
-    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in network.state_dict().items())
+    assert all(torch.equal(tensor, judge.seen[1][name]) for name, tensor in model.state_dict().items())
+
+
+def test_training_stops_when_epochs_bring_nothing() -> None:
+    model = make_network().prepared
+    judge = Judge(model, [0.5, 0.6, 0.6, 0.4, 0.9])
+    log = fit_loaders(model, make_loader(), judge, Recipe(**PARAMS | {"max_epochs": 9}, early_stop_epochs=2))
+    assert (len(log.epochs), log.best_epoch) == (4, 2)
+
+
+class TestRanges:
+    def scales(self, network: QuantizedNetwork) -> list[float]:
+        return [float(quantizer.scale) for quantizer in activation_quantizers(network.prepared)]
+
+    def test_stay_as_calibrated(self) -> None:
+        network = make_network()
+        before = self.scales(network)
+        finetune(network, make_loader(), make_loader(), PARAMS)
+        assert self.scales(network) == before
+
+    def test_are_learned_when_the_quantizer_says_so(self) -> None:
+        network = make_network(default_learn_amax=True)
+        before = self.scales(network)
+        finetune(network, make_loader(), make_loader(), PARAMS)
+        assert all(new != old for new, old in zip(self.scales(network), before, strict=True))
+
+    def test_are_learned_where_a_descriptor_says_so(self) -> None:
+        selective = SelectiveQuantizer(verbose=False)
+        descriptor = QuantDescriptor(learn_amax=True)
+        selective.register_quantization_mapping(layer_names={"2"}, input_quant_descriptor=descriptor)
+        network = make_network(selective=selective)
+        before = self.scales(network)
+        finetune(network, make_loader(), make_loader(), PARAMS)
+        changed = [new != old for new, old in zip(self.scales(network), before, strict=True)]
+        assert changed == [False, True]  # the network's input, and the input of the last layer
 
 
 def test_the_learning_rate_follows_the_recipe() -> None:
@@ -145,6 +188,7 @@ def test_an_empty_validation_loader_is_refused() -> None:
     [
         ({"max_epoch": 3}, "unknown key in `training_params` `max_epoch`", "did you mean `max_epochs`?"),
         ({"initial_lr": -1.0}, "`initial_lr` of `training_params`: input should be greater than 0", None),
+        ({"distillation": {}}, "`distillation` needs a teacher", None),
         ({"batch_size": 8}, "`batch_size` of `training_params` is decided by the loader", "delete `batch_size`"),
     ],
 )

@@ -1,5 +1,6 @@
 """The graph that QAT trains: what it computes, what moves in it, and what comes back."""
 
+import math
 from pathlib import Path
 
 import pytest

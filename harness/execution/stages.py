@@ -47,7 +47,10 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
+from harness.quantization.modules import module_classes
 from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
+from harness.quantization.replaced import Replaced
+from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_onnx_toolkit
 from harness.quantization.toolkits.base import OnnxPtq
@@ -81,6 +84,7 @@ class Recent(Generic[ValueT]):
 
 _SPLITS: Recent[Splits] = Recent(2)
 _CAPTURED: Recent[GraphModule] = Recent(2)
+_TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
@@ -348,16 +352,32 @@ def _captured(config: ModelConfig, weights: Path) -> GraphModule:
     return _CAPTURED.get(digest([config, weights]), make)
 
 
+def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModule, Replaced]:
+    """The network with its counterparts for quantization, and what the model says of itself."""
+
+    def make() -> tuple[GraphModule, Replaced]:
+        model = _new_model(config)
+        _load_weights(model, weights)
+        replaced = replace_as_the_model_says(model)
+        same = module_classes(replaced.model) == module_classes(model)  # capturing takes seconds
+        return _captured(config, weights) if same else capture(replaced.model, config.input_shape), replaced
+
+    return _TO_QUANTIZE.get(digest([config, weights]), make)
+
+
 def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
     target = get_target(config.target)
+    number_format = target.number_format(config.weight_bits, config.activation_bits)
+    graph, replaced = _captured_to_quantize(model, weights)
+    replaced.require_deployable(number_format)
     quantizer = target.quantizer(
-        target.number_format(config.weight_bits, config.activation_bits),
+        number_format,
         per_channel=config.per_channel,
         weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        rules=RuleSet(tuple(map(Rule.model_validate, config.rules)), config.skip),
+        rules=RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip),
         histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
     )
-    return quantized.prepare(_captured(model, weights), quantizer)
+    return quantized.prepare(graph, quantizer)
 
 
 def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:

@@ -136,3 +136,10 @@ class QATParams(Section):
     """Stop after so many epochs without a better validation accuracy; empty: never."""
     distillation: DistillationParams | None = None
     """Empty: labels only."""
+
+
+class PreLaunchCallback(Section):
+    """An entry of a SuperGradients recipe's list; `qat_params` holds the same keys."""
+
+    QATRecipeModificationCallback: QATParams
+    """The keys of [`qat_params`](#qat_params)."""

@@ -83,7 +83,7 @@ class _Run:
         self.batch_size = min(recipe.batch_size, len(train))
         self.steps_per_epoch = len(train) // self.batch_size
         self.schedule: Schedule = schedule(recipe, self.steps_per_epoch)
-        self.optimizer = _optimizer(model, recipe)
+        self.optimizer = make_optimizer(model, recipe)
         self.average = MovingAverage(model) if recipe.ema else None
         self.step = 0
         self.epochs: list[EpochLog] = []
@@ -211,7 +211,8 @@ class _Run:
             )
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimizer of a recipe; StageError for a network without anything to train."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise StageError("the network has no parameters to train", fix="check the model factory")

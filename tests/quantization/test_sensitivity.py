@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from oracles.networks import INPUT_SHAPE, captured, make_batch
+from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch
 from torch import nn
 from torch.fx import GraphModule
 
@@ -99,7 +99,7 @@ class TestLayers:
         assert {q.name for q in wide.quantizers} == {"wide.weight", "relu", "relu_1"}
 
     def test_every_quantizer_belongs_to_a_layer(self) -> None:
-        for name in ("residual", "depthwise", "concat"):
+        for name in NETWORKS:
             prepared = prepare(captured(name))
             owned = {id(q) for layer in quantized_layers(prepared) for q in layer.quantizers}
             assert owned == {id(q) for q in quantized.tensor_quantizers(prepared)}

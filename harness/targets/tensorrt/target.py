@@ -37,7 +37,11 @@ class TensorRtTarget(Target):
             return Availability(False, f"the package `{self.library.module}` is not installed", self.library.install)
         gpu = find_gpu()
         if gpu is None and not self.library.names_capability:
-            return Availability(False, "TensorRT builds engines on the GPU that they run on, and there is none here")
+            return Availability(
+                False,
+                "TensorRT builds engines on the GPU that they run on, and there is none here",
+                "use a machine with an NVIDIA GPU, or the target `tensorrt-rtx`, which builds without one",
+            )
         where = "builds only, no NVIDIA GPU to run on" if gpu is None else f"{gpu.name}, {gpu.compute_capability}"
         return Availability(True, f"{self.library.module} {version}; {where}")
 

@@ -12,6 +12,7 @@ import torch
 from torch.fx import GraphModule
 
 from harness.errors import ModelError
+from harness.quantization.fold_transposed import fold_into_grouped_transposed
 
 MAX_BATCH = 4096
 
@@ -58,6 +59,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
 
 def fold_batch_norm(graph_module: GraphModule) -> None:
     """Fold every batch norm that follows a convolution or linear layer into its weights, in place."""
+    fold_into_grouped_transposed(graph_module)
     with quiet_torch():
         _fuse_conv_bn_(graph_module)
         _fuse_linear_bn_(graph_module)

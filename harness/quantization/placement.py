@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
+from harness.quantization.decompose import decompose
 from harness.quantization.formats import TargetFormat
 from harness.quantization.skip import SkipSet
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
@@ -33,7 +34,13 @@ CONVOLUTIONS = {
     aten.conv3d.default,
     aten.conv3d.padding,
 }
+TRANSPOSED_CONVOLUTIONS = {
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+}
 LINEAR = {aten.linear.default}
+MATRIX_PRODUCTS = {aten.matmul.default, aten.bmm.default, aten.mm.default}
 RELUS = {
     aten.relu.default,
     aten.relu_.default,
@@ -49,10 +56,24 @@ MULS = {aten.mul.Tensor, aten.mul_.Tensor}
 CONCATS = {aten.cat.default}
 MAX_POOLS = {aten.max_pool2d.default}
 AVERAGE_POOLS = {aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten.mean.dim}
+SIGMOIDS = {aten.sigmoid.default, aten.sigmoid_.default}
+LEAKY_RELUS = {aten.leaky_relu.default, aten.leaky_relu_.default}
+SOFTMAXES = {aten.softmax.int}
+SELECTIONS = {
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.upsample_nearest2d.vec,
+    aten.upsample_nearest2d.default,
+    aten.pixel_shuffle.default,
+}
+"""Their outputs hold input values only, but not always all of them once."""
 VIEWS = {
     aten.flatten.using_ints,
+    aten.unflatten.int,
     aten.view.default,
     aten.reshape.default,
+    aten.contiguous.default,
+    aten.clone.default,
     aten.permute.default,
     aten.transpose.int,
     aten.squeeze.dim,
@@ -78,15 +99,25 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         self.per_channel = per_channel
         self.weight_calibrator = weight_calibrator
         self.skip = skip
-        self._activation_specs: dict[Node, QuantizationSpec] = {}
+        self._activation_specs: dict[Node, QuantizationSpec | SharedQuantizationSpec] = {}
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Split ops whose parts are quantized one by one."""
+        return decompose(model)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Mark every node of the graph that the target runs on integers."""
         skipped = SkipSet(self.skip, model)
-        for node in model.graph.nodes:
-            if node.op == "call_function" and is_float(node) and node not in skipped:
-                self.annotate_node(node)
+        nodes = [
+            node for node in model.graph.nodes if node.op == "call_function" and is_float(node) and node not in skipped
+        ]
+        self.plan(model, nodes)
+        for node in nodes:
+            self.annotate_node(node)
         return model
+
+    def plan(self, model: GraphModule, nodes: Sequence[Node]) -> None:
+        """Decide what needs the whole graph, before any of `nodes`, those that no rule skips, is annotated."""
 
     @abstractmethod
     def annotate_node(self, node: Node) -> None:
@@ -103,7 +134,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
             if name not in quantizer.names:
                 quantizer.names = (*quantizer.names, name)
 
-    def activation_spec(self, tensor: Node) -> QuantizationSpec:
+    def activation_spec(self, tensor: Node) -> QuantizationSpec | SharedQuantizationSpec:
         """The one spec of this activation."""
         if tensor not in self._activation_specs:
             integer = self.target_format.activations
@@ -111,8 +142,8 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
             self._activation_specs[tensor] = QuantizationSpec(integer.dtype, constructor)
         return self._activation_specs[tensor]
 
-    def weight_spec(self, channel_axis: int) -> QuantizationSpec:
-        """A spec for one weight."""
+    def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec:
+        """A spec for the weight of `node`, whose output channels lie along `channel_axis`."""
         integer = self.target_format.weights
         constructor = WeightQuantizer.with_args(
             integer=integer,
@@ -142,8 +173,12 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """Input and output of `node` carry the same values and so the same scale."""
         source = node.args[0]
         assert isinstance(source, Node)
-        output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
-        self.mark(node, {source: self.activation_spec(source)}, output)
+        self.share(node, source, node)
+        self.mark(node, {source: self.activation_spec(source)}, self.activation_spec(node))
+
+    def share(self, tensor: Node, source: Node, reader: Node) -> None:
+        """Give `tensor` the scale that `source` has as an input of `reader`."""
+        self._activation_specs[tensor] = SharedQuantizationSpec((source, reader))
 
 
 def is_float(node: Node) -> bool:
@@ -167,3 +202,8 @@ def fused_output(node: Node) -> Node:
 def reaches_output(node: Node) -> bool:
     """Whether the value leaves the network unchanged but for its shape."""
     return any(user.op == "output" or (user.target in VIEWS and reaches_output(user)) for user in node.users)
+
+
+def is_constant(argument: object) -> bool:
+    """Whether the argument is a weight or another tensor that the network holds."""
+    return isinstance(argument, Node) and argument.op == "get_attr"

@@ -207,3 +207,19 @@ def reaches_output(node: Node) -> bool:
 def is_constant(argument: object) -> bool:
     """Whether the argument is a weight or another tensor that the network holds."""
     return isinstance(argument, Node) and argument.op == "get_attr"
+
+
+def is_pooling(node: Node) -> bool:
+    """Whether an average is a pooling with windows of one size, or a mean over height and width."""
+    if node.target not in AVERAGE_POOLS:
+        return False
+    source = node.args[0]
+    assert isinstance(source, Node)
+    shape = source.meta["val"].shape
+    if node.target == aten.avg_pool2d.default:
+        return True
+    if node.target == aten.adaptive_avg_pool2d.default:
+        return all(size % parts == 0 for size, parts in zip(shape[-2:], node.meta["val"].shape[-2:], strict=True))
+    axes = node.args[1]
+    fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
+    return len(shape) == 4 and fixed == [2, 3]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.formats import IntegerFormat, TargetFormat
@@ -26,11 +25,10 @@ from harness.quantization.placement import (
     float_inputs,
     fused_output,
     is_constant,
+    is_pooling,
     reaches_output,
 )
 from harness.quantization.regions import Kernels, Regions, choose_regions
-
-aten = torch.ops.aten
 
 FORMAT = TargetFormat(
     name="onnxruntime-u8s8",
@@ -106,24 +104,10 @@ def _saving(node: Node) -> float | None:
         return None
     if node.target in ADDS | MULS and len(inputs) < 2:
         return None
-    if node.target in AVERAGE_POOLS and not _has_pooling_kernel(node):
+    if node.target in AVERAGE_POOLS and not is_pooling(node):
         return None
     if node.target in _COMPUTING:
         return _SAVING
     if node.target in VIEWS | SELECTIONS:
         return _MOVING_SAVING
     return 0.0 if node.target in SOFTMAXES else None  # float softmax is more accurate
-
-
-def _has_pooling_kernel(node: Node) -> bool:
-    """Whether an average is a pooling with windows of one size, or a mean over height and width."""
-    source = node.args[0]
-    assert isinstance(source, Node)
-    shape = source.meta["val"].shape
-    if node.target == aten.avg_pool2d.default:
-        return True
-    if node.target == aten.adaptive_avg_pool2d.default:
-        return all(size % parts == 0 for size, parts in zip(shape[-2:], node.meta["val"].shape[-2:], strict=True))
-    axes = node.args[1]
-    fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
-    return len(shape) == 4 and fixed == [2, 3]

@@ -19,6 +19,8 @@ def decompose(graph_module: GraphModule) -> GraphModule:
         rule = _RULES.get(node.target) if node.op == "call_function" else None
         if rule is not None:
             rule(node)
+            if not node.users:  # dropout makes attention impure, so dead code elimination would keep it
+                graph_module.graph.erase_node(node)
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
     return graph_module

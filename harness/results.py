@@ -120,7 +120,7 @@ class Layer(Record):
     """Multiply-accumulates for one sample; 0 for ops that have none."""
     int8: bool
     reason: str | None = None
-    """Why a layer that could run in INT8 does not."""
+    """Why it runs in float; None for integer layers, and for the conversions between the two."""
 
 
 class Coverage(Record):

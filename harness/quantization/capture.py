@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from harness.errors import ModelError
 from harness.markers import recorded
 from harness.quantization.batch_norm import remember_batch_norms
+from harness.quantization.fold_transposed import fold_into_grouped_transposed
 from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
 
@@ -67,6 +68,7 @@ def fold_batch_norm(graph_module: GraphModule) -> None:
 
     Their parameters are remembered in the graph's `meta`, so that QAT can take them apart again.
     """
+    fold_into_grouped_transposed(graph_module)
     remember_batch_norms(graph_module)
     with quiet_torch():
         _fuse_conv_bn_(graph_module)

@@ -74,8 +74,9 @@ class TestEveryMode:
 
         before = {key: tensor.clone() for key, tensor in graph.named_parameters()}
         train(graph)
+        # A step may be smaller than the last digit of a scale; then its gradient tells.
         still = [key for key, tensor in graph.named_parameters() if torch.equal(tensor, before[key])]
-        assert still == []
+        assert [key for key in still if not graph.get_parameter(key).grad.abs().sum() > 0] == []
 
         settle(graph, prepared)
         assert torch.equal(prepared(batch), graph(batch))

@@ -1,0 +1,1 @@
+"""TensorRT: number format and Q/DQ placement."""

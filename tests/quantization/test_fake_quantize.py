@@ -51,7 +51,9 @@ def test_any_memory_layout_is_kept_or_copied() -> None:
     assert channels_last.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(channels_last, expected)
     assert torch.equal(fake_quantize(x[:, ::2], scale, 10, 0, 255), expected[:, ::2])
-    assert torch.equal(fake_quantize(x[:1].expand(4, -1, -1, -1), scale, 10, 0, 255), expected[:1].expand(4, -1, -1, -1))
+    assert torch.equal(
+        fake_quantize(x[:1].expand(4, -1, -1, -1), scale, 10, 0, 255), expected[:1].expand(4, -1, -1, -1)
+    )
 
 
 def test_the_gradient_of_a_learned_scale() -> None:

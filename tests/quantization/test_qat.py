@@ -118,9 +118,7 @@ class TestBatchNorm:
         (remembered,) = graph.meta["harness_batch_norms"].values()
         weight, bias = graph.get_parameter("0.weight"), graph.get_parameter("0.weight_bias")
         options = ([1, 1], [0, 0])
-        layer = BatchNormLayer(
-            torch.ops.aten.conv2d.default, options, {}, weight, bias, nn.Identity(), remembered
-        )
+        layer = BatchNormLayer(torch.ops.aten.conv2d.default, options, {}, weight, bias, nn.Identity(), remembered)
         return conv, norm, layer
 
     def test_in_evaluation_it_is_the_folded_layer(self) -> None:
@@ -237,7 +235,9 @@ class TestFreezing:
         set_training(graph, True)
         batch = make_batch(8) * 4
         graph(batch)
-        expected = [old + OBSERVED_SHARE * (float(new) - old) for old, new in zip((low, high), batch.aminmax(), strict=True)]
+        expected = [
+            old + OBSERVED_SHARE * (float(new) - old) for old, new in zip((low, high), batch.aminmax(), strict=True)
+        ]
         assert first.observed.tolist() == pytest.approx(expected)
         assert float(first.scale) == pytest.approx((expected[1] - expected[0]) / 255)
 

@@ -112,7 +112,12 @@ class TestProduct:
         ]
 
     def test_learned_ranges_batch_norm_and_seeds_multiply_qat_rows_only(self) -> None:
-        matrix = {"calibrator": "max", "learn_amax": [False, True], "batch_norm": ["folded", "live"], "qat_seed": [0, 7]}
+        matrix = {
+            "calibrator": "max",
+            "learn_amax": [False, True],
+            "batch_norm": ["folded", "live"],
+            "qat_seed": [0, 7],
+        }
         qat = [text.removeprefix("r-qat-max-perchannel").removesuffix("-onnxruntime-b1") for text in ids(matrix)[2:]]
         assert ids(matrix)[:2] == ["r-fp32-onnxruntime-b1", "r-ptq-max-perchannel-onnxruntime-b1"]
         assert qat == [

@@ -156,7 +156,7 @@ class TestBatchNorm:
         with torch.no_grad():
             network.conv1[1].weight[2] = 0.0
         graph = training_graph(prepared_network("residual", graph=capture(network, INPUT_SHAPE)), batch_norm="live")
-        assert all(loss == loss and loss < 100 for loss in train(graph))
+        assert all(loss < 100 for loss in train(graph))  # not NaN either
 
     def test_evaluation_during_training_moves_nothing(self) -> None:
         graph = training_graph(prepared_network("residual"), batch_norm="live", observe=True)

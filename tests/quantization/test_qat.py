@@ -1,6 +1,5 @@
 """The graph that QAT trains: what it computes, what moves in it, and what comes back."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -162,7 +161,7 @@ class TestBatchNorm:
         with torch.no_grad():
             network.conv1[1].weight[2] = 0.0
         graph = training_graph(prepared_network("residual", graph=capture(network, INPUT_SHAPE)), batch_norm="live")
-        assert all(math.isfinite(loss) and loss < 100 for loss in train(graph))
+        assert all(loss < 100 for loss in train(graph))  # not NaN either
 
     def test_evaluation_during_training_moves_nothing(self) -> None:
         graph = training_graph(prepared_network("residual"), batch_norm="live", observe=True)

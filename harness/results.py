@@ -43,6 +43,8 @@ class Variant(Record):
     activation_bits: int | None = None
     skip: tuple[str, ...] = ()
     """Module name patterns that are left unquantized."""
+    ptq_steps: tuple[str, ...] = ()
+    """What PTQ does beside choosing ranges, in order; QAT starts from its result."""
     target: str
     batch_size: int
 

@@ -11,6 +11,7 @@ from harness.execution.availability import unavailable_reason
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
+    CorrectionConfig,
     DataConfig,
     ExportConfig,
     FinetuneConfig,
@@ -33,6 +34,9 @@ from harness.training.recipe import QatRules, Recipe, qat_recipe
 
 CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
+
+CORRECTION_BATCH = 32
+"""Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 _STAGES = "harness.execution.stages"
 _CORE = (_STAGES, "harness.quantization", "harness.export", "harness.targets")
@@ -162,6 +166,7 @@ class Planner:
                     quantizer=quantizer,
                     calibrator=str(variant.calibrator),
                     percentile=variant.percentile,
+                    correction=self._correction(variant),
                     verbose=self._scenario.quantization_params.calib_params.verbose,
                 ),
                 {"train": train, "calibrate": tasks["calibrate"]},
@@ -198,7 +203,10 @@ class Planner:
         return {"export": Task(QUANTIZE_ONNX, config, {"onnx": source}, label=f"quantize {variant.id}")}
 
     def _calibrate(self, variant: Variant, train: Task) -> Task:
-        """One task per model and target: the full placement at 8 bits sees every tensor that others need."""
+        """One task per model, target and PTQ steps that change weights before it.
+
+        The full placement at 8 bits sees every tensor that others need.
+        """
         placement = QuantizerConfig(
             target=variant.target,
             weight_bits=8,
@@ -207,6 +215,7 @@ class Planner:
             weight_calibrator="max",
             weight_percentile=None,
             skip=(),
+            ptq_steps=_before_calibration(variant),
         )
         config = CalibrateConfig(
             model=self._networks[variant.model].config,
@@ -216,6 +225,12 @@ class Planner:
             batch_size=CALIBRATION_BATCH,
         )
         return Task(CALIBRATE, config, {"train": train}, label=f"calibrate {variant.model} for {variant.target}")
+
+    def _correction(self, variant: Variant) -> CorrectionConfig | None:
+        if _before_calibration(variant) == variant.ptq_steps:
+            return None
+        samples = self._scenario.calibration_count(variant.model)
+        return CorrectionConfig(data=self._data, samples=samples, batch_size=CORRECTION_BATCH)
 
     def _quantizer(self, variant: Variant) -> QuantizerConfig:
         params = self._scenario.quantization_params
@@ -229,6 +244,7 @@ class Planner:
             weight_calibrator=method if histogram else "max",
             weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
             skip=variant.skip,
+            ptq_steps=variant.ptq_steps,
         )
 
     def _recipe(self, model: str) -> Recipe:
@@ -237,6 +253,14 @@ class Planner:
 
     def _qat_rules(self) -> QatRules:
         return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
+
+
+def _before_calibration(variant: Variant) -> tuple[str, ...]:
+    if not variant.ptq_steps:
+        return ()
+    from harness.quantization.ptq_steps import before_calibration  # imports torch
+
+    return before_calibration(variant.ptq_steps)
 
 
 def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:

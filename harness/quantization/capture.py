@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from harness.errors import ModelError
 
 MAX_BATCH = 4096
+BATCH_NORM_FOLDED = "batch_norm_folded"
+"""Key in the `meta` of a layer's node, set where a batch norm was folded into the layer."""
 
 
 @contextmanager
@@ -58,6 +60,9 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
 
 def fold_batch_norm(graph_module: GraphModule) -> None:
     """Fold every batch norm that follows a convolution or linear layer into its weights, in place."""
+    for node in graph_module.graph.nodes:
+        if "batch_norm" in str(node.target) and isinstance(node.args[0], Node):
+            node.args[0].meta[BATCH_NORM_FOLDED] = True
     with quiet_torch():
         _fuse_conv_bn_(graph_module)
         _fuse_linear_bn_(graph_module)

@@ -26,7 +26,7 @@ def with_ids(cells: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def variant_id(variant: Variant) -> str:
-    """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are the toolkit torchao, 8 bits and no skips."""
+    """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are torchao, 8 bits, no skips and no steps."""
     parts: list[str] = [variant.model, variant.method]
     if variant.method in QUANTIZING_METHODS:
         parts += _quantization_parts(variant)
@@ -43,6 +43,8 @@ def _quantization_parts(variant: Variant) -> Iterator[str]:
         yield f"w{variant.weight_bits}a{variant.activation_bits}"
     if variant.skip:
         yield _skip_part(variant.skip)
+    if variant.ptq_steps:
+        yield "+".join(variant.ptq_steps)
 
 
 def _skip_part(skip: tuple[str, ...]) -> str:

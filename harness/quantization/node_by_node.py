@@ -10,6 +10,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
 from harness.quantization.ptq_steps.base import Batches
+from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 
 MEMORY_BYTES = 2 * 2**30
 """What the activations that are alive at one time may take; fewer samples are used when all would take more."""
@@ -133,8 +134,13 @@ def watch(
     batches: Batches,
     layers: Sequence[Node],
     on_layer: Callable[[Node, tuple[Any, ...], torch.Tensor], None],
+    *,
+    clip: bool = False,
 ) -> None:
-    """One pass, batch after batch; `on_layer` sees each of `layers` with its arguments and its output."""
+    """One pass, batch after batch; `on_layer` sees each of `layers` with its arguments and its output.
+
+    With `clip`, activations are clipped to their quantizers' ranges, without rounding.
+    """
 
     class Watcher(torch.fx.Interpreter):
         """Runs a graph and shows some of its nodes."""
@@ -142,12 +148,21 @@ def watch(
         def run_node(self, n: Node) -> Any:
             arguments = self.fetch_args_kwargs_from_env(n)[0] if n in wanted else ()
             output = super().run_node(n)
+            module = modules.get(str(n.target)) if clip and n.op == "call_module" else None
+            if isinstance(module, TensorQuantizer) and not isinstance(module, WeightQuantizer):
+                output = output.clamp(*_range(module))
             if n in wanted:
                 on_layer(n, arguments, output)
             return output
 
-    wanted = set(layers)
+    wanted, modules = set(layers), dict(graph_module.named_modules())
     watcher = Watcher(graph_module)
     with torch.no_grad():
         for batch in batches():
             watcher.run(batch)
+
+
+def _range(quantizer: TensorQuantizer) -> tuple[float, float]:
+    """Smallest and largest value that the format represents."""
+    scale, zero_point = float(quantizer.scale), int(quantizer.zero_point)
+    return (quantizer.quant_min - zero_point) * scale, (quantizer.quant_max - zero_point) * scale

@@ -327,3 +327,23 @@ def test_one_pass_means_one(deep: GraphModule) -> None:
         if isinstance(step, CalibratedStep):
             step.apply(prepared, batches)
             assert passes == 1, name
+
+
+@pytest.mark.parametrize("step", ["sequential_bias_correction", "batch_norm_reestimation"])
+def test_values_cut_off_by_the_range_are_no_mean_error(step: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(1, 1)).eval()
+    graph = capture(network, (1, 1, 1))
+    changed, _ = change_weights(graph, (step,))
+    prepared = quantized.prepare(changed, quantizer())
+    # 199 ones and a single 1000: the percentile 99 cuts the range at about 1, where the ones have no error at all.
+    data = torch.ones(200, 1, 1, 1)
+    data[0] = 1000.0
+    quantized.collect(prepared, data)
+    calibrator = make_calibrator("percentile", percentile=99.0)
+    quantized.set_ranges(prepared, quantized.collected_histograms(prepared), calibrator)
+    before = biases(prepared)
+    correct(prepared, (step,), lambda: iter(data.split(50)))
+    # Without clipping the reference, E[y - y'] would be |w| 999 / 200 = 5 |w|.
+    weight = float(weight_of(graph, layer_nodes(graph)[0]).abs().detach())
+    for name, bias in biases(prepared).items():
+        assert float((bias - before[name]).abs()) < 0.01 * max(weight, 1.0), name

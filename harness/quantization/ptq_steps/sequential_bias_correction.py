@@ -13,10 +13,10 @@ from harness.quantization.sequential import correct_in_order
 
 
 class SequentialBiasCorrection(CalibratedStep):
-    """Adds E[y - y'] per output channel to the bias: y from the FP32 network, y' from the quantized network so far.
+    """Adds E[y - y'] per output channel to the bias, y' from the quantized network as corrected so far.
 
-    In execution order: y' is what the layer computes when all layers before it are corrected, so errors of earlier
-    layers that are no mean shift of their own outputs are corrected too.
+    y comes from the float network with its activations clipped to the ranges, see `correct_in_order`. In execution
+    order: a layer is corrected when all layers before it are, so what is left of their errors is corrected too.
 
     Sources: appendix D of Nagel et al., arXiv:1906.04721; `BiasCorrection` of NNCF, which corrects in the same order.
     """

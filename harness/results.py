@@ -44,6 +44,8 @@ class Variant(Record):
     activation_bits: int | None = None
     skip: tuple[str, ...] = ()
     """Module name patterns that are left unquantized."""
+    ptq_steps: tuple[str, ...] = ()
+    """What PTQ does beside choosing ranges, in order; QAT starts from its result."""
     learn_amax: bool | None = None
     """Whether QAT trained the ranges; None for other methods, as the next two."""
     batch_norm: BatchNormMode | None = None
@@ -132,7 +134,7 @@ class Layer(Record):
     """Multiply-accumulates for one sample; 0 for ops that have none."""
     int8: bool
     reason: str | None = None
-    """Why a layer that could run in INT8 does not."""
+    """Why it runs in float; None for integer layers, and for the conversions between the two."""
 
 
 class Coverage(Record):

@@ -290,7 +290,7 @@ def test_the_recipe_runs(project: Path) -> None:
     results = RunResults.model_validate_json((project / "report" / "results.json").read_text())
     assert {row.status for row in results.rows} == {"ok"}
     files = {path.name for path in (project / "report" / "models").glob("*.onnx")}
-    assert files == {f"{row.variant.id}.onnx" for row in results.rows}
+    assert files == {f"{row.variant.id}_1x1x28x28_{row.variant.method}.onnx" for row in results.rows}
 
 
 def table(heading: str) -> list[tuple[str, ...]]:

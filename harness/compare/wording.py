@@ -33,6 +33,8 @@ def quantization_parts(variant: Variant) -> list[str]:
         parts.append(f"by {variant.toolkit}")
     if variant.skip:
         parts.append("without " + ", ".join(variant.skip))
+    if variant.ptq_steps:
+        parts.append("with " + ", ".join(name.replace("_", " ") for name in variant.ptq_steps))
     return [part for part in [*parts, *qat_parts(variant)] if part]
 
 

@@ -74,6 +74,8 @@ class QuantizerConfig(Config):
     histogram_method: str = "percentile"
     """What `calib_method: histogram` in a rule stands for."""
     histogram_percentile: float = 99.99
+    ptq_steps: tuple[str, ...] = ()
+    """Decide which network is prepared: steps that need no data change its weights, others give it biases."""
 
 
 class CalibrateConfig(Config):
@@ -82,7 +84,16 @@ class CalibrateConfig(Config):
     model: ModelConfig
     data: DataConfig
     placement: QuantizerConfig
-    """Full placement of the target; narrower ones find their tensors in it."""
+    """Full placement of the target; narrower ones find their tensors in it. Of the PTQ steps those that change weights
+    before calibration."""
+    samples: int
+    batch_size: int
+
+
+class CorrectionConfig(Config):
+    """The samples for PTQ steps that need some."""
+
+    data: DataConfig
     samples: int
     batch_size: int
 
@@ -94,6 +105,8 @@ class QuantizeConfig(Config):
     quantizer: QuantizerConfig
     calibrator: str
     percentile: float | None
+    correction: CorrectionConfig | None = None
+    """None when no PTQ step needs calibration samples."""
     verbose: bool = Field(default=False, exclude=True)
     """Tell every range that is chosen."""
 

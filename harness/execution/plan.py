@@ -11,6 +11,7 @@ from harness.execution.availability import unavailable_reason
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
+    CorrectionConfig,
     DataConfig,
     ExportConfig,
     FinetuneConfig,
@@ -40,6 +41,9 @@ CALIBRATION_BATCH = 64
 
 FP16_SAMPLES = 32
 """Calibration samples on which an FP16 file is checked against the FP32 one."""
+
+CORRECTION_BATCH = 32
+"""Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 _STAGES = "harness.execution.stages"
 _CORE = (_STAGES, "harness.quantization", "harness.export", "harness.targets")
@@ -209,6 +213,7 @@ class Planner:
                     quantizer=quantizer,
                     calibrator=str(variant.calibrator),
                     percentile=variant.percentile,
+                    correction=self._correction(variant),
                     verbose=self._scenario.quantization_params.calib_params.verbose,
                 ),
                 {"train": train, "calibrate": tasks["calibrate"]},
@@ -248,7 +253,10 @@ class Planner:
         return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
 
     def _calibrate(self, variant: Variant, train: Task) -> Task:
-        """One task per model and target: the full placement at 8 bits sees every tensor that others need."""
+        """One task per model, target and PTQ steps that change weights before it.
+
+        The full placement at 8 bits sees every tensor that others need.
+        """
         placement = QuantizerConfig(
             target=variant.target,
             weight_bits=8,
@@ -257,6 +265,7 @@ class Planner:
             weight_calibrator="max",
             weight_percentile=None,
             skip=(),
+            ptq_steps=_before_calibration(variant),
         )
         config = CalibrateConfig(
             model=self._networks[variant.model].config,
@@ -266,6 +275,12 @@ class Planner:
             batch_size=CALIBRATION_BATCH,
         )
         return Task(CALIBRATE, config, {"train": train}, label=f"calibrate {variant.model} for {variant.target}")
+
+    def _correction(self, variant: Variant) -> CorrectionConfig | None:
+        if _before_calibration(variant) == variant.ptq_steps:
+            return None
+        samples = self._scenario.calibration_count(variant.model)
+        return CorrectionConfig(data=self._calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
 
     def _quantizer(self, variant: Variant) -> QuantizerConfig:
         params = self._scenario.quantization_params
@@ -280,6 +295,7 @@ class Planner:
             weight_calibrator=method if histogram else "max",
             weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
             skip=variant.skip,
+            ptq_steps=variant.ptq_steps,
             rules=tuple(rule.model_dump(mode="json") for rule in rules),
             histogram_method=method if rules else "percentile",
             histogram_percentile=params.calib_params.percentile if rules else 99.99,
@@ -309,6 +325,14 @@ class Planner:
 
     def _qat_rules(self) -> QatRules:
         return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
+
+
+def _before_calibration(variant: Variant) -> tuple[str, ...]:
+    if not variant.ptq_steps:
+        return ()
+    from harness.quantization.ptq_steps import before_calibration  # imports torch
+
+    return before_calibration(variant.ptq_steps)
 
 
 def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:

@@ -125,9 +125,9 @@ def _cost(plan: VariantPlan, findings: Findings) -> Cost:
     export = findings.artifact(plan, "export")
     if export is not None:
         figures["export_s"] = export.manifest.seconds
-    calibration = findings.artifact(plan, "calibrate")
-    passes = calibration.meta.get("data_passes") if calibration is not None else None
-    return Cost.model_validate(figures | ({"data_passes": passes} if passes is not None else {}))
+    made = [findings.artifact(plan, name) for name in ("calibrate", "quantize")]
+    passes = [artifact.meta["data_passes"] for artifact in made if artifact and "data_passes" in artifact.meta]
+    return Cost.model_validate(figures | ({"data_passes": sum(map(int, map(str, passes)))} if passes else {}))
 
 
 def copy_name(plan: VariantPlan, input_shape: tuple[int, ...]) -> Path:

@@ -24,6 +24,7 @@ from harness.errors import ModelError, StageError
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
+    CorrectionConfig,
     DataConfig,
     ExportConfig,
     FinetuneConfig,
@@ -48,6 +49,7 @@ from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.modules import module_classes
+from harness.quantization.ptq_steps import change_weights, correct
 from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
@@ -141,18 +143,26 @@ def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: St
 
 
 def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """PTQ: ranges from the collected histograms; no data is read."""
+    """PTQ: ranges from the collected histograms, then the steps that correct weights and biases.
+
+    Data is read for those steps only.
+    """
     torch.set_num_threads(context.threads)
-    prepared = _prepare(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    prepared, notes = _prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
     quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
+    passes = _Passes(config.correction)
+    if config.correction is not None:
+        notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
     seconds = time.perf_counter() - started
     quantized.save_state(prepared, folder / STATE)
+    for note in notes:
+        context.note(note)
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {"quantize_s": seconds}
+    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes]}
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -366,10 +376,15 @@ def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModu
 
 
 def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
+    return _prepare_with_notes(model, config, weights)[0]
+
+
+def _prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Path) -> tuple[GraphModule, list[str]]:
     target = get_target(config.target)
     number_format = target.number_format(config.weight_bits, config.activation_bits)
     graph, replaced = _captured_to_quantize(model, weights)
     replaced.require_deployable(number_format)
+    network, notes = change_weights(graph, config.ptq_steps)
     quantizer = target.quantizer(
         number_format,
         per_channel=config.per_channel,
@@ -377,7 +392,7 @@ def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> Grap
         rules=RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip),
         histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
     )
-    return quantized.prepare(graph, quantizer)
+    return quantized.prepare(network, quantizer), notes
 
 
 def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:
@@ -408,6 +423,21 @@ def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
         model.train()
         model(torch.randn(8, *config.input_shape, generator=generator))
     model.eval()
+
+
+class _Passes:
+    """Passes over the calibration samples, counted as they are started."""
+
+    def __init__(self, config: CorrectionConfig | None) -> None:
+        self._config = config
+        self.n = 0
+
+    def start(self) -> Iterator[torch.Tensor]:
+        """Another pass."""
+        assert self._config is not None
+        self.n += 1
+        samples = _splits(self._config.data).calibration
+        return _first(samples, self._config.samples, self._config.batch_size)
 
 
 def _first(samples: Samples, count: int, batch_size: int) -> Iterator[torch.Tensor]:

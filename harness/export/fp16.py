@@ -249,7 +249,7 @@ def _with_stored_values(model: ModelProto) -> bytes:
                 copied.output[index] = f"{name}/computed"
                 probe.graph.node.append(onnx.helper.make_node("Identity", [f"{name}/computed"], [name]))
     del probe.graph.value_info[:]
-    return probe.SerializeToString()
+    return bytes(probe.SerializeToString())
 
 
 def _order_nodes(model: ModelProto) -> None:

@@ -10,6 +10,7 @@ import onnx
 from onnx import NodeProto
 
 WEIGHTED_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_MOVES = {"Transpose", "Reshape"}
 _FUSABLE = {"Relu", "Clip", "Add", "QuantizeLinear", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh"}
 
 
@@ -30,8 +31,7 @@ class WeightedLayer:
 
 def weighted_layers(path: Path) -> tuple[WeightedLayer, ...]:
     """All convolutions and gemms of the file, in order."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    graph = model.graph
+    graph = _with_shapes(onnx.load(path)).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         dims = value.type.tensor_type.shape.dim
@@ -41,7 +41,20 @@ def weighted_layers(path: Path) -> tuple[WeightedLayer, ...]:
     for node in graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
-    return tuple(_layer(node, shapes, producers, users) for node in graph.node if node.op_type in WEIGHTED_OPS)
+    batch = next((shapes[value.name][0] for value in graph.input if shapes.get(value.name)), 1)
+    return tuple(_layer(node, shapes, producers, users, batch) for node in graph.node if node.op_type in WEIGHTED_OPS)
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model for a batch of one, with the shape of every tensor."""
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_value = 1
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
 def _layer(
@@ -49,15 +62,19 @@ def _layer(
     shapes: dict[str, tuple[int, ...]],
     producers: dict[str, NodeProto],
     users: dict[str, list[NodeProto]],
+    batch: int,
 ) -> WeightedLayer:
     def dequantized(name: str) -> bool:
-        return name in producers and producers[name].op_type == "DequantizeLinear"
+        producer = producers.get(name)
+        while producer is not None and producer.op_type in _MOVES:
+            producer = producers.get(producer.input[0])
+        return producer is not None and producer.op_type == "DequantizeLinear"
 
     followers = _followers(node, users)
     return WeightedLayer(
         name=node.name or node.output[0],
         op=node.op_type,
-        macs=_macs(node, shapes),
+        macs=_macs(node, shapes, batch),
         weight_is_quantized=dequantized(node.input[1]),
         input_is_quantized=dequantized(node.input[0]),
         output_is_quantized=any(follower.op_type == "QuantizeLinear" for follower in followers),
@@ -79,13 +96,13 @@ def _followers(node: NodeProto, users: dict[str, list[NodeProto]]) -> list[NodeP
             return chain
 
 
-def _macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+def _macs(node: NodeProto, shapes: dict[str, tuple[int, ...]], batch: int) -> int:
     weight, output = shapes.get(node.input[1], ()), shapes.get(node.output[0], ())
     if not weight or not output:
         return 0
     if node.op_type == "Conv":
         return math.prod(output[1:]) * math.prod(weight[1:])
-    if node.op_type == "ConvTranspose":
+    if node.op_type == "ConvTranspose":  # every input value meets the kernels of its group's outputs
         return math.prod(shapes.get(node.input[0], ())[1:]) * math.prod(weight[1:])
     inner = shapes.get(node.input[0], (0,))[-1]
-    return math.prod(output[1:]) * inner
+    return math.prod(output) // batch * inner  # rows of a reshaped gemm are those of the whole batch

@@ -16,6 +16,7 @@ from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.export import passes
+from harness.export.gemm_pass import use_gemm
 from harness.quantization.capture import MAX_BATCH, quiet_torch
 
 OPSET = 21
@@ -31,10 +32,14 @@ def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: P
     `onnx.checker` refuses the network.
     """
     model = _to_onnx_ir(graph_module, input_shape)
-    passes.name_nodes_after_modules(model)
     passes.use_global_average_pool(model)
     passes.use_flatten(model)
+    passes.name_nodes_after_modules(model)
+    passes.use_constant_shapes(model)
     passes.drop_unused(model)
+    if integer_biases:
+        use_gemm(model)
+        passes.drop_unused(model)
     passes.own_weight_constants(model)
     if integer_biases:
         passes.quantize_biases(model)

@@ -6,8 +6,17 @@ import ast
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
+
+from harness.export.graph_edit import (
+    constant,
+    dequantize_of,
+    drop_unread,
+    initializer,
+    insert,
+    replace,
+    set_initializer,
+)
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -48,11 +57,14 @@ def use_global_average_pool(model: ir.Model) -> None:
         if node.op_type != "ReduceMean" or node.domain != "":
             continue
         source = node.inputs[0]
-        axes = _constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
         rank = None if source is None or source.shape is None else len(source.shape)
-        keeps = node.attributes.get_int("keepdims", 1) == 1
-        if rank == 4 and keeps and axes is not None and sorted(int(axis) % 4 for axis in axes.reshape(-1)) == [2, 3]:
-            _replace(model, node, "GlobalAveragePool", [source], {})
+        if rank == 4 and axes is not None and sorted(int(axis) % 4 for axis in axes.reshape(-1)) == [2, 3]:
+            if node.attributes.get_int("keepdims", 1) == 0:
+                source = insert(model, node, "GlobalAveragePool", [source], {}).outputs[0]
+                replace(model, node, "Flatten", [source], {"axis": 1})
+            else:
+                replace(model, node, "GlobalAveragePool", [source], {})
 
 
 def use_flatten(model: ir.Model) -> None:
@@ -67,7 +79,18 @@ def use_flatten(model: ir.Model) -> None:
         if dynamic and source is not None and source.shape is not None and output_shape is not None:
             kept = source.shape[0] == output_shape[0] and len(output_shape) == 2 and len(source.shape) > 2
             if kept and isinstance(output_shape[1], int):
-                _replace(model, node, "Flatten", [source], {"axis": 1})
+                replace(model, node, "Flatten", [source], {"axis": 1})
+
+
+def use_constant_shapes(model: ir.Model) -> None:
+    """Turn a reshape to a computed shape with one unknown dimension into one to a constant shape."""
+    for node in list(model.graph):
+        shape = node.outputs[0].shape if node.op_type == "Reshape" and node.domain == "" else None
+        if shape is None or constant(node.inputs[1]) is not None:
+            continue
+        sizes = [size if isinstance(size, int) else -1 for size in shape]
+        if sizes.count(-1) <= 1:
+            node.replace_input_with(1, initializer(model, np.array(sizes, np.int64), f"{node.name}.shape"))
 
 
 def drop_unused(model: ir.Model) -> None:
@@ -82,13 +105,13 @@ def own_weight_constants(model: ir.Model) -> None:
     without VNNI rewrites them per layer and fails on shared ones.
     """
     for node in list(model.graph):
-        dequantize = _dequantize(node.inputs[1]) if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
-        if dequantize is None:
+        dequantize = dequantize_of(node.inputs[1]) if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
+        if dequantize is None or constant(dequantize.inputs[0]) is None:
             continue
         for index, name in enumerate(("weight", "weight_scale", "weight_zero_point")):
-            array = _constant(dequantize.inputs[index]) if index < len(dequantize.inputs) else None
+            array = constant(dequantize.inputs[index]) if index < len(dequantize.inputs) else None
             if array is not None:
-                _set_initializer(model, dequantize, index, array, f"{node.name}.{name}")
+                set_initializer(model, dequantize, index, array, f"{node.name}.{name}")
         dequantize.name = f"{node.name}/DequantizeWeight"
 
 
@@ -100,13 +123,13 @@ def quantize_biases(model: ir.Model) -> None:
 
 
 def _quantize_bias(model: ir.Model, node: ir.Node) -> None:
-    activation, weight = (_dequantize(value) for value in node.inputs[:2])
+    activation, weight = (dequantize_of(value) for value in node.inputs[:2])
     bias_value = node.inputs[2]
-    bias = _constant(bias_value)
+    bias = constant(bias_value)
     if activation is None or weight is None or bias is None or bias_value is None:
         return
-    input_scale, weight_scale = _constant(activation.inputs[1]), _constant(weight.inputs[1])
-    integers = _constant(weight.inputs[0])
+    input_scale, weight_scale = constant(activation.inputs[1]), constant(weight.inputs[1])
+    integers = constant(weight.inputs[0])
     if input_scale is None or weight_scale is None or integers is None:
         return
     # Nearly dead channels have a tiny scale; a bias in units of it would not fit into int32.
@@ -116,14 +139,14 @@ def _quantize_bias(model: ir.Model, node: ir.Node) -> None:
     widened = np.maximum(weight_scale, needed).astype(np.float32)
     if np.any(widened > weight_scale):
         ratio = (weight_scale / widened).reshape(widened.shape + (1,) * (integers.ndim - widened.ndim))
-        _set_initializer(model, weight, 0, np.rint(integers * ratio).astype(integers.dtype), f"{node.name}.weight")
-        _set_initializer(model, weight, 1, widened, f"{node.name}.weight_scale")
+        set_initializer(model, weight, 0, np.rint(integers * ratio).astype(integers.dtype), f"{node.name}.weight")
+        set_initializer(model, weight, 1, widened, f"{node.name}.weight_scale")
 
     scale = (input_scale * widened).astype(np.float32)
     quantized = np.clip(np.rint(bias / scale), -_INT32_MAX, _INT32_MAX).astype(np.int32)
     inputs = [
-        _initializer(model, quantized, f"{node.name}.bias_int32"),
-        _initializer(model, scale, f"{node.name}.bias_scale"),
+        initializer(model, quantized, f"{node.name}.bias_int32"),
+        initializer(model, scale, f"{node.name}.bias_scale"),
     ]
     attributes = [ir.AttrInt64("axis", 0)] if scale.ndim else []
     dequantize = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{node.name}/DequantizeBias")
@@ -131,49 +154,4 @@ def _quantize_bias(model: ir.Model, node: ir.Node) -> None:
     dequantize.outputs[0].dtype, dequantize.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(quantized.shape)
     model.graph.insert_before(node, dequantize)
     node.replace_input_with(2, dequantize.outputs[0])
-    _drop_unread(model, bias_value)
-
-
-def _set_initializer(model: ir.Model, node: ir.Node, index: int, array: npt.NDArray[np.generic], name: str) -> None:
-    """Make `array`, under this name, input `index` of `node`; an initializer that nothing else reads goes away."""
-    old = node.inputs[index]
-    node.replace_input_with(index, None)
-    _drop_unread(model, old)
-    node.replace_input_with(index, _initializer(model, array, name))
-
-
-def _drop_unread(model: ir.Model, value: ir.Value | None) -> None:
-    if value is not None and value.name is not None and not value.uses() and value.name in model.graph.initializers:
-        del model.graph.initializers[value.name]
-
-
-def _replace(
-    model: ir.Model, node: ir.Node, op_type: str, inputs: list[ir.Value | None], attributes: dict[str, int]
-) -> None:
-    """Put a new node in the place of `node`, with the same output."""
-    module = node.name.rpartition("/")[0] if node.name else ""
-    new = ir.node(op_type, inputs, attributes, name=f"{module}/{op_type}" if module else op_type)
-    old_output, new_output = node.outputs[0], new.outputs[0]
-    new_output.name, new_output.shape, new_output.type = old_output.name, old_output.shape, old_output.type
-    model.graph.insert_before(node, new)
-    old_output.replace_all_uses_with(new_output, replace_graph_outputs=True)
-    model.graph.remove(node, safe=True)
-
-
-def _dequantize(value: ir.Value | None) -> ir.Node | None:
-    producer = value.producer() if value is not None else None
-    return producer if producer is not None and producer.op_type == "DequantizeLinear" else None
-
-
-def _constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
-    if value is None:
-        return None
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
-
-
-def _initializer(model: ir.Model, array: npt.NDArray[np.generic], name: str) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.dtype, value.shape = value.const_value.dtype, ir.Shape(array.shape)  # type: ignore[union-attr]
-    model.graph.register_initializer(value)
-    return value
+    drop_unread(model, bias_value)

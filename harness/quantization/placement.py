@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
+from harness.quantization.decompose import decompose
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
 from harness.quantization.marked import Marker, marked_input, markers_of
@@ -39,7 +40,13 @@ CONVOLUTIONS = {
     aten.conv3d.default,
     aten.conv3d.padding,
 }
+TRANSPOSED_CONVOLUTIONS = {
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+}
 LINEAR = {aten.linear.default}
+MATRIX_PRODUCTS = {aten.matmul.default, aten.bmm.default, aten.mm.default}
 RELUS = {
     aten.relu.default,
     aten.relu_.default,
@@ -55,10 +62,24 @@ MULS = {aten.mul.Tensor, aten.mul_.Tensor}
 CONCATS = {aten.cat.default}
 MAX_POOLS = {aten.max_pool2d.default}
 AVERAGE_POOLS = {aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default, aten.mean.dim}
+SIGMOIDS = {aten.sigmoid.default, aten.sigmoid_.default}
+LEAKY_RELUS = {aten.leaky_relu.default, aten.leaky_relu_.default}
+SOFTMAXES = {aten.softmax.int}
+SELECTIONS = {
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.upsample_nearest2d.vec,
+    aten.upsample_nearest2d.default,
+    aten.pixel_shuffle.default,
+}
+"""Their outputs hold input values only, but not always all of them once."""
 VIEWS = {
     aten.flatten.using_ints,
+    aten.unflatten.int,
     aten.view.default,
     aten.reshape.default,
+    aten.contiguous.default,
+    aten.clone.default,
     aten.permute.default,
     aten.transpose.int,
     aten.squeeze.dim,
@@ -92,14 +113,23 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         self.rules = rules
         self.histogram = histogram or HistogramMethod()
         self._node_rules: Mapping[Node | Marker, NodeRule] = {}
-        self._activation_specs: dict[Node, QuantizationSpec | None] = {}
+        self._activation_specs: dict[Node, QuantizationSpec | SharedQuantizationSpec | None] = {}
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Split ops whose parts are quantized one by one."""
+        return decompose(model)
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Mark every node of the graph that the target runs on integers; UsageError for a rule that fits nothing."""
         self._node_rules = {} if self.rules is None else self.rules.resolve(model)
-        for node in model.graph.nodes:
-            if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip:
-                self.annotate_node(node)
+        nodes = [
+            node
+            for node in model.graph.nodes
+            if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip
+        ]
+        self.plan(model, nodes)
+        for node in nodes:
+            self.annotate_node(node)
         for node in model.graph.nodes:
             for marker in markers_of(node):
                 source = marked_input(node, marker)
@@ -109,6 +139,9 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
 
     def _rule_of(self, node: Node | Marker) -> NodeRule:
         return self._node_rules.get(node, NodeRule())
+
+    def plan(self, model: GraphModule, nodes: Sequence[Node]) -> None:
+        """Decide what needs the whole graph, before any of `nodes`, those that no rule skips, is annotated."""
 
     @abstractmethod
     def annotate_node(self, node: Node) -> None:
@@ -127,7 +160,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
             if name not in quantizer.names:
                 quantizer.names = (*quantizer.names, name)
 
-    def activation_spec(self, tensor: Node) -> QuantizationSpec | None:
+    def activation_spec(self, tensor: Node) -> QuantizationSpec | SharedQuantizationSpec | None:
         """The one spec of this activation; None where a rule leaves it in float."""
         if tensor not in self._activation_specs:
             self._activation_specs[tensor] = self._new_activation_spec(self._input_descriptor(tensor))
@@ -151,7 +184,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         return merged
 
     def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
-        """A spec for the weight that `node` reads; None where a rule leaves it in float."""
+        """A spec for the weight of `node`, whose output channels lie along `channel_axis`; None for float."""
         descriptor = self._rule_of(node).weight
         if not descriptor.fake_quant:
             return None
@@ -199,10 +232,13 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """Input and output of `node` carry the same values and so the same scale."""
         source = node.args[0]
         assert isinstance(source, Node)
-        spec = self.activation_spec(source)
-        if spec is not None:
-            output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
-            self.mark(node, {source: spec}, output)
+        self.share(node, source, node)
+        self.mark(node, {source: self.activation_spec(source)}, self.activation_spec(node))
+
+    def share(self, tensor: Node, source: Node, reader: Node) -> None:
+        """Give `tensor` the scale that `source` has as an input of `reader`."""
+        is_float_source = self.activation_spec(source) is None
+        self._activation_specs[tensor] = None if is_float_source else SharedQuantizationSpec((source, reader))
 
 
 def is_float(node: Node) -> bool:
@@ -241,3 +277,24 @@ def fused_output(node: Node) -> Node:
 def reaches_output(node: Node) -> bool:
     """Whether the value leaves the network unchanged but for its shape."""
     return any(user.op == "output" or (user.target in VIEWS and reaches_output(user)) for user in node.users)
+
+
+def is_constant(argument: object) -> bool:
+    """Whether the argument is a weight or another tensor that the network holds."""
+    return isinstance(argument, Node) and argument.op == "get_attr"
+
+
+def is_pooling(node: Node) -> bool:
+    """Whether an average is a pooling with windows of one size, or a mean over height and width."""
+    if node.target not in AVERAGE_POOLS:
+        return False
+    source = node.args[0]
+    assert isinstance(source, Node)
+    shape = source.meta["val"].shape
+    if node.target == aten.avg_pool2d.default:
+        return True
+    if node.target == aten.adaptive_avg_pool2d.default:
+        return all(size % parts == 0 for size, parts in zip(shape[-2:], node.meta["val"].shape[-2:], strict=True))
+    axes = node.args[1]
+    fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
+    return len(shape) == 4 and fixed == [2, 3]

@@ -31,6 +31,7 @@ def csv_text(results: RunResults) -> str:
 def _flat(results: RunResults, row: Row) -> dict[str, Any]:
     variant = row.variant.model_dump()
     variant["skip"] = " ".join(row.variant.skip)
+    variant["ptq_steps"] = " ".join(row.variant.ptq_steps)
     recommended = {conclusion.recommended for conclusion in results.conclusions}
     return {
         "run_id": results.run_id,

@@ -93,7 +93,7 @@ def _details(results: RunResults) -> list[Details]:
         ("Gates", tables.gates_table(results), "shown"),
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Data", tables.data_table(results), "shown"),
-        ("Layers left in float", tables.float_layers_table(results), "shown"),
+        ("Left in float", tables.left_in_float_table(results), "shown"),
         ("Parity", tables.parity_table(results), "long"),
         ("Cost", tables.stage_summary_table(results), "shown"),
         ("Cost per variant", tables.cost_table(results), "long"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.compare.wording import label, listed, percent
 from harness.report.variants import NONE
@@ -139,28 +139,47 @@ def cost_table(results: RunResults) -> Table | None:
     )
 
 
-def float_layers_table(results: RunResults) -> Table | None:
-    """Layers of quantized engines that do not run in INT8 although they multiply or a reason was recorded."""
-    users: dict[tuple[str, ...], list[str]] = {}
+def left_in_float_table(results: RunResults) -> Table | None:
+    """Every op of quantized engines that runs in float, by reason; variants with the same list share its lines."""
+    users: dict[str, dict[tuple[_InFloat, ...], list[str]]] = {}
     for row in results.rows:
-        if row.coverage is None or row.variant.method not in _QUANTIZED:
-            continue
-        macs = sum(layer.macs for layer in row.coverage.layers)
-        for layer in row.coverage.layers:
-            if not layer.int8 and (layer.macs or layer.reason):
-                place = f"{row.variant.model} on {row.variant.place}, batch {row.variant.batch_size}"
-                users.setdefault((place, *_layer(layer, macs)), []).append(label(row.variant))
-    rows = [(*key, listed(names, at_most=3)) for key, names in users.items()]
-    return _table(
-        "Layers of quantized engines left in float", "Where|Layer|Op|Types|Share of MACs|Reason|Variants", rows, {4}
-    )
+        if row.coverage is not None and row.variant.method in _QUANTIZED:
+            place = f"{row.variant.model} on {row.variant.place}, batch {row.variant.batch_size}"
+            users.setdefault(place, {}).setdefault(_in_float(row.coverage.layers), []).append(label(row.variant))
+    rows = []
+    for place, lists in users.items():
+        for lines, names in lists.items():
+            variants = f"all {len(names)}" if len(lists) == 1 and len(names) > 1 else listed(names, at_most=3)
+            rows += [(place, variants, *line) for line in lines]
+    caption = "Ops of quantized engines that run in float; conversions between float and integers are not listed"
+    return _table(caption, "Where|Variants|Op|Layers|Share of MACs|Why", rows, {4})
 
 
-def _layer(layer: Layer, macs: int) -> tuple[str, ...]:
-    types = f"{layer.input_type} → {layer.output_type}"
-    if layer.weight_type:
-        types = f"{layer.input_type} with {layer.weight_type} weights → {layer.output_type}"
-    return layer.name, layer.op, types, percent(layer.macs / macs if macs else 0.0, 1), layer.reason or "not said"
+class _InFloat(NamedTuple):
+    """Layers that run in float for one reason."""
+
+    ops: str
+    layers: str
+    share: str
+    reason: str
+
+
+def _in_float(layers: Sequence[Layer]) -> tuple[_InFloat, ...]:
+    macs = sum(layer.macs for layer in layers)
+    by_reason: dict[str, list[Layer]] = {}
+    for layer in layers:
+        if not layer.int8 and (layer.macs or layer.reason):
+            by_reason.setdefault(layer.reason or "not said", []).append(layer)
+    lines = [
+        _InFloat(
+            ops=", ".join(dict.fromkeys(layer.op for layer in found)),
+            layers=listed([layer.name for layer in found], at_most=3),
+            share=percent(sum(layer.macs for layer in found) / macs if macs else 0.0, 1),
+            reason=reason,
+        )
+        for reason, found in by_reason.items()
+    ]
+    return tuple(sorted(lines, key=lambda line: line.reason))
 
 
 def seconds(value: float | None) -> str:

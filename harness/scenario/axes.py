@@ -9,14 +9,14 @@ from pydantic import AfterValidator
 
 from harness.results import BatchNormMode, Method
 from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Text, Unit
-from harness.scenario.known import calibrator_names
+from harness.scenario.known import calibrator_names, ptq_step_names
 from harness.scenario.source import Loc
 
 Calibrator = Annotated[str, OneOf(calibrator_names)]
 
 QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(
-    {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip"}
+    {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip", "ptq_steps"}
 )
 """Axes that `fp32` and `fp16` rows do not have."""
 QAT_AXES = frozenset({"learn_amax", "batch_norm", "qat_seed"})
@@ -29,6 +29,15 @@ def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 SkipSet = Annotated[Listed[Text], AfterValidator(_as_set)]
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+PtqStep = Annotated[str, OneOf(ptq_step_names)]
+PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once)]
+"""The order counts, so it is kept."""
 
 
 class Axes(Section):
@@ -58,6 +67,10 @@ class Axes(Section):
     """Skip sets: each a list of modules that stay unquantized (name, glob, `re:EXPRESSION`, type or `role:ROLE`), `[]`
     for none. A plain text is a set of one. Default: one set,
     `quantization_params.selective_quantizer_params.skip_modules`."""
+    ptq_steps: Listed[PtqSteps] | None = None
+    """What PTQ does beside choosing ranges: each value a list of steps in order, `[]` for none. A plain text is a list
+    of one. QAT starts from the result. Only the toolkit `torchao` has them. Default: one list,
+    `quantization_params.ptq_steps`."""
     learn_amax: Listed[bool] | None = None
     """Whether QAT trains the ranges too. Default: `quantization_params.selective_quantizer_params.learn_amax`."""
     batch_norm: Listed[BatchNormMode] | None = None

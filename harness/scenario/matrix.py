@@ -21,6 +21,11 @@ MAX_VARIANTS = 10_000
 
 _METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "ptq", "qat")
 _QAT_TOOLKITS = frozenset({"torchao"})
+_STEP_TOOLKITS = frozenset({"torchao"})
+_ONE_EMPTY_VALUE = {
+    "skip": "`[[]]` for one variant that skips nothing",
+    "ptq_steps": "`[[]]` for one variant without steps",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Grid:
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
     skip: tuple[tuple[str, ...], ...]
+    ptq_steps: tuple[tuple[str, ...], ...]
     learn_amax: tuple[bool, ...]
     batch_norm: tuple[BatchNormMode, ...]
     qat_seed: tuple[int | None, ...]
@@ -92,6 +98,7 @@ def _grid(scenario: Scenario) -> Grid:
         weight_bits=(8,),
         activation_bits=(8,),
         skip=(tuple(sorted(set(selective.skip_modules))),),
+        ptq_steps=(scenario.quantization_params.ptq_steps,),
         learn_amax=(selective.learn_amax,),
         batch_norm=("folded",),
         qat_seed=(None,),
@@ -130,8 +137,12 @@ def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
     ]
     toolkits = [toolkit for toolkit in grid.toolkit if method != "qat" or toolkit in _QAT_TOOLKITS]
     bits = product(grid.weight_bits, grid.activation_bits)
-    for toolkit, (calibrator, percentile), per_channel, (weight_bits, activation_bits), skip, qat in product(
-        toolkits, calibrations, grid.per_channel, bits, grid.skip, _qat_settings(grid, method)
+    # Steps are the harness' own: the rows of another toolkit are those without.
+    procedures = [
+        (toolkit, steps) for toolkit in toolkits for steps in (grid.ptq_steps if toolkit in _STEP_TOOLKITS else ((),))
+    ]
+    for (toolkit, steps), (calibrator, percentile), per_channel, (weight_bits, activation_bits), skip, qat in product(
+        procedures, calibrations, grid.per_channel, bits, grid.skip, _qat_settings(grid, method)
     ):
         yield {
             "toolkit": toolkit,
@@ -141,6 +152,7 @@ def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
             "weight_bits": weight_bits,
             "activation_bits": activation_bits,
             "skip": skip,
+            "ptq_steps": steps,
             **qat,
         }
 
@@ -184,7 +196,7 @@ def _entry_errors(scenario: Scenario, loc: Loc, axes: Axes) -> Iterator[Scenario
         yield scenario.error(loc, f"`{dotted(loc)}` names no axis", fix="name at least one axis, or delete the entry")
     for name, values in given.items():
         if not values:
-            none = "`[[]]` for one variant that skips nothing" if name == "skip" else "at least one value"
+            none = _ONE_EMPTY_VALUE.get(name, "at least one value")
             message = f"the matrix is empty: `{dotted((*loc, name))}` has no values"
             yield scenario.error((*loc, name), message, fix=f"write {none}, or delete `{name}`")
     for index, model in enumerate(axes.model or ()):
@@ -228,6 +240,9 @@ def _include_errors(scenario: Scenario, included: list[list[Variant]]) -> Iterat
         elif (names := QAT_AXES & entry.given().keys()) and not any(cell.method == "qat" for cell in cells):
             message = f"`{dotted(loc)}` gives {_quoted(names)}, but its method is {cells[0].method}"
             yield scenario.error(loc, message, fix="add `method: qat` to the entry")
+        elif any(entry.ptq_steps or ()) and not any(cell.toolkit in _STEP_TOOLKITS for cell in cells):
+            message = f"`{dotted(loc)}` gives `ptq_steps`, but its toolkit is {cells[0].toolkit}"
+            yield scenario.error((*loc, "ptq_steps"), message, fix="delete them, or add `toolkit: torchao`")
 
 
 def _quoted(names: AbstractSet[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from harness.scenario.axes import PtqSteps
 from harness.scenario.fields import (
     Count,
     Fraction,
@@ -88,6 +89,9 @@ class QuantizationParams(Section):
 
     ptq_only: bool = False
     """Drop every `qat` row of the matrix."""
+    ptq_steps: PtqSteps = ()
+    """What PTQ does beside choosing ranges, in order: `cross_layer_equalization`, `bias_correction`, ….
+    docs/design/ptq-steps.md lists the steps and what each is worth."""
     selective_quantizer_params: SelectiveQuantizerParams = Field(default_factory=SelectiveQuantizerParams)
     calib_params: CalibParams = Field(default_factory=CalibParams)
     rules: Listed[Rule] = ()

@@ -34,6 +34,11 @@ def _some(numbers: tuple[float, ...] | None) -> tuple[float, ...] | None:
     return numbers
 
 
+def _single_axis(value: Any) -> Any:
+    """pytorch-quantization takes a tuple of axes; engines have scales along one."""
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+
+
 Amax = Annotated[tuple[Positive, ...] | None, BeforeValidator(_numbers), AfterValidator(_some)]
 
 
@@ -43,9 +48,11 @@ class TensorDescriptor(Section):
     A key that is left out keeps what the variant says.
     """
 
+    name: Text | None = None
+    """Accepted so that descriptors can be pasted; a quantizer is named after its tensor."""
     num_bits: Bits | None = None
     """Width. Widths that the target has no kernels for make the variant a simulated one."""
-    axis: int | None = None
+    axis: Annotated[int | None, BeforeValidator(_single_axis)] = None
     """Weights only: the output channels' axis (0; 1 for transposed convolutions) for one scale per channel; empty for
     one scale per tensor."""
     amax: Amax = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch, make_network
+from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch, make_network
 from torch import nn
 
 from harness.errors import ModelError, StageError, UsageError
@@ -12,6 +12,7 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
 from harness.quantization.modules import matches_name as matches
+from harness.quantization.modules import module_path
 from harness.quantization.rules import RuleSet
 from harness.targets import get_target
 
@@ -34,7 +35,7 @@ def calibrated(name: str, **options):
     return prepared
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *MIXED_NETWORKS])
 def test_capture_folds_batch_norm_and_keeps_the_function(name: str) -> None:
     network = make_network(name)
     captured = capture(network, INPUT_SHAPE)
@@ -157,6 +158,16 @@ def test_a_narrower_placement_finds_its_ranges_among_those_of_the_full_one() -> 
     scales = {q.name: float(q.scale) for q in quantized.activation_quantizers(full)}
     for quantizer in quantized.activation_quantizers(narrow):
         assert float(quantizer.scale) == scales[quantizer.name]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *MIXED_NETWORKS])
+def test_whatever_is_skipped_no_tensor_is_quantized_that_the_full_placement_leaves_in_float(name: str) -> None:
+    network = captured(name)
+    known = {n for q in quantized.activation_quantizers(quantized.prepare(network, make_quantizer())) for n in q.names}
+    for child, _ in make_network(name).named_children():
+        if any(child == module_path(node).partition(".")[0] for node in network.graph.nodes):
+            narrow = quantized.prepare(network, make_quantizer(skip=(child,)))
+            assert {n for q in quantized.activation_quantizers(narrow) for n in q.names} <= known
 
 
 def test_missing_ranges_are_an_error() -> None:

@@ -158,6 +158,11 @@ class TestDescriptors:
         assert per_channel["conv2.0.weight"].scale.shape == (8,)
         assert per_channel["conv1.0.weight"].scale.ndim == 0
 
+    def test_a_tuple_of_one_axis_is_that_axis(self) -> None:
+        assert TensorDescriptor.model_validate({"axis": [0], "name": "w"}).axis == 0
+        with pytest.raises(ValueError, match="axis"):
+            TensorDescriptor.model_validate({"axis": [0, 1]})
+
     def test_an_axis_that_is_not_the_channels_is_refused(self) -> None:
         with pytest.raises(UsageError, match="axis: 1") as caught:
             prepare(captured("residual"), self.rule(weight={"axis": 1}))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from harness.compare.wording import label
 from harness.report import tables
 from harness.report.flat import csv_text
 from harness.report.markdown import escaped
@@ -35,28 +36,33 @@ class TestTables:
             ("finetune", "1", "0", "1 min 11 s"),
         )
 
-    def test_float_layers_of_many_variants_share_a_line(self, quickstart):
-        table = tables.float_layers_table(quickstart)
+    def test_variants_with_the_same_list_share_its_lines(self, quickstart):
+        table = tables.left_in_float_table(quickstart)
         assert len(table.rows) == 2  # one per model; FP32's own float layers are no finding
-        assert table.rows[0][:6] == (
+        assert table.rows[0] == (
             "resnet on onnxruntime, batch 1",
-            "pool",
+            "all 10",
             "ReduceMean",
-            "float32 → float32",
+            "pool",
             "0.0 %",
             "ONNX Runtime has no integer kernel for it",
         )
-        assert table.rows[0][6].endswith("and 7 more")
 
-    def test_a_float_layer_shows_its_share_of_the_work(self, quickstart):
-        row = quickstart.rows[1]
-        layers = list(row.coverage.layers)
-        # The first of eight layers of a million MACs each: 12.5 %.
-        layers[0] = layers[0].model_copy(update={"int8": False})
-        coverage = row.coverage.model_copy(update={"layers": tuple(layers)})
-        changed = quickstart.model_copy(update={"rows": (row.model_copy(update={"coverage": coverage}),)})
-        (conv, _) = tables.float_layers_table(changed).rows
-        assert conv[3:6] == ("uint8 with int8 weights → uint8", "12.5 %", "not said")
+    def test_a_variant_with_another_list_has_its_own_lines_with_their_share_of_the_work(self, quickstart):
+        _, first, second, *_ = quickstart.rows
+        layers = list(second.coverage.layers)
+        # Two of eight layers of a million MACs each: 25 %.
+        for index in (0, 1):
+            layers[index] = layers[index].model_copy(update={"int8": False, "op": "Conv", "reason": "skipped"})
+        coverage = second.coverage.model_copy(update={"layers": tuple(layers)})
+        rows = (first, second.model_copy(update={"coverage": coverage}))
+        table = tables.left_in_float_table(quickstart.model_copy(update={"rows": rows}))
+        assert [row[2:] for row in table.rows] == [
+            ("ReduceMean", "pool", "0.0 %", "ONNX Runtime has no integer kernel for it"),
+            ("ReduceMean", "pool", "0.0 %", "ONNX Runtime has no integer kernel for it"),
+            ("Conv", "layer0/conv, layer1/conv", "25.0 %", "skipped"),
+        ]
+        assert [row[1] for row in table.rows] == [label(first.variant), *[label(second.variant)] * 2]
 
     def test_parity_has_a_column_per_step_that_was_looked_at(self, quickstart):
         table = tables.parity_table(quickstart)

@@ -76,6 +76,7 @@ class TestProduct:
                 "weight_bits": None,
                 "activation_bits": None,
                 "skip": (),
+                "ptq_steps": (),
                 "learn_amax": None,
                 "batch_norm": None,
                 "qat_seed": None,
@@ -144,6 +145,26 @@ class TestProduct:
         with pytest.raises(ScenarioError, match="gives `batch_norm`, `qat_seed`, but its method is ptq"):
             expand(scenario({"include": {"method": "ptq", "batch_norm": "live", "qat_seed": 1}}))
 
+    def test_other_toolkits_have_no_steps(self) -> None:
+        steps = [[], ["bias_correction"]]
+        assert ids(
+            {"toolkit": ["torchao", "onnxruntime"], "calibrator": "max", "method": "ptq", "ptq_steps": steps}
+        ) == [
+            "r-fp32-onnxruntime-b1",
+            "r-ptq-max-perchannel-onnxruntime-b1",
+            "r-ptq-max-perchannel-bias_correction-onnxruntime-b1",
+            "r-ptq-onnxruntime-max-perchannel-onnxruntime-b1",
+        ]
+
+    def test_steps_keep_their_order_and_are_done_once(self) -> None:
+        names = ["sequential_bias_correction", "batch_norm_reestimation", "sequential_bias_correction"]
+        *_, variant = expand(scenario({"method": "ptq", "ptq_steps": [names]}))
+        assert variant.ptq_steps == ("sequential_bias_correction", "batch_norm_reestimation")
+
+    def test_a_plain_name_is_a_list_of_one(self) -> None:
+        variants = expand(scenario({"method": ["ptq", "qat"], "ptq_steps": "bias_correction"}))
+        assert [v.ptq_steps for v in variants] == [(), ("bias_correction",), ("bias_correction",)]
+
     def test_repeated_values_are_one(self) -> None:
         once = ids({"calibrator": ["max"], "skip": [["a", "b"]]})
         assert ids({"calibrator": ["max", "max"], "skip": [["a", "b"], ["b", "a"]]}) == once
@@ -168,6 +189,12 @@ class TestDefaultsFromQuantizationParams:
     def test_learn_amax_is_the_default_of_its_axis(self) -> None:
         params = {"selective_quantizer_params": {"calibrator_i": "max", "learn_amax": True}}
         assert ids({"method": "qat"}, quantization_params=params)[1] == "r-qat-max-perchannel-learned-onnxruntime-b1"
+
+    def test_steps_that_are_left_out(self) -> None:
+        params = {"ptq_steps": ["bias_correction"], "selective_quantizer_params": {"calibrator_i": "max"}}
+        assert ids({"method": "ptq"}, quantization_params=params)[1:] == [
+            "r-ptq-max-perchannel-bias_correction-onnxruntime-b1"
+        ]
 
     def test_ptq_only_drops_qat(self) -> None:
         assert {v.method for v in expand(scenario(quantization_params={"ptq_only": True}))} == {"fp32", "ptq"}
@@ -248,6 +275,11 @@ class TestRefusals:
             ("matrix:\n  skip: §[]", "the matrix is empty: `matrix.skip` has no values"),
             ("matrix: {model: [r, §s]}", "unknown model `s`"),
             ("matrix: {exclude: [{model: r, method: ptq}, {model: §s}]}", "unknown model `s`"),
+            ("matrix:\n  ptq_steps: §[]", "the matrix is empty: `matrix.ptq_steps` has no values"),
+            (
+                "matrix:\n  include:\n  - method: ptq\n    toolkit: onnxruntime\n    ptq_steps: §bias_correction",
+                "`matrix.include[0]` gives `ptq_steps`, but its toolkit is onnxruntime",
+            ),
             ("matrix: {include: {model: §s}}", "unknown model `s`"),
             ("matrix: {exclude: [{method: ptq}, §{}]}", "`matrix.exclude[1]` names no axis"),
             (
@@ -326,6 +358,7 @@ MATRICES = st.fixed_dictionaries(
         "per_channel": st.lists(st.booleans(), min_size=1, max_size=2),
         "weight_bits": st.lists(st.integers(2, 8), min_size=1, max_size=2),
         "activation_bits": st.lists(st.integers(2, 8), min_size=1, max_size=2),
+        "ptq_steps": st.lists(st.lists(st.sampled_from(["bias_correction", "relu6_to_relu"]), max_size=2), min_size=1),
         "skip": st.lists(st.lists(st.text(min_size=1, max_size=6), max_size=2), min_size=1, max_size=2),
         "target": st.lists(NAMES, min_size=1, max_size=2),
         "batch_size": st.lists(st.integers(1, 64), min_size=1, max_size=2),

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from harness.scenario.known import ptq_step_names
+
+STEPS = ", ".join(f"`{name}`" for name in ptq_step_names())
+
 
 @pytest.mark.parametrize(
     ("marked", "message", "fix"),
@@ -70,6 +74,16 @@ def test_unknown_keys(refuse: Any, head: str, marked: str, message: str, fix: st
             "matrix: {calibrator: §perchentile}",
             "`matrix.calibrator[0]` must be one of `entropy`, `max`, `mse`, `percentile`, found the text `perchentile`",
             "did you mean `percentile`?",
+        ),
+        (
+            "matrix:\n  ptq_steps: [[], [bias_correction, §bias_corection]]",
+            f"`matrix.ptq_steps[1][1]` must be one of {STEPS}, found the text `bias_corection`",
+            "did you mean `bias_correction`?",
+        ),
+        (
+            "quantization_params:\n  ptq_steps: §cross_layer_equalisation",
+            f"`quantization_params.ptq_steps[0]` must be one of {STEPS}, found the text `cross_layer_equalisation`",
+            "did you mean `cross_layer_equalization`?",
         ),
         ("training: {optimizer: §7}", "`training.optimizer` must be one of `sgd`, `adamw`, found 7", None),
         ("schema_version: §2", "`schema_version` must be `1`, found 2", "write `1`"),

@@ -6,48 +6,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch, make_network
+from oracles.engines import TARGET, build, calibrated, prepare, variant
+from oracles.networks import INPUT_SHAPE, NETWORKS, make_batch, make_network
 
 from harness.errors import StageError
 from harness.export.macs import weighted_layers
 from harness.export.onnx_export import export_onnx
-from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
-from harness.quantization.rules import RuleSet
-from harness.results import Variant
-from harness.targets import get_target
 from harness.targets.onnxruntime import OnnxRuntimeOptions
-
-TARGET = get_target("onnxruntime")
-
-
-def variant(**changes) -> Variant:
-    fields = {"id": "v", "model": "m", "method": "ptq", "target": "onnxruntime", "batch_size": 1} | changes
-    return Variant.model_validate(fields)
-
-
-def prepare(name: str, per_channel: bool = True, skip: tuple[str, ...] = (), weight_bits: int = 8):
-    quantizer = TARGET.quantizer(
-        TARGET.number_format(weight_bits, 8),
-        per_channel=per_channel,
-        weight_calibrator=make_calibrator("max"),
-        rules=RuleSet(skip=skip),
-    )
-    return calibrated(captured(name), quantizer, make_batch())
-
-
-def calibrated(graph, quantizer, batch: torch.Tensor):
-    prepared = quantized.prepare(graph, quantizer)
-    quantized.collect(prepared, batch)
-    quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
-    return prepared
-
-
-def build(prepared, folder: Path, input_shape: tuple[int, int, int] = INPUT_SHAPE):
-    path = folder / "model.onnx"
-    export_onnx(quantized.convert(prepared), input_shape, path, integer_biases=True)
-    return path, TARGET.build(path, folder, TARGET.build_options(variant(weight_bits=8), threads=1))
 
 
 @pytest.mark.parametrize("per_channel", [True, False], ids=["perchannel", "pertensor"])
@@ -87,7 +54,7 @@ def test_a_skipped_layer_is_audited_as_float_with_the_reason(tmp_path: Path) -> 
     path, engine = build(prepare("residual", skip=("conv1",)), tmp_path)
     float_layers = [layer for layer in TARGET.audit(engine.path, path) if layer.weight_type == "float"]
     assert [layer.name for layer in float_layers] == ["conv1.0"]
-    assert float_layers[0].reason == "not quantized in the ONNX file"
+    assert float_layers[0].reason == "skipped: its weight is float in the ONNX file"
 
 
 def test_fp32_engines_have_no_integer_layer(tmp_path: Path) -> None:

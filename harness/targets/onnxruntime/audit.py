@@ -10,8 +10,10 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from harness.export.macs import WEIGHTED_OPS, WeightedLayer, weighted_layers
 from harness.results import Layer
+from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reason
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
+_FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
 _WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
 _WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/MatMulAddFusion|_quant)+$")
@@ -23,35 +25,41 @@ _HIDDEN_OPS = {"Constant"}
 
 
 def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
-    """Every node of the engine with its types; conv and gemm layers with their MACs for one sample."""
+    """Every node of the engine with its types; conv and gemm layers with their MACs for one sample.
+
+    Every op that does not run on integers has its reason, but for the conversions between float and integers.
+    """
     engine = onnx.load(engine_path)
     source_layers = {alias: layer for layer in weighted_layers(onnx_path) for alias in layer.aliases}
     types = _element_types(engine)
-    layers = [
-        _layer(node, types, _source_of(node, source_layers))
+    source = Source.load(onnx_path)
+    return tuple(
+        _layer(node, types, _source_of(node, source_layers), source)
         for node in engine.graph.node
         if node.op_type not in _HIDDEN_OPS
-    ]
-    return tuple(layers)
+    )
 
 
-def _layer(node: NodeProto, types: dict[str, int], source: WeightedLayer | None) -> Layer:
+def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: Source) -> Layer:
     activation = types.get(_input(node, _ACTIVATION_INPUT.get(node.op_type, 0)) or "", 0)
     weight_name = _input(node, _WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
     weight = types.get(weight_name, 0) if weight_name is not None else None
     if weight is None:
-        int8 = activation in _INTEGER_TYPES
+        int8 = activation in _INTEGER_TYPES and node.op_type not in CONVERSIONS
+        weighted = None
     else:
         int8 = node.op_type in _WEIGHT_INPUT and weight in _INTEGER_TYPES
+    is_explained = int8 or node.op_type in CONVERSIONS
+    names = _names(node)
     return Layer(
-        name=source.name if source is not None else node.name,
+        name=weighted.name if weighted is not None else node.name or node.output[0],
         op=node.op_type,
         input_type=_type_name(activation),
         weight_type=None if weight is None else _type_name(weight),
         output_type=_type_name(types.get(node.output[0], 0)),
-        macs=source.macs if source is not None and weight is not None else 0,
+        macs=weighted.macs if weighted is not None else 0,
         int8=int8,
-        reason=None if int8 or weight is None else _reason(source),
+        reason=None if is_explained else float_reason(node.op_type, activation in _FLOAT_TYPES, names, source),
     )
 
 
@@ -59,19 +67,13 @@ def _input(node: NodeProto, index: int | None) -> str | None:
     return node.input[index] if index is not None and index < len(node.input) else None
 
 
-def _reason(source: WeightedLayer | None) -> str:
-    if source is None:
-        return "not found in the ONNX file it was built from"
-    if not source.weight_is_quantized or not source.input_is_quantized:
-        return "not quantized in the ONNX file"
-    if not source.output_is_quantized and source.op == "Conv":
-        return "its output stays float, and ONNX Runtime has no integer convolution with float output"
-    return "ONNX Runtime did not fuse its Q/DQ nodes"
-
-
 def _source_of(node: NodeProto, layers: dict[str, WeightedLayer]) -> WeightedLayer | None:
-    names = (node.name, _SUFFIX.sub("", node.name), *node.output)
-    return next((layers[name] for name in names if name in layers), None)
+    return next((layers[name] for name in _names(node) if name in layers), None)
+
+
+def _names(node: NodeProto) -> tuple[str, ...]:
+    """Names under which the ONNX file may know the node."""
+    return (node.name, _SUFFIX.sub("", node.name), *node.output)
 
 
 def _element_types(model: ModelProto) -> dict[str, int]:

@@ -1,0 +1,119 @@
+"""Ops that engines know only as several: split before quantizers are placed, so that each part can be quantized."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+
+
+def decompose(graph_module: GraphModule) -> GraphModule:
+    """Split SiLU, attention, means over a map, `chunk`, `split` and `unbind`, in place; the function is the same."""
+    for node in list(graph_module.graph.nodes):
+        rule = _RULES.get(node.target) if node.op == "call_function" else None
+        if rule is not None:
+            rule(node)
+            if not node.users:  # dropout makes attention impure, so dead code elimination would keep it
+                graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+    return graph_module
+
+
+def _silu(node: Node) -> None:
+    source = node.args[0]
+    gate = _call(node, aten.sigmoid.default, source)
+    node.replace_all_uses_with(_call(node, aten.mul.Tensor, source, gate))
+
+
+def _mean(node: Node) -> None:
+    """A mean over height and width that drops them: a pooling, which can be quantized, and a flattening."""
+    source, axes, *keeps = node.args
+    assert isinstance(source, Node)
+    fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
+    if source.meta["val"].ndim == 4 and fixed == [2, 3] and not any(keeps) and not node.kwargs.get("keepdim"):
+        pooled = _call(node, aten.mean.dim, source, axes, True)
+        node.replace_all_uses_with(_call(node, aten.flatten.using_ints, pooled, 1))
+
+
+def _attention(node: Node) -> None:
+    """softmax(q kᵀ · scale) v. Masks, causal attention and dropout are left to the exporter."""
+    schema = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = dict(zip(schema, node.args, strict=False)) | node.kwargs
+    if any(given.get(name) for name in ("attn_mask", "dropout_p", "is_causal", "enable_gqa")):
+        return
+    query, key, value = (given[name] for name in schema[:3])
+    assert isinstance(query, Node)
+    scale = given.get("scale") or 1.0 / math.sqrt(query.meta["val"].shape[-1])
+    scores = _call(node, aten.matmul.default, query, _call(node, aten.transpose.int, key, -2, -1))
+    weights = _call(node, aten.softmax.int, _call(node, aten.mul.Tensor, scores, scale), -1)
+    node.replace_all_uses_with(_call(node, aten.matmul.default, weights, value))
+
+
+def _pieces(node: Node) -> None:
+    """`chunk` and `split` become slices, of a parameter (packed projections of attention) parameters of their own."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    axis = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+    assert isinstance(axis, int)
+    sizes = [piece.shape[axis] for piece in node.meta["val"]]
+    if not all(isinstance(size, int) for size in sizes):
+        return
+    for getitem in [user for user in node.users if user.target is operator.getitem]:
+        index = getitem.args[1]
+        assert isinstance(index, int)
+        start = sum(sizes[: index % len(sizes)])
+        end = start + sizes[index]
+        if source.op == "get_attr":
+            piece = _own_parameter(source, f"{source.target}_{index}", axis, start, end)
+        else:
+            piece = _call(getitem, aten.slice.Tensor, source, axis, start, end)
+        getitem.replace_all_uses_with(piece)
+
+
+def _own_parameter(source: Node, path: str, axis: int, start: int, end: int) -> Node:
+    graph_module = source.graph.owning_module
+    assert graph_module is not None
+    owner, _, name = str(source.target).rpartition(".")
+    packed = getattr(graph_module.get_submodule(owner), name)
+    part = torch.nn.Parameter(packed.detach().narrow(axis, start, end - start).clone())
+    graph_module.get_submodule(owner).register_parameter(path.rpartition(".")[2], part)
+    with source.graph.inserting_after(source):
+        node = source.graph.get_attr(path)
+    node.meta = dict(source.meta)
+    node.meta["val"] = aten.slice.Tensor(source.meta["val"], axis, start, end)
+    return node
+
+
+def _unbind(node: Node) -> None:
+    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    for getitem in [user for user in node.users if user.target is operator.getitem]:
+        getitem.replace_all_uses_with(_call(getitem, aten.select.int, node.args[0], axis, getitem.args[1]))
+
+
+_RULES: dict[Any, Callable[[Node], None]] = {
+    aten.silu.default: _silu,
+    aten.silu_.default: _silu,
+    aten.mean.dim: _mean,
+    aten.scaled_dot_product_attention.default: _attention,
+    aten.chunk.default: _pieces,
+    aten.split.Tensor: _pieces,
+    aten.split_with_sizes.default: _pieces,
+    aten.unbind.int: _unbind,
+}
+
+
+def _call(origin: Node, target: Any, *args: Any) -> Node:
+    """A new call in front of `origin`, of the same module."""
+    graph = origin.graph
+    with graph.inserting_before(origin):
+        node = graph.call_function(target, args)
+    node.meta = dict(origin.meta)
+    node.meta["val"] = target(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))
+    return node

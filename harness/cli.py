@@ -136,7 +136,10 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
             if wanted is not None and not wanted(variant):
                 continue
             reason = unavailable_reason(variant)
-            can = "runs" if get_target(variant.target).is_deployable(variant) else "simulated"
+            target = get_target(variant.target)
+            can = "runs" if target.is_deployable(variant) else "simulated"
+            if reason is None and can == "runs" and (not_run := target.cannot_run(target.build_options(variant, 1))):
+                can = f"builds: {not_run}"
             table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
         Console().print(table)
 

@@ -77,7 +77,8 @@ def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
     cache = _timing_cache(config, request.options.timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise StageError(f"{trt.__name__} cannot build {request.onnx_path.name}: {_errors(logger)}")
+        text = _errors(logger)
+        raise StageError(f"{trt.__name__} cannot build {request.onnx_path.name}: {text}", fix=_build_fix(text))
     if cache is not None and request.options.timing_cache is not None:
         Path(request.options.timing_cache).write_bytes(memoryview(cache.serialize()))
     return memoryview(plan)
@@ -98,6 +99,12 @@ def _parse_fix(text: str) -> str | None:
         return "quantize for this target: symmetric int8, zero point 0"
     if "lugin" in text:
         return "replace the operator by ones that TensorRT has"
+    return None
+
+
+def _build_fix(text: str) -> str | None:
+    if "FP32 GEMM is not supported" in text:
+        return "SM75 has no FP32 matrix products: build in FP16 (`--fp16`, `method: fp16`, `high_precision: fp16`)"
     return None
 
 

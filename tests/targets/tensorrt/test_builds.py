@@ -60,8 +60,9 @@ def test_a_failed_build_does_not_spoil_the_next_one(rtx: Target, tmp_path: Path)
     path = qdq_network(tmp_path / "q.onnx")
     failing = TensorRtBuildOptions(compute_capability="SM75", batch_profiles=((1, 4, 4),))
     gemm = save(tmp_path / "g.onnx", [helper.make_node("MatMul", ["input", "input"], ["output"], name="product")], [])
-    with pytest.raises(StageError, match=r"g\.onnx"):
+    with pytest.raises(StageError, match=r"g\.onnx.*FP32 GEMM is not supported") as caught:
         rtx.build(gemm, tmp_path, failing)
+    assert "--fp16" in str(caught.value.fix)
     assert all(layer.int8 for layer in weighted(rtx, path, tmp_path, capability="SM80"))
 
 

@@ -86,3 +86,17 @@ def test_names_say_what_a_layer_is():
     assert {"stem.conv", "layer1.0.conv1", "layer1.0.bn1", "layer2.0.shortcut.conv", "head"} <= set(resnet)
     mobilenet = dict(load_factory("models/mobilenet.py:mobilenet_v2_small", ROOT)().named_modules())
     assert {"stem.conv", "blocks.0.expand.conv", "blocks.0.project.bn", "features.conv", "head"} <= set(mobilenet)
+
+
+def test_mobilenet_v2_is_torchvisions_by_name_and_size():
+    model = load_factory("models/mobilenet_v2.py:mobilenet_v2", ROOT)()
+    # torchvision's mobilenet_v2 documents 3,504,872 parameters.
+    assert count_parameters(model) == 3_504_872
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    # Names and shapes in torchvision's file mobilenet_v2-b0353104.pth; it has 314 tensors.
+    assert len(shapes) == 314
+    assert shapes["features.0.0.weight"] == (32, 3, 3, 3)
+    assert shapes["features.1.conv.0.0.weight"] == (32, 1, 3, 3)
+    assert shapes["features.1.conv.1.weight"] == (16, 32, 1, 1)
+    assert shapes["features.17.conv.3.running_var"] == (320,)
+    assert shapes["classifier.1.weight"] == (1000, 1280)

@@ -123,6 +123,8 @@ def _cost(plan: VariantPlan, findings: Findings) -> Cost:
     export = findings.artifact(plan, "export")
     if export is not None:
         figures["export_s"] = export.manifest.seconds
+        if isinstance(export.meta.get("quantize_s"), int | float):  # another toolkit quantized and exported in one
+            figures["quantize_s"] = float(str(export.meta["quantize_s"]))
     calibration = findings.artifact(plan, "calibrate")
     passes = calibration.meta.get("data_passes") if calibration is not None else None
     return Cost.model_validate(figures | ({"data_passes": passes} if passes is not None else {}))

@@ -5,6 +5,9 @@ This module is imported by workers only; `plan.py` names the functions.
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -45,8 +48,10 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
 from harness.quantization.histogram import load_histograms, save_histograms
-from harness.quantization.toolkits import get_onnx_toolkit
-from harness.quantization.toolkits.base import OnnxPtq
+from harness.quantization.placement import PlacementQuantizer
+from harness.quantization.skip import SkipSet, module_path
+from harness.quantization.toolkits import get_toolkit
+from harness.quantization.toolkits.base import Batches, Request, Source
 from harness.results import Layer
 from harness.targets import get_target
 from harness.training.factory import build_model
@@ -162,20 +167,30 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
 
 
 def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """PTQ of the FP32 ONNX file by another toolkit, from the same calibration samples."""
+    """PTQ by another toolkit, from the same weights and the same calibration samples."""
     torch.set_num_threads(context.threads)
-    samples = _splits(config.data).calibration
-    toolkit = get_onnx_toolkit(config.toolkit)
-    ptq = OnnxPtq(
+    weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
+    graph = _captured(config.model, weights)
+    source = Source(
+        onnx_path=inputs["onnx"].file(ONNX),
+        input_shape=config.model.input_shape,
+        make_network=lambda: _with_weights(config.model, weights),
+        make_graph=lambda: copy.deepcopy(graph),
+        make_quantizer=lambda: _quantizer(quantizer),
+    )
+    request = Request(
         calibrator=config.calibrator,
         percentile=config.percentile,
-        per_channel=config.per_channel,
-        weight_bits=config.weight_bits,
-        skip=config.skip,
+        per_channel=quantizer.per_channel,
+        weight_bits=quantizer.weight_bits,
+        skip=_skipped_modules(graph, quantizer.skip),
+        target=quantizer.target,
     )
-    batches = (batch.numpy() for batch in _first(samples, config.samples, batch_size=1))
-    toolkit.quantize(_onnx_file(inputs), folder / ONNX, batches, ptq)
-    return {"file": ONNX, "samples": config.samples}
+    batches = Batches(config.samples, 1, _splits(config.data).calibration.inputs)
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
+        get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
+    return {"file": ONNX, "samples": config.samples, "quantize_s": time.perf_counter() - started}
 
 
 def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -293,24 +308,35 @@ def _new_model(config: ModelConfig) -> torch.nn.Module:
     )
 
 
+def _with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:
+    model = _new_model(config)
+    _load_weights(model, weights)
+    return model
+
+
 def _captured(config: ModelConfig, weights: Path) -> GraphModule:
-    def make() -> GraphModule:
-        model = _new_model(config)
-        _load_weights(model, weights)
-        return capture(model, config.input_shape)
-
-    return _CAPTURED.get(digest([config, weights]), make)
+    return _CAPTURED.get(digest([config, weights]), lambda: capture(_with_weights(config, weights), config.input_shape))
 
 
-def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
+def _skipped_modules(graph: GraphModule, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Dotted names of the modules that the patterns leave in float."""
+    skip = SkipSet(patterns, graph)
+    nodes = [node for node in graph.graph.nodes if node.op == "call_function" and node in skip]
+    return tuple(dict.fromkeys(filter(None, map(module_path, nodes))))
+
+
+def _quantizer(config: QuantizerConfig) -> PlacementQuantizer:
     target = get_target(config.target)
-    quantizer = target.quantizer(
+    return target.quantizer(
         target.number_format(config.weight_bits, config.activation_bits),
         per_channel=config.per_channel,
         weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
         skip=config.skip,
     )
-    return quantized.prepare(_captured(model, weights), quantizer)
+
+
+def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
+    return quantized.prepare(_captured(model, weights), _quantizer(config))
 
 
 def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:

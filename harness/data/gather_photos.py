@@ -47,7 +47,7 @@ def unpack(package: Path, folder: Path) -> None:
         with zipfile.ZipFile(package) as file:
             file.extractall(folder)
     else:
-        subprocess.run(["dpkg-deb", "--extract", str(package), str(folder)], check=True)  # noqa: S607
+        subprocess.run(["dpkg-deb", "--extract", str(package), str(folder)], check=True)  # noqa: S603, S607
 
 
 def chosen(folder: Path) -> list[Path]:

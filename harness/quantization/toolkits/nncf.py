@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import StageError
 from harness.quantization.toolkits.base import Batches, Request, Source, Toolkit
-from harness.quantization.toolkits.nncf_offline import import_nncf
-from harness.quantization.toolkits.nncf_ranges import METHODS, activation_ranges
+from harness.quantization.toolkits.support.nncf_offline import import_nncf
+from harness.quantization.toolkits.support.nncf_ranges import METHODS, activation_ranges
 from harness.results import Variant
 from harness.targets import get_target
 
@@ -53,7 +53,7 @@ class Nncf(Toolkit):
         nncf = import_nncf()
         from nncf.experimental.torch.fx import quantize_pt2e
 
-        from harness.quantization.toolkits.nncf_quantizer import ReadableQuantizer
+        from harness.quantization.toolkits.support.nncf_quantizer import ReadableQuantizer
 
         graph = source.make_graph()
         for parameter in graph.parameters():

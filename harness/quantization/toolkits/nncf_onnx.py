@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from harness.errors import StageError
 from harness.quantization.toolkits.base import Batches, Request, Source, Toolkit
-from harness.quantization.toolkits.nncf_offline import import_nncf
-from harness.quantization.toolkits.nncf_ranges import METHODS, activation_ranges
-from harness.quantization.toolkits.onnx_nodes import nodes_of_modules
+from harness.quantization.toolkits.support.nncf_offline import import_nncf
+from harness.quantization.toolkits.support.nncf_ranges import METHODS, activation_ranges
+from harness.quantization.toolkits.support.onnx_nodes import nodes_of_modules
 from harness.results import Variant
 
 

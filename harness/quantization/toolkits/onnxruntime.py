@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.quantization.toolkits.base import Batches, Request, Source, Toolkit
-from harness.quantization.toolkits.onnx_nodes import nodes_of_modules
+from harness.quantization.toolkits.support.onnx_nodes import nodes_of_modules
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Availability

@@ -68,6 +68,11 @@ class QuantizerConfig(Config):
     """`max`, or the calibrator that `histogram` stands for."""
     weight_percentile: float | None
     skip: tuple[str, ...]
+    rules: tuple[dict[str, Any], ...] = ()
+    """Dumps of rules, which hold only the keys that were written: a key that is left out and a default differ."""
+    histogram_method: str = "percentile"
+    """What `calib_method: histogram` in a rule stands for."""
+    histogram_percentile: float = 99.99
 
 
 class CalibrateConfig(Config):

@@ -23,10 +23,13 @@ from harness.execution.configs import (
     TrainConfig,
 )
 from harness.execution.graph import Stage, Task
+from harness.execution.rule_checks import rules_for
 from harness.metrics.interleaved import TimingPlan
+from harness.quantization.modules import Modules
+from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT, get_toolkit
 from harness.results import Variant
-from harness.scenario import Scenario
+from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.training.recipe import QatRules, Recipe, qat_recipe
@@ -61,6 +64,8 @@ class NetworkInfo:
     config: ModelConfig
     weights_path: Path | None
     weights_sha256: str | None
+    modules: Modules
+    """Names and types, which rules refer to."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +84,23 @@ class VariantPlan:
 class Planner:
     """Makes the tasks of every variant; equal tasks have equal keys, so sharing needs no bookkeeping."""
 
-    def __init__(self, scenario: Scenario, data: DataConfig, networks: Mapping[str, NetworkInfo]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        data: DataConfig,
+        calibration_data: DataConfig,
+        networks: Mapping[str, NetworkInfo],
+    ) -> None:
         self._scenario = scenario
         self._data = data
+        self._calibration_data = calibration_data
         self._networks = networks
 
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
-        plan = VariantPlan(variant, reference_id, simulated=not target.is_deployable(variant))
-        reason = unavailable_reason(variant)
+        plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
+        reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
             return replace(plan, unavailable=reason)
         tasks = {"train": self._train(variant)}
@@ -107,6 +119,21 @@ class Planner:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         return replace(plan, tasks=tasks, build=build)
+
+    def _is_deployable(self, variant: Variant, target: Target) -> bool:
+        """Whether the target has kernels for the widths of the variant and of every rule."""
+        widths = [variant]
+        for rule in self._rules(variant):
+            if rule.weight is not None and rule.weight.num_bits is not None:
+                widths.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
+            if rule.input is not None and rule.input.num_bits is not None:
+                widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
+        return all(map(target.is_deployable, widths))
+
+    def _rules(self, variant: Variant) -> tuple[Rule, ...]:
+        if variant.method not in ("ptq", "qat"):
+            return ()
+        return rules_for(self._scenario, self._networks[variant.model].modules)
 
     def measure(self, plans: Sequence[VariantPlan], run_id: str) -> Task:
         """Latency of variants of one model, target and batch size; their FP32 row is among them."""
@@ -187,7 +214,7 @@ class Planner:
             toolkit=str(variant.toolkit),
             model=model,
             quantizer=self._quantizer(variant),
-            data=self._data,
+            data=self._calibration_data,
             samples=self._scenario.calibration_count(variant.model),
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
@@ -195,6 +222,12 @@ class Planner:
         libraries = (*_ONNX, *get_toolkit(str(variant.toolkit)).distributions)
         stage = replace(QUANTIZE_ONNX, libraries=libraries)
         return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
+
+    def _override_refusal(self, variant: Variant) -> str | None:
+        """Why rules keep another toolkit from quantizing the variant; what they skip, every toolkit skips."""
+        if variant.toolkit in (None, DEFAULT) or not any(rule.input or rule.weight for rule in self._rules(variant)):
+            return None
+        return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
 
     def _calibrate(self, variant: Variant, train: Task) -> Task:
         """One task per model and target: the full placement at 8 bits sees every tensor that others need."""
@@ -209,7 +242,7 @@ class Planner:
         )
         config = CalibrateConfig(
             model=self._networks[variant.model].config,
-            data=self._data,
+            data=self._calibration_data,
             placement=placement,
             samples=self._scenario.calibration_count(variant.model),
             batch_size=CALIBRATION_BATCH,
@@ -220,6 +253,7 @@ class Planner:
         params = self._scenario.quantization_params
         histogram = params.selective_quantizer_params.calibrator_w == "histogram"
         method = params.calib_params.histogram_calib_method
+        rules = self._rules(variant)
         return QuantizerConfig(
             target=variant.target,
             weight_bits=variant.weight_bits or 8,
@@ -228,6 +262,9 @@ class Planner:
             weight_calibrator=method if histogram else "max",
             weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
             skip=variant.skip,
+            rules=tuple(rule.model_dump(mode="json") for rule in rules),
+            histogram_method=method if rules else "percentile",
+            histogram_percentile=params.calib_params.percentile if rules else 99.99,
         )
 
     def _recipe(self, model: str) -> Recipe:
@@ -241,4 +278,14 @@ class Planner:
 def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
     """The scenario's data set as stages see it."""
     spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
+    return _data_config(scenario, spec, fingerprint, download=download)
+
+
+def calibration_config(scenario: Scenario, calib: CalibDataset, fingerprint: str, *, download: bool) -> DataConfig:
+    """The scenario's separate calibration data as stages see it."""
+    spec = DatasetSpec.model_validate(calib.model_dump(exclude={"samples"}) | {"calibration_samples": calib.samples})
+    return _data_config(scenario, spec, fingerprint, download=download)
+
+
+def _data_config(scenario: Scenario, spec: DatasetSpec, fingerprint: str, *, download: bool) -> DataConfig:
     return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)

@@ -19,16 +19,19 @@ from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
-from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
+from harness.execution.calibration_data import CalibrationData, load_calibration
+from harness.execution.configs import MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
 from harness.execution.rows import Findings, copy_name, gather, make_row
+from harness.execution.rule_checks import check_rules
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
+from harness.quantization.modules import Modules
 from harness.quantization.toolkits import DEFAULT, toolkits
 from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, check_names, expand
@@ -56,7 +59,7 @@ class Prepared:
 
     scenario: Scenario
     splits: Splits
-    data: DataConfig
+    calibration: CalibrationData
     plans: tuple[VariantPlan, ...]
     planner: Planner
     weights: tuple[WeightsFile, ...] = ()
@@ -76,16 +79,18 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         )
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
+    calibration = load_calibration(scenario, splits, data, download=options.download)
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
-    planner = Planner(scenario, data, networks)
+    planner = Planner(scenario, data, calibration.config, networks)
     variants = _selected(expand(scenario), options.select)
+    check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
     weights = tuple(
         WeightsFile(model=name, source=scenario.models[name].weights, sha256=network.weights_sha256)
         for name, network in networks.items()
         if network.weights_sha256 is not None
     )
-    return Prepared(scenario, splits, data, plans, planner, weights)
+    return Prepared(scenario, splits, calibration, plans, planner, weights)
 
 
 def check_registries(scenario: Scenario) -> None:
@@ -127,7 +132,7 @@ def run_scenario(
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         environment=fingerprint(scenario.root),
-        datasets=(prepared.splits.provenance(),),
+        datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),
         conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
@@ -267,13 +272,6 @@ def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
     except DataError as error:
         raise scenario.error(("dataset",), error.message, fix=error.fix) from error
     for name in scenario.models:
-        wanted = scenario.calibration_count(name)
-        if wanted > len(splits.calibration):
-            raise scenario.error(
-                ("quantization_params", "calib_params", "num_calib_batches"),
-                f"calibration asks for {wanted} samples, the calibration set has {len(splits.calibration)}",
-                fix="lower `num_calib_batches` or raise `dataset.calibration_samples`",
-            )
         if scenario.models[name].weights == "train" and not splits.has_labels:
             raise scenario.error(
                 ("dataset", "source"),
@@ -295,7 +293,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,
         )
-        build_model(
+        model = build_model(
             spec.factory,
             config.args,
             root=scenario.root,
@@ -306,9 +304,9 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
     except ModelError as error:
         raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
     if spec.weights in ("train", "random"):
-        return NetworkInfo(config, None, None)
+        return NetworkInfo(config, None, None, Modules.of(model))
     path = scenario.resolve(spec.weights)
-    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest())
+    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest(), Modules.of(model))
 
 
 def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:

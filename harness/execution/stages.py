@@ -47,11 +47,13 @@ from harness.metrics.latency import judge_speedup
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
+from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.placement import PlacementQuantizer
-from harness.quantization.skip import SkipSet, module_path
+from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_toolkit
 from harness.quantization.toolkits.base import Batches, Request, Source
+from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
 from harness.training.factory import build_model
@@ -183,7 +185,7 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
         percentile=config.percentile,
         per_channel=quantizer.per_channel,
         weight_bits=quantizer.weight_bits,
-        skip=_skipped_modules(graph, quantizer.skip),
+        skip=skipped_modules(graph, _rules(quantizer)),
         target=quantizer.target,
     )
     batches = Batches(config.samples, 1, _splits(config.data).calibration.inputs)
@@ -318,11 +320,8 @@ def _captured(config: ModelConfig, weights: Path) -> GraphModule:
     return _CAPTURED.get(digest([config, weights]), lambda: capture(_with_weights(config, weights), config.input_shape))
 
 
-def _skipped_modules(graph: GraphModule, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Dotted names of the modules that the patterns leave in float."""
-    skip = SkipSet(patterns, graph)
-    nodes = [node for node in graph.graph.nodes if node.op == "call_function" and node in skip]
-    return tuple(dict.fromkeys(filter(None, map(module_path, nodes))))
+def _rules(config: QuantizerConfig) -> RuleSet:
+    return RuleSet(tuple(map(Rule.model_validate, config.rules)), config.skip)
 
 
 def _quantizer(config: QuantizerConfig) -> PlacementQuantizer:
@@ -331,7 +330,8 @@ def _quantizer(config: QuantizerConfig) -> PlacementQuantizer:
         target.number_format(config.weight_bits, config.activation_bits),
         per_channel=config.per_channel,
         weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        skip=config.skip,
+        rules=_rules(config),
+        histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch.fx import GraphModule
 
 from harness.errors import ModelError
+from harness.quantization.modules import MODULE_CLASSES, module_classes
 
 MAX_BATCH = 4096
 
@@ -52,6 +53,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
             fix="make the network exportable with a dynamic batch size (no data-dependent Python control flow)",
         ) from error
     assert isinstance(graph_module, GraphModule)
+    graph_module.meta[MODULE_CLASSES] = module_classes(model)
     fold_batch_norm(graph_module)
     return graph_module
 

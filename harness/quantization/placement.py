@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
+from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
-from harness.quantization.skip import SkipSet
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+from harness.scenario.rules import TensorDescriptor
+
+if TYPE_CHECKING:
+    from harness.quantization.rules import RuleSet
 
 with quiet_torch():
     from torchao.quantization.pt2e.quantizer import (
@@ -71,22 +76,33 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     """
 
     def __init__(
-        self, target_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+        self,
+        target_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> None:
         super().__init__()
         self.target_format = target_format
         self.per_channel = per_channel
         self.weight_calibrator = weight_calibrator
-        self.skip = skip
-        self._activation_specs: dict[Node, QuantizationSpec] = {}
+        self.rules = rules
+        self.histogram = histogram or HistogramMethod()
+        self._node_rules: Mapping[Node, NodeRule] = {}
+        self._activation_specs: dict[Node, QuantizationSpec | None] = {}
 
     def annotate(self, model: GraphModule) -> GraphModule:
-        """Mark every node of the graph that the target runs on integers."""
-        skipped = SkipSet(self.skip, model)
+        """Mark every node of the graph that the target runs on integers; UsageError for a rule that fits nothing."""
+        self._node_rules = {} if self.rules is None else self.rules.resolve(model)
         for node in model.graph.nodes:
-            if node.op == "call_function" and is_float(node) and node not in skipped:
+            if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip:
                 self.annotate_node(node)
         return model
+
+    def _rule_of(self, node: Node) -> NodeRule:
+        return self._node_rules.get(node, NodeRule())
 
     @abstractmethod
     def annotate_node(self, node: Node) -> None:
@@ -98,26 +114,52 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     def prepare_obs_or_fq_callback(self, model: GraphModule, edge_or_node_to_obs_or_fq: Mapping[Any, Any]) -> None:
         """Tell each quantizer which graph nodes it serves."""
         for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
+            if quantizer is None:  # a rule leaves this tensor in float
+                continue
             node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
             name = node.target if node.op == "get_attr" else node.name
             if name not in quantizer.names:
                 quantizer.names = (*quantizer.names, name)
 
-    def activation_spec(self, tensor: Node) -> QuantizationSpec:
-        """The one spec of this activation."""
+    def activation_spec(self, tensor: Node) -> QuantizationSpec | None:
+        """The one spec of this activation; None where a rule leaves it in float."""
         if tensor not in self._activation_specs:
-            integer = self.target_format.activations
-            constructor = TensorQuantizer.with_args(integer=integer)
-            self._activation_specs[tensor] = QuantizationSpec(integer.dtype, constructor)
+            self._activation_specs[tensor] = self._new_activation_spec(self._input_descriptor(tensor))
         return self._activation_specs[tensor]
 
-    def weight_spec(self, channel_axis: int) -> QuantizationSpec:
-        """A spec for one weight."""
-        integer = self.target_format.weights
+    def _new_activation_spec(self, descriptor: TensorDescriptor) -> QuantizationSpec | None:
+        if not descriptor.fake_quant:
+            return None
+        integer = integer_format(descriptor, self.target_format.activations)
+        constructor = TensorQuantizer.with_args(integer=integer, range_rule=RangeRule.of(descriptor, self.histogram))
+        return QuantizationSpec(integer.dtype, constructor)
+
+    def _input_descriptor(self, tensor: Node) -> TensorDescriptor:
+        """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
+        merged = TensorDescriptor()
+        for rule in map(self._rule_of, readers(same_values(tensor))):
+            if not rule.skip:
+                merged = merged.overridden_by(rule.input)
+        return merged
+
+    def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
+        """A spec for the weight that `node` reads; None where a rule leaves it in float."""
+        descriptor = self._rule_of(node).weight
+        if not descriptor.fake_quant:
+            return None
+        given = descriptor.given()
+        per_channel = self.per_channel if "axis" not in given else descriptor.axis is not None
+        if descriptor.axis not in (None, channel_axis):
+            raise UsageError(
+                f"`axis: {descriptor.axis}` is not the axis of the output channels of `{node.name}`",
+                fix=f"write `axis: {channel_axis}`, or nothing for one scale per tensor",
+            )
+        integer = integer_format(descriptor, self.target_format.weights)
         constructor = WeightQuantizer.with_args(
             integer=integer,
-            channel_axis=channel_axis if self.per_channel else None,
-            calibrator=self.weight_calibrator,
+            channel_axis=channel_axis if per_channel else None,
+            calibrator=self.histogram.calibrator(descriptor) or self.weight_calibrator,
+            range_rule=RangeRule.of(descriptor, self.histogram),
         )
         return QuantizationSpec(integer.dtype, constructor)
 
@@ -142,8 +184,10 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """Input and output of `node` carry the same values and so the same scale."""
         source = node.args[0]
         assert isinstance(source, Node)
-        output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
-        self.mark(node, {source: self.activation_spec(source)}, output)
+        spec = self.activation_spec(source)
+        if spec is not None:
+            output = None if reaches_output(node) else SharedQuantizationSpec((source, node))
+            self.mark(node, {source: spec}, output)
 
 
 def is_float(node: Node) -> bool:
@@ -156,6 +200,21 @@ def float_inputs(node: Node) -> list[Node]:
     """Floating-point tensors among the positional arguments, also inside lists (concat)."""
     arguments = [item for arg in node.args for item in (arg if isinstance(arg, list | tuple) else [arg])]
     return [arg for arg in arguments if isinstance(arg, Node) and is_float(arg)]
+
+
+def same_values(tensor: Node) -> Node:
+    """The tensor that `tensor` carries some of the values of, in another shape; itself when it is no such view."""
+    while tensor.target in VIEWS | MAX_POOLS and isinstance(tensor.args[0], Node):
+        tensor = tensor.args[0]
+    return tensor
+
+
+def readers(tensor: Node) -> Iterator[Node]:
+    """What computes with `tensor`, directly or with a view of it, in graph order."""
+    for user in tensor.users:
+        if user.target in VIEWS | MAX_POOLS:
+            yield from readers(user)
+        yield user
 
 
 def fused_output(node: Node) -> Node:

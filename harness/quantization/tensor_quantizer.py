@@ -9,6 +9,7 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.descriptors import RangeRule
 from harness.quantization.formats import IntegerFormat
 from harness.quantization.histogram import Histogram
 
@@ -26,9 +27,10 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
     scale: torch.Tensor
     zero_point: torch.Tensor
 
-    def __init__(self, integer: IntegerFormat, **_spec: Any) -> None:
+    def __init__(self, integer: IntegerFormat, range_rule: RangeRule | None = None, **_spec: Any) -> None:
         super().__init__()
         self.integer = integer
+        self.range_rule = range_rule or RangeRule()
         self.dtype = integer.dtype
         self.quant_min, self.quant_max = integer.quant_min, integer.quant_max
         self.qscheme = torch.per_tensor_symmetric if integer.symmetric else torch.per_tensor_affine
@@ -47,17 +49,29 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
         return self.names[0]
 
     def set_range(self, histogram: Histogram, calibrator: Calibrator) -> None:
-        """Choose scale and zero point from the collected values."""
-        amax = calibrator.amax(histogram, self.integer.levels(histogram.minimum))
-        low, high = max(histogram.minimum, -amax), min(histogram.maximum, amax)
+        """Choose scale and zero point from the collected values; a rule of this tensor goes before `calibrator`."""
+        low, high = self._bounds(histogram, self.range_rule.calibrator or calibrator)
         if self.integer.symmetric:
-            scale, zero_point = amax / self.quant_max, 0
+            scale, zero_point = max(-low, high) / self.quant_max, 0
         else:
             low, high = min(low, 0.0), max(high, 0.0)  # zero must be exact: padding and ReLU produce it
             scale = (high - low) / (self.quant_max - self.quant_min)
             zero_point = round(self.quant_min - low / scale) if scale > 0 else self.quant_min
         self.scale.fill_(max(scale, SMALLEST_SCALE))
         self.zero_point.fill_(zero_point)
+
+    def _bounds(self, histogram: Histogram, calibrator: Calibrator) -> tuple[float, float]:
+        """Smallest and largest value that the range must hold, in units of x."""
+        rule = self.range_rule
+        if rule.amax is not None:
+            amax = rule.amax[0]
+            low, high = (0.0 if histogram.minimum >= 0.0 else -amax), amax
+        else:
+            amax = calibrator.amax(histogram, self.integer.levels(histogram.minimum))
+            low, high = max(histogram.minimum, -amax), min(histogram.maximum, amax)
+            if self.integer.symmetric:
+                low, high = -amax, amax
+        return (0.0 if rule.unsigned else low * rule.scale_amax), high * rule.scale_amax
 
     def describe(self) -> str:
         """The range and its format, for people."""
@@ -89,8 +103,15 @@ class WeightQuantizer(TensorQuantizer):
     Only the width of the range depends on the calibrator; with `max` it is exact for every training step.
     """
 
-    def __init__(self, integer: IntegerFormat, channel_axis: int | None, calibrator: Calibrator, **_spec: Any) -> None:
-        super().__init__(integer)
+    def __init__(
+        self,
+        integer: IntegerFormat,
+        channel_axis: int | None,
+        calibrator: Calibrator,
+        range_rule: RangeRule | None = None,
+        **_spec: Any,
+    ) -> None:
+        super().__init__(integer, range_rule)
         self.calibrator = calibrator
         if channel_axis is not None:
             self.qscheme = torch.per_channel_symmetric
@@ -99,9 +120,21 @@ class WeightQuantizer(TensorQuantizer):
     def fit(self, weight: torch.Tensor) -> None:
         """Take scale and zero point from the weight."""
         with torch.no_grad():
-            amax = self._amax(weight.detach())
+            amax = self._fixed_amax(weight) if self.range_rule.amax is not None else self._amax(weight.detach())
+            amax = amax * self.range_rule.scale_amax
             self.scale = (amax / self.quant_max).clamp_min(SMALLEST_SCALE)
             self.zero_point = torch.zeros_like(self.scale, dtype=torch.int32)
+
+    def _fixed_amax(self, weight: torch.Tensor) -> torch.Tensor:
+        """The rule's range, one number or one for each channel."""
+        amax = torch.tensor(self.range_rule.amax)
+        channels = 1 if self.ch_axis < 0 else weight.shape[self.ch_axis]
+        if amax.numel() not in (1, channels):
+            raise StageError(
+                f"`amax` of weight `{self.name}` has {amax.numel()} numbers for {channels} scales",
+                fix=f"give 1 or {channels} numbers",
+            )
+        return amax.reshape(()) if self.ch_axis < 0 else amax.expand(channels)
 
     def _amax(self, weight: torch.Tensor) -> torch.Tensor:
         if self.calibrator.name == "max":

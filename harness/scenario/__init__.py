@@ -10,6 +10,7 @@ from harness.scenario.load import find_root, load_scenario
 from harness.scenario.matrix import expand
 from harness.scenario.recipe import CalibParams, QATParams, QuantizationParams, SelectiveQuantizerParams, Training
 from harness.scenario.schema import (
+    CalibDataset,
     Dataset,
     Factory,
     Measurement,
@@ -21,6 +22,7 @@ from harness.scenario.schema import (
 
 __all__ = [
     "Axes",
+    "CalibDataset",
     "CalibParams",
     "Calibrator",
     "Dataset",

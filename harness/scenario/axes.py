@@ -53,8 +53,9 @@ class Axes(Section):
     activation_bits: Listed[Bits] | None = None
     """Default: `[8]`."""
     skip: Listed[SkipSet] | None = None
-    """Skip sets: each a list of module names or types that stay unquantized, `[]` for none. A plain text is a set of
-    one. Default: one set, `quantization_params.selective_quantizer_params.skip_modules`."""
+    """Skip sets: each a list of modules that stay unquantized (name, glob, `re:EXPRESSION`, type or `role:ROLE`), `[]`
+    for none. A plain text is a set of one. Default: one set,
+    `quantization_params.selective_quantizer_params.skip_modules`."""
     target: Listed[Name] | None = None
     """Where the variant is deployed. Default: `[onnxruntime]`."""
     batch_size: Listed[Annotated[Count, Unit("sample")]] | None = None

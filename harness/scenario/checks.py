@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from harness.errors import ScenarioError, nearest, unknown_name
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
 from harness.scenario.recipe import Training
-from harness.scenario.schema import Scenario
+from harness.scenario.schema import DataPlace, Scenario
 from harness.scenario.source import Loc, joined
 
 Use = tuple[Loc, str]
@@ -27,13 +27,18 @@ def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
 
 
 def _dataset_errors(scenario: Scenario) -> Iterator[ScenarioError]:
-    dataset = scenario.dataset
-    if dataset.location == "path" and dataset.path is None:
+    yield from _place_errors(scenario, "dataset", scenario.dataset)
+    if scenario.calib_dataset is not None:
+        yield from _place_errors(scenario, "calib_dataset", scenario.calib_dataset)
+
+
+def _place_errors(scenario: Scenario, key: str, data: DataPlace) -> Iterator[ScenarioError]:
+    if data.location == "path" and data.path is None:
         message, fix = "`location: path` needs a `path`", "add `path:` with the folder or file of the data"
-        yield scenario.error(("dataset", "location"), message, fix=fix)
-    if dataset.location != "path" and dataset.path is not None:
-        message = f"`path` is not used by `location: {dataset.location}`"
-        yield scenario.error(("dataset", "path"), message, fix="write `location: path`, or delete `path`", on_key=True)
+        yield scenario.error((key, "location"), message, fix=fix)
+    if data.location != "path" and data.path is not None:
+        message = f"`path` is not used by `location: {data.location}`"
+        yield scenario.error((key, "path"), message, fix="write `location: path`, or delete `path`", on_key=True)
 
 
 def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
@@ -70,14 +75,15 @@ def _training_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
         message = f"`lr_warmup_epochs` {warmup} is more than `max_epochs` {epochs} of `{name}`"
         key = "lr_warmup_epochs" if not overrides or "lr_warmup_epochs" in overrides else "max_epochs"
         yield scenario.error((*at, key), message, fix="lower `lr_warmup_epochs` or raise `max_epochs`")
-    wanted, available = scenario.calibration_count(name), scenario.dataset.calibration_samples
+    wanted, available = scenario.calibration_count(name), scenario.calibration_pool
     if wanted > available:
+        pool = "dataset.calibration_samples" if scenario.calib_dataset is None else "calib_dataset.samples"
         message = (
             f"`num_calib_batches` asks for {wanted} samples of `{name}` (batches of {training.batch_size}), "
-            f"but `dataset.calibration_samples` is {available}"
+            f"but `{pool}` is {available}"
         )
         loc: Loc = ("quantization_params", "calib_params", "num_calib_batches")
-        yield scenario.error(loc, message, fix=f"raise `dataset.calibration_samples` to {wanted}")
+        yield scenario.error(loc, message, fix=f"raise `{pool}` to {wanted}")
 
 
 def check_names(
@@ -90,7 +96,7 @@ def check_names(
 ) -> None:
     """ScenarioError, at its place in the file, for every name that is not among those given; None checks nothing."""
     uses: list[tuple[str, Iterable[str] | None, Iterable[Use]]] = [
-        ("data source", sources, [(("dataset", "source"), scenario.dataset.source)]),
+        ("data source", sources, _source_uses(scenario)),
         ("target", targets, _target_uses(scenario)),
         ("toolkit", toolkits, _axis_uses(scenario, "toolkit")),
         ("augmentation", augmentations, _augmentation_uses(scenario)),
@@ -109,6 +115,12 @@ def check_names(
 def _unknown(scenario: Scenario, what: str, loc: Loc, name: str, known: list[str]) -> ScenarioError:
     message, fix = unknown_name(what, name, known)
     return scenario.error(loc, message, fix=fix, on_key=loc[0] == "targets")
+
+
+def _source_uses(scenario: Scenario) -> Iterator[Use]:
+    yield ("dataset", "source"), scenario.dataset.source
+    if scenario.calib_dataset is not None:
+        yield ("calib_dataset", "source"), scenario.calib_dataset.source
 
 
 def _axis_uses(scenario: Scenario, axis: str) -> Iterator[Use]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, get_args
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from harness.scenario.fields import Section
 from harness.scenario.schema import Scenario
@@ -44,7 +45,9 @@ def section_in(annotation: Any) -> type[Section] | None:
 
 
 def is_repeated(annotation: Any) -> bool:
-    """Whether an annotation holds its section many times, by name or in a list."""
+    """Whether an annotation holds its section many times, by name or in a list, and not once or not at all."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(is_repeated(part) for part in get_args(annotation) if part is not type(None))
     return not isinstance(annotation, type)
 
 

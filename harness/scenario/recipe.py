@@ -20,6 +20,7 @@ from harness.scenario.fields import (
     Unit,
     WholeNumber,
 )
+from harness.scenario.rules import Rule
 
 
 class Training(Section):
@@ -63,7 +64,8 @@ class SelectiveQuantizerParams(Section):
     learn_amax: bool = False
     """Train the ranges of all quantizers during QAT. Only `false` is implemented; `true` is refused."""
     skip_modules: Listed[Text] = ()
-    """Names or types of modules that stay unquantized; a container takes all that is inside with it."""
+    """Modules that stay unquantized, by name, glob, `re:EXPRESSION`, type or `role:ROLE`; a container takes all that is
+    inside with it."""
 
 
 class CalibParams(Section):
@@ -74,7 +76,8 @@ class CalibParams(Section):
     percentile: Percent = 99.99
     """Share of |x| inside the range, for the method `percentile` only."""
     num_calib_batches: Annotated[Count, Unit("batch")] | None = None
-    """Batches of `training.batch_size` samples to calibrate on; empty: all of `dataset.calibration_samples`."""
+    """Batches of `training.batch_size` samples to calibrate on; empty: 512 // `training.batch_size`, at least one. The
+    ranges depend on the samples, not on how they are divided into batches."""
     verbose: bool = False
     """Log every range that is estimated."""
 
@@ -86,6 +89,9 @@ class QuantizationParams(Section):
     """Drop every `qat` row of the matrix."""
     selective_quantizer_params: SelectiveQuantizerParams = Field(default_factory=SelectiveQuantizerParams)
     calib_params: CalibParams = Field(default_factory=CalibParams)
+    rules: Listed[Rule] = ()
+    """What is different for single modules or operations, in every quantized variant. The `skip` sets of the matrix
+    come after them."""
 
 
 class QATParams(Section):

@@ -31,11 +31,13 @@ from harness.scenario.recipe import QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+DEFAULT_CALIBRATION_SAMPLES = 512
+"""As in SuperGradients, in full batches."""
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-class Dataset(Section):
-    """The samples, and how many of them train, calibrate and test; the three parts are disjoint."""
+class DataPlace(Section):
+    """Which data, and where it lies."""
 
     source: Name
     """Name of a data source, for instance `fashion_mnist`."""
@@ -44,14 +46,27 @@ class Dataset(Section):
     embedded subset that has the data; with any other value, data that is not there is an error."""
     path: Text | None = None
     """Folder or file of the data, relative to the project root. Required by `location: path`, refused otherwise."""
+    args: FreeMapping = Field(default_factory=dict)
+    """Handed to the data source as keyword arguments."""
+
+
+class Dataset(DataPlace):
+    """The samples, and how many of them train, calibrate and test; the three parts are disjoint."""
+
     train_samples: Annotated[Count, Unit("sample")] | None = None
     """Empty: all that calibration leaves of the training part."""
     calibration_samples: Annotated[Count, Unit("sample")] = 512
-    """Taken from the training part; disjoint from the samples that train."""
+    """Taken from the training part; disjoint from the samples that train. How many of them are used:
+    `calib_params.num_calib_batches`."""
     test_samples: Annotated[Count, Unit("sample")] | None = None
     """Empty: all."""
-    args: FreeMapping = Field(default_factory=dict)
-    """Handed to the data source as keyword arguments."""
+
+
+class CalibDataset(DataPlace):
+    """Other data to calibrate on: samples of its training part, none of which may be among the test samples."""
+
+    samples: Annotated[Count, Unit("sample")] = 512
+    """How many there are to calibrate on. How many of them are used: `calib_params.num_calib_batches`."""
 
 
 class Factory(NamedTuple):
@@ -166,6 +181,8 @@ class Scenario(Section):
     seed: Seed = 0
     """Of splits, initial weights, augmentation and shuffling."""
     dataset: Dataset
+    calib_dataset: CalibDataset | None = None
+    """Empty: calibration takes samples of `dataset`'s training part, without augmentation."""
     models: Annotated[ByName[ModelSpec], MinLen(1)]
     """Networks by name."""
     training: Training = Field(default_factory=Training)
@@ -213,12 +230,21 @@ class Scenario(Section):
         overrides = self.models[model_name].training
         return self.training.model_copy(update={key: getattr(overrides, key) for key in overrides.model_fields_set})
 
+    @property
+    def calibration_pool(self) -> int:
+        """Samples that there are to calibrate on."""
+        return self.dataset.calibration_samples if self.calib_dataset is None else self.calib_dataset.samples
+
     def calibration_count(self, model_name: str) -> int:
-        """Samples that calibrate one model: `num_calib_batches` batches of it, or all `calibration_samples`."""
+        """Samples that calibrate one model: `num_calib_batches` batches of it.
+
+        Without that number: as many full batches as make up 512 samples, at least one, or all there are.
+        """
+        batch_size = self.effective_training(model_name).batch_size
         batches = self.quantization_params.calib_params.num_calib_batches
         if batches is None:
-            return self.dataset.calibration_samples
-        return batches * self.effective_training(model_name).batch_size
+            return min(max(1, DEFAULT_CALIBRATION_SAMPLES // batch_size) * batch_size, self.calibration_pool)
+        return batches * batch_size
 
     def target_options(self, target: str) -> TargetOptions:
         """Options of one target: as written, or the defaults."""

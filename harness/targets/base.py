@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harness.quantization.calibrators.base import Calibrator
+    from harness.quantization.descriptors import HistogramMethod
     from harness.quantization.formats import TargetFormat
     from harness.quantization.placement import PlacementQuantizer
+    from harness.quantization.rules import RuleSet
 
     Array = npt.NDArray[np.generic]
 
@@ -99,7 +101,13 @@ class Target(ABC):
 
     @abstractmethod
     def quantizer(
-        self, number_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+        self,
+        number_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> PlacementQuantizer:
         """The PT2E quantizer with this target's placement rules."""
 

@@ -32,9 +32,7 @@ def histograms():
         model(images)
         model.eval()
     target = get_target("onnxruntime")
-    quantizer = target.quantizer(
-        target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=()
-    )
+    quantizer = target.quantizer(target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"))
     prepared = quantized.prepare(capture(model, (3, 224, 224)), quantizer)
     quantized.collect(prepared, images)
     return quantized.collected_histograms(prepared)

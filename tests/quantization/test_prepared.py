@@ -11,7 +11,8 @@ from harness.errors import ModelError, StageError, UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
-from harness.quantization.skip import matches
+from harness.quantization.modules import matches_name as matches
+from harness.quantization.rules import RuleSet
 from harness.targets import get_target
 
 
@@ -21,7 +22,7 @@ def make_quantizer(per_channel: bool = True, skip: tuple[str, ...] = (), weight_
         target.number_format(weight_bits, 8),
         per_channel=per_channel,
         weight_calibrator=make_calibrator("max"),
-        skip=skip,
+        rules=RuleSet(skip=skip),
     )
 
 

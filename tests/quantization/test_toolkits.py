@@ -17,13 +17,15 @@ import pytest
 import torch
 from oracles.networks import INPUT_SHAPE, captured, make_network
 
-from harness.errors import UsageError
+from harness.errors import StageError, UsageError
 from harness.execution.availability import unavailable_reason
 from harness.export.onnx_export import export_onnx
 from harness.quantization import toolkits as package
 from harness.quantization.calibrators import make_calibrator
+from harness.quantization.rules import RuleSet
 from harness.quantization.toolkits import get_toolkit, toolkits
 from harness.quantization.toolkits.base import Batches, Request, Source
+from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Variant
 from harness.targets import get_target
 
@@ -76,7 +78,10 @@ Quantize = Callable[..., onnx.ModelProto]
 def quantize(fp32: Path, tmp_path: Path) -> Quantize:
     def make_quantizer(skip: tuple[str, ...]):
         return TARGET.quantizer(
-            TARGET.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=skip
+            TARGET.number_format(8, 8),
+            per_channel=True,
+            weight_calibrator=make_calibrator("max"),
+            rules=RuleSet(skip=skip),
         )
 
     def run(toolkit: str, request: Request = REQUEST, read: Callable | None = None, network=None) -> onnx.ModelProto:
@@ -159,6 +164,24 @@ class TestContract:
     def test_what_is_not_refused_is_8_bits(self, installed: str) -> None:
         assert get_toolkit(installed).refusal(variant(installed)) is None
         assert "8-bit" in str(get_toolkit(installed).refusal(variant(installed, weight_bits=4)))
+
+
+class TestSkippedModules:
+    @pytest.mark.parametrize(
+        ("patterns", "modules"),
+        [
+            (("conv1",), ("conv1",)),  # the whole subtree, by its outermost module
+            (("conv?",), ("conv1", "conv2")),
+            (("type:Linear",), ("head",)),
+            (("role:first_conv", "head"), ("stem", "head")),  # batch norm is folded: the convolution is all of `stem`
+        ],
+    )
+    def test_patterns_become_names(self, patterns: tuple[str, ...], modules: tuple[str, ...]) -> None:
+        assert skipped_modules(captured(NETWORK), RuleSet(skip=patterns)) == modules
+
+    def test_an_operation_without_a_module_of_its_own_is_refused(self) -> None:
+        with pytest.raises(StageError, match="skip whole modules only"):
+            skipped_modules(captured(NETWORK), RuleSet(skip=("role:residual_add",)))
 
 
 class TestRegistry:

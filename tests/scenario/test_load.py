@@ -110,6 +110,27 @@ class TestConsistency:
         some = load(f"{head}quantization_params: {{calib_params: {{num_calib_batches: 3}}}}\n")
         assert some.calibration_count("r") == 3 * 128
 
+    @pytest.mark.parametrize(
+        ("batch_size", "count"),
+        [(128, 4 * 128), (100, 5 * 100), (513, 512)],  # 512 // batch size, at least one batch, at most all there are
+    )
+    def test_no_number_of_batches_is_512_samples_in_full_batches(
+        self, load: Any, head: str, batch_size: int, count: int
+    ) -> None:
+        scenario = load(f"{head}training: {{batch_size: {batch_size}}}\n")
+        assert scenario.quantization_params.calib_params.num_calib_batches is None
+        assert scenario.calibration_count("r") == count
+
+    def test_a_calibration_data_set_is_counted_by_itself(self, load: Any, refuse: Any, head: str) -> None:
+        calib = "calib_dataset: {source: d, samples: 200}\n"
+        assert load(f"{head}{calib}").calibration_count("r") == 200
+        error = refuse(f"{head}{calib}quantization_params: {{calib_params: {{num_calib_batches: §2}}}}\n")
+        assert error.fix == "raise `calib_dataset.samples` to 256"
+
+    def test_the_place_of_calibration_data_is_checked_like_that_of_other_data(self, refuse: Any, head: str) -> None:
+        error = refuse(f"{head}calib_dataset: {{source: d, location: §path}}\n")
+        assert error.message == "`location: path` needs a `path`"
+
     def test_rounds_must_be_in_order(self, refuse: Any, head: str) -> None:
         error = refuse(f"{head}measurement:\n  min_rounds: 10\n  max_rounds: §5\n")
         assert error.message == "`max_rounds` 5 is less than `min_rounds` 10"

@@ -14,6 +14,7 @@ from harness.export.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
+from harness.quantization.rules import RuleSet
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.onnxruntime import OnnxRuntimeOptions
@@ -31,7 +32,7 @@ def prepare(name: str, per_channel: bool = True, skip: tuple[str, ...] = (), wei
         TARGET.number_format(weight_bits, 8),
         per_channel=per_channel,
         weight_calibrator=make_calibrator("max"),
-        skip=skip,
+        rules=RuleSet(skip=skip),
     )
     return calibrated(captured(name), quantizer, make_batch())
 
@@ -171,7 +172,9 @@ def test_the_engine_computes_exactly_with_the_largest_weights(tmp_path: Path) ->
     with torch.no_grad():
         network[0].weight.fill_(1.0)
     quantizer = TARGET.quantizer(
-        TARGET.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=()
+        TARGET.number_format(8, 8),
+        per_channel=True,
+        weight_calibrator=make_calibrator("max"),
     )
     batch = torch.ones(2, 64, 4, 4)
     prepared = calibrated(capture(network, (64, 4, 4)), quantizer, batch)

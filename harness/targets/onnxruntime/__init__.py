@@ -11,8 +11,10 @@ from harness.targets.base import Availability, BuildOptions, Engine, Session, Ta
 
 if TYPE_CHECKING:
     from harness.quantization.calibrators.base import Calibrator
+    from harness.quantization.descriptors import HistogramMethod
     from harness.quantization.formats import TargetFormat
     from harness.quantization.placement import PlacementQuantizer
+    from harness.quantization.rules import RuleSet
 
 _REDUCED_WEIGHT_BITS = 7
 """Weights of 7 bits cannot overflow the 16-bit sums of CPUs without VNNI."""
@@ -62,13 +64,23 @@ class OnnxRuntime(Target):
         return FORMAT.with_bits(weight_bits, activation_bits)
 
     def quantizer(
-        self, number_format: TargetFormat, *, per_channel: bool, weight_calibrator: Calibrator, skip: tuple[str, ...]
+        self,
+        number_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
     ) -> PlacementQuantizer:
         """Placement by ONNX Runtime's integer kernels."""
         from harness.targets.onnxruntime.quantizer import OnnxRuntimeQuantizer
 
         return OnnxRuntimeQuantizer(
-            number_format, per_channel=per_channel, weight_calibrator=weight_calibrator, skip=skip
+            number_format,
+            per_channel=per_channel,
+            weight_calibrator=weight_calibrator,
+            rules=rules,
+            histogram=histogram,
         )
 
     @property

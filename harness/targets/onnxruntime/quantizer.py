@@ -35,7 +35,7 @@ class OnnxRuntimeQuantizer(PlacementQuantizer):
             source, weight = node.args[:2]
             assert isinstance(source, Node) and isinstance(weight, Node)
             if weight.op == "get_attr":
-                self.mark(node, {source: self.activation_spec(source), weight: self.weight_spec(channel_axis=0)})
+                self.mark(node, {source: self.activation_spec(source), weight: self.weight_spec(node, channel_axis=0)})
                 self.mark_output(node)
         elif node.target in ADDS | MULS | CONCATS:
             inputs = float_inputs(node)

@@ -243,6 +243,16 @@ class TestNotInstalled:
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_nncf_reports_its_use_to_nobody() -> None:
+    if not get_toolkit("nncf").availability().usable:
+        pytest.skip("nncf is not installed")
+    code = (
+        "import sys; from harness.quantization.toolkits.support.nncf_offline import import_nncf; import_nncf();"
+        "sys.exit(sys.modules.get('openvino_telemetry') is not None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 class TestBatches:
     def test_regrouped_batches_hold_the_same_samples_again_and_again(self) -> None:
         batches = Batches(5, 1, lambda part: torch.arange(5)[part]).of(2)

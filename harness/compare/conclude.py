@@ -97,6 +97,9 @@ def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
     latency = _latency_headline(deployed)
     if latency:
         return latency
+    agreements = _agreements(deployed)
+    if agreements:
+        return agreements
     if deployed:
         return "Nothing to compare: only " + listed([label(row.variant) for row in deployed]) + " gave figures."
     return _left_out(cell, "No figures") or "No figures."

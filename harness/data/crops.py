@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from harness.errors import DataError
 
-SMALLEST_SHARE = 0.2
+SMALLEST_SHARE = 0.35
 """Of the photo's area that a random crop shows; aspect ratio is at most 4:3 either way."""
 LARGEST_ASPECT = 4 / 3
 Pixels = npt.NDArray[np.uint8]

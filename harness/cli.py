@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import __version__
-from harness.errors import EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
+from harness.errors import EXIT_GATE_FAILED, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from harness.report.tables import Table
     from harness.results import Row, RunResults, Variant
+    from harness.sensitivity_record import SensitivityRecord
 
 DEBUG_VARIABLE = "HARNESS_DEBUG"
 """Set to show tracebacks of errors that are the user's to fix."""
+
+_LOG_WIDTH = 110
+"""Columns of tables that are not printed to a terminal."""
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -145,6 +152,51 @@ def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or thei
 
 
 @app.command()
+def sensitivity(
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Only this model. Default: all.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only this target. Default: all.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Largest loss of top-1, in points. Default: the scenario's `verdict.accuracy_margin`."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Layers whose accuracy is judged, most sensitive first.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: reports/NAME-sensitivity-TIME/.")
+    ] = None,
+    select: Select = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Rank layers by what quantizing each alone costs, and find a small skip set that meets an accuracy budget."""
+    from harness.execution.progress import progress_display
+    from harness.execution.run import RunOptions, prepare
+    from harness.execution.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
+    from harness.execution.store import Store, default_root
+    from harness.hardware import usable_cores
+    from harness.report.sensitivity import render_sensitivity
+    from harness.scenario import load_scenario
+
+    options = SensitivityOptions(budget=None if budget is None else budget / 100, top=top)
+    loaded = load_scenario(scenario)
+    check_choice(loaded, model=model, target=target, budget=budget)
+    chosen = [f"{axis}={name}" for axis, name in (("model", model), ("target", target)) if name is not None]
+    run_options = RunOptions(
+        jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
+    )
+    prepared = prepare(loaded, run_options)
+    plan_analyses(prepared, options)
+    display = lambda: progress_display(quiet=quiet)  # noqa: E731
+    with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
+        record = analyse(prepared, directory, Store(default_root()), run_options, options, display)
+        written = render_sensitivity(record, directory)
+    raise typer.Exit(_print_sensitivity(record, written))
+
+
+@app.command()
 def doctor() -> None:
     """Check this machine: what works and, for what does not, the one command that fixes it."""
     from rich.console import Console
@@ -174,7 +226,7 @@ def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]
         directory = out / name if several else out
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"{directory} is a file", fix="give --out a folder")
-    if (directory / "results.json").exists():
+    if any((directory / record).exists() for record in ("results.json", "sensitivity.json")):
         raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -207,6 +259,39 @@ def _load_results(path: Path) -> RunResults:
     except (ValidationError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
+
+
+def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
+    """Tables, the skip sets and their files; the exit code."""
+    from rich.console import Console
+
+    from harness.report.sensitivity import accuracy_table, conclusion, layers_table
+
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    for analysis in record.analyses:
+        for content in (layers_table(analysis), accuracy_table(analysis)):
+            if content is not None:
+                console.print(_rich_table(content), "")
+        typer.echo(conclusion(analysis))
+        if analysis.fragment is not None:
+            typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
+    for failure in record.failures:
+        typer.echo(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
+    typer.echo(f"report: {written}")
+    if record.failures:
+        return EXIT_VARIANT_FAILED
+    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_GATE_FAILED
+
+
+def _rich_table(content: Table) -> RichTable:
+    from rich.table import Table as RichTable
+
+    table = RichTable(title=content.caption, title_justify="left", box=None)
+    for index, heading in enumerate(content.headings):
+        table.add_column(heading, justify="right" if index in content.numeric else "left", no_wrap=heading == "Layer")
+    for row in content.rows:
+        table.add_row(*row)
+    return table
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 SCHEMA_VERSION: Final = 1
 
 Method = Literal["fp32", "fp16", "ptq", "qat"]
+BatchNormMode = Literal["folded", "frozen", "live"]
 Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]
@@ -43,6 +44,12 @@ class Variant(Record):
     activation_bits: int | None = None
     skip: tuple[str, ...] = ()
     """Module name patterns that are left unquantized."""
+    learn_amax: bool | None = None
+    """Whether QAT trained the ranges; None for other methods, as the next two."""
+    batch_norm: BatchNormMode | None = None
+    """Batch norm during QAT."""
+    qat_seed: int | None = None
+    """Seed of QAT; None is the scenario's."""
     target: str
     batch_size: int
 

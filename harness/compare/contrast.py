@@ -7,6 +7,7 @@ that figure optimistic (the winner's curse), and QAT would be judged against luc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ def _qat_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _identity(row: Row) -> str:
-    return row.variant.model_copy(update={"id": "", "method": "qat"}).model_dump_json()
+    shared = row.variant.model_dump(exclude={"id", "method", "learn_amax", "batch_norm", "qat_seed"})
+    return json.dumps(shared, sort_keys=True)
 
 
 def _contrast(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> Contrast:

@@ -33,7 +33,19 @@ def quantization_parts(variant: Variant) -> list[str]:
         parts.append(f"by {variant.toolkit}")
     if variant.skip:
         parts.append("without " + ", ".join(variant.skip))
-    return [part for part in parts if part]
+    return [part for part in [*parts, *qat_parts(variant)] if part]
+
+
+def qat_parts(variant: Variant) -> list[str]:
+    """What tells QAT variants apart beyond their quantization; defaults are not said."""
+    parts = []
+    if variant.learn_amax:
+        parts.append("learned ranges")
+    if variant.batch_norm not in {None, "folded"}:
+        parts.append(f"{variant.batch_norm} batch norm")
+    if variant.qat_seed is not None:
+        parts.append(f"seed {variant.qat_seed}")
+    return parts
 
 
 def calibrator_name(variant: Variant) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.metrics.interleaved import TimingPlan
+from harness.results import BatchNormMode
 from harness.training.recipe import Recipe
 
 
@@ -104,6 +105,13 @@ class FinetuneConfig(Config):
     quantizer: QuantizerConfig
     data: DataConfig
     recipe: Recipe
+    validation_seed: int
+    """Chooses the validation samples: those that FP32 training held out, whatever the seed of the recipe."""
+    batch_norm: BatchNormMode = "folded"
+    learn_amax: bool = False
+    freeze_batch_norm_after: float = 1.0
+    """Share of the steps; so is the next."""
+    freeze_observers_after: float = 0.0
 
 
 class ExportConfig(Config):
@@ -160,4 +168,33 @@ class MeasureConfig(Config):
     plan: TimingPlan
     confidence: float
     margin: float
+    seed: int
+
+
+class RankConfig(Config):
+    """What quantizing each layer of one PTQ variant alone costs."""
+
+    quantize: QuantizeConfig
+    data: DataConfig
+    calibration: DataConfig
+    samples: int
+    """Calibration samples for the SQNR."""
+    batch_size: int
+    accuracy: bool
+    """Whether labels exist that mean anything."""
+    top: int
+    """Layers whose accuracy is judged, most sensitive first."""
+    confidence: float
+    seed: int
+    """Of the held-out samples: the training recipe's, so that no weight was trained on them."""
+
+
+class SearchConfig(Config):
+    """The search for a skip set of one PTQ variant."""
+
+    quantize: QuantizeConfig
+    data: DataConfig
+    budget: float
+    """Largest loss of top-1, as a share."""
+    confidence: float
     seed: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.execution.outcomes import Listener, TaskNote, TaskProgress, ignore
 
@@ -18,6 +19,8 @@ class StageContext:
     threads: int = 1
     """Computing threads that are this task's share of the machine."""
     listener: Listener = ignore
+    scratch: Path | None = None
+    """Folder for what a killed run of this task should find again; it may not exist yet, and goes with the result."""
     _last_progress: float = field(default=float("-inf"), init=False, repr=False)
 
     def progress(self, done: float, total: float | None = None, text: str = "") -> None:

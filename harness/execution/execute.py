@@ -64,6 +64,7 @@ def failure_from(error: BaseException, *, label: str, key: str) -> Failed:
 def _execute(order: Order, context: StageContext) -> Done:
     store = Store(order.store_root, on_damaged=lambda damaged: context.listener(ArtifactDamaged(damaged)))
     function = order.stage.load()
+    context.scratch = store.scratch(order.key)
     inputs = {name: store.open(key) for name, key in order.inputs.items()}
 
     def make(folder: Path) -> Mapping[str, JsonValue]:

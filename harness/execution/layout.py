@@ -3,6 +3,7 @@
 v1/artifacts/<first two digits>/<key>/   the artifacts
 v1/locks/<key>.lock                      held by whoever makes or removes that artifact
 v1/tmp/<key>.<random>/                   artifacts in the making; removable when the key's lock is free
+v1/scratch/<key>/                        what a stage that was killed goes on from; removed when its artifact is there
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ class Layout:
         """A new empty folder in the file system of the artifacts; call it with the key's lock held."""
         self.prepare()
         return Path(tempfile.mkdtemp(prefix=f"{key}.", dir=self._tmp))
+
+    def scratch(self, key: str) -> Path:
+        """Where a stage keeps what survives a kill; not made here."""
+        return self._scratch / key
+
+    def scratches(self) -> list[Path]:
+        """The scratch folders of all keys."""
+        return _entries(self._scratch)
 
     def leftovers(self, key: str) -> list[Path]:
         """Temporary folders of `key`; with the key's lock held, those of killed processes."""
@@ -120,6 +129,10 @@ class Layout:
     @property
     def _locks(self) -> Path:
         return self.root / _VERSION / "locks"
+
+    @property
+    def _scratch(self) -> Path:
+        return self.root / _VERSION / "scratch"
 
     @property
     def _tmp(self) -> Path:

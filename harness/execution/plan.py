@@ -194,8 +194,7 @@ class Planner:
             )
             inputs["state"] = tasks["quantize"]
         if variant.method == "qat" and quantizer is not None:
-            recipe = qat_recipe(self._recipe(variant.model), self._qat_rules())
-            finetune = FinetuneConfig(model=model, quantizer=quantizer, data=self._data, recipe=recipe)
+            finetune = self._finetune(variant, model, quantizer)
             tasks["finetune"] = Task(FINETUNE, finetune, dict(inputs), label=f"finetune {variant.id}")
             inputs["state"] = tasks["finetune"]
         if not simulated:
@@ -265,6 +264,24 @@ class Planner:
             rules=tuple(rule.model_dump(mode="json") for rule in rules),
             histogram_method=method if rules else "percentile",
             histogram_percentile=params.calib_params.percentile if rules else 99.99,
+        )
+
+    def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:
+        scenario, params, learns = self._scenario, self._scenario.qat_params, bool(variant.learn_amax)
+        recipe = qat_recipe(self._recipe(variant.model), self._qat_rules(), learned_ranges=learns)
+        seed = scenario.seed if variant.qat_seed is None else variant.qat_seed
+        batch_norm = variant.batch_norm or "folded"
+        return FinetuneConfig(
+            model=model,
+            quantizer=quantizer,
+            data=self._data,
+            recipe=recipe.model_copy(update={"seed": seed}),
+            validation_seed=scenario.seed,
+            batch_norm=batch_norm,
+            learn_amax=learns,
+            # A setting that does not count must not change the key.
+            freeze_batch_norm_after=params.freeze_batch_norm_after if batch_norm == "live" else 1.0,
+            freeze_observers_after=0.0 if learns else params.freeze_observers_after,
         )
 
     def _recipe(self, model: str) -> Recipe:

@@ -20,7 +20,7 @@ from harness.data.samples import Splits
 from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
-from harness.execution.configs import MeasureConfig, ModelConfig
+from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
@@ -59,6 +59,7 @@ class Prepared:
 
     scenario: Scenario
     splits: Splits
+    data: DataConfig
     calibration: CalibrationData
     plans: tuple[VariantPlan, ...]
     planner: Planner
@@ -71,12 +72,6 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
-    if scenario.quantization_params.selective_quantizer_params.learn_amax:
-        raise scenario.error(
-            ("quantization_params", "selective_quantizer_params", "learn_amax"),
-            "learned ranges are not implemented: QAT trains weights within the PTQ ranges",
-            fix="set `learn_amax: false`",
-        )
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
@@ -90,7 +85,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         for name, network in networks.items()
         if network.weights_sha256 is not None
     )
-    return Prepared(scenario, splits, calibration, plans, planner, weights)
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights)
 
 
 def check_registries(scenario: Scenario) -> None:

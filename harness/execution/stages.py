@@ -49,7 +49,11 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
+from harness.quantization.modules import module_classes
 from harness.quantization.placement import PlacementQuantizer
+from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
+from harness.quantization.replaced import Replaced
+from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_toolkit
 from harness.quantization.toolkits.base import Batches, Request, Source
@@ -84,9 +88,11 @@ class Recent(Generic[ValueT]):
 
 _SPLITS: Recent[Splits] = Recent(2)
 _CAPTURED: Recent[GraphModule] = Recent(2)
+_TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 ONNX = "model.onnx"
 OUTPUTS = "outputs.npy"
@@ -107,7 +113,14 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
         held = hold_out(_splits(config.data).train, config.recipe.seed)
-        log = fit(model, held.train, held.validation, config.recipe, progress=context.progress)
+        log = fit(
+            model,
+            held.train,
+            held.validation,
+            config.recipe,
+            progress=context.progress,
+            checkpoint=_checkpoint(context),
+        )
         meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
     else:
         _estimate_batch_norm(model, config.model)
@@ -147,12 +160,25 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """QAT from the PTQ ranges: weights train, activation ranges stay, the best epoch is kept."""
+    """QAT from the PTQ state; the best epoch is kept, in the form of a PTQ state with batch norm folded."""
     torch.set_num_threads(context.threads)
     prepared = _load_quantized(config.model, config.quantizer, inputs)
+    observe = config.freeze_observers_after > 0
+    graph = training_graph(prepared, batch_norm=config.batch_norm, learn_ranges=config.learn_amax, observe=observe)
+    freezing = Freezing(config.freeze_batch_norm_after, config.freeze_observers_after)
     started = time.perf_counter()
-    held = hold_out(_splits(config.data).train, config.recipe.seed)
-    log = fit(prepared, held.train, held.validation, config.recipe, progress=context.progress)
+    held = hold_out(_splits(config.data).train, config.validation_seed)
+    log = fit(
+        graph,
+        held.train,
+        held.validation,
+        config.recipe,
+        progress=context.progress,
+        teacher=_captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
+        before_step=freezing_schedule(graph, freezing),
+        checkpoint=_checkpoint(context),
+    )
+    settle(graph, prepared)
     quantized.save_state(prepared, folder / STATE)
     return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
 
@@ -172,20 +198,20 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     """PTQ by another toolkit, from the same weights and the same calibration samples."""
     torch.set_num_threads(context.threads)
     weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
-    graph = _captured(config.model, weights)
+    graph, replaced = _captured_to_quantize(config.model, weights)
     source = Source(
         onnx_path=inputs["onnx"].file(ONNX),
         input_shape=config.model.input_shape,
         make_network=lambda: _with_weights(config.model, weights),
         make_graph=lambda: copy.deepcopy(graph),
-        make_quantizer=lambda: _quantizer(quantizer),
+        make_quantizer=lambda: _quantizer(quantizer, graph, replaced),
     )
     request = Request(
         calibrator=config.calibrator,
         percentile=config.percentile,
         per_channel=quantizer.per_channel,
         weight_bits=quantizer.weight_bits,
-        skip=skipped_modules(graph, _rules(quantizer)),
+        skip=skipped_modules(graph, _rules(quantizer, graph, replaced)),
         target=quantizer.target,
     )
     batches = Batches(config.samples, 1, _splits(config.data).calibration.inputs)
@@ -288,6 +314,16 @@ def _open(config: BuildConfig, artifact: Any) -> Any:
     return target.open(engine_file(artifact), target.options_from(config.options))
 
 
+def _checkpoint(context: StageContext) -> Path | None:
+    """Where a training run that is killed goes on from; told when it does."""
+    if context.scratch is None:
+        return None
+    path = context.scratch / CHECKPOINT
+    if path.is_file():
+        context.note("going on from the last finished epoch of a run that was stopped")
+    return path
+
+
 def _splits(config: DataConfig) -> Splits:
     return _SPLITS.get(digest(config), lambda: _read_splits(config))
 
@@ -320,23 +356,38 @@ def _captured(config: ModelConfig, weights: Path) -> GraphModule:
     return _CAPTURED.get(digest([config, weights]), lambda: capture(_with_weights(config, weights), config.input_shape))
 
 
-def _rules(config: QuantizerConfig) -> RuleSet:
-    return RuleSet(tuple(map(Rule.model_validate, config.rules)), config.skip)
+def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModule, Replaced]:
+    """The network with its counterparts for quantization, and what the model says of itself."""
+
+    def make() -> tuple[GraphModule, Replaced]:
+        model = _with_weights(config, weights)
+        replaced = replace_as_the_model_says(model)
+        same = module_classes(replaced.model) == module_classes(model)  # capturing takes seconds
+        return _captured(config, weights) if same else capture(replaced.model, config.input_shape), replaced
+
+    return _TO_QUANTIZE.get(digest([config, weights]), make)
 
 
-def _quantizer(config: QuantizerConfig) -> PlacementQuantizer:
+def _rules(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> RuleSet:
+    return RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip)
+
+
+def _quantizer(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> PlacementQuantizer:
     target = get_target(config.target)
+    number_format = target.number_format(config.weight_bits, config.activation_bits)
+    replaced.require_deployable(number_format)
     return target.quantizer(
-        target.number_format(config.weight_bits, config.activation_bits),
+        number_format,
         per_channel=config.per_channel,
         weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        rules=_rules(config),
+        rules=_rules(config, graph, replaced),
         histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
     )
 
 
 def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
-    return quantized.prepare(_captured(model, weights), _quantizer(config))
+    graph, replaced = _captured_to_quantize(model, weights)
+    return quantized.prepare(graph, _quantizer(config, graph, replaced))
 
 
 def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:

@@ -155,6 +155,10 @@ class Store:
             assert draft.artifact is not None
             return Obtained(draft.artifact, created=True)
 
+    def scratch(self, key: str) -> Path:
+        """Folder in which a stage may keep what a killed run goes on from; it goes when the artifact is there."""
+        return self._layout.scratch(key)
+
     def clean(self) -> int:
         """Remove what killed processes left behind, and nothing that is in use; how many folders went."""
         return self._layout.clean()
@@ -165,7 +169,10 @@ class Store:
         return StoreSize(len(artifacts), sum(map(_folder_bytes, artifacts)))
 
     def prune(self, older_than: timedelta) -> StoreSize:
-        """Remove artifacts that were last used longer ago than `older_than`; what was removed."""
+        """Remove artifacts that were last used longer ago than `older_than`; what was removed.
+
+        What killed runs could go on from goes too when it is that old.
+        """
         limit = time.time() - older_than.total_seconds()
         count, freed = 0, 0
         for folder in self._layout.artifacts():
@@ -175,6 +182,10 @@ class Store:
                     count += 1
                     self._layout.discard(folder)
                     self._layout.remove_lock(folder.name)
+        for folder in self._layout.scratches():
+            with self._layout.try_lock(folder.name) as locked:
+                if locked and folder.stat().st_mtime < limit:
+                    shutil.rmtree(folder, ignore_errors=True)
         return StoreSize(count, freed)
 
     @cached_property
@@ -232,6 +243,7 @@ class Store:
         if folder.exists():
             self._layout.discard(folder)
         draft.path.rename(folder)
+        shutil.rmtree(self._layout.scratch(key), ignore_errors=True)
         return Artifact(key, folder, manifest)
 
 

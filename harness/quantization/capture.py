@@ -12,6 +12,9 @@ import torch
 from torch.fx import GraphModule
 
 from harness.errors import ModelError
+from harness.markers import recorded
+from harness.quantization.batch_norm import remember_batch_norms
+from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
 
 MAX_BATCH = 4096
@@ -43,7 +46,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     model = copy.deepcopy(model).cpu().eval()
     try:
-        with quiet_torch():
+        with quiet_torch(), recorded():
             exported = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
             graph_module = exported.module(check_guards=False)
     except Exception as error:  # torch.export raises many kinds
@@ -55,11 +58,16 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     assert isinstance(graph_module, GraphModule)
     graph_module.meta[MODULE_CLASSES] = module_classes(model)
     fold_batch_norm(graph_module)
+    note_markers(graph_module)  # only now: folding replaces the nodes that markers stand on
     return graph_module
 
 
 def fold_batch_norm(graph_module: GraphModule) -> None:
-    """Fold every batch norm that follows a convolution or linear layer into its weights, in place."""
+    """Fold every batch norm that follows a convolution or linear layer into its weights, in place.
+
+    Their parameters are remembered in the graph's `meta`, so that QAT can take them apart again.
+    """
+    remember_batch_norms(graph_module)
     with quiet_torch():
         _fuse_conv_bn_(graph_module)
         _fuse_linear_bn_(graph_module)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.quantization.marked import Marker
+
 REGEX = "re:"
 MODULE_CLASSES = "module_classes"
 """Key of a captured graph's `meta`."""
@@ -30,7 +32,7 @@ def module_classes(model: torch.nn.Module) -> dict[str, Classes]:
     }
 
 
-def module_path(node: Node) -> str:
+def module_path(node: Node | Marker) -> str:
     """Dotted name of the innermost module that called this node, `` for the network itself."""
     stack: dict[str, tuple[Any, ...]] = node.meta.get("nn_module_stack") or {}
     # torch.export numbers further calls of one module: `block@1`.

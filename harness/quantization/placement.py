@@ -14,6 +14,7 @@ from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
+from harness.quantization.marked import Marker, marked_input, markers_of
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 from harness.scenario.rules import TensorDescriptor
 
@@ -90,7 +91,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         self.weight_calibrator = weight_calibrator
         self.rules = rules
         self.histogram = histogram or HistogramMethod()
-        self._node_rules: Mapping[Node, NodeRule] = {}
+        self._node_rules: Mapping[Node | Marker, NodeRule] = {}
         self._activation_specs: dict[Node, QuantizationSpec | None] = {}
 
     def annotate(self, model: GraphModule) -> GraphModule:
@@ -99,9 +100,14 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         for node in model.graph.nodes:
             if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip:
                 self.annotate_node(node)
+        for node in model.graph.nodes:
+            for marker in markers_of(node):
+                source = marked_input(node, marker)
+                if source is not None and is_float(source) and not self._rule_of(marker).skip:
+                    self.mark_input(node, source)
         return model
 
-    def _rule_of(self, node: Node) -> NodeRule:
+    def _rule_of(self, node: Node | Marker) -> NodeRule:
         return self._node_rules.get(node, NodeRule())
 
     @abstractmethod
@@ -137,9 +143,11 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     def _input_descriptor(self, tensor: Node) -> TensorDescriptor:
         """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
         merged = TensorDescriptor()
-        for rule in map(self._rule_of, readers(same_values(tensor))):
-            if not rule.skip:
-                merged = merged.overridden_by(rule.input)
+        for reader in readers(same_values(tensor)):
+            marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
+            for rule in (self._rule_of(reader), *map(self._rule_of, marks)):
+                if not rule.skip:
+                    merged = merged.overridden_by(rule.input)
         return merged
 
     def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
@@ -168,6 +176,13 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
             input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
         )
+
+    def mark_input(self, node: Node, source: Node) -> None:
+        """Quantize what `node` reads from `source`, whatever else holds for `node`."""
+        spec = self.activation_spec(source)
+        if node.op == "call_function" and spec is not None:
+            annotation = node.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+            annotation.input_qspec_map.setdefault(source, spec)
 
     def mark_output(self, node: Node) -> None:
         """Quantize what leaves `node`, after the activation function that the target fuses into it.

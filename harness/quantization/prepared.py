@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.fx import GraphModule
 
 from harness.errors import StageError
+from harness.quantization.batch_norm import attribute
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
 from harness.quantization.histogram import Histogram
@@ -20,7 +21,7 @@ from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQ
 with quiet_torch():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-_SCALE, _ZERO_POINT = "activation_scale:", "activation_zero_point:"
+_SCALE, _ZERO_POINT, _WEIGHT_SCALE = "activation_scale:", "activation_zero_point:", "weight_scale:"
 
 
 def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphModule:
@@ -42,6 +43,11 @@ def tensor_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
 def activation_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
     """The quantizers of activations, whose ranges calibration chooses."""
     return [module for module in tensor_quantizers(prepared) if not isinstance(module, WeightQuantizer)]
+
+
+def weight_quantizers(prepared: GraphModule) -> list[WeightQuantizer]:
+    """The quantizers of weights."""
+    return [module for module in tensor_quantizers(prepared) if isinstance(module, WeightQuantizer)]
 
 
 def set_mode(prepared: GraphModule, mode: Mode) -> None:
@@ -85,7 +91,7 @@ def _histogram_of(quantizer: TensorQuantizer, histograms: Mapping[str, Histogram
 def convert(prepared: GraphModule) -> GraphModule:
     """The network in Q/DQ form with int8 weights folded in; `prepared` is left as it is."""
     prepared = copy.deepcopy(prepared)
-    for quantizer, weight in _weights(prepared):
+    for quantizer, weight in quantized_weights(prepared):
         quantizer.fit(weight)
     with quiet_torch():
         converted = convert_pt2e(prepared)
@@ -93,31 +99,25 @@ def convert(prepared: GraphModule) -> GraphModule:
     return converted
 
 
-def _weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torch.Tensor]]:
+def quantized_weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torch.Tensor]]:
+    """Every weight quantizer that reads a parameter, with that parameter."""
     modules = dict(prepared.named_modules())
     found = []
     for node in prepared.graph.nodes:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, WeightQuantizer):
-            found.append((module, _attribute(prepared, str(node.args[0].target))))
+            found.append((module, attribute(prepared, str(node.args[0].target))))
     return found
 
 
-def _attribute(root: torch.nn.Module, path: str) -> torch.Tensor:
-    value: object = root
-    for part in path.split("."):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value
-
-
 def save_state(prepared: GraphModule, path: Path) -> None:
-    """Write weights and activation ranges; weight scales follow from the weights."""
+    """Write weights and activation ranges; weight scales follow from the weights unless they were learned."""
     inside = {id(t) for q in tensor_quantizers(prepared) for t in (*q.parameters(), *q.buffers())}
     tensors = {name: t for name, t in prepared.state_dict(keep_vars=True).items() if id(t) not in inside}
     for quantizer in activation_quantizers(prepared):
         tensors[_SCALE + quantizer.name] = quantizer.scale
         tensors[_ZERO_POINT + quantizer.name] = quantizer.zero_point
+    tensors |= {_WEIGHT_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.learned}
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
 
 
@@ -127,6 +127,9 @@ def load_state(prepared: GraphModule, path: Path) -> None:
     for quantizer in activation_quantizers(prepared):
         quantizer.scale.copy_(tensors.pop(_SCALE + quantizer.name))
         quantizer.zero_point.copy_(tensors.pop(_ZERO_POINT + quantizer.name))
+    for weight_quantizer in weight_quantizers(prepared):
+        if (scale := tensors.pop(_WEIGHT_SCALE + weight_quantizer.name, None)) is not None:
+            weight_quantizer.set_learned(scale)
     own = prepared.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, tensor in tensors.items():

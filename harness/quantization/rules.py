@@ -10,6 +10,7 @@ from torch.fx import GraphModule, Node
 
 from harness.errors import UsageError, unknown_name
 from harness.quantization.descriptors import NodeRule
+from harness.quantization.marked import Marker, all_markers
 from harness.quantization.modules import Modules, matches_name, module_path
 from harness.quantization.roles import nodes_of_role
 from harness.scenario.rules import Rule, TensorDescriptor
@@ -39,10 +40,11 @@ class RuleSet:
     rules: tuple[Rule, ...] = ()
     skip: tuple[str, ...] = ()
 
-    def resolve(self, graph_module: GraphModule) -> Mapping[Node, NodeRule]:
-        """What holds for each call of the graph; UsageError, with the nearest name, for a rule that matches nothing."""
+    def resolve(self, graph_module: GraphModule) -> Mapping[Node | Marker, NodeRule]:
+        """What holds for each call and marker; UsageError, with the nearest name, for a rule that matches nothing."""
         modules = Modules.of(graph_module)
-        calls = [node for node in graph_module.graph.nodes if node.op == "call_function"]
+        calls: list[Node | Marker] = [node for node in graph_module.graph.nodes if node.op == "call_function"]
+        calls += all_markers(graph_module)
         resolved = dict.fromkeys(calls, NodeRule())
         rules = [*self.rules, *(skip_rule(pattern, modules) for pattern in self.skip)]
         for rule in sorted(rules, key=lambda rule: rule.strength):
@@ -81,7 +83,7 @@ def matches_modules(rule: Rule, modules: Modules) -> bool:
     return any(selects(rule, path, modules) for path in modules.classes)
 
 
-def _selects_node(rule: Rule, node: Node, modules: Modules, graph_module: GraphModule) -> bool:
+def _selects_node(rule: Rule, node: Node | Marker, modules: Modules, graph_module: GraphModule) -> bool:
     if not selects(rule, module_path(node), modules):
         return False
     return not rule.roles or any(node in nodes_of_role(role, graph_module) for role in rule.roles)

@@ -10,12 +10,16 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.descriptors import RangeRule
+from harness.quantization.fake_quantize import NO_CLIP, Clip, fake_quantize, lsq_gradient_scale
 from harness.quantization.formats import IntegerFormat
 from harness.quantization.histogram import Histogram
 
-Mode = Literal["off", "collect", "quantize"]
+Mode = Literal["off", "collect", "quantize", "observe"]
+"""`observe` quantizes too, within a range that follows the batches in training."""
 SMALLEST_SCALE = 2.0**-24
 """Scale of a tensor or channel that is zero everywhere; any positive number is exact for it."""
+OBSERVED_SHARE = 0.01
+"""Weight of the newest batch in an observed range, as in torch's `MovingAverageMinMaxObserver`."""
 
 
 class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships no types
@@ -26,6 +30,8 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
 
     scale: torch.Tensor
     zero_point: torch.Tensor
+    switches_with_network = True
+    """`set_training` reaches it inside a captured network: only training batches may move a range."""
 
     def __init__(self, integer: IntegerFormat, range_rule: RangeRule | None = None, **_spec: Any) -> None:
         super().__init__()
@@ -39,6 +45,8 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
         self.mode: Mode = "off"
         self.names: tuple[str, ...] = ()
         """Graph nodes whose values pass through here."""
+        self.clip: Clip = NO_CLIP
+        """The activation function that was fused into this quantizer."""
         self.histogram = Histogram.empty()
         self.register_buffer("scale", torch.tensor(1.0))
         self.register_buffer("zero_point", torch.tensor(0, dtype=torch.int32))
@@ -50,7 +58,9 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
 
     def set_range(self, histogram: Histogram, calibrator: Calibrator) -> None:
         """Choose scale and zero point from the collected values; a rule of this tensor goes before `calibrator`."""
-        low, high = self._bounds(histogram, self.range_rule.calibrator or calibrator)
+        self._set(*self._bounds(histogram, self.range_rule.calibrator or calibrator))
+
+    def _set(self, low: float, high: float) -> None:
         if self.integer.symmetric:
             scale, zero_point = max(-low, high) / self.quant_max, 0
         else:
@@ -73,6 +83,30 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
                 low, high = -amax, amax
         return (0.0 if rule.unsigned else low * rule.scale_amax), high * rule.scale_amax
 
+    @property
+    def learned(self) -> bool:
+        """Whether the scale is a parameter."""
+        return isinstance(self.scale, torch.nn.Parameter)
+
+    def learn(self) -> None:
+        """Make the scale a parameter; the zero point stays the integer that it is."""
+        if not self.learned:
+            scale = torch.nn.Parameter(self.scale.detach().clone())
+            del self.scale
+            self.register_parameter("scale", scale)
+
+    def observe(self) -> None:
+        """Let the range follow a moving average of the batches' minimum and maximum, starting where it is."""
+        low, high = ((bound - self.zero_point) * self.scale for bound in (self.quant_min, self.quant_max))
+        self.register_buffer("observed", torch.stack([low, high]))
+        self.mode = "observe"
+
+    def _follow(self, x: torch.Tensor) -> None:
+        batch = torch.stack(torch.aminmax(x.detach())).clamp(*self.clip)
+        observed = self.get_buffer("observed").lerp_(batch, OBSERVED_SHARE)
+        low, high = (float(bound) for bound in observed)
+        self._set(low, high)
+
     def describe(self) -> str:
         """The range and its format, for people."""
         scale, zero_point = float(self.scale), int(self.zero_point)
@@ -81,12 +115,15 @@ class TensorQuantizer(FakeQuantizeBase):  # type: ignore[misc]  # torchao ships 
 
     def calculate_qparams(self, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and zero point for `convert_pt2e`."""
-        return self.scale, self.zero_point
+        return self.scale.detach().clamp_min(SMALLEST_SCALE), self.zero_point
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`x` itself while collecting, `x` rounded to the format when quantizing; any shape."""
-        if self.mode == "quantize":
-            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.quant_min, self.quant_max)
+        if self.mode == "observe" and self.training:
+            self._follow(x)
+        if self.mode in ("quantize", "observe"):
+            scale = self.scale.clamp_min(SMALLEST_SCALE) if self.learned else self.scale
+            return fake_quantize(x, scale, int(self.zero_point), self.quant_min, self.quant_max, self.clip)
         if self.mode == "collect":
             try:
                 self.histogram.update(x)
@@ -118,7 +155,9 @@ class WeightQuantizer(TensorQuantizer):
             self.ch_axis = channel_axis
 
     def fit(self, weight: torch.Tensor) -> None:
-        """Take scale and zero point from the weight."""
+        """Take scale and zero point from the weight, unless the scale is learned."""
+        if self.learned:
+            return
         with torch.no_grad():
             amax = self._fixed_amax(weight) if self.range_rule.amax is not None else self._amax(weight.detach())
             amax = amax * self.range_rule.scale_amax
@@ -136,6 +175,13 @@ class WeightQuantizer(TensorQuantizer):
             )
         return amax.reshape(()) if self.ch_axis < 0 else amax.expand(channels)
 
+    def set_learned(self, scale: torch.Tensor) -> None:
+        """Take a scale that was learned; it no longer follows the weight."""
+        del self.scale
+        self.register_buffer("scale", scale.detach().clone())
+        self.zero_point = torch.zeros_like(self.scale, dtype=torch.int32)
+        self.learn()
+
     def _amax(self, weight: torch.Tensor) -> torch.Tensor:
         if self.calibrator.name == "max":
             kept = self.ch_axis if self.ch_axis >= 0 else None
@@ -150,12 +196,24 @@ class WeightQuantizer(TensorQuantizer):
         """The weight rounded to the format when quantizing."""
         if self.mode != "quantize":
             return x
+        if self.learned:
+            return self._learned(x)
         self.fit(x)
         if self.ch_axis < 0:
             return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.quant_min, self.quant_max)
         return torch.fake_quantize_per_channel_affine(
             x, self.scale, self.zero_point, self.ch_axis, self.quant_min, self.quant_max
         )
+
+    def _learned(self, x: torch.Tensor) -> torch.Tensor:
+        # torch's learnable kernels divide by the scale and scale its gradient, as in "Learned Step Size Quantization".
+        scale = self.scale.clamp_min(SMALLEST_SCALE).reshape(-1)
+        zero_point = torch.zeros_like(scale)
+        factor = lsq_gradient_scale(x.numel() // scale.numel(), self.quant_max)
+        bounds = (self.quant_min, self.quant_max)
+        if self.ch_axis < 0:
+            return torch._fake_quantize_learnable_per_tensor_affine(x, scale, zero_point, *bounds, factor)
+        return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero_point, self.ch_axis, *bounds, factor)
 
 
 def _histogram(values: torch.Tensor) -> Histogram:

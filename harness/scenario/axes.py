@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from harness.results import Method
-from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Text, Unit
+from harness.results import BatchNormMode, Method
+from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Text, Unit
 from harness.scenario.known import calibrator_names
 from harness.scenario.source import Loc
 
@@ -19,6 +19,8 @@ QUANTIZATION_AXES = frozenset(
     {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip"}
 )
 """Axes that `fp32` and `fp16` rows do not have."""
+QAT_AXES = frozenset({"learn_amax", "batch_norm", "qat_seed"})
+"""Axes that only `qat` rows have."""
 
 
 def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +58,13 @@ class Axes(Section):
     """Skip sets: each a list of modules that stay unquantized (name, glob, `re:EXPRESSION`, type or `role:ROLE`), `[]`
     for none. A plain text is a set of one. Default: one set,
     `quantization_params.selective_quantizer_params.skip_modules`."""
+    learn_amax: Listed[bool] | None = None
+    """Whether QAT trains the ranges too. Default: `quantization_params.selective_quantizer_params.learn_amax`."""
+    batch_norm: Listed[BatchNormMode] | None = None
+    """Batch norm during QAT: `folded` into the weights before it; beside them with `frozen` statistics; or `live`, with
+    those of each batch until `qat_params.freeze_batch_norm_after`. Default: `[folded]`."""
+    qat_seed: Listed[Seed] | None = None
+    """Seeds of QAT, a row each. Default: one row with the scenario's `seed`."""
     target: Listed[Name] | None = None
     """Where the variant is deployed. Default: `[onnxruntime]`."""
     batch_size: Listed[Annotated[Count, Unit("sample")]] | None = None

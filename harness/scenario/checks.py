@@ -20,6 +20,9 @@ def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
     for name in scenario.models:
         yield from _file_errors(scenario, name)
         yield from _training_errors(scenario, name)
+    if scenario.pre_launch_callbacks_list and "qat_params" in scenario.model_fields_set:
+        message = "`qat_params` and `pre_launch_callbacks_list` say the same thing twice"
+        yield scenario.error(("pre_launch_callbacks_list",), message, fix="delete one of them", on_key=True)
     measurement = scenario.measurement
     if measurement.max_rounds < measurement.min_rounds:
         message = f"`max_rounds` {measurement.max_rounds} is less than `min_rounds` {measurement.min_rounds}"

@@ -26,7 +26,11 @@ def with_ids(cells: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def variant_id(variant: Variant) -> str:
-    """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are the toolkit torchao, 8 bits and no skips."""
+    """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are defaults.
+
+    Those are the toolkit torchao, 8 bits, no skips, ranges that are not learned, folded batch norm and the seed of the
+    scenario.
+    """
     parts: list[str] = [variant.model, variant.method]
     if variant.method in QUANTIZING_METHODS:
         parts += _quantization_parts(variant)
@@ -43,6 +47,12 @@ def _quantization_parts(variant: Variant) -> Iterator[str]:
         yield f"w{variant.weight_bits}a{variant.activation_bits}"
     if variant.skip:
         yield _skip_part(variant.skip)
+    if variant.learn_amax:
+        yield "learned"
+    if variant.batch_norm not in (None, "folded"):
+        yield f"bn{variant.batch_norm}"
+    if variant.qat_seed is not None:
+        yield f"seed{variant.qat_seed}"
 
 
 def _skip_part(skip: tuple[str, ...]) -> str:

@@ -33,6 +33,7 @@ def load_scenario(path: Path | str) -> Scenario:
     errors = list(consistency_errors(scenario))
     if errors:
         raise joined(errors)
+    scenario = scenario.with_callbacks_applied()
     expand(scenario)
     return scenario
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
 
 from harness.errors import ScenarioError, unknown_name
-from harness.results import Method, Variant
-from harness.scenario.axes import QUANTIZATION_AXES, QUANTIZING_METHODS, Axes
+from harness.results import BatchNormMode, Method, Variant
+from harness.scenario.axes import QAT_AXES, QUANTIZATION_AXES, QUANTIZING_METHODS, Axes
 from harness.scenario.ids import with_ids
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc, dotted, joined
@@ -35,6 +36,9 @@ class Grid:
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
     skip: tuple[tuple[str, ...], ...]
+    learn_amax: tuple[bool, ...]
+    batch_norm: tuple[BatchNormMode, ...]
+    qat_seed: tuple[int | None, ...]
     target: tuple[str, ...]
     batch_size: tuple[int, ...]
 
@@ -88,6 +92,9 @@ def _grid(scenario: Scenario) -> Grid:
         weight_bits=(8,),
         activation_bits=(8,),
         skip=(tuple(sorted(set(selective.skip_modules))),),
+        learn_amax=(selective.learn_amax,),
+        batch_norm=("folded",),
+        qat_seed=(None,),
         target=("onnxruntime",),
         batch_size=(1,),
     )
@@ -114,8 +121,8 @@ def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
     ]
     toolkits = [toolkit for toolkit in grid.toolkit if method != "qat" or toolkit in _QAT_TOOLKITS]
     bits = product(grid.weight_bits, grid.activation_bits)
-    for toolkit, (calibrator, percentile), per_channel, (weight_bits, activation_bits), skip in product(
-        toolkits, calibrations, grid.per_channel, bits, grid.skip
+    for toolkit, (calibrator, percentile), per_channel, (weight_bits, activation_bits), skip, qat in product(
+        toolkits, calibrations, grid.per_channel, bits, grid.skip, _qat_settings(grid, method)
     ):
         yield {
             "toolkit": toolkit,
@@ -125,7 +132,17 @@ def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
             "weight_bits": weight_bits,
             "activation_bits": activation_bits,
             "skip": skip,
+            **qat,
         }
+
+
+def _qat_settings(grid: Grid, method: Method) -> list[dict[str, Any]]:
+    if method != "qat":
+        return [{}]
+    return [
+        {"learn_amax": learn_amax, "batch_norm": batch_norm, "qat_seed": qat_seed}
+        for learn_amax, batch_norm, qat_seed in product(grid.learn_amax, grid.batch_norm, grid.qat_seed)
+    ]
 
 
 def _matches(cell: Variant, entry: Axes) -> bool:
@@ -199,6 +216,13 @@ def _include_errors(scenario: Scenario, included: list[list[Variant]]) -> Iterat
         elif quantization and not any(cell.method in QUANTIZING_METHODS for cell in cells):
             message = f"`{dotted(loc)}` gives {', '.join(quantization)}, but its method is {cells[0].method}"
             yield scenario.error(loc, message, fix="add `method: ptq` or `method: qat` to the entry")
+        elif (names := QAT_AXES & entry.given().keys()) and not any(cell.method == "qat" for cell in cells):
+            message = f"`{dotted(loc)}` gives {_quoted(names)}, but its method is {cells[0].method}"
+            yield scenario.error(loc, message, fix="add `method: qat` to the entry")
+
+
+def _quoted(names: AbstractSet[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _why_no_qat(scenario: Scenario) -> str:

@@ -19,10 +19,21 @@ from harness.scenario.source import Loc, Source, dotted
 SURELY_MEANT = 0.8
 """Similarity from which a misspelt key is taken for its neighbour rather than for a key of another level."""
 
+_CALIBRATION_DATA = "data to calibrate on, other than training samples, is `calib_dataset: {source: NAME}`"
 _BEFORE = {
-    "pre_launch_callbacks_list": "put the keys of `QATRecipeModificationCallback` under `qat_params`",
     "QATRecipeModificationCallback": "put its keys under `qat_params`",
-    "calib_dataloader": "calibration samples come from the training part: set `dataset.calibration_samples`",
+    "calib_dataloader": f"delete it, or: {_CALIBRATION_DATA}",
+    "calib_dataloader_params": f"delete it (no range depends on the batch size); {_CALIBRATION_DATA}",
+    "calib_dataset_params": _CALIBRATION_DATA,
+    "dataset_params": f"the data is named under `dataset`; {_CALIBRATION_DATA}",
+    "train_dataloader": "the data is named under `dataset`",
+    "val_dataloader": "the data is named under `dataset`",
+    "training_hyperparams": "its keys go under `training`",
+    "architecture": "networks are named under `models`",
+    "arch_params": "put its keys under `models.NAME.args`",
+    "checkpoint_params": "a weights file is named by `models.NAME.weights`",
+    "experiment_name": "write `name`",
+    "defaults": "one scenario is one file: write the keys out",
 }
 """Keys of SuperGradients recipes that have another place here."""
 
@@ -42,6 +53,8 @@ _LIMITS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+_EMPTY = ("is empty", "give at least one, or leave the key out where it has a default")
+_LENGTHS = {"too_short": _EMPTY, "string_too_short": _EMPTY, "too_long": ("may hold one entry", "delete the others")}
 
 
 class Problem(NamedTuple):
@@ -91,8 +104,9 @@ def _bad_value(details: ErrorDetails, loc: Loc) -> Problem:
         return _wrong_type(where, value, kind, loc)
     if kind in {"string_pattern_mismatch", "string_too_long"}:
         return _bad_name(str(value))
-    if kind in {"too_short", "string_too_short"}:
-        return Problem(f"{where} is empty", "give at least one, or leave the key out where it has a default")
+    if kind in _LENGTHS:
+        words, fix = _LENGTHS[kind]
+        return Problem(f"{where} {words}", fix)
     return Problem(f"{where}: {details['msg']}", context.get("fix"))
 
 

@@ -16,6 +16,7 @@ from harness.scenario.fields import (
     Positive,
     Ratio,
     Section,
+    Share,
     Text,
     Unit,
     WholeNumber,
@@ -62,7 +63,7 @@ class SelectiveQuantizerParams(Section):
     per_channel: bool = True
     """One weight scale per output channel instead of one per tensor; activations have one per tensor."""
     learn_amax: bool = False
-    """Train the ranges of all quantizers during QAT. Only `false` is implemented; `true` is refused."""
+    """Train the ranges of all quantizers during QAT (learned step sizes); PTQ's ranges are where they start."""
     skip_modules: Listed[Text] = ()
     """Modules that stay unquantized, by name, glob, `re:EXPRESSION`, type or `role:ROLE`; a container takes all that is
     inside with it."""
@@ -94,11 +95,26 @@ class QuantizationParams(Section):
     come after them."""
 
 
+class DistillationParams(Section):
+    """Learn from the outputs of the FP32 network too: (1 - weight) * cross entropy + weight * T^2 * KL divergence."""
+
+    weight: Ratio = 0.5
+    """Share of the divergence in the loss."""
+    temperature: Positive = 4.0
+    """T, which softens both outputs."""
+
+
 class QATParams(Section):
-    """How `training` is changed for QAT; the keys and defaults of SuperGradients' `QATRecipeModificationCallback`."""
+    """How `training` is changed for QAT; the keys and defaults of SuperGradients' `QATRecipeModificationCallback`.
+
+    `batch_size_rule` and the keys after `disable_augmentations` are additions of this harness.
+    """
 
     batch_size_divisor: Count = 2
     """QAT batch size = `batch_size` // this, at least 1."""
+    batch_size_rule: Literal["always", "learned_ranges"] = "always"
+    """When `batch_size_divisor` counts: `always`, as SuperGradients' documentation says, or with `learn_amax` only, as
+    its code does."""
     max_epochs_divisor: Count = 10
     """QAT epochs = `max_epochs` // this, at least 1."""
     lr_decay_factor: Ratio = 0.01
@@ -111,3 +127,19 @@ class QATParams(Section):
     """Accepted so that a recipe's block can be pasted: training here has no phase callbacks to disable."""
     disable_augmentations: bool = False
     """Fine-tune without `training.augmentations`."""
+    freeze_batch_norm_after: Share = 0.5
+    """Share of the QAT steps after which `batch_norm: live` uses its statistics instead of updating them."""
+    freeze_observers_after: Share = 0.0
+    """Share of the QAT steps in which activation ranges follow a moving average of the batches' minimum and maximum;
+    0: PTQ's ranges stay. Rows with `learn_amax` learn their ranges instead."""
+    early_stop_epochs: Annotated[Count, Unit("epoch")] | None = None
+    """Stop after so many epochs without a better validation accuracy; empty: never."""
+    distillation: DistillationParams | None = None
+    """Empty: labels only."""
+
+
+class PreLaunchCallback(Section):
+    """An entry of a SuperGradients recipe's list; `qat_params` holds the same keys."""
+
+    QATRecipeModificationCallback: QATParams
+    """The keys of [`qat_params`](#qat_params)."""

@@ -24,6 +24,7 @@ PAGE = Path("docs/scenario-reference.md")
 _BASIC = {bool: "true or false", int: "integer", float: "number", str: "text"}
 _LIMITS = ((Gt, "gt", ">"), (Ge, "ge", "≥"), (Lt, "lt", "<"), (Le, "le", "≤"))
 _SAME_KEYS = {
+    ("pre_launch_callbacks_list", ANY, "QATRecipeModificationCallback"): "The keys of [`qat_params`](#qat_params).",
     ("models", ANY, "training"): "The keys of [`training`](#training); those that are left out keep its values.",
     (
         "matrix",
@@ -67,7 +68,11 @@ def _level_text(level: Level) -> str:
 
 
 def _level_name(path: tuple[str, ...]) -> str:
-    return ".".join("NAME" if part == ANY else part for part in path).replace("clude.NAME", "clude[]")
+    return (
+        ".".join("NAME" if part == ANY else part for part in path)
+        .replace("clude.NAME", "clude[]")
+        .replace("list.NAME", "list[]")
+    )
 
 
 def _table(level: Level) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, MaxLen, MinLen
 from pydantic import AfterValidator, Field, PrivateAttr, field_serializer
 from pydantic_core import PydanticCustomError
 
@@ -18,6 +18,7 @@ from harness.scenario.fields import (
     Count,
     Fraction,
     FreeMapping,
+    Listed,
     Name,
     NonNegative,
     Positive,
@@ -27,7 +28,7 @@ from harness.scenario.fields import (
     Unit,
 )
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
-from harness.scenario.recipe import QATParams, QuantizationParams, Training
+from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -188,6 +189,9 @@ class Scenario(Section):
     training: Training = Field(default_factory=Training)
     quantization_params: QuantizationParams = Field(default_factory=QuantizationParams)
     qat_params: QATParams = Field(default_factory=QATParams)
+    pre_launch_callbacks_list: Annotated[Listed[PreLaunchCallback], MaxLen(1)] = ()
+    """So that a recipe's list can be pasted: what it says of `QATRecipeModificationCallback` is taken as `qat_params`.
+    Give one or the other."""
     targets: ByName[TargetOptions] = Field(default_factory=dict)
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
@@ -201,6 +205,13 @@ class Scenario(Section):
         copy = self.model_copy()
         copy._source = source
         return copy
+
+    def with_callbacks_applied(self) -> Scenario:
+        """The same scenario with `qat_params` in place of `pre_launch_callbacks_list`."""
+        if not self.pre_launch_callbacks_list:
+            return self
+        params = self.pre_launch_callbacks_list[0].QATRecipeModificationCallback
+        return self.model_copy(update={"qat_params": params, "pre_launch_callbacks_list": ()})
 
     @property
     def path(self) -> Path:

@@ -49,6 +49,16 @@ class MovingAverage:
             else:
                 average.copy_(tensor)
 
+    def state(self) -> tuple[int, State]:
+        """Number of updates, and the average itself."""
+        return self._updates, self._average
+
+    def load(self, updates: int, average: State) -> None:
+        """Go on from what `state` returned."""
+        self._updates = updates
+        for name, tensor in average.items():
+            self._average[name].copy_(tensor)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The network holds the average inside this block, and its own state again after it."""

@@ -18,19 +18,27 @@ DEFAULT_BATCH_SIZE = 256
 def set_training(model: nn.Module, training: bool) -> None:
     """Switch dropout and batch norm, where the network has such a switch.
 
-    Networks captured by torch.export have their mode fixed in the graph and forbid `train()` and `eval()`; parts of
-    theirs that are modules, quantizers for instance, are left alone.
+    Networks captured by torch.export have their mode fixed in the graph and forbid `train()` and `eval()`; of the
+    modules in them those are switched that say so with an attribute `switches_with_network`.
     """
     try:
         model.train(training)
     except NotImplementedError:
-        return
+        for module in model.modules():
+            if getattr(module, "switches_with_network", False):
+                module.train(training)
+
+
+def is_training(model: nn.Module) -> bool:
+    """Whether `set_training` last switched the network to training."""
+    switched = [module for module in model.modules() if getattr(module, "switches_with_network", False)]
+    return (switched[0] if switched else model).training
 
 
 @contextmanager
 def inference_mode_of(model: nn.Module) -> Iterator[None]:
     """No gradients, and the network in eval mode; the mode it had comes back."""
-    was_training = model.training
+    was_training = is_training(model)
     set_training(model, False)
     try:
         with torch.no_grad():

@@ -15,6 +15,18 @@ Ratio = Annotated[float, Gt(0), Le(1)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 
 
+class Distillation(BaseModel):
+    """Loss = (1 - weight) * cross entropy + weight * T^2 * KL(teacher || student), both softened by T.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    weight: Ratio = 0.5
+    temperature: Positive = 4.0
+
+
 class Recipe(BaseModel):
     """Everything that decides the weights, besides network, data and thread count."""
 
@@ -45,7 +57,14 @@ class Recipe(BaseModel):
     ema: bool = False
     """Evaluate and keep an exponential moving average of the weights."""
     seed: WholeNumber = 0
-    """Of shuffling, augmentation, dropout and the validation samples."""
+    """Of shuffling, augmentation and dropout."""
+    early_stop_epochs: Count | None = None
+    """Stop after so many epochs without a better validation accuracy; None: never."""
+    distillation: Distillation | None = None
+    """Learn from a teacher's outputs too; `fit` must then be given the teacher."""
+
+
+BatchSizeRule = Literal["always", "learned_ranges"]
 
 
 class QatRules(BaseModel):
@@ -54,26 +73,30 @@ class QatRules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     batch_size_divisor: Count = 2
+    batch_size_rule: BatchSizeRule = "always"
+    """When the divisor counts: SuperGradients' documentation says always, its code only with learned ranges."""
     max_epochs_divisor: Count = 10
     lr_decay_factor: Ratio = 0.01
     """Multiplies `initial_lr`, `warmup_initial_lr` and `weight_decay`."""
     warmup_epochs_divisor: Count = 10
     cosine_final_lr_ratio: Ratio = 0.01
     disable_augmentations: bool = False
+    early_stop_epochs: Count | None = None
+    distillation: Distillation | None = None
 
 
-def qat_recipe(recipe: Recipe, rules: QatRules) -> Recipe:
+def qat_recipe(recipe: Recipe, rules: QatRules, *, learned_ranges: bool = False) -> Recipe:
     """The recipe that fine-tunes a quantized network which `recipe` trained.
 
-    Source: SuperGradients, `QATRecipeModificationCallback`. Its documentation halves the batch size always, its code
-    only with learned ranges; here it is always. Augmentations stay unless the rules say otherwise, and the seed stays,
-    so that validation samples are ones that FP32 training did not see either.
+    Source: SuperGradients, `QATRecipeModificationCallback`: E // 10 epochs but at least 1, a tenth of those for warm-up
+    but at least 1, rates and weight decay x 0.01, no moving average; augmentations stay unless the rules say otherwise.
     """
     max_epochs = max(1, recipe.max_epochs // rules.max_epochs_divisor)
+    divides = rules.batch_size_rule == "always" or learned_ranges
     return recipe.model_copy(
         update={
             "max_epochs": max_epochs,
-            "batch_size": max(1, recipe.batch_size // rules.batch_size_divisor),
+            "batch_size": max(1, recipe.batch_size // (rules.batch_size_divisor if divides else 1)),
             "initial_lr": recipe.initial_lr * rules.lr_decay_factor,
             "warmup_initial_lr": recipe.warmup_initial_lr * rules.lr_decay_factor,
             "weight_decay": recipe.weight_decay * rules.lr_decay_factor,
@@ -81,5 +104,7 @@ def qat_recipe(recipe: Recipe, rules: QatRules) -> Recipe:
             "cosine_final_lr_ratio": rules.cosine_final_lr_ratio,
             "augmentations": () if rules.disable_augmentations else recipe.augmentations,
             "ema": False,
+            "early_stop_epochs": rules.early_stop_epochs,
+            "distillation": rules.distillation,
         }
     )

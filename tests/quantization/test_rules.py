@@ -10,6 +10,7 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod, refusal
+from harness.quantization.qat import training_graph
 from harness.quantization.rules import Rule, RuleSet, TensorDescriptor
 from harness.targets import get_target
 
@@ -210,6 +211,15 @@ class TestDescriptors:
         prepared = prepare(captured("residual"), self.rule(input={"fake_quant": False}, weight={"fake_quant": False}))
         assert input_quantizer(prepared, "conv2d_2") is None
         assert set(weights(prepared)) == {"stem.0.weight", "conv1.0.weight", "head.weight"}
+
+    def test_learn_amax_of_single_tensors_goes_before_that_of_the_variant(self) -> None:
+        def learned(rules: RuleSet, **options: bool) -> set[str]:
+            graph = training_graph(prepare(captured("residual"), rules), **options)
+            return {quantizer.name for quantizer in quantized.tensor_quantizers(graph) if quantizer.learned}
+
+        everything = learned(RuleSet(), learn_ranges=True)
+        assert learned(self.rule(weight={"learn_amax": True})) == {"conv2.0.weight"}
+        assert learned(self.rule(weight={"learn_amax": False}), learn_ranges=True) == everything - {"conv2.0.weight"}
 
     def test_the_callers_graph_is_left_alone(self) -> None:
         before = captured("residual").code

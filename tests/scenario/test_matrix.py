@@ -76,6 +76,9 @@ class TestProduct:
                 "weight_bits": None,
                 "activation_bits": None,
                 "skip": (),
+                "learn_amax": None,
+                "batch_norm": None,
+                "qat_seed": None,
                 "target": "onnxruntime",
                 "batch_size": 1,
             }
@@ -108,6 +111,38 @@ class TestProduct:
             "r-qat-max-perchannel-onnxruntime-b1",
         ]
 
+    def test_learned_ranges_batch_norm_and_seeds_multiply_qat_rows_only(self) -> None:
+        matrix = {
+            "calibrator": "max",
+            "learn_amax": [False, True],
+            "batch_norm": ["folded", "live"],
+            "qat_seed": [0, 7],
+        }
+        qat = [text.removeprefix("r-qat-max-perchannel").removesuffix("-onnxruntime-b1") for text in ids(matrix)[2:]]
+        assert ids(matrix)[:2] == ["r-fp32-onnxruntime-b1", "r-ptq-max-perchannel-onnxruntime-b1"]
+        assert qat == [
+            "-seed0",
+            "-seed7",
+            "-bnlive-seed0",
+            "-bnlive-seed7",
+            "-learned-seed0",
+            "-learned-seed7",
+            "-learned-bnlive-seed0",
+            "-learned-bnlive-seed7",
+        ]
+
+    def test_an_entry_about_batch_norm_excludes_qat_rows_only(self) -> None:
+        matrix = {"batch_norm": ["folded", "frozen"], "exclude": {"batch_norm": "frozen"}}
+        assert [(v.method, v.batch_norm) for v in expand(scenario(matrix))] == [
+            ("fp32", None),
+            ("ptq", None),
+            ("qat", "folded"),
+        ]
+
+    def test_a_qat_axis_without_qat_is_an_error(self) -> None:
+        with pytest.raises(ScenarioError, match="gives `batch_norm`, `qat_seed`, but its method is ptq"):
+            expand(scenario({"include": {"method": "ptq", "batch_norm": "live", "qat_seed": 1}}))
+
     def test_repeated_values_are_one(self) -> None:
         once = ids({"calibrator": ["max"], "skip": [["a", "b"]]})
         assert ids({"calibrator": ["max", "max"], "skip": [["a", "b"], ["b", "a"]]}) == once
@@ -128,6 +163,10 @@ class TestDefaultsFromQuantizationParams:
     ) -> None:
         params = {"selective_quantizer_params": selective, "calib_params": calibration}
         assert ids({"method": "ptq"}, quantization_params=params) == ["r-fp32-onnxruntime-b1", expected]
+
+    def test_learn_amax_is_the_default_of_its_axis(self) -> None:
+        params = {"selective_quantizer_params": {"calibrator_i": "max", "learn_amax": True}}
+        assert ids({"method": "qat"}, quantization_params=params)[1] == "r-qat-max-perchannel-learned-onnxruntime-b1"
 
     def test_ptq_only_drops_qat(self) -> None:
         assert {v.method for v in expand(scenario(quantization_params={"ptq_only": True}))} == {"fp32", "ptq"}

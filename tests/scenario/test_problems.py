@@ -47,9 +47,9 @@ import pytest
             "the keys here are: threads",
         ),
         (
-            "§pre_launch_callbacks_list: []",
-            "unknown key `pre_launch_callbacks_list` at the top level",
-            "put the keys of `QATRecipeModificationCallback` under `qat_params`",
+            "§QATRecipeModificationCallback: {}",
+            "unknown key `QATRecipeModificationCallback` at the top level",
+            "put its keys under `qat_params`",
         ),
     ],
 )

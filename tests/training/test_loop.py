@@ -8,7 +8,7 @@ from harness.data.samples import Samples
 from harness.errors import DataError, StageError
 from harness.training.inference import predict, top1
 from harness.training.loop import fit
-from harness.training.recipe import Recipe
+from harness.training.recipe import Distillation, Recipe
 from harness.training.validation import hold_out
 
 SIDE = 8
@@ -146,6 +146,97 @@ class TestDeterminism:
             fit(model, stripes(64), stripes(16), recipe(max_epochs=1), channels_last=channels_last)
             results.append(weights(model))
         torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+def interrupt_after(epoch):
+    def on_epoch(log):
+        if log.epoch == epoch:
+            raise Interrupted
+
+    return on_epoch
+
+
+class TestResume:
+    @pytest.mark.parametrize("after", [1, 2])
+    @pytest.mark.parametrize(
+        "fields", [{}, {"optimizer": "adamw", "initial_lr": 0.01}, {"ema": True}, {"momentum": 0.0}, {"seed": 4}]
+    )
+    def test_an_interrupted_training_ends_with_the_same_weights_as_one_without_a_break(self, tmp_path, after, fields):
+        plan = recipe(augmentations=("random_crop", "horizontal_flip"), **fields)
+        whole, broken, resumed = (make_net(dropout=0.3) for _ in range(3))
+        expected = fit(whole, stripes(64), stripes(32, seed=1), plan)
+        file = tmp_path / "scratch" / "checkpoint.safetensors"
+        with pytest.raises(Interrupted):
+            fit(broken, stripes(64), stripes(32, seed=1), plan, checkpoint=file, on_epoch=interrupt_after(after))
+        seen = []
+        log = fit(resumed, stripes(64), stripes(32, seed=1), plan, checkpoint=file, on_epoch=seen.append)
+        assert [epoch.epoch for epoch in seen] == list(range(after + 1, 4))
+        for name, tensor in whole.state_dict().items():
+            assert torch.equal(resumed.state_dict()[name], tensor), name
+        kept = {"epoch", "loss", "validation_top1", "lr"}
+        assert [e.model_dump(include=kept) for e in log.epochs] == [e.model_dump(include=kept) for e in expected.epochs]
+        assert (log.best_epoch, log.steps) == (expected.best_epoch, expected.steps)
+
+    def test_a_finished_training_is_not_repeated(self, tmp_path):
+        file = tmp_path / "checkpoint.safetensors"
+        first, second = make_net(), make_net()
+        fit(first, stripes(64), stripes(32, seed=1), recipe(), checkpoint=file)
+        fit(second, stripes(64), stripes(32, seed=1), recipe(), checkpoint=file, on_epoch=interrupt_after(1))
+        assert torch.equal(weights(first), weights(second))
+
+    @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x10\0\0\0\0\0\0\0{'a': 1}         "])
+    def test_a_damaged_checkpoint_is_a_new_start(self, tmp_path, content):
+        file = tmp_path / "checkpoint.safetensors"
+        file.write_bytes(content)
+        log = fit(make_net(), stripes(64), stripes(32, seed=1), recipe(), checkpoint=file)
+        assert len(log.epochs) == 3
+
+
+class TestEarlyStop:
+    def test_it_stops_after_so_many_epochs_without_a_better_accuracy(self):
+        # Perfect from the start: epoch 1 is the best, epochs 2 and 3 bring nothing.
+        model = make_net()
+        fit(model, stripes(200), stripes(40, seed=1), recipe())
+        plan = recipe(max_epochs=9, initial_lr=1e-6, warmup_initial_lr=1e-6, early_stop_epochs=2)
+        log = fit(model, stripes(64), stripes(40, seed=1), plan)
+        assert [epoch.validation_top1 for epoch in log.epochs] == [1.0, 1.0, 1.0]
+        assert log.best_epoch == 1
+
+
+class TestDistillation:
+    def test_the_loss_is_mixed_from_labels_and_the_softened_teacher(self):
+        class Constant(nn.Module):
+            def __init__(self, logit):
+                super().__init__()
+                self.logit = nn.Parameter(torch.tensor(logit))
+
+            def forward(self, x):
+                return torch.stack([self.logit.expand(len(x)), torch.zeros(len(x))], dim=1)
+
+        samples = stripes(16).take(torch.arange(0, 16, 2))  # class 0 only
+        plan = recipe(max_epochs=1, batch_size=8, distillation=Distillation(weight=0.25, temperature=2.0))
+        student, teacher = Constant(math.log(3.0)), Constant(0.0)
+        log = fit(student, samples, samples, plan, teacher=teacher)
+        # Student at T = 2: odds sqrt(3); teacher: one half each. Hard loss: -ln 0.75.
+        p = math.sqrt(3) / (math.sqrt(3) + 1)
+        divergence = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
+        assert log.epochs[0].loss == pytest.approx(-0.75 * math.log(0.75) + 0.25 * 4 * divergence, abs=1e-6)
+        assert teacher.logit.grad is None
+
+    def test_without_a_teacher_it_is_an_error(self):
+        with pytest.raises(StageError, match="needs a teacher"):
+            fit(make_net(), stripes(16), stripes(16), recipe(distillation=Distillation()))
+
+
+def test_before_every_step_the_hook_is_told_where_training_is():
+    calls = []
+    hook = lambda done, total: calls.append((done, total))  # noqa: E731
+    fit(make_net(), stripes(40), stripes(16), recipe(), before_step=hook)
+    assert calls == [(step, 6) for step in range(6)]  # 40 // 16 = 2 steps in each of 3 epochs
 
 
 class TestOptimisation:

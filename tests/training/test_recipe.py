@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.training.recipe import QatRules, Recipe, qat_recipe
+from harness.training.recipe import Distillation, QatRules, Recipe, qat_recipe
 from harness.training.schedule import schedule
 
 recipes = st.builds(
@@ -38,6 +38,7 @@ class TestQatRules:
         )
         changed = qat_recipe(recipe, QatRules()).model_dump()
         assert changed.pop("augmentations") == recipe.augmentations
+        assert (changed.pop("early_stop_epochs"), changed.pop("distillation")) == (None, None)
         assert changed == pytest.approx(
             {
                 "max_epochs": 25,  # 250 // 10
@@ -62,6 +63,20 @@ class TestQatRules:
     def test_epochs_are_a_tenth_and_warm_up_a_tenth_of_those_but_at_least_one(self, epochs, qat_epochs, warmup_epochs):
         changed = qat_recipe(Recipe(max_epochs=epochs), QatRules())
         assert (changed.max_epochs, changed.lr_warmup_epochs) == (qat_epochs, warmup_epochs)
+
+    @pytest.mark.parametrize(
+        ("rule", "learned_ranges", "batch_size"),
+        [("always", False, 64), ("always", True, 64), ("learned_ranges", False, 128), ("learned_ranges", True, 64)],
+    )
+    def test_the_batch_is_halved_always_or_only_with_learned_ranges(self, rule, learned_ranges, batch_size):
+        rules = QatRules(batch_size_rule=rule)
+        assert qat_recipe(Recipe(batch_size=128), rules, learned_ranges=learned_ranges).batch_size == batch_size
+
+    def test_early_stop_and_distillation_are_those_of_the_rules(self):
+        rules = QatRules(early_stop_epochs=2, distillation=Distillation(weight=0.3, temperature=2))
+        changed = qat_recipe(Recipe(early_stop_epochs=9), rules)
+        assert changed.early_stop_epochs == 2
+        assert changed.distillation == Distillation(weight=0.3, temperature=2)
 
     def test_a_batch_of_one_stays_one(self):
         assert qat_recipe(Recipe(batch_size=1), QatRules()).batch_size == 1

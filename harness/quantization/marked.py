@@ -1,0 +1,55 @@
+"""From the markers of a model file to notes on the operations that read a marked tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from harness import markers
+
+assert markers  # defines the operation
+_SKIP_CONNECTION = torch.ops.harness.skip_connection.default
+_KEY = "skip_connections"
+
+
+@dataclass(frozen=True, eq=False)
+class Marker:
+    """One marker in front of one operation. Stands in for a graph node where modules are looked up by name or type."""
+
+    source: str
+    """Name of the graph node whose tensor is marked; names outlive copies of a graph, nodes do not."""
+    meta: dict[str, Any]
+
+
+def note_markers(graph_module: GraphModule) -> None:
+    """Take the markers' operations out of the graph, in place, and note each on the operations that read it."""
+    for node in list(graph_module.graph.nodes):
+        if node.op != "call_function" or node.target is not _SKIP_CONNECTION:
+            continue
+        source = node.args[0]
+        assert isinstance(source, Node)
+        marker = Marker(source.name, {"nn_module_stack": node.meta.get("nn_module_stack") or {}})
+        for user in node.users:
+            user.meta[_KEY] = (*user.meta.get(_KEY, ()), marker)
+        node.replace_all_uses_with(source)
+        graph_module.graph.erase_node(node)
+    graph_module.recompile()
+
+
+def markers_of(node: Node) -> tuple[Marker, ...]:
+    """The markers in front of this operation."""
+    found: tuple[Marker, ...] = node.meta.get(_KEY, ())
+    return found
+
+
+def all_markers(graph_module: GraphModule) -> list[Marker]:
+    """Every marker of a captured graph."""
+    return [marker for node in graph_module.graph.nodes for marker in markers_of(node)]
+
+
+def marked_input(node: Node, marker: Marker) -> Node | None:
+    """The input of `node` that the marker stands on."""
+    return next((source for source in node.all_input_nodes if source.name == marker.source), None)

@@ -1,0 +1,128 @@
+"""The typed record of a sensitivity analysis: what `sensitivity.json` holds.
+
+The shape is stable: a field is added, never renamed, without a new `SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from harness.results import Interval, Record, Variant
+
+SCHEMA_VERSION: Final = 1
+
+SearchStatus = Literal["nothing_to_skip", "found", "unreachable", "too_few_samples"]
+
+
+class Judged(Record):
+    """Top-1 on the held-out samples, and the paired difference to FP32 on the same samples."""
+
+    top1: float
+    n: int
+    drop: float
+    """FP32 top-1 minus this one (positive: a loss)."""
+    drop_ci: Interval
+    p_value: float
+    """Exact McNemar test of equal error rates."""
+
+
+class LayerCost(Record):
+    """What quantizing one layer alone costs; everything else stays in float."""
+
+    layer: str
+    """Dotted module name, as skip sets name it; empty for operations of the network itself."""
+    operators: tuple[str, ...]
+    """What of the module the target quantizes, for instance `conv2d`."""
+    weights: int
+    """Quantized weights; 0 for layers that have none."""
+    is_container: bool
+    """Other layers are inside it (or it is the whole network): a skip pattern of this name would skip them too."""
+    sqnr_db: float | None
+    """10 log10(sum(y**2) / sum((y - q)**2)) of the network's outputs; None when nothing changed (infinite)."""
+    alone: Judged | None = None
+    """Accuracy with this layer alone quantized; only for the layers that cost the most."""
+
+
+class Trial(Record):
+    """One skip set that was judged."""
+
+    skip: tuple[str, ...]
+    judged: Judged
+
+
+class SkipSearch(Record):
+    """The search for a small skip set that meets the budget."""
+
+    budget: float
+    """Largest loss of top-1, as a share, that the whole interval of the difference must stay below."""
+    confidence: float
+    status: SearchStatus
+    provable_drop: float
+    """The smallest budget that this many samples can prove when no prediction changes at all."""
+    chosen: Trial | None
+    """The skip set that was found; when none meets the budget, the one that came closest."""
+    chosen_ci: Interval | None
+    """Interval of the chosen set's drop that allows for its having been picked among all trials (Bonferroni)."""
+    trials: tuple[Trial, ...]
+    """All of them, in the order in which they were tried."""
+
+
+class Analysis(Record):
+    """One PTQ variant: its layers by what they cost, most sensitive first, and the skip set."""
+
+    variant: Variant
+    calibration_samples: int
+    data_passes: int
+    sqnr_db: float | None
+    """With all layers quantized."""
+    layers: tuple[LayerCost, ...]
+    fp32_top1: float | None = None
+    """On the held-out samples; None without labels."""
+    quantized: Judged | None = None
+    """All layers quantized, on the held-out samples."""
+    held_out: dict[str, int] = Field(default_factory=dict)
+    """Where the held-out samples come from, and how many from where."""
+    search: SkipSearch | None = None
+    fragment: str | None = None
+    """File with the scenario fragment, beside the record."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """What the stages took, whenever that was."""
+    cached: bool = False
+    """Nothing was computed: all came from the store."""
+
+    @property
+    def meets_budget(self) -> bool:
+        """Whether a skip set, or none, is proven to meet the budget; true where no budget can be judged."""
+        return self.search is None or self.search.status in ("nothing_to_skip", "found")
+
+
+class Failure(Record):
+    """A variant that could not be analysed."""
+
+    variant_id: str
+    reason: str
+
+
+class SensitivityRecord(Record):
+    """One call of `harness sensitivity`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    scenario: str
+    scenario_file: str
+    started_at: str
+    """ISO 8601, UTC."""
+    environment: dict[str, Any]
+    analyses: tuple[Analysis, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> SensitivityRecord:
+        """Read what `save` wrote."""
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))

@@ -100,7 +100,8 @@ ONNX = "model.onnx"
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 LATENCY = "latency.parquet"
-PREDICT_BATCH = 250
+PREDICT_PIXELS = 250 * 28 * 28
+"""Of a batch: more at once is slower, as activations then leave the CPU's caches."""
 JUDGE_EVERY_ROUNDS = 5
 """Judging all variants takes about as long as a round."""
 
@@ -256,7 +257,7 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     else:
         network = _load_quantized(config.model, config.quantizer, inputs)
     samples = _splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, batch_size=PREDICT_BATCH))
+    np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
     return {"n": len(samples)}
 
 
@@ -267,9 +268,11 @@ def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context:
     samples = _splits(config.data).test
     session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
     batches: list[npt.NDArray[np.float32]] = []
-    for batch in samples.batches(PREDICT_BATCH):
+    seen = 0
+    for batch in samples.batches(predict_batch(samples)):
         batches.append(np.asarray(session.run(batch.numpy()), np.float32))
-        context.progress(len(batches) * PREDICT_BATCH, len(samples))
+        seen += len(batch)
+        context.progress(seen, len(samples))
     np.save(folder / OUTPUTS, np.concatenate(batches))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
@@ -301,6 +304,12 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
     reference = sessions[config.reference]
     return {"rounds": timings.n_rounds, "includes_transfers": reference.includes_transfers}
+
+
+def predict_batch(samples: Samples) -> int:
+    """Samples that are evaluated at once."""
+    _, height, width = samples.shape
+    return max(1, PREDICT_PIXELS // (height * width))
 
 
 def engine_file(artifact: Any) -> Path:

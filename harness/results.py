@@ -172,6 +172,9 @@ class MetricValue(Record):
     value: float
     unit: str
     higher_is_better: bool
+    ci95: Interval | None = None
+    n: int | None = None
+    """Samples that the figure is of."""
 
 
 class Cost(Record):
@@ -234,6 +237,15 @@ class Dataset(Record):
     splits: tuple[Split, ...]
 
 
+class WeightsFile(Record):
+    """The file that a network's FP32 weights came from."""
+
+    model: str
+    source: str
+    """As the scenario names it."""
+    sha256: str
+
+
 class StageRun(Record):
     """One stage of the graph in this run."""
 
@@ -270,6 +282,7 @@ class RunResults(Record):
     wall_s: float
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
+    weights: tuple[WeightsFile, ...] = ()
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
     gates: tuple[Gate, ...] = ()

@@ -97,6 +97,9 @@ def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
     latency = _latency_headline(deployed)
     if latency:
         return latency
+    agreements = _agreements(deployed)
+    if agreements:
+        return agreements
     if deployed:
         return "Nothing to compare: only " + listed([label(row.variant) for row in deployed]) + " gave figures."
     return _left_out(cell, "No figures") or "No figures."
@@ -111,6 +114,7 @@ def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) ->
         yield from filter(None, [contrast_details(_pairs_of(cell, deployed))])
     yield from filter(None, [_latency(deployed) if is_judged else _each_speed(deployed)])
     if deployed and not is_judged:
+        yield from filter(None, [_agreements(deployed)])
         yield "Accuracy was not measured, so that no variant can be recommended."
     yield from _simulated_headlines(cell)
     yield from _simulated_details(cell)
@@ -164,6 +168,15 @@ def _each_speed(deployed: Sequence[Row]) -> str | None:
         if row.latency and row.latency.speedup and row.latency.speedup_ci95
     ]
     return f"{_speed_of(deployed)}: {listed(parts, at_most=8)}{_noise(deployed)}." if parts else None
+
+
+def _agreements(deployed: Sequence[Row]) -> str | None:
+    """What predictions without labels tell; None when there are none."""
+    found = [(row, row.metrics["agreement"]) for row in deployed if "agreement" in row.metrics]
+    if not found:
+        return None
+    parts = [f"{label(row.variant)} {percent(metric.value, 1)}" for row, metric in found]
+    return f"Same class as FP32 on {found[0][1].n} images: {listed(parts, at_most=8)}."
 
 
 def _ratios(deployed: Sequence[Row]) -> dict[Method, list[float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.quantization.toolkits import DEFAULT, get_onnx_toolkit
+from harness.quantization.toolkits import DEFAULT, get_toolkit
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Availability
@@ -12,7 +12,7 @@ def unavailable_reason(variant: Variant) -> str | None:
     """Why the variant's target or toolkit cannot do it here, with the fix; None when they can."""
     target = get_target(variant.target)
     own_toolkit = variant.toolkit in (None, DEFAULT)
-    toolkit = None if own_toolkit else get_onnx_toolkit(str(variant.toolkit))
+    toolkit = None if own_toolkit else get_toolkit(str(variant.toolkit))
     return (
         _missing(target.availability())
         or target.refusal(variant)

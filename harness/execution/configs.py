@@ -137,16 +137,16 @@ class ExportConfig(Config):
 
 
 class QuantizeOnnxConfig(Config):
-    """PTQ of an FP32 ONNX file by another toolkit."""
+    """PTQ by another toolkit, which writes the Q/DQ ONNX file itself."""
 
     toolkit: str
+    model: ModelConfig
+    quantizer: QuantizerConfig
+    """What the target would do; a toolkit takes of it what it can."""
     data: DataConfig
     samples: int
     calibrator: str
     percentile: float | None
-    per_channel: bool
-    weight_bits: int
-    skip: tuple[str, ...]
 
 
 class Fp16Config(Config):

@@ -14,7 +14,7 @@ from harness.data.spec import DatasetSpec
 from harness.errors import DataError
 from harness.execution.store import Store, default_root
 from harness.hardware import cpu, has_vnni, instruction_sets, usable_cores
-from harness.quantization.toolkits import onnx_toolkits
+from harness.quantization.toolkits import toolkits
 from harness.targets import targets
 
 _REQUIRED = ("torch", "torchao", "onnx", "onnxscript")
@@ -54,7 +54,7 @@ def diagnose() -> Iterator[Finding]:
     for target in targets().values():
         found = target.availability()
         yield Finding(f"target {target.name}", found.detail, found.usable, fix=found.fix)
-    for toolkit in onnx_toolkits().values():
+    for toolkit in toolkits().values():
         found = toolkit.availability()
         yield Finding(f"toolkit {toolkit.name}", found.detail, found.usable, fix=found.fix)
     yield from _data()

@@ -29,7 +29,7 @@ from harness.execution.rule_checks import rules_for
 from harness.metrics.interleaved import TimingPlan
 from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
-from harness.quantization.toolkits import DEFAULT
+from harness.quantization.toolkits import DEFAULT, get_toolkit
 from harness.results import Variant
 from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
@@ -55,7 +55,8 @@ CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, _QUANTIZATION)
 QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, _QUANTIZATION)
 FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, "harness.training"))
 EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
-QUANTIZE_ONNX = Stage("quantize", 1, f"{_STAGES}:quantize_onnx", ("onnx", "onnxruntime"), _CORE)
+# Toolkits change torch and the loggers when they are imported: each works in a process of its own.
+QUANTIZE_ONNX = Stage("quantize", 2, f"{_STAGES}:quantize_onnx", source=(*_CORE, "harness.data"), isolate=True)
 TO_FP16 = Stage("export", 1, f"{_STAGES}:to_fp16", ("onnx", "onnxruntime"), (_STAGES, "harness.export"))
 BUILD = Stage(
     "build",
@@ -107,20 +108,17 @@ class Planner:
         data: DataConfig,
         calibration_data: DataConfig,
         networks: Mapping[str, NetworkInfo],
-        *,
-        has_labels: bool,
     ) -> None:
         self._scenario = scenario
         self._data = data
         self._calibration_data = calibration_data
         self._networks = networks
-        self._has_labels = has_labels
 
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
         plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
-        reason = unavailable_reason(variant)
+        reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
             return replace(plan, unavailable=reason)
         tasks = {"train": self._train(variant)}
@@ -141,7 +139,7 @@ class Planner:
         not_run = target.cannot_run(options)
         if not_run is not None:
             tasks.pop("torch_outputs", None)
-        elif self._scenario.measurement.accuracy and self._has_labels:
+        elif self._scenario.measurement.accuracy:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         return replace(plan, tasks=tasks, build=build, not_run=not_run)
@@ -227,7 +225,7 @@ class Planner:
         if not simulated:
             export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
             tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
-        if self._scenario.measurement.accuracy and self._has_labels:
+        if self._scenario.measurement.accuracy:
             predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
             tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, dict(inputs), label=f"evaluate torch {variant.id}")
         return tasks
@@ -238,15 +236,22 @@ class Planner:
         source = Task(EXPORT, fp32, {"train": train}, label=f"export {variant.model} for {variant.toolkit}")
         config = QuantizeOnnxConfig(
             toolkit=str(variant.toolkit),
+            model=model,
+            quantizer=self._quantizer(variant),
             data=self._calibration_data,
             samples=self._scenario.calibration_count(variant.model),
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
-            per_channel=bool(variant.per_channel),
-            weight_bits=variant.weight_bits or 8,
-            skip=variant.skip,
         )
-        return {"export": Task(QUANTIZE_ONNX, config, {"onnx": source}, label=f"quantize {variant.id}")}
+        libraries = (*_ONNX, *get_toolkit(str(variant.toolkit)).distributions)
+        stage = replace(QUANTIZE_ONNX, libraries=libraries)
+        return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
+
+    def _override_refusal(self, variant: Variant) -> str | None:
+        """Why rules keep another toolkit from quantizing the variant; what they skip, every toolkit skips."""
+        if variant.toolkit in (None, DEFAULT) or not any(rule.input or rule.weight for rule in self._rules(variant)):
+            return None
+        return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
 
     def _to_fp16(self, variant: Variant, export: Task) -> Task:
         config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)

@@ -125,6 +125,8 @@ def _cost(plan: VariantPlan, findings: Findings) -> Cost:
     export = findings.artifact(plan, "export")
     if export is not None:
         figures["export_s"] = export.manifest.seconds
+        if isinstance(export.meta.get("quantize_s"), int | float):  # another toolkit quantized and exported in one
+            figures["quantize_s"] = float(str(export.meta["quantize_s"]))
     made = [findings.artifact(plan, name) for name in ("calibrate", "quantize")]
     passes = [artifact.meta["data_passes"] for artifact in made if artifact and "data_passes" in artifact.meta]
     return Cost.model_validate(figures | ({"data_passes": sum(map(int, map(str, passes)))} if passes else {}))

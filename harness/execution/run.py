@@ -32,8 +32,8 @@ from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.quantization.toolkits import DEFAULT, onnx_toolkits
-from harness.results import Row, RunResults, StageRun, Variant
+from harness.quantization.toolkits import DEFAULT, toolkits
+from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, check_names, expand
 from harness.targets import targets
 from harness.targets.base import AUDIT_SUFFIX
@@ -64,6 +64,7 @@ class Prepared:
     calibration: CalibrationData
     plans: tuple[VariantPlan, ...]
     planner: Planner
+    weights: tuple[WeightsFile, ...] = ()
 
 
 def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
@@ -76,11 +77,16 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
-    planner = Planner(scenario, data, calibration.config, networks, has_labels=splits.has_labels)
+    planner = Planner(scenario, data, calibration.config, networks)
     variants = _selected(expand(scenario), options.select)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
-    return Prepared(scenario, splits, data, calibration, plans, planner)
+    weights = tuple(
+        WeightsFile(model=name, source=scenario.models[name].weights, sha256=network.weights_sha256)
+        for name, network in networks.items()
+        if network.weights_sha256 is not None
+    )
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights)
 
 
 def check_registries(scenario: Scenario) -> None:
@@ -91,7 +97,7 @@ def check_registries(scenario: Scenario) -> None:
         scenario,
         sources=data_sources(),
         targets=targets(),
-        toolkits=[*onnx_toolkits(), DEFAULT],
+        toolkits=[*toolkits(), DEFAULT],
         augmentations=AUGMENTATIONS,
     )
 
@@ -123,6 +129,7 @@ def run_scenario(
         wall_s=time.perf_counter() - clock,
         environment=fingerprint(scenario.root),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
+        weights=prepared.weights,
         rows=tuple(rows),
         conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
@@ -208,8 +215,9 @@ def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Measu
     columns: dict[str, np.ndarray] = {}
     for item in evidence:
         outputs = item.network_outputs
-        if outputs is not None and item.labels is not None:
-            columns["label"] = item.labels
+        if outputs is not None:
+            if item.labels is not None:
+                columns["label"] = item.labels
             columns[item.variant.id] = outputs.argmax(axis=1)
     if columns:
         pd.DataFrame(columns).to_parquet(samples / "predictions.parquet", index=False)

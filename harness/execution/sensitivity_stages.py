@@ -24,7 +24,6 @@ from harness.execution.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.execution.context import StageContext
 from harness.execution.graph import Inputs
 from harness.execution.stages import (
-    PREDICT_BATCH,
     STATE,
     WEIGHTS,
     Meta,
@@ -33,6 +32,7 @@ from harness.execution.stages import (
     _load_quantized,
     _prepare,
     _splits,
+    predict_batch,
     quantize,
 )
 from harness.quantization import prepared as quantized
@@ -159,7 +159,7 @@ def _quantized_without(skip: SkipSet, config: QuantizeConfig, inputs: Inputs) ->
 
 
 def _correct(network: torch.nn.Module, samples: Samples) -> Flags:
-    flags: Flags = predict(network, samples, PREDICT_BATCH).argmax(axis=1) == samples.required_labels().numpy()
+    flags: Flags = predict(network, samples, predict_batch(samples)).argmax(axis=1) == samples.required_labels().numpy()
     return flags
 
 

@@ -5,6 +5,9 @@ This module is imported by workers only; `plan.py` names the functions.
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -49,13 +52,15 @@ from harness.quantization.capture import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.modules import module_classes
+from harness.quantization.placement import PlacementQuantizer
 from harness.quantization.ptq_steps import change_weights, correct
 from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
-from harness.quantization.toolkits import get_onnx_toolkit
-from harness.quantization.toolkits.base import OnnxPtq
+from harness.quantization.toolkits import get_toolkit
+from harness.quantization.toolkits.base import Batches, Request, Source
+from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
 from harness.training.factory import build_model
@@ -96,7 +101,8 @@ ONNX = "model.onnx"
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 LATENCY = "latency.parquet"
-PREDICT_BATCH = 250
+PREDICT_PIXELS = 250 * 28 * 28
+"""Of a batch: more at once is slower, as activations then leave the CPU's caches."""
 JUDGE_EVERY_ROUNDS = 5
 """Judging all variants takes about as long as a round."""
 
@@ -201,20 +207,30 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
 
 
 def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """PTQ of the FP32 ONNX file by another toolkit, from the same calibration samples."""
+    """PTQ by another toolkit, from the same weights and the same calibration samples."""
     torch.set_num_threads(context.threads)
-    samples = _splits(config.data).calibration
-    toolkit = get_onnx_toolkit(config.toolkit)
-    ptq = OnnxPtq(
+    weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
+    graph, replaced = _captured_to_quantize(config.model, weights)
+    source = Source(
+        onnx_path=inputs["onnx"].file(ONNX),
+        input_shape=config.model.input_shape,
+        make_network=lambda: _with_weights(config.model, weights),
+        make_graph=lambda: copy.deepcopy(graph),
+        make_quantizer=lambda: _quantizer(quantizer, graph, replaced),
+    )
+    request = Request(
         calibrator=config.calibrator,
         percentile=config.percentile,
-        per_channel=config.per_channel,
-        weight_bits=config.weight_bits,
-        skip=config.skip,
+        per_channel=quantizer.per_channel,
+        weight_bits=quantizer.weight_bits,
+        skip=skipped_modules(graph, _rules(quantizer, graph, replaced)),
+        target=quantizer.target,
     )
-    batches = (batch.numpy() for batch in _first(samples, config.samples, batch_size=1))
-    toolkit.quantize(_onnx_file(inputs), folder / ONNX, batches, ptq)
-    return {"file": ONNX, "samples": config.samples}
+    batches = Batches(config.samples, 1, _splits(config.data).calibration.inputs)
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
+        get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
+    return {"file": ONNX, "samples": config.samples, "quantize_s": time.perf_counter() - started}
 
 
 def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -253,7 +269,7 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     else:
         network = _load_quantized(config.model, config.quantizer, inputs)
     samples = _splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, batch_size=PREDICT_BATCH))
+    np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
     return {"n": len(samples)}
 
 
@@ -264,9 +280,11 @@ def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context:
     samples = _splits(config.data).test
     session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
     batches: list[npt.NDArray[np.float32]] = []
-    for batch in samples.batches(PREDICT_BATCH):
+    seen = 0
+    for batch in samples.batches(predict_batch(samples)):
         batches.append(np.asarray(session.run(batch.numpy()), np.float32))
-        context.progress(len(batches) * PREDICT_BATCH, len(samples))
+        seen += len(batch)
+        context.progress(seen, len(samples))
     np.save(folder / OUTPUTS, np.concatenate(batches))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
@@ -298,6 +316,12 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
     reference = sessions[config.reference]
     return {"rounds": timings.n_rounds, "includes_transfers": reference.includes_transfers}
+
+
+def predict_batch(samples: Samples) -> int:
+    """Samples that are evaluated at once."""
+    _, height, width = samples.shape
+    return max(1, PREDICT_PIXELS // (height * width))
 
 
 def engine_file(artifact: Any) -> Path:
@@ -353,21 +377,21 @@ def _new_model(config: ModelConfig) -> torch.nn.Module:
     )
 
 
-def _captured(config: ModelConfig, weights: Path) -> GraphModule:
-    def make() -> GraphModule:
-        model = _new_model(config)
-        _load_weights(model, weights)
-        return capture(model, config.input_shape)
+def _with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:
+    model = _new_model(config)
+    _load_weights(model, weights)
+    return model
 
-    return _CAPTURED.get(digest([config, weights]), make)
+
+def _captured(config: ModelConfig, weights: Path) -> GraphModule:
+    return _CAPTURED.get(digest([config, weights]), lambda: capture(_with_weights(config, weights), config.input_shape))
 
 
 def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModule, Replaced]:
     """The network with its counterparts for quantization, and what the model says of itself."""
 
     def make() -> tuple[GraphModule, Replaced]:
-        model = _new_model(config)
-        _load_weights(model, weights)
+        model = _with_weights(config, weights)
         replaced = replace_as_the_model_says(model)
         same = module_classes(replaced.model) == module_classes(model)  # capturing takes seconds
         return _captured(config, weights) if same else capture(replaced.model, config.input_shape), replaced
@@ -375,23 +399,31 @@ def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModu
     return _TO_QUANTIZE.get(digest([config, weights]), make)
 
 
+def _rules(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> RuleSet:
+    return RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip)
+
+
+def _quantizer(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> PlacementQuantizer:
+    target = get_target(config.target)
+    number_format = target.number_format(config.weight_bits, config.activation_bits)
+    replaced.require_deployable(number_format)
+    return target.quantizer(
+        number_format,
+        per_channel=config.per_channel,
+        weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
+        rules=_rules(config, graph, replaced),
+        histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
+    )
+
+
 def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
     return _prepare_with_notes(model, config, weights)[0]
 
 
 def _prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Path) -> tuple[GraphModule, list[str]]:
-    target = get_target(config.target)
-    number_format = target.number_format(config.weight_bits, config.activation_bits)
     graph, replaced = _captured_to_quantize(model, weights)
-    replaced.require_deployable(number_format)
+    quantizer = _quantizer(config, graph, replaced)
     network, notes = change_weights(graph, config.ptq_steps)
-    quantizer = target.quantizer(
-        number_format,
-        per_channel=config.per_channel,
-        weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        rules=RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip),
-        histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
-    )
     return quantized.prepare(network, quantizer), notes
 
 

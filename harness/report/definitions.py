@@ -15,6 +15,15 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
     found = []
     if accuracies:
         found += _accuracy(accuracies)
+    if not accuracies and any("agreement" in row.metrics for row in results.rows):
+        found.append(
+            (
+                "Agreement",
+                "Share of test samples for which the variant predicts the same class as FP32, with its 95 % Wilson "
+                "interval. The samples have no labels: a class that changed may have been wrong before. Several crops "
+                "of one photo are not independent, so that the interval is then too narrow.",
+            )
+        )
     if latencies:
         found += _latency(latencies)
     if any(row.size for row in results.rows):

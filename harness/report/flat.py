@@ -50,15 +50,23 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     accuracy = row.accuracy
-    plain = ("top1", "drop", "p_value", "agreement")
+    plain = ("top1", "drop", "p_value")
     return {
         **{name: getattr(accuracy, name, None) for name in plain},
-        "test_samples": accuracy.n if accuracy else None,
+        **_agreement(row),
         **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
         **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
         "accuracy_margin": accuracy.margin if accuracy else None,
         "accuracy_verdict": accuracy.verdict if accuracy else None,
     }
+
+
+def _agreement(row: Row) -> dict[str, Any]:
+    """From the labelled samples, else from the metric that needs no labels."""
+    accuracy, metric = row.accuracy, row.metrics.get("agreement")
+    if accuracy is not None:
+        return {"agreement": accuracy.agreement, "test_samples": accuracy.n}
+    return {"agreement": metric.value if metric else None, "test_samples": metric.n if metric else None}
 
 
 def _latency(row: Row) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def _headings(group: Group) -> tuple[list[str], frozenset[int]]:
     headings = ["Variant"]
     if group.has_accuracy:
         headings += ["Top-1", "Drop, points", "Accuracy", "Agreement"]
+    if group.has_unlabelled:
+        headings += ["Agreement"]
     if group.has_latency:
         headings += ["Median, ms", "p90", "p99", "Speedup", "Latency"]
     if group.has_size:
@@ -55,6 +57,8 @@ def _cells(group: Group, line: VariantLine) -> Sequence[str]:
     if group.has_accuracy:
         verdict = line.accuracy_badge.word if line.accuracy_badge else NONE
         cells += [line.top1.value, _with_interval(line.drop), verdict, line.agreement]
+    if group.has_unlabelled:
+        cells += [_with_interval(line.unlabelled)]
     if group.has_latency:
         verdict = line.latency_badge.word if line.latency_badge else NONE
         cells += [line.median, line.p90, line.p99, _with_interval(line.speedup), verdict]

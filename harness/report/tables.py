@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.compare.wording import label, listed, percent
 from harness.report.variants import NONE
-from harness.results import Agreement, Layer, Parity, Row, RunResults, StageRun
+from harness.results import Agreement, Layer, MetricValue, Parity, Row, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -27,11 +27,12 @@ class Table:
 
 def data_table(results: RunResults) -> Table | None:
     """Source, count and checksum of every split."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (dataset.name, dataset.source, split.name, f"{split.n:,}", split.sha256)
         for dataset in results.datasets
         for split in dataset.splits
     ]
+    rows += [(f"weights of {file.model}", file.source, NONE, NONE, file.sha256) for file in results.weights]
     return _table("Samples; the splits of one data set are disjoint", "Data set|Source|Split|n|sha256", rows, {3})
 
 
@@ -88,12 +89,16 @@ def metrics_table(results: RunResults) -> Table | None:
     """Figures of metrics that have no section of their own, one column per metric."""
     units = {name: metric.unit for row in results.rows for name, metric in row.metrics.items()}
     rows = [
-        (row.variant.id, *(_figure(row.metrics[name].value if name in row.metrics else None) for name in units))
-        for row in results.rows
-        if row.metrics
+        (row.variant.id, *(_metric(row.metrics.get(name)) for name in units)) for row in results.rows if row.metrics
     ]
     headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
     return _table("Further figures", headings, rows, set(range(1, len(units) + 1)))
+
+
+def _metric(metric: MetricValue | None) -> str:
+    if metric is None or metric.ci95 is None:
+        return _figure(metric.value if metric else None)
+    return f"{_figure(metric.value)} ({_figure(metric.ci95[0])} to {_figure(metric.ci95[1])})"
 
 
 def stage_summary_table(results: RunResults) -> Table | None:

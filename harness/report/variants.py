@@ -14,10 +14,12 @@ from harness.compare.wording import (
     speed,
     three_digits,
 )
-from harness.results import Accuracy, Conclusion, Interval, Latency, Row, RunResults, Verdict
+from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
 
 NONE = "\N{EN DASH}"
 """What a cell without a figure shows."""
+AGREEMENT = "agreement"
+"""Name of the metric that stands in for accuracy where there are no labels."""
 TOO_FEW = "n too small"
 _SYMBOLS: dict[Verdict, str] = {
     "better": "\N{BLACK UP-POINTING TRIANGLE}",
@@ -59,6 +61,8 @@ class VariantLine:
     drop: Figure
     accuracy_badge: Badge | None
     agreement: str
+    unlabelled: Figure
+    """Agreement with its interval, where there are no labels."""
     median: str
     p90: str
     p99: str
@@ -83,6 +87,8 @@ class Group:
     rows: tuple[Row, ...]
     lines: tuple[VariantLine, ...]
     has_accuracy: bool
+    has_unlabelled: bool
+    """Agreement with FP32 is all that is known of the predictions."""
     has_latency: bool
     has_size: bool
     has_coverage: bool
@@ -115,6 +121,7 @@ def _group(key: str, rows: Sequence[Row], conclusion: Conclusion | None) -> Grou
         rows=tuple(rows),
         lines=tuple(_line(row, row.variant.id == recommended) for row in rows),
         has_accuracy=any(row.accuracy for row in rows),
+        has_unlabelled=not any(row.accuracy for row in rows) and any(AGREEMENT in row.metrics for row in rows),
         has_latency=any(row.latency for row in rows),
         has_size=any(row.size for row in rows),
         has_coverage=any(row.coverage for row in rows),
@@ -134,6 +141,7 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         drop=_drop(accuracy),
         accuracy_badge=_badge(accuracy.verdict if accuracy else None),
         agreement=percent(accuracy.agreement) if accuracy and accuracy.agreement is not None else NONE,
+        unlabelled=_agreement(row.metrics.get(AGREEMENT)),
         median=three_digits(latency.median_ms) if latency else NONE,
         p90=_tail(latency, latency.p90_ms if latency else None),
         p99=_tail(latency, latency.p99_ms if latency else None),
@@ -145,6 +153,12 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         int8_macs=percent(coverage.int8_macs, 1) if coverage else NONE,
         int8_layers=coverage.int8_layers if coverage else "",
     )
+
+
+def _agreement(figure: MetricValue | None) -> Figure:
+    if figure is None:
+        return Figure()
+    return Figure(percent(figure.value), _percent_interval(figure.ci95) if figure.ci95 else "")
 
 
 def _drop(accuracy: Accuracy | None) -> Figure:

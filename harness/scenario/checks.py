@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from harness.errors import ScenarioError, nearest, unknown_name
+from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
 from harness.scenario.recipe import Training
 from harness.scenario.schema import DataPlace, Scenario
 from harness.scenario.source import Loc, joined
@@ -57,9 +57,15 @@ def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterato
     path = scenario.resolve(text)
     if path.is_file():
         return
+    if text.startswith(PACKAGE_PREFIX) and not is_installed(text):
+        package = parse_package_file(text).package
+        fix = "pip install the distribution that holds it; the scenario's comment names it"
+        yield scenario.error(loc, f"the package `{package}` is not installed", fix=fix)
+        return
     near = sorted(entry.name for entry in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
     guess = nearest(path.name, near)
-    fix = f"did you mean `{Path(text).with_name(guess)}`?" if guess else f"paths are relative to {scenario.root}"
+    folder = text.removesuffix(path.name)
+    fix = f"did you mean `{folder}{guess}`?" if guess else f"paths are relative to {scenario.root}"
     yield scenario.error(loc, f"the {what} `{text}` does not exist", fix=fix)
 
 

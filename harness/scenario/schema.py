@@ -28,6 +28,7 @@ from harness.scenario.fields import (
     Unit,
     mapping,
 )
+from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
 from harness.scenario.target_options import ByTarget, TargetOptions, options_types
@@ -100,6 +101,8 @@ def _factory_text(text: str) -> str:
 
 def _weights_text(text: str) -> str:
     if text in {"train", "random"} or text.endswith(WEIGHT_SUFFIXES):
+        if text.startswith(PACKAGE_PREFIX):
+            parse_package_file(text)
         return text
     guess = nearest(text, ("train", "random"))
     fix = f"did you mean `{guess}`?" if guess else "write `train`, `random` or a file: " + ", ".join(WEIGHT_SUFFIXES)
@@ -117,7 +120,8 @@ class ModelSpec(Section):
     """Handed to the factory as keyword arguments."""
     weights: Annotated[str, AfterValidator(_weights_text)] = "train"
     """`train`: train the FP32 baseline; `random`: leave as initialised (accuracy is then not reported); or a
-    `.safetensors`, `.pt` or `.pth` file, relative to the project root."""
+    `.safetensors`, `.pt` or `.pth` file, relative to the project root, or `package:NAME/FILE` for a file inside an
+    installed Python package, which is not imported."""
     training: Training = Field(default_factory=Training)
     """Keys of `training` that are different for this model; see `Scenario.effective_training`."""
 
@@ -215,7 +219,9 @@ class Scenario(Section):
         return self._source.root
 
     def resolve(self, text: str) -> Path:
-        """A path of the file as an absolute path."""
+        """A path of the file, or a file of an installed package, as an absolute path."""
+        if text.startswith(PACKAGE_PREFIX):
+            return package_path(text)
         return self.root / Path(text).expanduser()
 
     def error(self, loc: Loc, message: str, *, fix: str | None = None, on_key: bool = False) -> ScenarioError:

@@ -8,6 +8,7 @@ import pytest
 from harness.data.spec import DatasetSpec
 from harness.execution.configs import DataConfig, FinetuneConfig, ModelConfig
 from harness.execution.plan import NetworkInfo, Planner
+from harness.quantization.modules import Modules
 from harness.scenario import Scenario, expand
 
 
@@ -28,7 +29,8 @@ def planned(matrix: dict[str, Any], **sections: Any) -> list[FinetuneConfig]:
     model = ModelConfig(
         factory="a.b:f", args={}, input_shape=(1, 8, 8), n_classes=10, seed=5, source_sha256="0", root=Path()
     )
-    planner = Planner(scenario, data, {"net": NetworkInfo(model, None, None)}, has_labels=True)
+    network = NetworkInfo(model, None, None, Modules({"": ("a.b.F",)}))
+    planner = Planner(scenario, data, data, {"net": network})
     plans = [planner.plan(variant, "net-fp32-onnxruntime-b1") for variant in expand(scenario)]
     configs = [plan.tasks["finetune"].config for plan in plans if "finetune" in plan.tasks]
     return [config for config in configs if isinstance(config, FinetuneConfig)]

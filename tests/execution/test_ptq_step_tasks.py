@@ -9,6 +9,7 @@ import pytest
 from harness.data.spec import DatasetSpec
 from harness.execution.configs import DataConfig, ModelConfig
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan
+from harness.quantization.modules import Modules
 from harness.scenario import Scenario, expand
 
 
@@ -26,7 +27,8 @@ def plans(steps: list[list[str]], calibrators: list[str], methods: list[str]) ->
     model = ModelConfig(
         factory="a.b:f", args={}, input_shape=(1, 28, 28), n_classes=10, seed=0, source_sha256="s", root=Path()
     )
-    planner = Planner(scenario, data, {"m": NetworkInfo(model, None, None)}, has_labels=True)
+    network = NetworkInfo(model, None, None, Modules({"": ("a.b.F",)}))
+    planner = Planner(scenario, data, data, {"m": network})
     found = [planner.plan(variant, "m-fp32-onnxruntime-b1") for variant in expand(scenario)]
     return [plan for plan in found if plan.variant.method in ("ptq", "qat")]
 

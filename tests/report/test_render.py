@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from harness.report import render
 from harness.report.render import html_text, markdown_text
-from harness.results import RunResults
+from harness.results import MetricValue, RunResults
 
 ATTACK = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>|`*_\nnext"
 
@@ -134,6 +134,16 @@ class TestPage:
         assert "Top-1" not in text
         assert "Drop" not in text
         assert "Accuracy was not measured" in text
+
+    def test_without_labels_the_rows_show_their_agreement_with_fp32(self, latency_only):
+        first, *others = latency_only.rows
+        agreement = MetricValue(value=0.925, unit="share", higher_is_better=True, ci95=(0.8801, 0.954), n=200)
+        rows = (first, *(row.model_copy(update={"metrics": {"agreement": agreement}}) for row in others))
+        text = " ".join(Page(html_text(latency_only.model_copy(update={"rows": rows}))).text)
+        assert "Agreement" in text
+        assert "92.50 %" in text
+        assert "88.01 to 95.40" in text
+        assert "Top-1" not in text
 
     def test_simulated_rows_alone_show_the_drops(self, lossy):
         rows = tuple(row for row in lossy.rows if row.status == "simulated")

@@ -1,7 +1,7 @@
 """Who quantizes: toolkits that turn an FP32 network and calibration samples into a Q/DQ ONNX file.
 
 `torchao` with the harness' own placement and calibrators is the default and has stages of its own; every other toolkit
-is one file in this folder that takes the exported FP32 ONNX file.
+is one file in this folder.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import importlib
 import pkgutil
 
 from harness.errors import UsageError, unknown_name
-from harness.quantization.toolkits.base import OnnxToolkit
+from harness.quantization.toolkits.base import Toolkit
 
 DEFAULT = "torchao"
 
 
 @functools.cache
-def onnx_toolkits() -> dict[str, OnnxToolkit]:
+def toolkits() -> dict[str, Toolkit]:
     """Every toolkit but the default one, by its name."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     return {module.TOOLKIT.name: module.TOOLKIT for module in modules if hasattr(module, "TOOLKIT")}
 
 
-def get_onnx_toolkit(name: str) -> OnnxToolkit:
+def get_toolkit(name: str) -> Toolkit:
     """The toolkit of this name; UsageError with the nearest name when there is none."""
-    known = onnx_toolkits()
+    known = toolkits()
     if name not in known:
         message, fix = unknown_name("toolkit", name, [*known, DEFAULT])
         raise UsageError(message, fix=fix)

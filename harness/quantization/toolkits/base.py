@@ -1,9 +1,11 @@
-"""The contract of a toolkit that quantizes ONNX files."""
+"""The contract of a toolkit: from an FP32 network and calibration samples to a Q/DQ ONNX file."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,12 +14,14 @@ from harness.results import Variant
 from harness.targets.base import Availability
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    import torch
+    from torch.fx import GraphModule
+
+    from harness.quantization.placement import PlacementQuantizer
 
 
 @dataclass(frozen=True)
-class OnnxPtq:
+class Request:
     """What a toolkit is asked for."""
 
     calibrator: str
@@ -25,24 +29,71 @@ class OnnxPtq:
     per_channel: bool
     weight_bits: int
     skip: tuple[str, ...]
-    """Names of ONNX nodes, which are dotted module names."""
+    """Dotted names of the modules that stay in float; patterns are resolved already."""
+    target: str
 
 
-class OnnxToolkit(ABC):
-    """Post-training quantization of an FP32 ONNX file."""
+@dataclass(frozen=True)
+class Source:
+    """The FP32 network, in whichever form a toolkit takes; nothing is made before it is asked for."""
+
+    onnx_path: Path
+    """Exported for the target; nodes are named after the modules they come from."""
+    input_shape: tuple[int, int, int]
+    make_network: Callable[[], torch.nn.Module]
+    """A new eager network with its weights, in eval mode."""
+    make_graph: Callable[[], GraphModule]
+    """A new captured graph with batch norm folded."""
+    make_quantizer: Callable[[], PlacementQuantizer]
+    """The target's own placement and number format, with the variant's skip set."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Calibration samples in batches (n, C, H, W); every `iter` starts at the first one again."""
+
+    count: int
+    """Samples in all."""
+    size: int
+    """Samples of a batch; the last one may have fewer."""
+    read: Callable[[slice], torch.Tensor]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for start in range(0, self.count, self.size):
+            yield self.read(slice(start, min(start + self.size, self.count)))
+
+    def __len__(self) -> int:
+        return math.ceil(self.count / self.size)
+
+    def of(self, size: int) -> Batches:
+        """The same samples in batches of another size."""
+        return Batches(self.count, size, self.read)
+
+
+class Toolkit(ABC):
+    """Post-training quantization by other people's code. A toolkit is one file here that defines `TOOLKIT`."""
 
     name: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]]
+    """Packages that must be installed; their versions can change the result."""
+    extra: ClassVar[str]
+    """The extra of this project that installs them."""
 
-    @abstractmethod
     def availability(self) -> Availability:
-        """Whether the toolkit is installed. Imports nothing heavy."""
+        """Whether the toolkit is installed. Imports nothing."""
+        versions = {}
+        for distribution in self.distributions:
+            try:
+                versions[distribution] = importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                reason = f"the toolkit `{self.name}` needs the package `{distribution}`, which is not installed"
+                return Availability(False, reason, f"pip install 'quant-harness[{self.extra}]'")
+        return Availability(True, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
     @abstractmethod
     def refusal(self, variant: Variant) -> str | None:
         """Why the toolkit cannot quantize the variant, or None."""
 
     @abstractmethod
-    def quantize(
-        self, source: Path, destination: Path, batches: Iterator[npt.NDArray[np.float32]], ptq: OnnxPtq
-    ) -> None:
-        """Write the Q/DQ file. `batches` are calibration samples (N, C, H, W), each seen once."""
+    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+        """Write the Q/DQ file. `batches` hold one sample each; `batches.of` regroups them."""

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from harness.quantization.toolkits.base import OnnxPtq, OnnxToolkit
+from harness.quantization.toolkits.base import Batches, Request, Source, Toolkit
+from harness.quantization.toolkits.support.onnx_nodes import nodes_of_modules
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Availability
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 _METHODS = {"max": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 _REDUCED_RANGE_BITS = 7
 
 
-class OnnxRuntimeStatic(OnnxToolkit):
+class OnnxRuntimeStatic(Toolkit):
     """uint8 activations and int8 weights in Q/DQ form after ONNX Runtime's own pre-processing."""
 
     name: ClassVar[str] = "onnxruntime"
+    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
 
     def availability(self) -> Availability:
         """Usable wherever the target `onnxruntime` is."""
@@ -40,18 +37,16 @@ class OnnxRuntimeStatic(OnnxToolkit):
             return "quantize_static writes 8-bit activations and 8-bit (or reduced-range 7-bit) weights only"
         return None
 
-    def quantize(
-        self, source: Path, destination: Path, batches: Iterator[npt.NDArray[np.float32]], ptq: OnnxPtq
-    ) -> None:
+    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
         """Pre-process, calibrate and write the file."""
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         logging.getLogger().setLevel(logging.ERROR)  # its calibrators report every tensor on the root logger
-        extra: dict[str, Any] = {"CalibPercentile": ptq.percentile} if ptq.percentile is not None else {}
+        extra: dict[str, Any] = {"CalibPercentile": request.percentile} if request.percentile is not None else {}
         with tempfile.TemporaryDirectory() as folder:
             prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(source), str(prepared))
+            quant_pre_process(str(source.onnx_path), str(prepared))
             quantize_static(
                 str(prepared),
                 str(destination),
@@ -59,23 +54,25 @@ class OnnxRuntimeStatic(OnnxToolkit):
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                per_channel=ptq.per_channel,
-                reduce_range=ptq.weight_bits == _REDUCED_RANGE_BITS,
-                nodes_to_exclude=list(ptq.skip),
-                calibrate_method=CalibrationMethod[_METHODS[ptq.calibrator]],
+                per_channel=request.per_channel,
+                reduce_range=request.weight_bits == _REDUCED_RANGE_BITS,
+                nodes_to_exclude=nodes_of_modules(prepared, request.skip),
+                calibrate_method=CalibrationMethod[_METHODS[request.calibrator]],
                 extra_options=extra,
             )
 
 
-def _reader(batches: Iterator[npt.NDArray[np.float32]]) -> Any:
+def _reader(batches: Batches) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
+
+    remaining = iter(batches)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped base class
         """Hands out each batch once."""
 
         def get_next(self) -> dict[str, Any] | None:
-            batch = next(batches, None)
-            return None if batch is None else {"input": batch}
+            batch = next(remaining, None)
+            return None if batch is None else {"input": batch.numpy()}
 
     return Reader()
 

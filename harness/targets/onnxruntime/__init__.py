@@ -28,6 +28,9 @@ class OnnxRuntimeOptions(BuildOptions):
     """Ask for kernels whose sums cannot overflow. Without VNNI, x86 adds pairs of uint8 x int8 products in 16 bits,
     which saturates for 8-bit weights. The fast kernels of CPUs with VNNI are exact, and the option makes them 2.6
     times slower."""
+    quantize_biases: bool = False
+    """Let ONNX Runtime quantize biases by itself. It would then also run layers on integers that the scenario leaves
+    in float; but the files of toolkits with a placement of their own are judged as their users would run them."""
 
 
 class OnnxRuntime(Target):
@@ -97,6 +100,7 @@ class OnnxRuntime(Target):
             batch_size=variant.batch_size,
             machine=",".join(instruction_sets()),
             exact_products=not has_vnni() and (variant.weight_bits or 0) > _REDUCED_WEIGHT_BITS,
+            quantize_biases=variant.toolkit not in (None, "torchao") and not variant.skip,
         )
 
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

@@ -33,7 +33,10 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeOptions) -> Engi
     session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     try:
         onnxruntime.InferenceSession(
-            str(onnx_path), session_options, providers=_PROVIDERS, disabled_optimizers=_DISABLED
+            str(onnx_path),
+            session_options,
+            providers=_PROVIDERS,
+            disabled_optimizers=[] if options.quantize_biases else _DISABLED,
         )
     except Exception as error:  # the binding raises many kinds
         message = str(error).strip().splitlines()[0]

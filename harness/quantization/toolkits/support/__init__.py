@@ -1,0 +1,1 @@
+"""What several toolkits need; imported only when one of them works."""

@@ -206,3 +206,15 @@ def test_a_network_without_ranges_is_refused() -> None:
 def test_a_float_network_is_refused_with_the_way_to_quantize_it() -> None:
     with pytest.raises(UsageError, match="Linear is not quantized"):
         finetune(nn.Linear(4, 2), make_loader(), make_loader(), PARAMS)
+
+
+def test_a_teacher_is_learned_from() -> None:
+    """With all weight on the teacher, labels do not matter: random ones teach nothing, the teacher does."""
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(4, 2))
+    inputs = torch.randn(256, 4)
+    wrong = [(inputs[i : i + 16], torch.randint(0, 2, (16,))) for i in range(0, 256, 16)]
+    right = [(inputs, teacher(inputs).argmax(dim=1))]
+    params = PARAMS | {"distillation": {"weight": 1.0, "temperature": 1.0}}
+    log = finetune(make_network(), wrong, right, params, teacher=teacher)
+    assert log.best.validation_top1 > 0.85

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__
+from harness import __version__, cli_engines
 from harness.errors import EXIT_GATE_FAILED, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -136,7 +136,10 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
             if wanted is not None and not wanted(variant):
                 continue
             reason = unavailable_reason(variant)
-            can = "runs" if get_target(variant.target).is_deployable(variant) else "simulated"
+            target = get_target(variant.target)
+            can = "runs" if target.is_deployable(variant) else "simulated"
+            if reason is None and can == "runs" and (not_run := target.cannot_run(target.build_options(variant, 1))):
+                can = f"builds: {not_run}"
             table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
         Console().print(table)
 
@@ -213,6 +216,10 @@ def doctor() -> None:
         broken = broken or finding.is_required_and_missing
     Console().print(table)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
+
+
+app.command()(cli_engines.build)
+app.command()(cli_engines.audit)
 
 
 @contextmanager

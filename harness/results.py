@@ -53,7 +53,19 @@ class Variant(Record):
     qat_seed: int | None = None
     """Seed of QAT; None is the scenario's."""
     target: str
+    compute_capability: str | None = None
+    """GPU generation that the engine is built for, for instance `SM86`; None where the scenario names none."""
     batch_size: int
+
+    @property
+    def place(self) -> str:
+        """Where it is deployed: the target and, where one is named, the GPU generation."""
+        return self.target if self.compute_capability is None else f"{self.target} for {self.compute_capability}"
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """Model, place and batch size: what rows that are judged against one another have in common."""
+        return self.model, self.place, self.batch_size
 
 
 class Accuracy(Record):
@@ -193,7 +205,7 @@ class Row(Record):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `predictions`, `latency_samples`."""
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `predictions`, `latency_samples`."""
 
 
 class Gate(Record):
@@ -250,6 +262,7 @@ class Conclusion(Record):
 
     model: str
     target: str
+    """The place: the target and, where one is named, the GPU generation."""
     batch_size: int
     text: str
     recommended: str | None = None

@@ -65,7 +65,7 @@ def conclude(
     """
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.variant.model, row.variant.target, row.variant.batch_size), []).append(row)
+        groups.setdefault(row.variant.group, []).append(row)
     return tuple(
         _conclusion(
             Cell(*key, tuple(group), contrasts(group, correct, confidence=confidence, resamples=resamples, seed=seed))

@@ -149,6 +149,14 @@ class QuantizeOnnxConfig(Config):
     percentile: float | None
 
 
+class Fp16Config(Config):
+    """FP16 written into an ONNX file."""
+
+    data: DataConfig
+    samples: int
+    """Run through the network to find values that FP16 cannot hold, and to compare."""
+
+
 class BuildConfig(Config):
     """One engine."""
 

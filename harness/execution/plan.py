@@ -15,6 +15,7 @@ from harness.execution.configs import (
     DataConfig,
     ExportConfig,
     FinetuneConfig,
+    Fp16Config,
     MeasureConfig,
     ModelConfig,
     PredictConfig,
@@ -38,6 +39,9 @@ from harness.training.recipe import QatRules, Recipe, qat_recipe
 CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
 
+FP16_SAMPLES = 32
+"""Calibration samples on which an FP16 file is checked against the FP32 one."""
+
 CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
@@ -53,7 +57,15 @@ FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, 
 EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
 # Toolkits change torch and the loggers when they are imported: each works in a process of its own.
 QUANTIZE_ONNX = Stage("quantize", 2, f"{_STAGES}:quantize_onnx", source=(*_CORE, "harness.data"), isolate=True)
-BUILD = Stage("build", 1, f"{_STAGES}:build", ("onnx", "onnxruntime"), (_STAGES, "harness.targets"), isolate=True)
+TO_FP16 = Stage("export", 1, f"{_STAGES}:to_fp16", ("onnx", "onnxruntime"), (_STAGES, "harness.export"))
+BUILD = Stage(
+    "build",
+    1,
+    f"{_STAGES}:build",
+    ("onnx", "onnxruntime"),
+    (_STAGES, "harness.targets", "harness.export"),
+    isolate=True,
+)
 PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, _QUANTIZATION)
 PREDICT = Stage(
     "evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), (_STAGES, "harness.targets", "harness.data")
@@ -83,6 +95,8 @@ class VariantPlan:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`."""
     build: BuildConfig | None = None
+    not_run: str | None = None
+    """Why the engine can be built but not run on this machine."""
 
 
 class Planner:
@@ -114,15 +128,21 @@ class Planner:
             tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
         if plan.simulated:
             return replace(plan, tasks=tasks)
-        options = target.build_options(variant, self._scenario.target_options(variant.target).threads)
+        settings = self._scenario.target_options(variant.target)
+        if target.float_type(variant, settings) == "fp16":
+            tasks["export"] = self._to_fp16(variant, tasks["export"])
+        options = target.build_options(variant, settings.threads, settings)
         build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
-        if self._scenario.measurement.accuracy:
+        not_run = target.cannot_run(options)
+        if not_run is not None:
+            tasks.pop("torch_outputs", None)
+        elif self._scenario.measurement.accuracy:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
-        return replace(plan, tasks=tasks, build=build)
+        return replace(plan, tasks=tasks, build=build, not_run=not_run)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""
@@ -161,7 +181,7 @@ class Planner:
             seed=scenario.seed,
         )
         inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
-        label = f"measure {variant.model} on {variant.target}, batch {variant.batch_size}"
+        label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
 
     def _train(self, variant: Variant) -> Task:
@@ -232,6 +252,10 @@ class Planner:
         if variant.toolkit in (None, DEFAULT) or not any(rule.input or rule.weight for rule in self._rules(variant)):
             return None
         return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
+
+    def _to_fp16(self, variant: Variant, export: Task) -> Task:
+        config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
+        return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
 
     def _calibrate(self, variant: Variant, train: Task) -> Task:
         """One task per model, target and PTQ steps that change weights before it.

@@ -70,7 +70,9 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         elif isinstance(record, MetricValue):
             extra[metric.name] = record
     reason = f"{failure.label}: {failure.reason}" if failure is not None else None
-    status = "failed" if failure is not None else "simulated" if plan.simulated else "ok"
+    status = "failed" if failure else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
+    if plan.not_run and reason is None:
+        reason = plan.not_run
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
     return Row(variant=variant, status=status, reason=reason, metrics=extra, cost=_cost(plan, findings), **figures)

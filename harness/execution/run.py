@@ -36,6 +36,7 @@ from harness.quantization.toolkits import DEFAULT, toolkits
 from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, check_names, expand
 from harness.targets import targets
+from harness.targets.base import AUDIT_SUFFIX
 from harness.training.factory import build_model
 from harness.training.source_hash import source_sha256
 
@@ -150,7 +151,7 @@ def _measure(
     groups: dict[str, list[VariantPlan]] = {}
     for plan in prepared.plans:
         build = plan.tasks.get("build")
-        if build is not None and isinstance(outcomes.get(build.key), Done):
+        if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = f"{run_id} {started.isoformat()}"
     tasks = {
@@ -195,6 +196,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     if build is not None:
         source = engine_file(build)
         files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
+        record = source.with_suffix(AUDIT_SUFFIX)
+        if record.is_file():
+            files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
     return row.model_copy(update={"files": files})
 
 
@@ -317,8 +321,7 @@ def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | N
 def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
     """The FP32 row of the same model, target and batch size."""
     for other in variants:
-        same = (other.model, other.target, other.batch_size) == (variant.model, variant.target, variant.batch_size)
-        if same and other.method == "fp32":
+        if other.group == variant.group and other.method == "fp32":
             return other
     raise StageError(f"{variant.id} has no FP32 row to be judged against")
 

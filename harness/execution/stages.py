@@ -31,6 +31,7 @@ from harness.execution.configs import (
     DataConfig,
     ExportConfig,
     FinetuneConfig,
+    Fp16Config,
     MeasureConfig,
     ModelConfig,
     PredictConfig,
@@ -230,6 +231,17 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
         get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
     return {"file": ONNX, "samples": config.samples, "quantize_s": time.perf_counter() - started}
+
+
+def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """The same ONNX file with FP16 inside, checked against the FP32 one."""
+    from harness.export.fp16 import convert_to_fp16
+
+    samples = next(iter(_splits(config.data).calibration.batches(config.samples))).numpy()
+    report = convert_to_fp16(_onnx_file(inputs), folder / ONNX, samples)
+    for node, reason in report.kept_fp32.items():
+        context.note(f"`{node}` stays in FP32: {reason}")
+    return {"file": ONNX, "fp16": report.model_dump(mode="json")}
 
 
 def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:

@@ -72,7 +72,7 @@ def _layer(
 
     followers = _followers(node, users)
     return WeightedLayer(
-        name=node.name,
+        name=node.name or node.output[0],
         op=node.op_type,
         macs=_macs(node, shapes, batch),
         weight_is_quantized=dequantized(node.input[1]),

@@ -149,7 +149,7 @@ def left_in_float_table(results: RunResults) -> Table | None:
     users: dict[str, dict[tuple[_InFloat, ...], list[str]]] = {}
     for row in results.rows:
         if row.coverage is not None and row.variant.method in _QUANTIZED:
-            place = f"{row.variant.model} on {row.variant.target}, batch {row.variant.batch_size}"
+            place = f"{row.variant.model} on {row.variant.place}, batch {row.variant.batch_size}"
             users.setdefault(place, {}).setdefault(_in_float(row.coverage.layers), []).append(label(row.variant))
     rows = []
     for place, lists in users.items():

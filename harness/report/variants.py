@@ -101,7 +101,7 @@ def groups(results: RunResults) -> tuple[Group, ...]:
     """
     found: dict[tuple[str, str, int], list[Row]] = {}
     for row in results.rows:
-        found.setdefault((row.variant.model, row.variant.target, row.variant.batch_size), []).append(row)
+        found.setdefault(row.variant.group, []).append(row)
     conclusions = {(each.model, each.target, each.batch_size): each for each in results.conclusions}
     return tuple(
         _group(f"g{number}", rows, conclusions.get(key)) for number, (key, rows) in enumerate(found.items(), start=1)
@@ -114,7 +114,7 @@ def _group(key: str, rows: Sequence[Row], conclusion: Conclusion | None) -> Grou
     recommended = conclusion.recommended if conclusion else None
     return Group(
         key=key,
-        title=f"{first.model} on {first.target}, batch {first.batch_size}",
+        title=f"{first.model} on {first.place}, batch {first.batch_size}",
         headline=headline,
         details=tuple(details),
         recommended=recommended,

@@ -16,9 +16,9 @@ from harness.scenario.schema import (
     Measurement,
     ModelSpec,
     Scenario,
-    TargetOptions,
     Verdict,
 )
+from harness.scenario.target_options import TargetOptions
 
 __all__ = [
     "Axes",

@@ -72,7 +72,8 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
-def _mapping(value: Any) -> Any:
+def mapping(value: Any) -> Any:
+    """Nothing stands for an empty mapping."""
     return {} if value is None else value
 
 
@@ -81,8 +82,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MA
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]
-ByName = Annotated[dict[Name, T], BeforeValidator(_mapping)]
-FreeMapping = Annotated[dict[str, JsonValue], BeforeValidator(_mapping)]
+ByName = Annotated[dict[Name, T], BeforeValidator(mapping)]
+FreeMapping = Annotated[dict[str, JsonValue], BeforeValidator(mapping)]
 
 Count = Annotated[int, Ge(1)]
 WholeNumber = Annotated[int, Ge(0)]

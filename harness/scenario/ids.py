@@ -34,7 +34,8 @@ def variant_id(variant: Variant) -> str:
     parts: list[str] = [variant.model, variant.method]
     if variant.method in QUANTIZING_METHODS:
         parts += _quantization_parts(variant)
-    return "-".join([*parts, variant.target, f"b{variant.batch_size}"])
+    device = [] if variant.compute_capability is None else [variant.compute_capability.lower()]
+    return "-".join([*parts, variant.target, *device, f"b{variant.batch_size}"])
 
 
 def _quantization_parts(variant: Variant) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from harness.scenario.fields import Section
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc
+from harness.scenario.target_options import TargetOptions, options_types
 
 ANY = "*"
 """Stands for a name that the user chooses, or the index in a list."""
@@ -28,10 +29,19 @@ def levels() -> tuple[Level, ...]:
     return tuple(_walk(Scenario, ()))
 
 
+def _target_levels(path: tuple[str, ...]) -> Iterator[Level]:
+    """Targets with options of their own; they stand before the level that `ANY` stands for."""
+    for name, section in options_types().items():
+        if section is not TargetOptions:
+            yield Level((*path, name), section)
+
+
 def _walk(section: type[Section], path: tuple[str, ...]) -> Iterator[Level]:
     yield Level(path, section)
     for name, info in section.model_fields.items():
         inner = section_in(info.annotation)
+        if inner is TargetOptions:
+            yield from _target_levels((*path, name))
         if inner is not None:
             free = (ANY,) if is_repeated(info.annotation) else ()
             yield from _walk(inner, (*path, name, *free))

@@ -110,11 +110,20 @@ def _grid(scenario: Scenario) -> Grid:
 
 def _cells(grid: Grid, scenario: Scenario) -> Iterator[Variant]:
     """The combinations that can exist, without ids."""
-    for model, target, batch_size, method in product(grid.model, grid.target, grid.batch_size, grid.method):
+    places = [(target, device) for target in grid.target for device in scenario.target_options(target).devices]
+    for model, (target, device), batch_size, method in product(grid.model, places, grid.batch_size, grid.method):
         if method == "qat" and scenario.quantization_params.ptq_only:
             continue
         for quantization in _quantizations(grid, method):
-            yield Variant(id="", model=model, method=method, target=target, batch_size=batch_size, **quantization)
+            yield Variant(
+                id="",
+                model=model,
+                method=method,
+                target=target,
+                compute_capability=device,
+                batch_size=batch_size,
+                **quantization,
+            )
 
 
 def _quantizations(grid: Grid, method: Method) -> Iterator[dict[str, Any]]:
@@ -165,10 +174,10 @@ def _matches(cell: Variant, entry: Axes) -> bool:
 
 
 def _references(cells: Iterator[Variant] | dict[Variant, None]) -> list[Variant]:
-    groups = dict.fromkeys((cell.model, cell.target, cell.batch_size) for cell in cells)
+    groups = dict.fromkeys((cell.model, cell.target, cell.compute_capability, cell.batch_size) for cell in cells)
     return [
-        Variant(id="", model=model, method="fp32", target=target, batch_size=batch_size)
-        for model, target, batch_size in groups
+        Variant(id="", model=model, method="fp32", target=target, compute_capability=capability, batch_size=batch_size)
+        for model, target, capability, batch_size in groups
     ]
 
 
@@ -256,15 +265,15 @@ def _empty_matrix(scenario: Scenario, every: list[Variant]) -> ScenarioError:
 
 def _ordered(cells: list[Variant]) -> list[Variant]:
     """By model, target and batch size in the order they were first named, then by method; else as generated."""
-    models, targets, sizes = (
+    models, places, sizes = (
         {value: rank for rank, value in enumerate(dict.fromkeys(getattr(cell, name) for cell in cells))}
-        for name in ("model", "target", "batch_size")
+        for name in ("model", "place", "batch_size")
     )
     return sorted(
         cells,
         key=lambda cell: (
             models[cell.model],
-            targets[cell.target],
+            places[cell.place],
             sizes[cell.batch_size],
             _METHOD_ORDER.index(cell.method),
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, MaxLen, MinLen
-from pydantic import AfterValidator, Field, PrivateAttr, field_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer
 from pydantic_core import PydanticCustomError
 
 from harness.errors import ScenarioError, nearest
@@ -26,10 +26,12 @@ from harness.scenario.fields import (
     Seed,
     Text,
     Unit,
+    mapping,
 )
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
+from harness.scenario.target_options import ByTarget, TargetOptions, options_types
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 DEFAULT_CALIBRATION_SAMPLES = 512
@@ -133,13 +135,6 @@ class ModelSpec(Section):
         return training.model_dump(exclude_unset=True)
 
 
-class TargetOptions(Section):
-    """How one target runs."""
-
-    threads: Count = 1
-    """Threads that one inference may use."""
-
-
 class Measurement(Section):
     """What is measured, and for how long."""
 
@@ -192,7 +187,7 @@ class Scenario(Section):
     pre_launch_callbacks_list: Annotated[Listed[PreLaunchCallback], MaxLen(1)] = ()
     """So that a recipe's list can be pasted: what it says of `QATRecipeModificationCallback` is taken as `qat_params`.
     Give one or the other."""
-    targets: ByName[TargetOptions] = Field(default_factory=dict)
+    targets: Annotated[dict[Name, TargetOptions], ByTarget(), BeforeValidator(mapping)] = Field(default_factory=dict)
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
@@ -259,4 +254,4 @@ class Scenario(Section):
 
     def target_options(self, target: str) -> TargetOptions:
         """Options of one target: as written, or the defaults."""
-        return self.targets.get(target) or TargetOptions()
+        return self.targets.get(target) or options_types().get(target, TargetOptions)()

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from harness.results import Layer, Variant
+from harness.scenario.target_options import TargetOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,11 @@ class Availability:
     """Version and device when usable, else the reason."""
     fix: str | None = None
     """The one command that makes it usable."""
+
+
+AUDIT_SUFFIX = ".audit.json"
+"""Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
+FloatType = Literal["fp32", "fp16"]
 
 
 class BuildOptions(BaseModel):
@@ -78,6 +84,8 @@ class Target(ABC):
 
     name: ClassVar[str]
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
+    scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
+    """Section of this target under `targets` in a scenario."""
 
     @abstractmethod
     def availability(self) -> Availability:
@@ -116,9 +124,17 @@ class Target(ABC):
         """Whether biases of integer layers are written as int32."""
         return False
 
+    def float_type(self, variant: Variant, settings: TargetOptions) -> FloatType:
+        """In what the parts that are not INT8 compute; `fp16` is written into the ONNX file before it is built."""
+        return "fp32"
+
     @abstractmethod
-    def build_options(self, variant: Variant, threads: int) -> BuildOptions:
-        """Options for building this variant on this machine."""
+    def build_options(self, variant: Variant, threads: int, settings: TargetOptions | None = None) -> BuildOptions:
+        """Options for building this variant on this machine; `settings` are the scenario's."""
+
+    def cannot_run(self, options: BuildOptions) -> str | None:
+        """Why an engine with these options can be built but not run on this machine; None when it can."""
+        return None
 
     @abstractmethod
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

@@ -81,6 +81,7 @@ class TestProduct:
                 "batch_norm": None,
                 "qat_seed": None,
                 "target": "onnxruntime",
+                "compute_capability": None,
                 "batch_size": 1,
             }
 

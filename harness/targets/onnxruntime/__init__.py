@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.quantization.formats import TargetFormat
     from harness.quantization.placement import PlacementQuantizer
     from harness.quantization.rules import RuleSet
+    from harness.scenario.target_options import TargetOptions
 
 _REDUCED_WEIGHT_BITS = 7
 """Weights of 7 bits cannot overflow the 16-bit sums of CPUs without VNNI."""
@@ -88,7 +89,9 @@ class OnnxRuntime(Target):
         """The last gemm runs on integers only with an int32 bias."""
         return True
 
-    def build_options(self, variant: Variant, threads: int) -> OnnxRuntimeOptions:
+    def build_options(
+        self, variant: Variant, threads: int, settings: TargetOptions | None = None
+    ) -> OnnxRuntimeOptions:
         """The optimized graph depends on the CPU's vector instructions."""
         from harness.hardware import has_vnni, instruction_sets
 

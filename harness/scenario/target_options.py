@@ -1,0 +1,44 @@
+"""Options of targets in a scenario: each target has a section of its own, defined in the target's file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from harness.scenario.fields import Count, Name, Section
+
+
+class TargetOptions(Section):
+    """How one target runs. A target with more options derives a section from this one."""
+
+    threads: Count = 1
+    """Threads that one inference may use."""
+
+    @property
+    def devices(self) -> tuple[str | None, ...]:
+        """Kinds of device to build for, one row each; None: what the target takes by itself."""
+        return (None,)
+
+
+def options_types() -> dict[str, type[TargetOptions]]:
+    """The section of each known target, by the target's name."""
+    # Imported when first needed: targets import this module.
+    from harness.targets import targets
+
+    return {name: target.scenario_options for name, target in targets().items()}
+
+
+class ByTarget:
+    """Annotation of a mapping from target names to their options; names of no target have the common options."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        common = handler.generate_schema(TargetOptions)
+        fields = {
+            name: core_schema.typed_dict_field(handler.generate_schema(section), required=False)
+            for name, section in options_types().items()
+        }
+        names = core_schema.dict_schema(handler.generate_schema(Name), core_schema.any_schema())
+        sections = core_schema.typed_dict_schema(fields, extra_behavior="allow", extras_schema=common)
+        return core_schema.chain_schema([names, sections])

@@ -1,0 +1,105 @@
+"""The installed TensorRT: what differs between `tensorrt` 10, 11 and `tensorrt_rtx` stands here and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import StageError, nearest
+
+
+@dataclass(frozen=True)
+class Library:
+    """One of the two libraries, by what it is called."""
+
+    module: str
+    """Import name."""
+    distributions: tuple[str, ...]
+    install: str
+    names_capability: bool
+    """Whether the builder takes the GPU generation as an option, so that building needs no GPU."""
+
+    def version(self) -> str | None:
+        """Version of the installed distribution; None when it cannot be imported."""
+        if importlib.util.find_spec(self.module) is None:
+            return None
+        for distribution in self.distributions:
+            try:
+                return importlib.metadata.version(distribution)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return None
+
+    def load(self) -> Any:
+        """The module; StageError when it cannot be imported."""
+        try:
+            return importlib.import_module(self.module)
+        except (ImportError, OSError) as error:
+            raise StageError(f"{self.module} cannot be imported: {error}", fix=self.install) from error
+
+
+TENSORRT = Library(
+    module="tensorrt",
+    distributions=("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    install="pip install tensorrt",
+    names_capability=False,
+)
+TENSORRT_RTX = Library(
+    module="tensorrt_rtx",
+    distributions=("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
+    install="pip install tensorrt-rtx-cu13",
+    names_capability=True,
+)
+LIBRARIES = {library.module: library for library in (TENSORRT, TENSORRT_RTX)}
+
+
+def network_flags(trt: Any) -> int:
+    """Flags of `create_network`: types come from the ONNX file.
+
+    The flag is 1 in TensorRT 10 and 0 in 11 and RTX, where networks are always strongly typed; so it is never written
+    as a number.
+    """
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def set_compute_capability(trt: Any, config: Any, name: str) -> None:
+    """Build for this GPU generation; StageError when the library does not know it. RTX only."""
+    known = [each for each in trt.ComputeCapability.__members__ if each.startswith("SM")]
+    capability = getattr(trt.ComputeCapability, name, None)
+    if capability is None:
+        guess = nearest(name, known)
+        raise StageError(
+            f"{trt.__name__} {trt.__version__} cannot build for {name}",
+            fix=f"did you mean {guess}?" if guess else f"use one of: {', '.join(known)}",
+        )
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(capability, 0):
+        raise StageError(f"{trt.__name__} refuses to build for {name}", fix=f"use one of: {', '.join(known)}")
+
+
+def new_context(trt: Any, engine: Any) -> Any:
+    """An execution context; RTX compiles kernels for the shapes in use before it runs them, not while it is timed."""
+    if not hasattr(trt, "ComputeCapability"):
+        return engine.create_execution_context()
+    runtime_config = engine.create_runtime_config()
+    runtime_config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+    runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
+    runtime_config.set_runtime_cache(runtime_config.create_runtime_cache())
+    return engine.create_execution_context(runtime_config)
+
+
+def check_validity(trt: Any, runtime: Any, plan: bytes, name: str) -> None:
+    """Ask RTX whether it can run an engine file at all; the others say so when they load it."""
+    if not hasattr(trt, "EngineValidity"):
+        return
+    validity, diagnostics = runtime.get_engine_validity(plan)
+    if validity == trt.EngineValidity.INVALID:
+        members = trt.EngineInvalidityDiagnostics.__members__.items()
+        reasons = [each.lower().replace("_", " ") for each, value in members if int(diagnostics) & int(value)]
+        raise StageError(
+            f"{name} cannot run here: {', '.join(reasons) or 'it is invalid'}",
+            fix="build it again on this machine, with this version and for this GPU",
+        )

@@ -1,0 +1,199 @@
+"""From an ONNX file to an engine, in the process that this module is run in: one process for each engine.
+
+The first logger of a process is the only one TensorRT ever uses, and after a failed build for one GPU generation the
+next build of the process silently left convolutions in float. `process.py` therefore starts
+`python -m harness.targets.tensorrt.builder REQUEST REPLY` anew each time.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import StageError
+from harness.results import Record
+from harness.targets.tensorrt.binding import LIBRARIES, network_flags, set_compute_capability
+from harness.targets.tensorrt.layers import LAYERS_HEADING, layers_from_log
+from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
+from harness.targets.tensorrt.record import EngineLayer
+
+BYTES_PER_MIB = 1 << 20
+
+
+class BuildRequest(Record):
+    """What to build."""
+
+    module: str
+    """`tensorrt` or `tensorrt_rtx`."""
+    onnx_path: Path
+    engine_path: Path
+    options: TensorRtBuildOptions
+    profiles: tuple[dict[str, ShapeRange], ...]
+
+
+class BuildReply(Record):
+    """What became of it; either `error`, or an engine with its layers."""
+
+    error: str | None = None
+    fix: str | None = None
+    version: str = ""
+    build_s: float = 0.0
+    layers: tuple[EngineLayer, ...] = ()
+    warnings: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    """All messages, where the options ask for them."""
+
+
+def build(request: BuildRequest) -> BuildReply:
+    """Build one engine and write it; errors come back in the reply."""
+    trt = LIBRARIES[request.module].load()
+    logger = new_logger(trt)
+    started = time.perf_counter()
+    try:
+        plan = _plan(trt, logger, request)
+    except StageError as error:
+        return BuildReply(error=error.message, fix=error.fix, version=trt.__version__, log=_log(logger, request))
+    request.engine_path.write_bytes(plan)
+    seconds = time.perf_counter() - started
+    return BuildReply(
+        version=trt.__version__,
+        build_s=seconds,
+        layers=layers_from_log(text for _, text in logger.messages if text.startswith(LAYERS_HEADING)),
+        warnings=tuple(dict.fromkeys(text for severity, text in logger.messages if severity == "WARNING")),
+        log=_log(logger, request),
+    )
+
+
+def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
+    builder = trt.Builder(logger)
+    network = builder.create_network(network_flags(trt))
+    _parse(trt, network, logger, request.onnx_path)
+    config = _configure(trt, builder, request.options)
+    for ranges in request.profiles:
+        _add_profile(builder, config, ranges)
+    cache = _timing_cache(config, request.options.timing_cache)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        text = _errors(logger)
+        raise StageError(f"{trt.__name__} cannot build {request.onnx_path.name}: {text}", fix=_build_fix(text))
+    if cache is not None and request.options.timing_cache is not None:
+        Path(request.options.timing_cache).write_bytes(memoryview(cache.serialize()))
+    return memoryview(plan)
+
+
+def _parse(trt: Any, network: Any, logger: Any, onnx_path: Path) -> None:
+    parser = trt.OnnxParser(network, logger)
+    if parser.parse_from_file(str(onnx_path)):
+        return
+    parser_error = parser.get_error(0)
+    text = " ".join(str(parser_error.desc()).split())
+    node = f" at node `{parser_error.node_name()}` ({parser_error.node_operator()})" if parser_error.node_name() else ""
+    raise StageError(f"{trt.__name__} cannot read {onnx_path.name}{node}: {text}", fix=_parse_fix(text))
+
+
+def _parse_fix(text: str) -> str | None:
+    if "Non-zero zero point" in text:
+        return "quantize for this target: symmetric int8, zero point 0"
+    if "lugin" in text:
+        return "replace the operator by ones that TensorRT has"
+    return None
+
+
+def _build_fix(text: str) -> str | None:
+    if "FP32 GEMM is not supported" in text:
+        return "SM75 has no FP32 matrix products: build in FP16 (`--fp16`, `method: fp16`, `high_precision: fp16`)"
+    return None
+
+
+def _configure(trt: Any, builder: Any, options: TensorRtBuildOptions) -> Any:
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.compute_capability is not None:
+        set_compute_capability(trt, config, options.compute_capability)
+    if options.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * BYTES_PER_MIB)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in _flags(trt, options):
+        config.set_flag(flag)
+    if options.hardware_compatibility != "none":
+        level = getattr(trt.HardwareCompatibilityLevel, options.hardware_compatibility.upper(), None)
+        if level is None:
+            raise StageError(
+                f"{trt.__name__} {trt.__version__} has no hardware compatibility `{options.hardware_compatibility}`",
+                fix="use `ampere_plus`, or a later version",
+            )
+        config.hardware_compatibility_level = level
+    return config
+
+
+def _flags(trt: Any, options: TensorRtBuildOptions) -> list[Any]:
+    flags = []
+    if options.refit:
+        flags.append(trt.BuilderFlag.REFIT)
+    if options.strip_weights:
+        flags.append(trt.BuilderFlag.STRIP_PLAN)
+    if options.version_compatible:
+        # Without the lean runtime inside, which RTX does not have: whoever runs the engine has a runtime anyway.
+        flags += [trt.BuilderFlag.VERSION_COMPATIBLE, trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME]
+    return flags
+
+
+def _add_profile(builder: Any, config: Any, ranges: Mapping[str, ShapeRange]) -> None:
+    profile = builder.create_optimization_profile()
+    for name, shapes in ranges.items():
+        try:
+            profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
+        except (RuntimeError, ValueError) as error:
+            raise StageError(
+                f"TensorRT refuses the shapes {shapes.min}, {shapes.opt}, {shapes.max} for input `{name}`: {error}",
+                fix="give min <= opt <= max in every dimension",
+            ) from error
+    config.add_optimization_profile(profile)
+
+
+def _timing_cache(config: Any, path: str | None) -> Any | None:
+    if path is None:
+        return None
+    held = Path(path).read_bytes() if Path(path).is_file() else b""
+    cache = config.create_timing_cache(held)
+    config.set_timing_cache(cache, False)
+    return cache
+
+
+def new_logger(trt: Any) -> Any:
+    """A logger that keeps every message as (severity, text); the binding allows only subclasses of its own."""
+
+    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.messages: list[tuple[str, str]] = []
+
+        def log(self, severity: Any, text: str) -> None:
+            self.messages.append((str(severity).rpartition(".")[2], text))
+
+    return KeepingLogger()
+
+
+def _errors(logger: Any) -> str:
+    found = [text for severity, text in logger.messages if "ERROR" in severity]
+    return " ".join(found[-1].split()) if found else "it gives no reason"
+
+
+def _log(logger: Any, request: BuildRequest) -> tuple[str, ...]:
+    return tuple(f"{severity}: {text}" for severity, text in logger.messages) if request.options.verbose else ()
+
+
+def main(request_path: str, reply_path: str) -> None:
+    """Read a request, build, write the reply."""
+    request = BuildRequest.model_validate_json(Path(request_path).read_text(encoding="utf-8"))
+    Path(reply_path).write_text(build(request).model_dump_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

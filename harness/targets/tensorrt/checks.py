@@ -1,0 +1,175 @@
+"""What TensorRT refuses without naming the node, or takes and then runs in float: found in the ONNX file first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto
+
+from harness.errors import StageError, nearest
+from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
+
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+_OUTPUT_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
+_REQUANTIZE = "quantize for the target `tensorrt` or `tensorrt-rtx`, which writes what TensorRT takes"
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def load_checked(path: Path, options: TensorRtBuildOptions) -> ModelProto:
+    """The model of an ONNX file; StageError, with the node and the fix, for what TensorRT cannot build as it is meant.
+
+    Nodes without a name get one, so that the audit can speak of them.
+    """
+    model = _load(path)
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or (node.output[0] if node.output and node.output[0] else f"{node.op_type}#{index}")
+    _check_operators(model, path.name)
+    _check_types(model, path.name)
+    _check_quantization(model, path.name, options)
+    return model
+
+
+def profiles(model: ModelProto, options: TensorRtBuildOptions, name: str) -> tuple[dict[str, ShapeRange], ...]:
+    """The optimization profiles of the options, by input; empty where no dimension is dynamic.
+
+    StageError for a dynamic input that no profile covers.
+    """
+    dynamic = {value.name: shape for value in _inputs(model) if None in (shape := _shape(value))}
+    if not dynamic:
+        return ()
+    if options.shape_profiles:
+        for missing in dynamic.keys() - set.intersection(*(set(each) for each in options.shape_profiles)):
+            raise _no_profile(name, missing, dynamic[missing])
+        return options.shape_profiles
+    for input_name, shape in dynamic.items():
+        if not options.batch_profiles or None in shape[1:]:
+            raise _no_profile(name, input_name, shape)
+    return tuple(
+        {input_name: _with_batch(sizes, shape[1:]) for input_name, shape in dynamic.items()}
+        for sizes in options.batch_profiles
+    )
+
+
+def _with_batch(sizes: tuple[int, int, int], rest: tuple[int | None, ...]) -> ShapeRange:
+    fixed = tuple(size for size in rest if size is not None)
+    least, best, most = ((size, *fixed) for size in sizes)
+    return ShapeRange(min=least, opt=best, max=most)
+
+
+def _no_profile(name: str, input_name: str, shape: tuple[int | None, ...]) -> StageError:
+    shown = "x".join("?" if size is None else str(size) for size in shape)
+    example = "x".join("1" if size is None else str(size) for size in shape)
+    return StageError(
+        f"{name}: input `{input_name}` has the dynamic shape {shown}, and no profile says which sizes to build for",
+        fix=f"give the shape, for instance `--shapes {input_name}:{example}`, or min, opt and max shapes",
+    )
+
+
+def _load(path: Path) -> ModelProto:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise StageError(f"cannot read {path}: {error.strerror}", fix="check the path") from error
+    if size == 0:
+        raise StageError(f"{path.name} is empty", fix="export the network again")
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf raises kinds of its own
+        raise StageError(f"{path.name} is damaged or not an ONNX file", fix="export the network again") from error
+    if not model.graph.node:
+        raise StageError(f"{path.name} is damaged or not an ONNX file: no node in it", fix="export the network again")
+    return model
+
+
+def _check_operators(model: ModelProto, name: str) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        if opset.domain in _STANDARD_DOMAINS and opset.version > newest:
+            raise StageError(
+                f"{name} asks for opset {opset.version}; the installed onnx knows {newest} at most",
+                fix="export with a lower opset, or upgrade `onnx`",
+            )
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    for node in model.graph.node:
+        if node.domain in _STANDARD_DOMAINS and node.op_type not in known:
+            guess = nearest(node.op_type, known)
+            raise StageError(
+                f"{name}: node `{node.name}` is a `{node.op_type}`, which is no ONNX operator",
+                fix=f"did you mean `{guess}`?" if guess else "replace it by ONNX operators before exporting",
+            )
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        first = " ".join(str(error).split("==>")[0].split())
+        raise StageError(f"onnx.checker refuses {name}: {first}", fix="export the network again") from error
+
+
+def _check_types(model: ModelProto, name: str) -> None:
+    wide = [value.name for value in _inputs(model) if value.type.tensor_type.elem_type == TensorProto.DOUBLE]
+    wide += [tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.DOUBLE]
+    if wide:
+        raise StageError(f"{name}: `{wide[0]}` is float64, which TensorRT has not", fix="export the network in float32")
+
+
+def _check_quantization(model: ModelProto, name: str, options: TensorRtBuildOptions) -> None:
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    quantizing = [node for node in model.graph.node if node.op_type in _QUANTIZING]
+    if options.expects_int8 and not quantizing:
+        raise StageError(
+            f"{name} has no Q/DQ nodes, and INT8 was asked for",
+            fix="quantize it first: `harness run` with `method: ptq` writes Q/DQ files; TensorRT 11 has no calibrators",
+        )
+    for node in quantizing:
+        _check_node(node, constants, name)
+    for message in _weights_on_wrong_axis(model, constants):
+        raise StageError(f"{name}: {message}", fix=_REQUANTIZE)
+
+
+def _check_node(node: NodeProto, constants: dict[str, TensorProto], name: str) -> None:
+    scale = _array(constants, node.input[1])
+    if scale is not None and not np.all(scale > 0):
+        raise StageError(
+            f"{name}: node `{node.name}` has the scale {float(scale.min()):g}; scales must be positive",
+            fix="calibrate again, on data that is not constant",
+        )
+    point = _array(constants, node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    if point is None:
+        return
+    if point.dtype == np.uint8 or np.any(point != 0):
+        raise StageError(
+            f"{name}: node `{node.name}` is asymmetric ({point.dtype} with zero point {int(point.reshape(-1)[0])}); "
+            "TensorRT takes int8 with zero point 0 only",
+            fix=_REQUANTIZE,
+        )
+
+
+def _weights_on_wrong_axis(model: ModelProto, constants: dict[str, TensorProto]) -> Iterator[str]:
+    """TensorRT runs such convolutions in float, and does not say so."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for node in model.graph.node:
+        dequantize = producers.get(node.input[1]) if node.op_type in _OUTPUT_CHANNEL_AXIS else None
+        if dequantize is None or dequantize.op_type != "DequantizeLinear":
+            continue
+        scale = _array(constants, dequantize.input[1])
+        wanted = _OUTPUT_CHANNEL_AXIS[node.op_type]
+        axis = next((attribute.i for attribute in dequantize.attribute if attribute.name == "axis"), 1)
+        if scale is not None and scale.size > 1 and axis != wanted:
+            yield f"the weight of `{node.name}` is quantized along axis {axis}; its output channels are axis {wanted}"
+
+
+def _array(constants: dict[str, TensorProto], name: str) -> npt.NDArray[Any] | None:
+    return onnx.numpy_helper.to_array(constants[name]) if name in constants else None
+
+
+def _inputs(model: ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    return tuple(each.dim_value if each.HasField("dim_value") else None for each in value.type.tensor_type.shape.dim)

@@ -1,0 +1,53 @@
+"""What is known about a built engine: written beside it, as an engine can be looked into on a GPU only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.results import Layer, Record
+from harness.targets.base import AUDIT_SUFFIX
+
+
+class EngineLayer(Record):
+    """One layer as the builder, or the inspector of a loaded engine, describes it."""
+
+    name: str
+    kind: str
+    """TensorRT's layer type, for instance `correlation`, `gemm`, `kgen`, `CaskConvolution`."""
+    inputs: tuple[str, ...] = ()
+    """Data types, for instance `Int8`."""
+    weights: tuple[str, ...] = ()
+    """Data types of the constants, the weights first."""
+    outputs: tuple[str, ...] = ()
+    tactic: str = ""
+    onnx_nodes: tuple[str, ...] = ()
+    weight_bytes: int = 0
+    """Bytes of the constants that have more than one element."""
+
+
+class EngineRecord(Record):
+    """One engine."""
+
+    builder: str
+    """Library and version."""
+    compute_capability: str | None = None
+    build_s: float
+    engine_layers: tuple[EngineLayer, ...]
+    warnings: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    """The audit: engine layers, mapped back to the ONNX file it was built from."""
+
+    def save(self, engine_path: Path) -> None:
+        """Write it beside the engine."""
+        record_path(engine_path).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, engine_path: Path) -> EngineRecord | None:
+        """What `save` wrote beside this engine; None when there is nothing."""
+        path = record_path(engine_path)
+        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def record_path(engine_path: Path) -> Path:
+    """`model.engine` → `model.audit.json`."""
+    return engine_path.with_suffix(AUDIT_SUFFIX)

@@ -1,0 +1,175 @@
+"""What the targets `tensorrt` and `tensorrt-rtx` have in common: nearly everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.results import Layer, Variant
+from harness.scenario.target_options import TargetOptions
+from harness.targets.base import Availability, Engine, FloatType, Session, Target
+from harness.targets.tensorrt.binding import Library
+from harness.targets.tensorrt.gpu import find_gpu
+from harness.targets.tensorrt.options import TensorRtBuildOptions, TensorRtSettings
+
+if TYPE_CHECKING:
+    from harness.quantization.calibrators.base import Calibrator
+    from harness.quantization.descriptors import HistogramMethod
+    from harness.quantization.formats import TargetFormat
+    from harness.quantization.placement import PlacementQuantizer
+    from harness.quantization.rules import RuleSet
+    from harness.targets.tensorrt.builder import BuildReply
+
+_SCENARIO_ONLY = {"threads", "high_precision", "compute_capabilities", "batch_profiles"}
+
+
+class TensorRtTarget(Target):
+    """int8 symmetric activations and weights, explicit Q/DQ, strongly typed: the same for TensorRT 10, 11 and RTX."""
+
+    library: ClassVar[Library]
+    options_type = TensorRtBuildOptions
+    scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
+
+    def availability(self) -> Availability:
+        """Usable where an engine can be built, which `tensorrt` needs a GPU for."""
+        version = self.library.version()
+        if version is None:
+            return Availability(False, f"the package `{self.library.module}` is not installed", self.library.install)
+        gpu = find_gpu()
+        if gpu is None and not self.library.names_capability:
+            return Availability(
+                False,
+                "TensorRT builds engines on the GPU that they run on, and there is none here",
+                "use a machine with an NVIDIA GPU, or the target `tensorrt-rtx`, which builds without one",
+            )
+        where = "builds only, no NVIDIA GPU to run on" if gpu is None else f"{gpu.name}, {gpu.compute_capability}"
+        return Availability(True, f"{self.library.module} {version}; {where}")
+
+    def refusal(self, variant: Variant) -> str | None:
+        """Nothing is refused: FP32, FP16 and INT8 all have kernels."""
+        return None
+
+    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
+        """int8 symmetric activations and weights, or fewer bits of the same kind."""
+        from harness.targets.tensorrt.quantizer import FORMAT
+
+        return FORMAT.with_bits(weight_bits, activation_bits)
+
+    def quantizer(
+        self,
+        number_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
+    ) -> PlacementQuantizer:
+        """Placement by TensorRT's rules for explicit quantization."""
+        from harness.targets.tensorrt.quantizer import TensorRTQuantizer
+
+        return TensorRTQuantizer(
+            number_format,
+            per_channel=per_channel,
+            weight_calibrator=weight_calibrator,
+            rules=rules,
+            histogram=histogram,
+        )
+
+    def float_type(self, variant: Variant, settings: TargetOptions) -> FloatType:
+        """FP16 for `method: fp16`, and for quantized variants unless the scenario says FP32."""
+        if variant.method == "fp16":
+            return "fp16"
+        is_quantized = variant.method in ("ptq", "qat")
+        return settings.high_precision if is_quantized and isinstance(settings, TensorRtSettings) else "fp32"
+
+    def build_options(
+        self, variant: Variant, threads: int, settings: TargetOptions | None = None
+    ) -> TensorRtBuildOptions:
+        """The scenario's options; without a profile of its own a row gets one for its batch size."""
+        chosen = settings if isinstance(settings, TensorRtSettings) else self.scenario_options()
+        shared = chosen.model_dump(exclude=_SCENARIO_ONLY)
+        size = variant.batch_size
+        return TensorRtBuildOptions(
+            **shared,
+            threads=threads,
+            batch_size=size,
+            machine=self._machine(),
+            compute_capability=variant.compute_capability,
+            expects_int8=variant.method in ("ptq", "qat"),
+            batch_profiles=chosen.batch_profiles or ((1, size, size),),
+        )
+
+    def _machine(self) -> str:
+        gpu = None if self.library.names_capability else find_gpu()
+        return f"{self.library.module} {self.library.version()}" + (f" on {gpu.name}" if gpu else "")
+
+    def cannot_run(self, options: Any) -> str | None:
+        """A GPU of the generation that the engine was built for is needed."""
+        gpu = find_gpu()
+        wanted = options.compute_capability
+        if gpu is None:
+            built_for = f" (built for {wanted})" if wanted else ""
+            return f"no NVIDIA GPU here to run the engine on{built_for}: no accuracy and no latency"
+        if wanted is not None and wanted != gpu.compute_capability:
+            return f"built for {wanted}, but the GPU here is {gpu.compute_capability}: no accuracy and no latency"
+        return None
+
+    def build(self, onnx_path: Path, directory: Path, options: Any) -> Engine:
+        """Check the file, build in a new process, and write the audit beside the engine."""
+        from harness.targets.tensorrt.audit import audit, weight_bytes
+        from harness.targets.tensorrt.record import EngineRecord
+
+        engine_path = directory / "model.engine"
+        reply = self._reply(onnx_path, engine_path, options)
+        record = EngineRecord(
+            builder=f"{self.library.module} {reply.version}",
+            compute_capability=options.compute_capability,
+            build_s=reply.build_s,
+            engine_layers=reply.layers,
+            warnings=reply.warnings,
+            layers=audit(reply.layers, onnx_path, compute_capability=options.compute_capability),
+        )
+        record.save(engine_path)
+        if reply.log:
+            (directory / "build.log").write_text("\n".join(reply.log) + "\n", encoding="utf-8")
+        return Engine(engine_path, weight_bytes(reply.layers), options)
+
+    def _reply(self, onnx_path: Path, engine_path: Path, options: TensorRtBuildOptions) -> BuildReply:
+        from tempfile import TemporaryDirectory
+
+        import onnx
+
+        from harness.targets.tensorrt.builder import BuildRequest
+        from harness.targets.tensorrt.checks import load_checked, profiles
+        from harness.targets.tensorrt.process import build_in_new_process
+
+        model = load_checked(onnx_path, options)
+        with TemporaryDirectory(prefix="quant-harness-onnx-") as folder:
+            # A copy, because nodes without a name got one. Its name is what error messages call the file.
+            copy = Path(folder) / onnx_path.name
+            onnx.save(model, copy)
+            request = BuildRequest(
+                module=self.library.module,
+                onnx_path=copy,
+                engine_path=engine_path.absolute(),
+                options=options,
+                profiles=profiles(model, options, onnx_path.name),
+            )
+            return build_in_new_process(request)
+
+    def open(self, path: Path, options: Any) -> Session:
+        """Load an engine on this machine's GPU."""
+        from harness.targets.tensorrt.session import open_session
+
+        return open_session(path, self.library.load(), options)
+
+    def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
+        """What the build wrote beside the engine; else what the inspector says of it, on a GPU."""
+        from harness.targets.tensorrt.audit import audit
+        from harness.targets.tensorrt.record import EngineRecord
+        from harness.targets.tensorrt.session import inspect_engine
+
+        record = EngineRecord.load(path)
+        if record is not None:
+            return audit(record.engine_layers, onnx_path, compute_capability=record.compute_capability)
+        return audit(inspect_engine(path, self.library.load()), onnx_path)

@@ -1,0 +1,56 @@
+"""A whole run of a target that builds here and cannot run here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.results import RunResults
+from harness.targets import get_target
+from harness.targets.tensorrt.gpu import find_gpu
+
+ROOT = Path(__file__).parents[2]
+SCENARIO = """
+name: engines
+dataset:
+  source: random_images
+  calibration_samples: 32
+  test_samples: 8
+  args: {{input_shape: [1, 28, 28], n_classes: 10}}
+models:
+  resnet8: {{factory: {root}/models/resnet.py:resnet8, weights: random}}
+matrix: {{method: [fp32, fp16, ptq], calibrator: max, target: [tensorrt-rtx, tensorrt]}}
+targets: {{tensorrt-rtx: {{compute_capabilities: [SM86, SM89]}}}}
+measurement: {{accuracy: false, latency: false}}
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not get_target("tensorrt-rtx").availability().usable, reason="tensorrt-rtx is not installed"),
+    pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU here"),
+]
+
+
+def test_rows_are_built_or_unavailable_and_the_run_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(SCENARIO.format(root=ROOT))
+    command = [sys.executable, "-m", "harness.cli", "run", "s.yaml", "--out", "out", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {row.variant.id: row for row in RunResults.load(tmp_path / "out" / "results.json").rows}
+    assert [(row.variant.method, row.variant.compute_capability, row.status) for row in rows.values()] == [
+        *[(method, capability, "built") for capability in ("SM86", "SM89") for method in ("fp32", "fp16", "ptq")],
+        *[(method, None, "unavailable") for method in ("fp32", "fp16", "ptq")],
+    ]
+    ptq = rows["resnet8-ptq-max-perchannel-tensorrt-rtx-sm89-b1"]
+    assert ptq.reason == "no NVIDIA GPU here to run the engine on (built for SM89): no accuracy and no latency"
+    assert ptq.accuracy is None
+    assert ptq.latency is None
+    assert ptq.coverage is not None
+    assert ptq.coverage.int8_layers == "10/10"
+    assert ptq.size is not None
+    assert ptq.size.engine_bytes == (tmp_path / "out" / ptq.files["engine"]).stat().st_size
+    assert (tmp_path / "out" / ptq.files["audit"]).is_file()
+    assert ptq.cost is not None
+    assert ptq.cost.build_s is not None
+    assert "pip install tensorrt" in str(rows["resnet8-fp32-tensorrt-b1"].reason)

@@ -1,0 +1,97 @@
+"""What only a GPU can show: engines that run, times that are real. `pytest -m gpu tests/targets/tensorrt`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles.onnx_files import INPUT_SHAPE, float_network, qdq_network
+
+from harness.targets import get_target
+from harness.targets.base import Target
+from harness.targets.tensorrt.devices import open_device
+from harness.targets.tensorrt.gpu import find_gpu
+from harness.targets.tensorrt.options import TensorRtBuildOptions
+from harness.targets.tensorrt.session import TensorRtSession, inspect_engine
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(find_gpu() is None, reason="no NVIDIA GPU here")]
+
+BATCH = np.random.default_rng(0).standard_normal((4, *INPUT_SHAPE)).astype(np.float32)
+OPTIONS = TensorRtBuildOptions(batch_profiles=((1, 4, 4),))
+
+
+@pytest.fixture(params=["tensorrt", "tensorrt-rtx"])
+def target(request: pytest.FixtureRequest) -> Target:
+    found = get_target(request.param)
+    if not found.availability().usable:
+        pytest.skip(found.availability().detail)
+    gpu = find_gpu()
+    assert gpu is not None
+    if request.param == "tensorrt-rtx" and gpu.compute_capability == "SM90":
+        pytest.skip("TensorRT-RTX has no SM90")
+    return found
+
+
+def reference(path: Path) -> np.ndarray:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": BATCH})[0]
+
+
+@pytest.mark.parametrize("make", [float_network, qdq_network])
+def test_an_engine_computes_what_the_onnx_file_says(target: Target, tmp_path: Path, make) -> None:
+    path = make(tmp_path / "m.onnx")
+    engine = target.build(path, tmp_path, OPTIONS)
+    expected = reference(path)
+    got = target.open(engine.path, OPTIONS).run(BATCH)
+    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_times_are_positive_and_split(target: Target, tmp_path: Path) -> None:
+    engine = target.build(float_network(tmp_path / "m.onnx"), tmp_path, OPTIONS)
+    session = target.open(engine.path, OPTIONS)
+    assert isinstance(session, TensorRtSession)
+    for timing in session.time_split(BATCH, 5):
+        assert all(part > 0 for part in timing)
+
+
+def test_a_tensor_of_torch_is_read_where_it_lies(target: Target, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    path = float_network(tmp_path / "m.onnx")
+    session = target.open(target.build(path, tmp_path, OPTIONS).path, OPTIONS)
+    assert isinstance(session, TensorRtSession)
+    tensor = torch.from_numpy(BATCH).cuda()
+    torch.cuda.synchronize()
+    got = session.run_on_device(tensor.data_ptr(), tuple(tensor.shape))
+    expected = reference(path)
+    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_the_inspector_agrees_with_the_builders_log(target: Target, tmp_path: Path) -> None:
+    path = qdq_network(tmp_path / "m.onnx")
+    engine = target.build(path, tmp_path, OPTIONS)
+    inspected = inspect_engine(engine.path, target.library.load())
+    assert [layer.kind for layer in inspected]
+    logged = {layer.name: layer.int8 for layer in target.audit(engine.path, path) if layer.weight_type}
+    assert logged == {"conv1": True, "conv2": True}
+
+
+def test_a_device_copies_there_and_back_and_times_it() -> None:
+    """The half of the runner that needs no TensorRT."""
+    device = open_device()
+    host, back = device.host_buffer((1024,), np.dtype(np.float32)), device.host_buffer((1024,), np.dtype(np.float32))
+    host[:] = np.arange(1024)
+    buffer, address = device.device_buffer(host.nbytes)
+    start, end = device.event(), device.event()
+    device.record(start)
+    device.copy_to_device(buffer, host)
+    device.copy_to_host(back, buffer)
+    device.record(end)
+    device.synchronize()
+    assert address != 0
+    np.testing.assert_array_equal(back, host)
+    assert device.elapsed_ms(start, end) > 0

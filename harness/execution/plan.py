@@ -46,11 +46,12 @@ CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 _STAGES = "harness.execution.stages"
-_CORE = (_STAGES, "harness.quantization", "harness.export", "harness.targets")
-_QUANTIZATION = (_STAGES, "harness.quantization", "harness.targets")
+_LOADING = "harness.execution.loading"
+_CORE = (_STAGES, _LOADING, "harness.quantization", "harness.export", "harness.targets")
+_QUANTIZATION = (_STAGES, _LOADING, "harness.quantization", "harness.targets")
 _TORCH = ("torch", "torchao", "numpy")
 _ONNX = (*_TORCH, "onnx", "onnxscript", "onnx-ir")
-TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), (_STAGES, "harness.training", "harness.data"))
+TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), (_STAGES, _LOADING, "harness.training", "harness.data"))
 CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, _QUANTIZATION)
 QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, _QUANTIZATION)
 FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, "harness.training"))
@@ -68,7 +69,11 @@ BUILD = Stage(
 )
 PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, _QUANTIZATION)
 PREDICT = Stage(
-    "evaluate", 1, f"{_STAGES}:predict_engine", ("onnxruntime",), (_STAGES, "harness.targets", "harness.data")
+    "evaluate",
+    1,
+    f"{_STAGES}:predict_engine",
+    ("onnxruntime",),
+    (_STAGES, _LOADING, "harness.targets", "harness.data"),
 )
 MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
 

@@ -27,6 +27,7 @@ _STAGES = "harness.execution.sensitivity_stages"
 _SOURCE = (
     _STAGES,
     "harness.execution.stages",
+    "harness.execution.loading",
     *(f"harness.{package}" for package in ("quantization", "targets", "training", "data", "compare")),
 )
 _LIBRARIES = ("torch", "torchao", "numpy", "scipy")

@@ -23,18 +23,17 @@ from harness.data.samples import Samples
 from harness.execution.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.execution.context import StageContext
 from harness.execution.graph import Inputs
-from harness.execution.stages import (
+from harness.execution.loading import (
     STATE,
     WEIGHTS,
-    Meta,
-    _captured,
-    _first,
-    _load_quantized,
-    _prepare,
-    _splits,
+    captured,
+    first_batches,
+    load_quantized,
     predict_batch,
-    quantize,
+    prepare,
+    read_splits,
 )
+from harness.execution.stages import Meta, quantize
 from harness.quantization import prepared as quantized
 from harness.quantization.sensitivity import (
     ALL,
@@ -64,9 +63,9 @@ def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext
     """SQNR of every layer alone from one pass over the calibration samples; accuracy of the `top` ones."""
     torch.set_num_threads(context.threads)
     started = time.perf_counter()
-    prepared = _load_quantized(config.quantize.model, config.quantize.quantizer, inputs)
+    prepared = load_quantized(config.quantize.model, config.quantize.quantizer, inputs)
     layers = quantized_layers(prepared)
-    batches = _first(_splits(config.calibration).calibration, config.samples, config.batch_size)
+    batches = first_batches(read_splits(config.calibration).calibration, config.samples, config.batch_size)
     noise = layer_noise(
         prepared, layers, batches, lambda done: context.progress(done, config.samples, "calibration samples")
     )
@@ -75,7 +74,7 @@ def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext
     meta: dict[str, JsonValue] = {"samples": config.samples, "data_passes": 1, "sqnr_db": _finite(noise[ALL].sqnr_db)}
     if config.accuracy:
         held = held_out(config)
-        fp32 = _correct(_captured(config.quantize.model, inputs["train"].file(WEIGHTS)), held.samples)
+        fp32 = _correct(captured(config.quantize.model, inputs["train"].file(WEIGHTS)), held.samples)
         meta |= {"fp32_top1": float(fp32.mean()), "held_out": held.sources}
         meta["quantized"] = _judged(fp32, _correct(prepared, held.samples), config).model_dump(mode="json")
         for number, layer in enumerate(ranked[: config.top], start=1):
@@ -95,7 +94,7 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
     started = time.perf_counter()
     weights = inputs["train"].file(WEIGHTS)
     samples = held_out(config).samples
-    fp32 = _correct(_captured(config.quantize.model, weights), samples)
+    fp32 = _correct(captured(config.quantize.model, weights), samples)
     ranking = [LayerCost.model_validate(layer) for layer in _listed(inputs["rank"].meta["layers"])]
     correct: dict[SkipSet, Flags] = {}
 
@@ -135,7 +134,7 @@ def held_out(config: RankConfig | SearchConfig) -> HeldOutSamples:
     Neither trains weights, and the labels of the calibration samples are used for nothing else. Test samples are not
     touched: a skip set that was chosen by them would look better on them than it is.
     """
-    splits = _splits(config.data)
+    splits = read_splits(config.data)
     validation, calibration = hold_out(splits.train, config.seed).validation, splits.calibration
     if calibration.labels is None:
         return HeldOutSamples(validation, {"validation": len(validation)})
@@ -153,7 +152,7 @@ def _quantized_without(skip: SkipSet, config: QuantizeConfig, inputs: Inputs) ->
     config = config.model_copy(update={"quantizer": quantizer, "verbose": False})
     with tempfile.TemporaryDirectory() as name:
         quantize(config, inputs, Path(name), StageContext(threads=torch.get_num_threads()))
-        prepared = _prepare(config.model, quantizer, inputs["train"].file(WEIGHTS))
+        prepared = prepare(config.model, quantizer, inputs["train"].file(WEIGHTS))
         quantized.load_state(prepared, Path(name) / STATE)
     return prepared
 

@@ -9,26 +9,20 @@ import contextlib
 import copy
 import io
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import JsonValue
-from safetensors.torch import load_file, save_file
-from torch.fx import GraphModule
+from safetensors.torch import save_file
 
-from harness.data.load import load_splits
-from harness.data.samples import Samples, Splits
-from harness.errors import ModelError, StageError
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
     CorrectionConfig,
-    DataConfig,
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
@@ -37,72 +31,53 @@ from harness.execution.configs import (
     PredictConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
-    QuantizerConfig,
     TrainConfig,
 )
 from harness.execution.context import StageContext
 from harness.execution.graph import Inputs
-from harness.execution.keys import digest
+from harness.execution.loading import (
+    STATE,
+    WEIGHTS,
+    captured,
+    captured_to_quantize,
+    first_batches,
+    load_quantized,
+    load_weights,
+    make_quantizer,
+    new_model,
+    predict_batch,
+    prepare,
+    prepare_with_notes,
+    read_splits,
+    rules_of,
+    with_weights,
+)
 from harness.export.onnx_export import export_onnx
 from harness.metrics.interleaved import TWIN, Timings, measure
 from harness.metrics.latency import judge_speedup
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import load_histograms, save_histograms
-from harness.quantization.modules import module_classes
-from harness.quantization.placement import PlacementQuantizer
-from harness.quantization.ptq_steps import change_weights, correct
+from harness.quantization.ptq_steps import correct
 from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
-from harness.quantization.replaced import Replaced
-from harness.quantization.replacement import replace_as_the_model_says
-from harness.quantization.rules import Rule, RuleSet
 from harness.quantization.toolkits import get_toolkit
 from harness.quantization.toolkits.base import Batches, Request, Source
 from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
-from harness.training.factory import build_model
 from harness.training.inference import predict
 from harness.training.loop import fit
 from harness.training.validation import hold_out
 
 Meta = Mapping[str, JsonValue]
-ValueT = TypeVar("ValueT")
 
 
-class Recent(Generic[ValueT]):
-    """The last few results of something slow: a worker sees many variants of one network and one data set."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[str, ValueT] = OrderedDict()
-
-    def get(self, key: str, make: Callable[[], ValueT]) -> ValueT:
-        """The value of `key`, made when it is not among the recent ones. Callers must not change it."""
-        if key not in self._values:
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        while len(self._values) > self._size:
-            self._values.popitem(last=False)
-        return self._values[key]
-
-
-_SPLITS: Recent[Splits] = Recent(2)
-_CAPTURED: Recent[GraphModule] = Recent(2)
-_TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
-
-WEIGHTS = "weights.safetensors"
-STATE = "state.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 ONNX = "model.onnx"
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 LATENCY = "latency.parquet"
-PREDICT_PIXELS = 250 * 28 * 28
-"""Of a batch: more at once is slower, as activations then leave the CPU's caches."""
 JUDGE_EVERY_ROUNDS = 5
 """Judging all variants takes about as long as a round."""
 
@@ -110,13 +85,13 @@ JUDGE_EVERY_ROUNDS = 5
 def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
     """FP32 weights of the eager network."""
     torch.set_num_threads(context.threads)
-    model = _new_model(config.model)
+    model = new_model(config.model)
     meta: dict[str, JsonValue] = {}
     if config.weights_path is not None:
-        _load_weights(model, config.weights_path)
+        load_weights(model, config.weights_path)
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
-        held = hold_out(_splits(config.data).train, config.recipe.seed)
+        held = hold_out(read_splits(config.data).train, config.recipe.seed)
         log = fit(
             model,
             held.train,
@@ -136,11 +111,11 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
 def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
     """Histograms of every activation that the target quantizes, from one pass over the calibration samples."""
     torch.set_num_threads(context.threads)
-    samples = _splits(config.data).calibration
-    prepared = _prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
+    samples = read_splits(config.data).calibration
+    prepared = prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
     started = time.perf_counter()
     seen = 0
-    for batch in _first(samples, config.samples, config.batch_size):
+    for batch in first_batches(samples, config.samples, config.batch_size):
         quantized.collect(prepared, batch)
         seen += len(batch)
         context.progress(seen, config.samples)
@@ -154,7 +129,7 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     Data is read for those steps only.
     """
     torch.set_num_threads(context.threads)
-    prepared, notes = _prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    prepared, notes = prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
     quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
@@ -174,19 +149,19 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
     """QAT from the PTQ state; the best epoch is kept, in the form of a PTQ state with batch norm folded."""
     torch.set_num_threads(context.threads)
-    prepared = _load_quantized(config.model, config.quantizer, inputs)
+    prepared = load_quantized(config.model, config.quantizer, inputs)
     observe = config.freeze_observers_after > 0
     graph = training_graph(prepared, batch_norm=config.batch_norm, learn_ranges=config.learn_amax, observe=observe)
     freezing = Freezing(config.freeze_batch_norm_after, config.freeze_observers_after)
     started = time.perf_counter()
-    held = hold_out(_splits(config.data).train, config.validation_seed)
+    held = hold_out(read_splits(config.data).train, config.validation_seed)
     log = fit(
         graph,
         held.train,
         held.validation,
         config.recipe,
         progress=context.progress,
-        teacher=_captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
+        teacher=captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
         before_step=freezing_schedule(graph, freezing),
         checkpoint=_checkpoint(context),
     )
@@ -199,9 +174,9 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
     """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
     torch.set_num_threads(context.threads)
     if config.quantizer is None:
-        graph = _captured(config.model, inputs["train"].file(WEIGHTS))
+        graph = captured(config.model, inputs["train"].file(WEIGHTS))
     else:
-        graph = quantized.convert(_load_quantized(config.model, config.quantizer, inputs))
+        graph = quantized.convert(load_quantized(config.model, config.quantizer, inputs))
     export_onnx(graph, config.model.input_shape, folder / ONNX, integer_biases=config.integer_biases)
     return {"file": ONNX}
 
@@ -210,23 +185,23 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     """PTQ by another toolkit, from the same weights and the same calibration samples."""
     torch.set_num_threads(context.threads)
     weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
-    graph, replaced = _captured_to_quantize(config.model, weights)
+    graph, replaced = captured_to_quantize(config.model, weights)
     source = Source(
         onnx_path=inputs["onnx"].file(ONNX),
         input_shape=config.model.input_shape,
-        make_network=lambda: _with_weights(config.model, weights),
+        make_network=lambda: with_weights(config.model, weights),
         make_graph=lambda: copy.deepcopy(graph),
-        make_quantizer=lambda: _quantizer(quantizer, graph, replaced),
+        make_quantizer=lambda: make_quantizer(quantizer, graph, replaced),
     )
     request = Request(
         calibrator=config.calibrator,
         percentile=config.percentile,
         per_channel=quantizer.per_channel,
         weight_bits=quantizer.weight_bits,
-        skip=skipped_modules(graph, _rules(quantizer, graph, replaced)),
+        skip=skipped_modules(graph, rules_of(quantizer, graph, replaced)),
         target=quantizer.target,
     )
-    batches = Batches(config.samples, 1, _splits(config.data).calibration.inputs)
+    batches = Batches(config.samples, 1, read_splits(config.data).calibration.inputs)
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
         get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
@@ -237,7 +212,7 @@ def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageCont
     """The same ONNX file with FP16 inside, checked against the FP32 one."""
     from harness.export.fp16 import convert_to_fp16
 
-    samples = next(iter(_splits(config.data).calibration.batches(config.samples))).numpy()
+    samples = next(iter(read_splits(config.data).calibration.batches(config.samples))).numpy()
     report = convert_to_fp16(_onnx_file(inputs), folder / ONNX, samples)
     for node, reason in report.kept_fp32.items():
         context.note(f"`{node}` stays in FP32: {reason}")
@@ -265,10 +240,10 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     torch.set_num_threads(context.threads)
     assert config.model is not None
     if config.quantizer is None:
-        network: torch.nn.Module = _captured(config.model, inputs["train"].file(WEIGHTS))
+        network: torch.nn.Module = captured(config.model, inputs["train"].file(WEIGHTS))
     else:
-        network = _load_quantized(config.model, config.quantizer, inputs)
-    samples = _splits(config.data).test
+        network = load_quantized(config.model, config.quantizer, inputs)
+    samples = read_splits(config.data).test
     np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
     return {"n": len(samples)}
 
@@ -277,7 +252,7 @@ def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context:
     """Outputs of the built engine on the test samples."""
     assert config.target is not None
     target = get_target(config.target)
-    samples = _splits(config.data).test
+    samples = read_splits(config.data).test
     session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
     batches: list[npt.NDArray[np.float32]] = []
     seen = 0
@@ -318,12 +293,6 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     return {"rounds": timings.n_rounds, "includes_transfers": reference.includes_transfers}
 
 
-def predict_batch(samples: Samples) -> int:
-    """Samples that are evaluated at once."""
-    _, height, width = samples.shape
-    return max(1, PREDICT_PIXELS // (height * width))
-
-
 def engine_file(artifact: Any) -> Path:
     """The engine in a `build` artifact."""
     path: Path = artifact.file(str(artifact.meta["file"]))
@@ -355,99 +324,6 @@ def _checkpoint(context: StageContext) -> Path | None:
     return path
 
 
-def _splits(config: DataConfig) -> Splits:
-    return _SPLITS.get(digest(config), lambda: _read_splits(config))
-
-
-def _read_splits(config: DataConfig) -> Splits:
-    splits = load_splits(config.spec, root=config.root, seed=config.seed, download=config.download)
-    if splits.fingerprint != config.fingerprint:
-        raise StageError("the data set changed during the run", fix="run again")
-    return splits
-
-
-def _new_model(config: ModelConfig) -> torch.nn.Module:
-    return build_model(
-        config.factory,
-        config.args,
-        root=config.root,
-        seed=config.seed,
-        input_shape=config.input_shape,
-        n_classes=config.n_classes,
-    )
-
-
-def _with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:
-    model = _new_model(config)
-    _load_weights(model, weights)
-    return model
-
-
-def _captured(config: ModelConfig, weights: Path) -> GraphModule:
-    return _CAPTURED.get(digest([config, weights]), lambda: capture(_with_weights(config, weights), config.input_shape))
-
-
-def _captured_to_quantize(config: ModelConfig, weights: Path) -> tuple[GraphModule, Replaced]:
-    """The network with its counterparts for quantization, and what the model says of itself."""
-
-    def make() -> tuple[GraphModule, Replaced]:
-        model = _with_weights(config, weights)
-        replaced = replace_as_the_model_says(model)
-        same = module_classes(replaced.model) == module_classes(model)  # capturing takes seconds
-        return _captured(config, weights) if same else capture(replaced.model, config.input_shape), replaced
-
-    return _TO_QUANTIZE.get(digest([config, weights]), make)
-
-
-def _rules(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> RuleSet:
-    return RuleSet((*replaced.rules(graph), *map(Rule.model_validate, config.rules)), config.skip)
-
-
-def _quantizer(config: QuantizerConfig, graph: GraphModule, replaced: Replaced) -> PlacementQuantizer:
-    target = get_target(config.target)
-    number_format = target.number_format(config.weight_bits, config.activation_bits)
-    replaced.require_deployable(number_format)
-    return target.quantizer(
-        number_format,
-        per_channel=config.per_channel,
-        weight_calibrator=make_calibrator(config.weight_calibrator, percentile=config.weight_percentile),
-        rules=_rules(config, graph, replaced),
-        histogram=HistogramMethod(config.histogram_method, config.histogram_percentile),
-    )
-
-
-def _prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
-    return _prepare_with_notes(model, config, weights)[0]
-
-
-def _prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Path) -> tuple[GraphModule, list[str]]:
-    graph, replaced = _captured_to_quantize(model, weights)
-    quantizer = _quantizer(config, graph, replaced)
-    network, notes = change_weights(graph, config.ptq_steps)
-    return quantized.prepare(network, quantizer), notes
-
-
-def _load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:
-    prepared = _prepare(model, config, inputs["train"].file(WEIGHTS))
-    quantized.load_state(prepared, inputs["state"].file(STATE))
-    return prepared
-
-
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
-    try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(tensors)
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"weights {path.name} do not fit {type(model).__name__}: {first_line}",
-            fix="check `factory` and `args` against the file, or train with `weights: train`",
-        ) from error
-
-
 def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
     """Give random weights plausible batch norm statistics; without them activations explode or vanish."""
     generator = torch.Generator().manual_seed(config.seed)
@@ -468,11 +344,5 @@ class _Passes:
         """Another pass."""
         assert self._config is not None
         self.n += 1
-        samples = _splits(self._config.data).calibration
-        return _first(samples, self._config.samples, self._config.batch_size)
-
-
-def _first(samples: Samples, count: int, batch_size: int) -> Iterator[torch.Tensor]:
-    """The first `count` samples in batches, exactly."""
-    for start in range(0, count, batch_size):
-        yield samples.inputs(slice(start, min(start + batch_size, count)))
+        samples = read_splits(self._config.data).calibration
+        return first_batches(samples, self._config.samples, self._config.batch_size)

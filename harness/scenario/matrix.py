@@ -58,7 +58,7 @@ class Grid:
 
     def size(self) -> int:
         """Upper bound of the number of cells."""
-        return prod(len(values) for values in self.__dict__.values())
+        return prod(len(set(values)) for values in self.__dict__.values())
 
 
 def expand(scenario: Scenario) -> tuple[Variant, ...]:

@@ -68,14 +68,14 @@ def check_choice(scenario: Scenario, *, model: str | None, target: str | None, b
 
 
 def plan_analyses(prepared: Prepared, options: SensitivityOptions) -> list[AnalysisPlan]:
-    """One analysis for each model and target: of the first PTQ row that our own toolkit quantizes.
+    """One analysis for each model and place of deployment: of the first PTQ row that our own toolkit quantizes.
 
     UsageError when there is none, or when it cannot run on this machine.
     """
     first: dict[tuple[str, str], VariantPlan] = {}
     for plan in prepared.plans:
         if plan.variant.method == "ptq" and plan.variant.toolkit in (None, DEFAULT):
-            first.setdefault((plan.variant.model, plan.variant.target), plan)
+            first.setdefault((plan.variant.model, plan.variant.place), plan)
     if not first:
         raise UsageError(
             f"{prepared.scenario.path} has no ptq row of the toolkit {DEFAULT} to analyse",
@@ -211,7 +211,8 @@ def _with_fragment(analysis: Analysis, prepared: Prepared, directory: Path) -> A
     same = {"id": ""}
     if variant.model_copy(update=same) not in [v.model_copy(update=same) for v in with_fragment(scenario, text)]:
         raise StageError(f"the fragment does not make the variant that it stands for:\n{text}")
-    name = f"skip-{variant.model}-{variant.target}.yaml"
+    place = "-".join(filter(None, (variant.target, variant.compute_capability)))
+    name = f"skip-{variant.model}-{place.lower()}.yaml"
     (directory / name).write_text(text, encoding="utf-8")
     return analysis.model_copy(update={"fragment": name})
 

@@ -115,7 +115,7 @@ def activations_of(network: nn.Module) -> set[str]:
 def test_the_page_has_a_counterpart_for_each_kind_of_snippet() -> None:
     # The tutorial has 10 Python, 2 shell and 3 YAML blocks.
     assert len(PYTHON) >= 10
-    assert len(snippets("shell")) == 2
+    assert len(snippets("shell")) == 3
     assert len(snippets("yaml")) >= 3
 
 
@@ -204,7 +204,7 @@ class TestPython:
         assert "QuantizeLinear" in operators and "DequantizeLinear" in operators
 
     def test_build(self, program: Program) -> None:
-        names = program.after("Build an engine 1")
+        names = program.after("Build an engine 2")
         assert names["outputs"].shape == (8, 10)
         assert all(layer.int8 for layer in names["layers"] if layer.macs)
         expected = names["quantized_model"](names["splits"].test.inputs(slice(0, 8))).detach().numpy()
@@ -265,12 +265,21 @@ def shell_commands() -> list[list[str]]:
 def test_the_shell_snippets_are_commands_of_the_harness() -> None:
     assert [command[:2] for command in shell_commands()] == [
         ["harness", "doctor"],
+        ["harness", "build"],
         ["harness", "list"],
         ["harness", "run"],
     ]
 
 
-@pytest.mark.parametrize("command", shell_commands()[:2], ids=" ".join)
+def test_the_exported_file_is_built(program: Program) -> None:
+    program.after("Export to ONNX 1")
+    result = CliRunner().invoke(app, shell_commands()[1][1:])
+    assert result.exit_code == 0
+    assert "INT8: 100.0% of the multiply-accumulates" in result.stdout
+    assert Path(shell_commands()[1][-1]).is_file()
+
+
+@pytest.mark.parametrize("command", [shell_commands()[0], shell_commands()[2]], ids=" ".join)
 def test_the_quick_commands_run(project: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
     load(project, yaml_snippet("With a recipe 1"))
     monkeypatch.chdir(project)
@@ -283,7 +292,7 @@ def test_the_quick_commands_run(project: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.slow
 def test_the_recipe_runs(project: Path) -> None:
     load(project, yaml_snippet("With a recipe 1"))
-    command = [sys.executable, "-m", "harness.cli", *shell_commands()[2][1:], "--out", "report", "--quiet"]
+    command = [sys.executable, "-m", "harness.cli", *shell_commands()[3][1:], "--out", "report", "--quiet"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HARNESS_STORE": str(project / "store")}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -141,7 +141,7 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
             if reason is None and can == "runs" and (not_run := target.cannot_run(target.build_options(variant, 1))):
                 can = f"builds: {not_run}"
             table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
-        Console().print(table)
+        Console(markup=False).print(table)
 
 
 @app.command()
@@ -214,7 +214,7 @@ def doctor() -> None:
     for finding in diagnose():
         table.add_row(finding.mark, finding.what, finding.found, "" if finding.ok else finding.fix or "")
         broken = broken or finding.is_required_and_missing
-    Console().print(table)
+    Console(markup=False).print(table)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
 
 

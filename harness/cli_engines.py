@@ -267,7 +267,7 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
                 "yes" if layer.int8 else "no",
                 layer.reason or "",
             )
-    console = Console()
+    console = Console(markup=False)
     console.print(table, width=None if console.is_terminal else _PAGE_WIDTH)
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,15 +212,24 @@ class TestRegistry:
         assert reason in str(get_toolkit(toolkit).refusal(variant(toolkit, **changes)))
 
 
+MODELOPT = "pip install 'nvidia-modelopt>=0.47,<0.48' 'requests>=2.31' 'huggingface-hub>=1.0'"
+
+
+@pytest.mark.parametrize(("toolkit", "extra"), [("nncf", "nncf"), ("nncf-onnx", "nncf"), ("modelopt", "modelopt")])
+def test_an_extra_installs_the_same_as_the_command(toolkit: str, extra: str) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(project["optional-dependencies"][extra]) == sorted(get_toolkit(toolkit).requirements)
+
+
 class TestNotInstalled:
     @pytest.mark.parametrize(
         ("toolkit", "missing", "fix"),
         [
-            ("nncf", "nncf", "pip install 'quant-harness[nncf]'"),
-            ("nncf-sequential", "nncf", "pip install 'quant-harness[nncf]'"),
-            ("nncf-onnx", "nncf", "pip install 'quant-harness[nncf]'"),
-            ("modelopt", "huggingface-hub", "pip install 'quant-harness[modelopt]'"),
-            ("modelopt-folded", "nvidia-modelopt", "pip install 'quant-harness[modelopt]'"),
+            ("nncf", "nncf", "pip install 'nncf>=3.4,<3.5'"),
+            ("nncf-sequential", "nncf", "pip install 'nncf>=3.4,<3.5'"),
+            ("nncf-onnx", "nncf", "pip install 'nncf>=3.4,<3.5'"),
+            ("modelopt", "huggingface-hub", MODELOPT),
+            ("modelopt-folded", "nvidia-modelopt", MODELOPT),
         ],
     )
     def test_its_rows_name_the_package_and_the_command(

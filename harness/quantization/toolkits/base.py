@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,8 +77,8 @@ class Toolkit(ABC):
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
     """Packages that must be installed; their versions can change the result."""
-    extra: ClassVar[str]
-    """The extra of this project that installs them."""
+    requirements: ClassVar[tuple[str, ...]]
+    """What pip is asked for to install them; an extra of this project holds the same."""
 
     def availability(self) -> Availability:
         """Whether the toolkit is installed. Imports nothing."""
@@ -87,7 +88,7 @@ class Toolkit(ABC):
                 versions[distribution] = importlib.metadata.version(distribution)
             except importlib.metadata.PackageNotFoundError:
                 reason = f"the toolkit `{self.name}` needs the package `{distribution}`, which is not installed"
-                return Availability(False, reason, f"pip install 'quant-harness[{self.extra}]'")
+                return Availability(False, reason, f"pip install {shlex.join(self.requirements)}")
         return Availability(True, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
     @abstractmethod

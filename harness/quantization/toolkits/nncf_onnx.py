@@ -21,7 +21,7 @@ class NncfOnnx(Toolkit):
 
     name: ClassVar[str] = "nncf-onnx"
     distributions: ClassVar[tuple[str, ...]] = ("nncf", "onnx")
-    extra: ClassVar[str] = "nncf"
+    requirements: ClassVar[tuple[str, ...]] = ("nncf>=3.4,<3.5",)
 
     def refusal(self, variant: Variant) -> str | None:
         """It has no `entropy` calibrator, decides granularity itself, and its format is ONNX Runtime's."""

@@ -123,18 +123,19 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     from rich.table import Table
 
     from harness.execution.availability import unavailable_reason
+    from harness.execution.run import check_registries, selected
     from harness.scenario import expand, load_scenario
     from harness.targets import get_target
 
     wanted = _selector(select)
     for path in scenarios:
         scenario = load_scenario(path)
+        check_registries(scenario)
+        variants = selected(expand(scenario), wanted)
         table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
         table.add_column("variant", no_wrap=True)
         table.add_column("on this machine")
-        for variant in expand(scenario):
-            if wanted is not None and not wanted(variant):
-                continue
+        for variant in variants:
             reason = unavailable_reason(variant)
             target = get_target(variant.target)
             can = "runs" if target.is_deployable(variant) else "simulated"
@@ -235,7 +236,10 @@ def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]
         raise UsageError(f"{directory} is a file", fix="give --out a folder")
     if any((directory / record).exists() for record in ("results.json", "sensitivity.json")):
         raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {directory}: {error.strerror}", fix="choose another --out") from None
     try:
         yield directory
     finally:
@@ -264,7 +268,7 @@ def _load_results(path: Path) -> RunResults:
             f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote"
         ) from error
     except (ValidationError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        first = _first_problem(error)
         raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
 
 
@@ -299,6 +303,16 @@ def _rich_table(content: Table) -> RichTable:
     for row in content.rows:
         table.add_row(*row)
     return table
+
+
+def _first_problem(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{problem['msg']} at `{place}`" if place else problem["msg"]
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]) -> int:

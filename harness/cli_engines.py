@@ -75,7 +75,12 @@ def build(
         "verbose": verbose or None,
     }
     chosen, options = _options(target, fp16, int8, compute_capability, batch_size, given)
+    if not model.is_file():
+        raise UsageError(f"there is no file {model}", fix="give an ONNX file")
+    _check_writable(save_engine)
     with _as_usage_error(), tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
+        if int8:
+            _require_quantized(model)
         source = _in_fp16(model, Path(folder), options, samples) if fp16 else model
         seconds, layers = _build(chosen, source, options, save_engine, Path(folder))
     size = save_engine.stat().st_size
@@ -208,6 +213,32 @@ def _samples(model: Path, options: BuildOptions, file: Path | None) -> npt.NDArr
     return np.random.default_rng(0).standard_normal((_CHECK_SAMPLES, *shape[1:]), dtype=np.float32)
 
 
+def _check_writable(save_engine: Path) -> None:
+    """Before minutes of building, whether the result can be written."""
+    if save_engine.is_dir():
+        raise UsageError(f"{save_engine} is a folder", fix="give --save-engine a file")
+    try:
+        save_engine.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {save_engine}: {error.strerror}", fix="give --save-engine another file"
+        ) from None
+
+
+def _require_quantized(path: Path) -> None:
+    import onnx
+
+    try:
+        nodes = onnx.load(path, load_external_data=False).graph.node
+    except Exception:  # the target says better what is wrong with the file
+        return
+    if not any(node.op_type == "DequantizeLinear" for node in nodes):
+        raise UsageError(
+            f"--int8: {path.name} has no Q/DQ nodes",
+            fix="quantize it first (`harness run` with `method: ptq` or `qat`), or leave --int8 out",
+        )
+
+
 def _build(
     target: Target, source: Path, options: BuildOptions, save_engine: Path, folder: Path
 ) -> tuple[float, Sequence[Layer]]:
@@ -220,7 +251,6 @@ def _build(
     engine = target.build(source, folder, options)
     seconds = time.perf_counter() - started
     layers = target.audit(engine.path, source)
-    save_engine.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(engine.path, save_engine)
     record = engine.path.with_suffix(AUDIT_SUFFIX)
     if record.is_file():

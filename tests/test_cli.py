@@ -126,3 +126,57 @@ def test_doctor_names_what_works_here() -> None:
     result = runner.invoke(app, ["doctor"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert "onnxruntime" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        (
+            "quantization_params: {rules: [{modules: ['re:('], skip: true}]}\n",
+            "4:41",
+            "`re:(` is no regular expression",
+        ),
+        ("matrix: {skip: [['re:(']]}\n", "4:18", "`re:(` is no regular expression"),
+        ("matrix: {skip: ['role:first_con']}\n", "4:17", "unknown role `first_con`"),
+        ("quantization_params: {rules: [{modules: [head], input: {}}]}\n", "4:31", "the rule changes nothing"),
+    ],
+)
+def test_selectors_are_checked_when_they_are_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    place: str,
+    message: str,
+) -> None:
+    (tmp_path / "models").symlink_to(REPOSITORY / "models")
+    (tmp_path / "bad.yaml").write_text(BASE + MODEL + text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harness", "list", "bad.yaml"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"harness: bad.yaml:{place}")
+    assert message in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", str(QUICKSTART), "--select", "method=pqt"], "--select chooses no variant"),
+        (["run", str(QUICKSTART), "--out", f"{QUICKSTART}/x"], "cannot make the folder"),
+        (["build", "nothere.onnx", "--save-engine", "x", "--target", "onnxruntime"], "there is no file nothere.onnx"),
+        (["build", str(QUICKSTART), "--save-engine", ".", "--target", "onnxruntime"], "is a folder"),
+    ],
+)
+def test_bad_arguments_exit_2_with_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed

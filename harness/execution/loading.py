@@ -149,11 +149,8 @@ def load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Read a weights file into the network; ModelError when it does not fit."""
+    tensors = _read_tensors(path)
     try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(tensors)
     except Exception as error:
         first_line = str(error).strip().splitlines()[0]
@@ -161,6 +158,25 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
             f"weights {path.name} do not fit {type(model).__name__}: {first_line}",
             fix="check `factory` and `args` against the file, or train with `weights: train`",
         ) from error
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file, without running code that may be in it; ModelError when it holds anything else."""
+    try:
+        tensors = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # both libraries raise many kinds
+        raise ModelError(
+            f"{path.name} is damaged, or no file of tensors alone ({type(error).__name__})",
+            fix="save a state dict: `torch.save(model.state_dict(), FILE)`, or safetensors",
+        ) from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        fix = "save a state dict: `torch.save(model.state_dict(), FILE)`, or safetensors"
+        raise ModelError(f"{path.name} holds no state dict", fix=fix)
+    return tensors
 
 
 def first_batches(samples: Samples, count: int, batch_size: int) -> Iterator[torch.Tensor]:

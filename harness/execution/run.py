@@ -78,7 +78,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     calibration = load_calibration(scenario, splits, data, download=options.download)
     networks = {name: _network(scenario, name, splits) for name in scenario.models}
     planner = Planner(scenario, data, calibration.config, networks)
-    variants = _selected(expand(scenario), options.select)
+    variants = selected(expand(scenario), options.select)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
     weights = tuple(
@@ -308,7 +308,8 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
     return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest(), Modules.of(model))
 
 
-def _selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
+def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
+    """The variants that `select` chooses and their FP32 rows, all for None; UsageError when it chooses none."""
     if select is None:
         return tuple(variants)
     chosen = {variant.id for variant in variants if select(variant)}

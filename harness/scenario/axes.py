@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from harness.results import BatchNormMode, Method
-from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Text, Unit
+from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Unit
 from harness.scenario.known import calibrator_names, ptq_step_names
+from harness.scenario.rules import Pattern
 from harness.scenario.source import Loc
 
 Calibrator = Annotated[str, OneOf(calibrator_names)]
@@ -28,7 +29,7 @@ def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(patterns)))
 
 
-SkipSet = Annotated[Listed[Text], AfterValidator(_as_set)]
+SkipSet = Annotated[Listed[Pattern], AfterValidator(_as_set)]
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,11 +18,10 @@ from harness.scenario.fields import (
     Ratio,
     Section,
     Share,
-    Text,
     Unit,
     WholeNumber,
 )
-from harness.scenario.rules import Rule
+from harness.scenario.rules import Pattern, Rule
 
 
 class Training(Section):
@@ -65,7 +64,7 @@ class SelectiveQuantizerParams(Section):
     """One weight scale per output channel instead of one per tensor; activations have one per tensor."""
     learn_amax: bool = False
     """Train the ranges of all quantizers during QAT (learned step sizes); PTQ's ranges are where they start."""
-    skip_modules: Listed[Text] = ()
+    skip_modules: Listed[Pattern] = ()
     """Modules that stay unquantized, by name, glob, `re:EXPRESSION`, type or `role:ROLE`; a container takes all that is
     inside with it."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -13,9 +14,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from harness.errors import unknown_name
 from harness.scenario.fields import Bits, Listed, OneOf, Percent, Positive, Section, Text
 from harness.scenario.known import calibrator_names
 
+REGEX, ROLE = "re:", "role:"
 Role = Literal["first_conv", "last_linear", "residual_add", "depthwise_conv", "concat"]
 """What an operation is in its network, whatever the names of the modules are."""
 
@@ -38,6 +41,25 @@ def _single_axis(value: Any) -> Any:
     """pytorch-quantization takes a tuple of axes; engines have scales along one."""
     return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
 
+
+def _pattern(text: str) -> str:
+    """A regular expression must compile, and a role must be one."""
+    if text.startswith(REGEX):
+        try:
+            re.compile(text.removeprefix(REGEX))
+        except re.error as error:
+            fix = "correct the expression; `(`, `[` and `.` of a name are written with a backslash before them"
+            raise PydanticCustomError(
+                "pattern", "`{text}` is no regular expression: {why}", {"text": text, "why": str(error), "fix": fix}
+            ) from None
+    if text.startswith(ROLE) and text.removeprefix(ROLE) not in get_args(Role):
+        message, fix = unknown_name("role", text.removeprefix(ROLE), get_args(Role))
+        raise PydanticCustomError("pattern", "{message}", {"message": message, "fix": fix})
+    return text
+
+
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+"""Names modules: dotted name, glob, `re:EXPRESSION`, class name, `type:NAME` or `role:ROLE`."""
 
 Amax = Annotated[tuple[Positive, ...] | None, BeforeValidator(_numbers), AfterValidator(_some)]
 
@@ -94,7 +116,7 @@ class Rule(Section):
     contradict each other, `modules` beats `types`, `types` beats `roles`, and of one kind the later rule wins.
     """
 
-    modules: Listed[Text] = ()
+    modules: Listed[Pattern] = ()
     """Dotted names (`layer1.0.conv1`), globs (`layer*.conv1`) or regular expressions (`re:layer[12].*`) of modules; a
     container stands for all that is inside it."""
     types: Listed[Text] = ()
@@ -114,7 +136,7 @@ class Rule(Section):
     def _selects_and_changes(self) -> Self:
         if not (self.modules or self.types or self.roles):
             raise PydanticCustomError("rule", "the rule selects nothing", {"fix": "add `modules`, `types` or `roles`"})
-        if self.skip is None and self.input is None and self.weight is None:
+        if self.skip is None and not any(each and each.given() for each in (self.input, self.weight)):
             raise PydanticCustomError("rule", "the rule changes nothing", {"fix": "add `skip`, `input` or `weight`"})
         return self
 

@@ -95,7 +95,7 @@ def build_model(
         torch.manual_seed(seed)
         try:
             model = factory(**args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(f"`{text}` failed: {type(error).__name__}: {error}", fix=_args_fix(factory)) from error
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")

@@ -133,7 +133,7 @@ def test_doctor_names_what_works_here() -> None:
     [
         (
             "quantization_params: {rules: [{modules: ['re:('], skip: true}]}\n",
-            "4:41",
+            "4:42",
             "`re:(` is no regular expression",
         ),
         ("matrix: {skip: [['re:(']]}\n", "4:18", "`re:(` is no regular expression"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +16,10 @@ from harness.training.inference import top1
 from harness.training.log import TrainLog
 from harness.training.recipe import Recipe
 from harness.training.run import Batch, BeforeStep, OnEpoch, Progress, TrainingRun
+
+_CONVOLUTION_RANK = 4
+_ONEDNN_BLOCK = 16
+"""Channels that oneDNN's AVX-512 kernels process at once."""
 
 
 def fit(
@@ -45,7 +49,9 @@ def fit(
     train.required_labels()
     if recipe.distillation is not None and teacher is None:
         raise StageError("`distillation` needs a teacher", fix="give `fit` the FP32 network, or leave it out")
-    with _seeded(recipe.seed), _memory_format(model, channels_last):
+    crashes = _onednn_crashes(model, min(recipe.batch_size, len(train)))
+    kernels = torch.backends.mkldnn.flags(enabled=False) if crashes else nullcontext()
+    with _seeded(recipe.seed), _memory_format(model, channels_last), kernels:
         run = _SamplesRun(model, train, validation, recipe, progress=progress, teacher=teacher, before_step=before_step)
         if checkpoint is not None:
             run.resume(checkpoint)
@@ -88,6 +94,16 @@ class _SamplesRun(TrainingRun):
     def validate(self) -> float:
         """Top-1 on the validation samples."""
         return top1(self.model, self.validation)
+
+
+def _onednn_crashes(model: nn.Module, batch_size: int) -> bool:
+    """Whether oneDNN may crash: in the backward pass of narrow convolutions whose batch the threads do not divide.
+
+    Seen with torch 2.13 on a CPU with AVX-512 and AMX: 4 or 8 channels, 25 samples, 2 threads, in eager networks too.
+    """
+    weights = (parameter for parameter in model.parameters() if parameter.ndim == _CONVOLUTION_RANK)
+    is_narrow = any(weight.shape[0] < _ONEDNN_BLOCK for weight in weights)
+    return is_narrow and batch_size % torch.get_num_threads() != 0
 
 
 @contextmanager

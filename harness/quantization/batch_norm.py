@@ -11,21 +11,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from harness.quantization.operators import CONVOLUTIONS, LINEAR
+
 BATCH_NORMS = "harness_batch_norms"
 """Key in the `meta` of a captured graph: `BatchNorm` by the path of the weight that it was folded into."""
 SMALLEST_FACTOR = 1e-12
 """A channel whose factor is smaller is dead; the weight is not divided by it."""
 
 aten = torch.ops.aten
-_FOLDABLE = {
-    aten.conv1d.default,
-    aten.conv1d.padding,
-    aten.conv2d.default,
-    aten.conv2d.padding,
-    aten.conv3d.default,
-    aten.conv3d.padding,
-    aten.linear.default,
-}
+_FOLDABLE = CONVOLUTIONS | LINEAR
 """Output channels are axis 0 of the weight; a batch norm behind anything else stays folded."""
 
 

@@ -5,7 +5,6 @@ The vocabulary is that of SuperGradients' `SelectiveQuantizer`.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ import torch
 from torch import nn
 
 from harness.errors import UsageError
+from harness.quantization.modules import fits_name
 from harness.scenario.rules import TensorDescriptor
 
 Selector = str | re.Pattern[str] | type[nn.Module]
 """A dotted name, a glob, a regular expression (after `re:` in a text), or a class."""
 ClassT = TypeVar("ClassT", bound=type[nn.Module])
-
-REGEX = "re:"
-_GLOB = set("*?[")
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,7 @@ class QuantizedMetadata:
         source = self.float_source
         if isinstance(source, re.Pattern):
             return source.fullmatch(path) is not None
-        if not isinstance(source, str):
-            return False
-        if source.startswith(REGEX):
-            return re.fullmatch(source.removeprefix(REGEX), path) is not None
-        return fnmatch.fnmatchcase(path, source) if _GLOB & set(source) else source == path
+        return isinstance(source, str) and fits_name(source, path)
 
     def selects_type(self, module: nn.Module) -> bool:
         """Whether this selects a module by its class."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.placement import CONVOLUTIONS, LINEAR
+from harness.quantization.operators import CONVOLUTIONS, LINEAR
 from harness.quantization.tensor_quantizer import WeightQuantizer
 
 LAYERS = CONVOLUTIONS | LINEAR

@@ -12,8 +12,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.marked import Marker
+from harness.scenario.rules import REGEX
 
-REGEX = "re:"
 MODULE_CLASSES = "module_classes"
 """Key of a captured graph's `meta`."""
 _GLOB = set("*?[")
@@ -51,12 +51,14 @@ def matches_name(pattern: str, path: str) -> bool:
     A name matches whole components (`layer1.1` is not `layer1.10`); a glob such as `layer*.conv1` or a regular
     expression after `re:` matches a whole dotted name.
     """
-    names = with_containers(path)
+    return any(fits_name(pattern, name) for name in with_containers(path))
+
+
+def fits_name(pattern: str, name: str) -> bool:
+    """Whether `pattern` names exactly this module, whatever contains it."""
     if pattern.startswith(REGEX):
-        return any(re.fullmatch(pattern.removeprefix(REGEX), name) for name in names)
-    if _GLOB & set(pattern):
-        return any(fnmatch.fnmatchcase(name, pattern) for name in names)
-    return pattern in names
+        return re.fullmatch(pattern.removeprefix(REGEX), name) is not None
+    return fnmatch.fnmatchcase(name, pattern) if _GLOB & set(pattern) else name == pattern
 
 
 @dataclass(frozen=True)

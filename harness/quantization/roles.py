@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch.fx import GraphModule, Node
 
-from harness.quantization.placement import ADDS, CONCATS, CONVOLUTIONS, LINEAR, float_inputs
+from harness.quantization.operators import ADDS, CONCATS, CONVOLUTIONS, LINEAR
+from harness.quantization.placement import float_inputs
 from harness.scenario.rules import Role
 
 _GROUPS = 6

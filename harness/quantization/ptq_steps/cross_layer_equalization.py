@@ -8,7 +8,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.layers import bias_of, layer_nodes, readers, weight_of
-from harness.quantization.placement import LINEAR, MAX_POOLS
+from harness.quantization.operators import LINEAR, MAX_POOLS
 from harness.quantization.ptq_steps.base import WeightStep
 
 aten = torch.ops.aten

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch.fx import GraphModule, Node
 
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.placement import (
+from harness.quantization.operators import (
     ADDS,
     AVERAGE_POOLS,
     CONCATS,
@@ -21,6 +21,8 @@ from harness.quantization.placement import (
     SIGMOIDS,
     SOFTMAXES,
     VIEWS,
+)
+from harness.quantization.placement import (
     PlacementQuantizer,
     float_inputs,
     fused_output,

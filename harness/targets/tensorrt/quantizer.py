@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch.fx import GraphModule, Node
 
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.placement import (
+from harness.quantization.operators import (
     ADDS,
     CONCATS,
     CONVOLUTIONS,
@@ -19,11 +19,8 @@ from harness.quantization.placement import (
     MATRIX_PRODUCTS,
     TRANSPOSED_CONVOLUTIONS,
     VIEWS,
-    PlacementQuantizer,
-    float_inputs,
-    is_constant,
-    is_pooling,
 )
+from harness.quantization.placement import PlacementQuantizer, float_inputs, is_constant, is_pooling
 
 FORMAT = TargetFormat(
     name="tensorrt-s8s8",

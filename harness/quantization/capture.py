@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from harness.errors import ModelError
 from harness.markers import recorded
@@ -19,8 +19,6 @@ from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
 
 MAX_BATCH = 4096
-BATCH_NORM_FOLDED = "batch_norm_folded"
-"""Key in the `meta` of a layer's node, set where a batch norm was folded into the layer."""
 
 
 @contextmanager
@@ -70,9 +68,6 @@ def fold_batch_norm(graph_module: GraphModule) -> None:
 
     Their parameters are remembered in the graph's `meta`, so that QAT can take them apart again.
     """
-    for node in graph_module.graph.nodes:
-        if "batch_norm" in str(node.target) and isinstance(node.args[0], Node):
-            node.args[0].meta[BATCH_NORM_FOLDED] = True
     fold_into_grouped_transposed(graph_module)
     remember_batch_norms(graph_module)
     with quiet_torch():

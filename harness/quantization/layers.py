@@ -29,9 +29,14 @@ def quantized_layers(prepared: GraphModule) -> list[Node]:
 
 def weight_of(graph_module: GraphModule, layer: Node) -> torch.nn.Parameter:
     """The layer's float weight."""
+    return graph_module.get_parameter(weight_path(layer))
+
+
+def weight_path(layer: Node) -> str:
+    """Dotted name of the layer's float weight."""
     source = _weight_source(layer)
     assert source is not None
-    return _parameter(graph_module, source)
+    return str(source.target)
 
 
 def bias_of(graph_module: GraphModule, layer: Node) -> torch.nn.Parameter | None:
@@ -42,9 +47,8 @@ def bias_of(graph_module: GraphModule, layer: Node) -> torch.nn.Parameter | None
 
 def readers(graph_module: GraphModule, layer: Node) -> int:
     """How many calls read the layer's weight; more than one when layers share it."""
-    source = _weight_source(layer)
-    assert source is not None
-    same = [node for node in graph_module.graph.nodes if node.op == "get_attr" and node.target == source.target]
+    path = weight_path(layer)
+    same = [node for node in graph_module.graph.nodes if node.op == "get_attr" and node.target == path]
     return sum(len(node.users) for node in same)
 
 
@@ -58,9 +62,7 @@ def add_missing_biases(captured: GraphModule) -> None:
     for layer in layer_nodes(captured):
         if bias_of(captured, layer) is not None:
             continue
-        weight = _weight_source(layer)
-        assert weight is not None
-        owner, _, name = str(weight.target).rpartition(".")
+        owner, _, name = weight_path(layer).rpartition(".")
         module = captured.get_submodule(owner)
         while hasattr(module, name := f"{name}_bias"):
             pass

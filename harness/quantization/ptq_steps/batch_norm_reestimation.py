@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.capture import BATCH_NORM_FOLDED
-from harness.quantization.layers import Moments, bias_of, weight_of
+from harness.quantization.batch_norm import BATCH_NORMS
+from harness.quantization.layers import Moments, bias_of, weight_of, weight_path
 from harness.quantization.node_by_node import Outputs
 from harness.quantization.ptq_steps.base import Batches, CalibratedStep
 from harness.quantization.sequential import correct_in_order
@@ -34,7 +34,7 @@ class BatchNormReestimation(CalibratedStep):
         """A note when not all samples fit into memory."""
 
         def renormalise(layer: Node, wanted: Moments, outputs: Outputs) -> bool:
-            if not layer.meta.get(BATCH_NORM_FOLDED):
+            if weight_path(layer) not in prepared.meta.get(BATCH_NORMS, {}):
                 return False
             found = Moments()
             for output in outputs:

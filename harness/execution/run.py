@@ -23,6 +23,7 @@ from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
+from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
@@ -37,7 +38,6 @@ from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, check_names, expand
 from harness.targets import targets
 from harness.targets.base import AUDIT_SUFFIX
-from harness.training.factory import build_model
 from harness.training.source_hash import source_sha256
 
 Display = Callable[[], AbstractContextManager[Listener]]
@@ -292,14 +292,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,
         )
-        model = build_model(
-            spec.factory,
-            config.args,
-            root=scenario.root,
-            seed=scenario.seed,
-            input_shape=config.input_shape,
-            n_classes=config.n_classes,
-        )
+        model = new_model(config)
     except ModelError as error:
         raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
     if spec.weights in ("train", "random"):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 
 from harness.errors import UsageError, unknown_name
+from harness.registry import members
 from harness.targets.base import Target
 
 
 @functools.cache
 def targets() -> dict[str, Target]:
     """Every target by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    return {module.TARGET.name: module.TARGET for module in modules if hasattr(module, "TARGET")}
+    return members(__name__, __path__, "TARGET")
 
 
 def get_target(name: str) -> Target:

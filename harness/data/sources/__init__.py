@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 
 from harness.data.base import DataSource
 from harness.errors import DataError, unknown_name
+from harness.registry import members
 
 
 @functools.cache
 def data_sources() -> dict[str, DataSource]:
     """Every data source by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    found = (module.SOURCE for module in modules if hasattr(module, "SOURCE"))
-    return {source.name: source for source in found}
+    return members(__name__, __path__, "SOURCE")
 
 
 def data_source(name: str) -> DataSource:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 from dataclasses import fields
 from typing import Any
 
 from harness.errors import UsageError, unknown_name
 from harness.quantization.calibrators.base import Calibrator
+from harness.registry import members
 
 
 @functools.cache
 def calibrators() -> dict[str, type[Calibrator]]:
     """Every calibrator class by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    found = (module.CALIBRATOR for module in modules if hasattr(module, "CALIBRATOR"))
-    return {calibrator.name: calibrator for calibrator in found}
+    return members(__name__, __path__, "CALIBRATOR")
 
 
 def make_calibrator(name: str, **parameters: Any) -> Calibrator:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
-import pkgutil
 from collections.abc import Sequence
 
 from torch.fx import GraphModule
@@ -13,13 +11,13 @@ from torch.fx import GraphModule
 from harness.errors import UsageError, unknown_name
 from harness.quantization.layers import add_missing_biases
 from harness.quantization.ptq_steps.base import Batches, CalibratedStep, PtqStep, WeightStep
+from harness.registry import members
 
 
 @functools.cache
 def ptq_steps() -> dict[str, PtqStep]:
     """Every step by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    return {module.STEP.name: module.STEP for module in modules if hasattr(module, "STEP")}
+    return members(__name__, __path__, "STEP")
 
 
 def get_ptq_step(name: str) -> PtqStep:

@@ -7,11 +7,10 @@ is one file in this folder.
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 
 from harness.errors import UsageError, unknown_name
 from harness.quantization.toolkits.base import Toolkit
+from harness.registry import members
 
 DEFAULT = "torchao"
 
@@ -19,8 +18,7 @@ DEFAULT = "torchao"
 @functools.cache
 def toolkits() -> dict[str, Toolkit]:
     """Every toolkit but the default one, by its name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    return {module.TOOLKIT.name: module.TOOLKIT for module in modules if hasattr(module, "TOOLKIT")}
+    return members(__name__, __path__, "TOOLKIT")
 
 
 def get_toolkit(name: str) -> Toolkit:

@@ -94,20 +94,41 @@ class Latency(Record):
     median_ms: float
     p90_ms: float | None
     p99_ms: float | None
-    """None when there are too few samples for it; so may be `p90_ms`."""
+    """None when there are too few samples for it; so may be the other quantiles."""
+    p999_ms: float | None = None
+    median_ci95: Interval | None = None
+    """Order-statistic interval of the quantile, in milliseconds; it takes inferences as independent."""
+    p90_ci95: Interval | None = None
+    p99_ci95: Interval | None = None
+    p999_ci95: Interval | None = None
     n: int
     """Timed inferences."""
     rounds: int
+    """In all processes together."""
+    processes: int | None = None
+    """Each opened its own sessions; the unit of the speedup's interval."""
+    builds: int = 1
+    """Engines built from the same file; where there are several, they are the unit."""
+    contaminated_rounds: dict[str, int] = Field(default_factory=dict)
+    """Rounds in which the machine did something else, by label; none is left out."""
+    watched: tuple[str, ...] = ()
+    """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
     reference: str | None = None
     speedup: float | None = None
-    """Geometric mean over rounds of FP32 time divided by this row's time."""
+    """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
+    """Holds at every look that measuring may have stopped at."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
+    p_value: float | None = None
+    """Of the verdict that this row's figures support best."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for all rows of the run that were timed."""
     verdict: Verdict | None = None
+    """Holds for all rows of the run at once."""
     threads: int
     includes_transfers: bool
 

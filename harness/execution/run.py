@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.compare import latency
 from harness.compare.conclude import conclude
 from harness.data.load import load_splits
 from harness.data.samples import Splits
@@ -114,6 +115,7 @@ def run_scenario(
         measured = _measure(prepared, executor, outcomes, run_id, started)
     findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
     rows, evidence = _rows(prepared, findings)
+    rows = latency.judge_rows(rows, confidence=prepared.scenario.verdict.confidence)
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
@@ -154,10 +156,10 @@ def _measure(
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = f"{run_id} {started.isoformat()}"
+    timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+    comparisons = sum(len(group) - 1 for group in timed)
     tasks = {
-        prepared.planner.measure(group, nonce): tuple(plan.variant.id for plan in group)
-        for reference, group in groups.items()
-        if any(plan.variant.id == reference for plan in group)
+        prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from harness.metrics.interleaved import Timings
+    from harness.timing.samples import Timings
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Evidence:
     """Of the (fake-quantized) torch network on the same samples."""
     timings: Timings | None = None
     """Of all sessions of the group; names are variant ids."""
+    looks: int = 1
+    """How often the verdicts on latency may have been looked at before measuring stopped."""
+    watched: tuple[str, ...] = ()
+    """What of the machine was watched while timing."""
     onnx_path: Path | None = None
     engine_path: Path | None = None
     weight_bytes: int | None = None

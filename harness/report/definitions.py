@@ -86,12 +86,14 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Latency",
             f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. p99 is shown only when the samples suffice for an interval around it.",
+            f"to and from a device {copies}. Quantiles have order-statistic intervals; p99 and p99.9 are shown only "
+            "when the samples suffice for one.",
         ),
         (
             "Speedup",
-            "Variants take turns in rounds, in an order shuffled anew each round. Speedup is the geometric mean over "
-            "rounds of FP32's time divided by the variant's; below it the 95 % bootstrap interval over rounds.",
+            "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
+            "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
+            "mean over rounds. Below it the 95 % interval over processes, which allows for looking several times.",
         ),
         (
             "Noise floor",
@@ -100,7 +102,13 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Verdict on latency",
             f"The band is the margin of {margin}, or the noise floor where that is larger. better: the interval lies "
-            "above 1 + band. worse: below 1 / (1 + band). same: between the two. inconclusive: anything else.",
+            "above 1 + band. worse: below 1 / (1 + band). same: within the margin either way. inconclusive: anything "
+            "else, or what does not hold when all rows of the run are judged at once (Holm's correction).",
+        ),
+        (
+            "Contaminated rounds",
+            "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
+            "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
         ),
     ]
 

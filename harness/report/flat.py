@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,17 @@ import pandas as pd
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
-    *("weight_bits", "activation_bits", "batch_size", "test_samples", "rounds", "threads", "inferences"),
+    *(
+        "weight_bits",
+        "activation_bits",
+        "batch_size",
+        "test_samples",
+        "rounds",
+        "processes",
+        "builds",
+        "threads",
+        "inferences",
+    ),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
 )
 
@@ -71,14 +82,29 @@ def _agreement(row: Row) -> dict[str, Any]:
 
 def _latency(row: Row) -> dict[str, Any]:
     latency = row.latency
-    plain = ("median_ms", "p90_ms", "p99_ms", "throughput_per_s", "speedup", "noise_floor", "rounds", "threads")
+    quantiles = ("median", "p90", "p99", "p999")
+    plain = ("throughput_per_s", "speedup", "noise_floor", "rounds", "processes", "builds", "threads")
     return {
+        **{f"{name}_ms": getattr(latency, f"{name}_ms", None) for name in quantiles},
         **{name: getattr(latency, name, None) for name in plain},
+        "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
         **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),
+        **{
+            end: value
+            for name in quantiles
+            for end, value in _ends(f"{name}_ci95", getattr(latency, f"{name}_ci95", None)).items()
+        },
+        "latency_p_value": latency.p_value if latency else None,
+        "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
     }
+
+
+def _counts(labels: Mapping[str, int]) -> str:
+    """`load 12, waited 3`."""
+    return ", ".join(f"{label} {count}" for label, count in sorted(labels.items()))
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:

@@ -91,6 +91,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
 def _details(results: RunResults) -> list[Details]:
     found = [
         ("Gates", tables.gates_table(results), "shown"),
+        ("Latency", tables.latency_table(results), "long"),
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Data", tables.data_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),

@@ -1,0 +1,170 @@
+"""Runs each scenario once in a session, in whichever process needs it first."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+
+from harness.errors import HarnessError, UsageError
+from harness.pytest_plugin.state import LoadedScenario, PluginState
+from harness.results import Gate, Row, RunResults, Variant
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from harness.execution.outcomes import Listener
+
+_RESULTS = "results.json"
+_OF_A_RUN = (_RESULTS, "report.html", "report.md", "results.csv", "models", "engines", "samples")
+"""What a run writes into its folder."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of one scenario in this session."""
+
+    results: RunResults
+    directory: Path
+
+    def row(self, variant: Variant) -> Row:
+        """What was found out about one variant."""
+        return self.results.row(variant.id)
+
+    def gates(self, variant: Variant) -> tuple[Gate, ...]:
+        """The limits that were set for one variant."""
+        return tuple(gate for gate in self.results.gates if gate.variant == variant.id)
+
+    def timed_ms(self, variant: Variant) -> npt.NDArray[np.float64]:
+        """Every timed inference of one variant, in order; not those of the A/A twin."""
+        samples = self._latency
+        ms: npt.NDArray[np.float64] = samples.loc[samples["session"] == variant.id, "ms"].to_numpy(dtype=float)
+        return ms
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.directory / "report.html"
+
+    @cached_property
+    def _latency(self) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.read_parquet(self.directory / "samples" / "latency.parquet", columns=["session", "ms"])
+
+
+class MatrixRuns:
+    """Scenarios are run one after another, each by one process, whose executor uses all cores.
+
+    Other xdist workers wait for it and read its results: variants that are compared must be timed side by side, and
+    nothing else of the session may compute meanwhile.
+    """
+
+    def __init__(self, state: PluginState, shared: Path) -> None:
+        self._state = state
+        self._shared = shared
+        self._known: dict[Path, Run | HarnessError] = {}
+
+    def of(self, loaded: LoadedScenario) -> Run:
+        """The run of a scenario; the test fails with one message when it could not be started."""
+        if loaded.path not in self._known:
+            self._known[loaded.path] = self._obtain(loaded)
+        known = self._known[loaded.path]
+        if isinstance(known, HarnessError):
+            pytest.fail(str(known), pytrace=False)
+        self._state.folders.setdefault(known.directory)
+        return known
+
+    def _obtain(self, loaded: LoadedScenario) -> Run | HarnessError:
+        self._shared.mkdir(parents=True, exist_ok=True)
+        note = self._shared / f"{sha256(str(loaded.path).encode()).hexdigest()[:16]}.json"
+        with FileLock(self._shared / "run.lock"):
+            if note.exists():
+                directory = Path(json.loads(note.read_text(encoding="utf-8")))
+                return Run(RunResults.load(directory / _RESULTS), directory)
+            try:
+                directory = self._directory(loaded)
+                results = self._run(loaded, directory)
+            except HarnessError as error:
+                return error
+            note.write_text(json.dumps(str(directory)), encoding="utf-8")
+        return Run(results, directory)
+
+    def _run(self, loaded: LoadedScenario, directory: Path) -> RunResults:
+        from harness.execution.run import RunOptions, prepare, run_scenario
+        from harness.execution.store import Store, default_root
+        from harness.hardware import usable_cores
+        from harness.report import render
+
+        settings, chosen, scenario = self._state.settings, self._state.chosen[loaded.path], loaded.scenario
+        if not settings.latency:
+            measurement = scenario.measurement.model_copy(update={"latency": False})
+            scenario = scenario.model_copy(update={"measurement": measurement})
+        options = RunOptions(
+            jobs=min(usable_cores(), 4),
+            isolation=settings.isolation,
+            download=settings.download,
+            select=lambda variant: variant.id in chosen,
+        )
+        prepared = prepare(scenario, options)
+        store = Store(settings.store or default_root())
+        results = run_scenario(prepared, directory, store, options, _display(self._state.config))
+        render(results, directory)
+        return results
+
+    def _directory(self, loaded: LoadedScenario) -> Path:
+        """An empty folder for the run; what an earlier session left in `--harness-out` goes."""
+        name, out = loaded.scenario.name, self._state.settings.out
+        if out is None:
+            directory = self._shared / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        else:
+            directory = out / name if len(self._state.chosen) > 1 else out
+        if directory in self._taken():
+            raise UsageError(f"two scenarios are named `{name}`", fix="rename one, so that each has its own folder")
+        for entry in _OF_A_RUN if (directory / _RESULTS).exists() else ():
+            path = directory / entry
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot make the folder {directory}: {error.strerror}", fix="choose another --harness-out"
+            ) from None
+        return directory
+
+    def _taken(self) -> set[Path]:
+        return {Path(json.loads(note.read_text(encoding="utf-8"))) for note in self._shared.glob("*.json")}
+
+
+def _display(config: pytest.Config) -> Callable[[], AbstractContextManager[Listener]]:
+    """Bars on a terminal, lines with `-v`; none in xdist workers, whose output nobody sees."""
+    verbosity = config.get_verbosity()
+    is_shown = verbosity >= 0 and (verbosity > 0 or (sys.__stderr__ is not None and sys.__stderr__.isatty()))
+
+    @contextmanager
+    def show() -> Iterator[Listener]:
+        from harness.execution.progress import progress_display
+
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if not is_shown or hasattr(config, "workerinput"):
+            capture = None
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if capture:
+                sys.stderr.write("\n")  # pytest has begun a line
+            with progress_display(quiet=capture is None) as listener:
+                yield listener
+
+    return show

@@ -6,6 +6,7 @@ Loaded in every pytest session where the package is installed, so nothing heavy 
 from __future__ import annotations
 
 from collections.abc import Generator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from harness.pytest_plugin.options import add_options
 from harness.pytest_plugin.state import STATE, PluginState, cell_of
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.runs import MatrixRuns, Run
-    from harness.pytest_plugin.state import Cell
-    from harness.results import Row, Variant
+    from harness.pytest_plugin.runs import MatrixRuns, Run, Runner
+    from harness.pytest_plugin.state import Cell, LoadedScenario
+    from harness.results import Row, RunResults, Variant
 
 __all__ = ["scenario_matrix"]
 
@@ -101,13 +102,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def harness_runs(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> MatrixRuns:
+def harness_runner(pytestconfig: pytest.Config) -> Runner:
+    """What runs a scenario; override it in a `conftest.py` to run scenarios elsewhere."""
+
+    def runner(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path) -> RunResults:
+        from harness.pytest_plugin.execute import run_matrix
+
+        return run_matrix(loaded, chosen, directory, pytestconfig)
+
+    return runner
+
+
+@pytest.fixture(scope="session")
+def harness_runs(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, harness_runner: Runner
+) -> MatrixRuns:
     """Runs each scenario of the session once, with the variants that were chosen."""
     from harness.pytest_plugin.runs import MatrixRuns
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if hasattr(pytestconfig, "workerinput") else base  # all xdist workers share the parent
-    return MatrixRuns(pytestconfig.stash[STATE], shared / "harness")
+    return MatrixRuns(pytestconfig.stash[STATE], harness_runner, shared / "harness")
 
 
 @pytest.fixture

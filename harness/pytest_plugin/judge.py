@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Property = tuple[str, str | int | float | bool]
 
-_NOT_FIGURES = {"layers", "engine_options"}
+_NOT_FIGURES = {"layers"}
 
 
 def checked_row(run: Run, variant: Variant) -> Row:
@@ -41,7 +41,7 @@ def judge(run: Run, variant: Variant, *, strict: bool) -> None:
 
 def describe(gate: Gate) -> str:
     """One gate in a line: value, interval, limit, verdict."""
-    interval: Interval | None = getattr(gate, "ci95", None)
+    interval: Interval | None = getattr(gate, "interval", None)
     value = "no value" if gate.value is None else f"{gate.value:.6g}"
     between = f" ({interval[0]:.6g} to {interval[1]:.6g})" if interval else ""
     word = {"fail": "gate failed", "inconclusive": "gate inconclusive", "pass": "gate passed"}[gate.verdict]
@@ -60,7 +60,7 @@ def properties(run: Run, variant: Variant) -> list[Property]:
         if record is not None:
             found += _flat(section, record.model_dump(mode="json", exclude=_NOT_FIGURES))
     for name, metric in row.metrics.items():
-        found.append((name, metric.value))
+        found.append((f"metrics.{name}", metric.value))
     found += [(f"gate.{gate.metric}", f"{gate.verdict}: {gate.limit}") for gate in run.gates(variant)]
     return found
 

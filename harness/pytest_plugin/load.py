@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from os.path import relpath
 from pathlib import Path
 
 import pytest
 
-from harness.execution.run import check_registries
+from harness.execution.registries import check_registries
 from harness.pytest_plugin.state import Cell, LoadedScenario
 from harness.scenario import expand, load_scenario
 
@@ -18,8 +19,6 @@ _PYTESTS_OWN = frozenset(
 
 def load(path: Path, config: pytest.Config) -> LoadedScenario:
     """Read and check one file; paths in messages are as short as pytest's."""
-    from os.path import relpath
-
     shown = Path(relpath(path, config.invocation_params.dir))
     scenario = load_scenario(shown if shown.exists() else path)
     check_registries(scenario)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
-
-    from harness.execution.outcomes import Listener
 
 _RESULTS = "results.json"
 _OF_A_RUN = (_RESULTS, "report.html", "report.md", "results.csv", "models", "engines", "samples")
@@ -66,6 +63,10 @@ class Run:
         return pd.read_parquet(self.directory / "samples" / "latency.parquet", columns=["session", "ms"])
 
 
+Runner = Callable[[LoadedScenario, AbstractSet[str], Path], RunResults]
+"""Runs the variants with these ids (and their FP32 rows), fills the folder, and returns the record."""
+
+
 class MatrixRuns:
     """Scenarios are run one after another, each by one process, whose executor uses all cores.
 
@@ -73,8 +74,9 @@ class MatrixRuns:
     nothing else of the session may compute meanwhile.
     """
 
-    def __init__(self, state: PluginState, shared: Path) -> None:
+    def __init__(self, state: PluginState, runner: Runner, shared: Path) -> None:
         self._state = state
+        self._runner = runner
         self._shared = shared
         self._known: dict[Path, Run | HarnessError] = {}
 
@@ -97,33 +99,11 @@ class MatrixRuns:
                 return Run(RunResults.load(directory / _RESULTS), directory)
             try:
                 directory = self._directory(loaded)
-                results = self._run(loaded, directory)
+                results = self._runner(loaded, self._state.chosen[loaded.path], directory)
             except HarnessError as error:
                 return error
             note.write_text(json.dumps(str(directory)), encoding="utf-8")
         return Run(results, directory)
-
-    def _run(self, loaded: LoadedScenario, directory: Path) -> RunResults:
-        from harness.execution.run import RunOptions, prepare, run_scenario
-        from harness.execution.store import Store, default_root
-        from harness.hardware import usable_cores
-        from harness.report import render
-
-        settings, chosen, scenario = self._state.settings, self._state.chosen[loaded.path], loaded.scenario
-        if not settings.latency:
-            measurement = scenario.measurement.model_copy(update={"latency": False})
-            scenario = scenario.model_copy(update={"measurement": measurement})
-        options = RunOptions(
-            jobs=min(usable_cores(), 4),
-            isolation=settings.isolation,
-            download=settings.download,
-            select=lambda variant: variant.id in chosen,
-        )
-        prepared = prepare(scenario, options)
-        store = Store(settings.store or default_root())
-        results = run_scenario(prepared, directory, store, options, _display(self._state.config))
-        render(results, directory)
-        return results
 
     def _directory(self, loaded: LoadedScenario) -> Path:
         """An empty folder for the run; what an earlier session left in `--harness-out` goes."""
@@ -147,24 +127,3 @@ class MatrixRuns:
 
     def _taken(self) -> set[Path]:
         return {Path(json.loads(note.read_text(encoding="utf-8"))) for note in self._shared.glob("*.json")}
-
-
-def _display(config: pytest.Config) -> Callable[[], AbstractContextManager[Listener]]:
-    """Bars on a terminal, lines with `-v`; none in xdist workers, whose output nobody sees."""
-    verbosity = config.get_verbosity()
-    is_shown = verbosity >= 0 and (verbosity > 0 or (sys.__stderr__ is not None and sys.__stderr__.isatty()))
-
-    @contextmanager
-    def show() -> Iterator[Listener]:
-        from harness.execution.progress import progress_display
-
-        capture = config.pluginmanager.getplugin("capturemanager")
-        if not is_shown or hasattr(config, "workerinput"):
-            capture = None
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            if capture:
-                sys.stderr.write("\n")  # pytest has begun a line
-            with progress_display(quiet=capture is None) as listener:
-                yield listener
-
-    return show

@@ -1,6 +1,7 @@
 """The matrix from pytest: one test for each variant of a scenario, and scenarios in tests written in Python.
 
 Loaded in every pytest session where the package is installed, so nothing heavy is imported before a scenario is met.
+PYTEST_DONT_REWRITE: there are no assertions to explain here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.results import Gate, Interval, Row, Variant
+from harness.compare.gates import gate_message
+from harness.results import Row, Variant
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.runs import Run
@@ -36,17 +37,7 @@ def judge(run: Run, variant: Variant, *, strict: bool) -> None:
     failing = {"fail", "inconclusive"} if strict else {"fail"}
     gates = [gate for gate in run.gates(variant) if gate.verdict in failing]
     if gates:
-        _fail([describe(gate) for gate in gates], run, row)
-
-
-def describe(gate: Gate) -> str:
-    """One gate in a line: value, interval, limit, verdict."""
-    interval: Interval | None = getattr(gate, "interval", None)
-    value = "no value" if gate.value is None else f"{gate.value:.6g}"
-    between = f" ({interval[0]:.6g} to {interval[1]:.6g})" if interval else ""
-    word = {"fail": "gate failed", "inconclusive": "gate inconclusive", "pass": "gate passed"}[gate.verdict]
-    reason = f"; {gate.reason}" if gate.reason else ""
-    return f"{word}: {gate.metric} {value}{between}, limit {gate.limit}{reason}"
+        _fail([gate_message(gate) for gate in gates], run, row)
 
 
 def properties(run: Run, variant: Variant) -> list[Property]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from pydantic import BaseModel
 
 from harness.errors import HarnessError, UsageError
 from harness.pytest_plugin.state import LoadedScenario, PluginState
@@ -67,6 +67,16 @@ Runner = Callable[[LoadedScenario, AbstractSet[str], Path], RunResults]
 """Runs the variants with these ids (and their FP32 rows), fills the folder, and returns the record."""
 
 
+class _Note(BaseModel):
+    """What other processes of the session find of a run: where it lies, or why there is none."""
+
+    directory: Path = Path()
+    failure: str = ""
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.model_dump_json(), encoding="utf-8")
+
+
 class MatrixRuns:
     """Scenarios are run one after another, each by one process, whose executor uses all cores.
 
@@ -78,31 +88,38 @@ class MatrixRuns:
         self._state = state
         self._runner = runner
         self._shared = shared
-        self._known: dict[Path, Run | HarnessError] = {}
+        self._known: dict[Path, Run | str] = {}
 
     def of(self, loaded: LoadedScenario) -> Run:
         """The run of a scenario; the test fails with one message when it could not be started."""
         if loaded.path not in self._known:
             self._known[loaded.path] = self._obtain(loaded)
         known = self._known[loaded.path]
-        if isinstance(known, HarnessError):
-            pytest.fail(str(known), pytrace=False)
+        if isinstance(known, str):
+            pytest.fail(known, pytrace=False)
         self._state.folders.setdefault(known.directory)
         return known
 
-    def _obtain(self, loaded: LoadedScenario) -> Run | HarnessError:
+    def _obtain(self, loaded: LoadedScenario) -> Run | str:
+        """The run, made by this process or another, or why there is none."""
         self._shared.mkdir(parents=True, exist_ok=True)
-        note = self._shared / f"{sha256(str(loaded.path).encode()).hexdigest()[:16]}.json"
+        path = self._shared / f"{sha256(str(loaded.path).encode()).hexdigest()[:16]}.json"
         with FileLock(self._shared / "run.lock"):
-            if note.exists():
-                directory = Path(json.loads(note.read_text(encoding="utf-8")))
-                return Run(RunResults.load(directory / _RESULTS), directory)
+            if path.exists():
+                note = _Note.model_validate_json(path.read_text(encoding="utf-8"))
+                return note.failure or Run(RunResults.load(note.directory / _RESULTS), note.directory)
             try:
                 directory = self._directory(loaded)
                 results = self._runner(loaded, self._state.chosen[loaded.path], directory)
             except HarnessError as error:
-                return error
-            note.write_text(json.dumps(str(directory)), encoding="utf-8")
+                _Note(failure=str(error)).save(path)
+                return str(error)
+            except Exception as error:
+                # Told in full by the test that met it; the others need not try again.
+                self._known[loaded.path] = failure = f"{loaded.scenario.name} could not be run: {error!r}"
+                _Note(failure=failure).save(path)
+                raise
+            _Note(directory=directory).save(path)
         return Run(results, directory)
 
     def _directory(self, loaded: LoadedScenario) -> Path:
@@ -126,4 +143,5 @@ class MatrixRuns:
         return directory
 
     def _taken(self) -> set[Path]:
-        return {Path(json.loads(note.read_text(encoding="utf-8"))) for note in self._shared.glob("*.json")}
+        notes = [_Note.model_validate_json(path.read_text(encoding="utf-8")) for path in self._shared.glob("*.json")]
+        return {note.directory for note in notes if not note.failure}

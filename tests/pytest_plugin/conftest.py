@@ -1,15 +1,20 @@
 """Projects of a user of the plugin: two tiny scenarios, a model file, and runs that are scripted or real."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from oracles.scripted_runs import CONFTEST
 
 # Loaded before pytester takes its snapshot of `sys.modules`: torch cannot be imported twice.
 import harness.execution.run
 import harness.pytest_plugin.execute  # noqa: F401
+
+# Nor can pandas' types in Arrow be registered twice.
+pd.DataFrame({"x": [1]}).to_parquet(io.BytesIO())
 
 REPOSITORY = Path(__file__).parents[2]
 SCENARIO = """\

@@ -79,6 +79,14 @@ class TestFailure:
         result.stdout.fnmatch_lines(["*the data are not there", "*fix: as the script says"])
         result.stdout.no_fnmatch_line("*Traceback*")
 
+    def test_a_bug_is_told_in_full_once(self, scripted, run) -> None:
+        write_script(scripted, gates=[{"no": "gate"}])
+        result = run(TINY)
+        result.assert_outcomes(errors=3)
+        assert len(journal(scripted)) == 1
+        result.stdout.fnmatch_lines(["*scripted_runs.py:*: ValidationError"])
+        assert sum("tiny could not be run: 4 validation errors" in line for line in result.outlines) >= 2
+
     def test_last_failed_runs_it_again_and_nothing_else(self, scripted, run) -> None:
         write_script(scripted, rows={MAX: {"status": "failed", "reason": "x"}})
         run(TINY).assert_outcomes(passed=2, failed=1)

@@ -235,9 +235,16 @@ class Gate(Record):
     variant: str
     metric: str
     limit: str
+    """In words, for instance `at most 0.35 of fp32`."""
     value: float | None
+    """What the limit is held against: the figure, or how it compares with `compared_with`."""
     verdict: GateVerdict
+    """`pass`: the whole interval keeps the limit. `fail`: a breach is proven. `inconclusive`: anything else."""
     reason: str | None = None
+    interval: Interval | None = None
+    """Of `value`; None where it is exact or no interval is known."""
+    compared_with: str | None = None
+    """Id of the FP32 row, or the file of the baseline."""
 
 
 class Split(Record):

@@ -17,6 +17,8 @@ from scipy import optimize, stats
 from harness.results import Interval
 
 DEFAULT_RESAMPLES = 10_000
+DEFAULT_CONFIDENCE = 0.95
+"""Of the intervals in a row, which are named after it."""
 MIN_DISCORDANT_FOR_BOOTSTRAP = 20
 """With fewer, the bootstrap never draws what was not observed: for n = 1000 and 3.2 expected discordant pairs, all on
 one side, its 95 % interval covers 82 % (computed by enumeration), the score interval 98 %."""

@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from harness.compare import latency
+from harness.compare.baseline import FOLDER, baseline_path
 from harness.compare.conclude import conclude
+from harness.compare.gates import judge_gates
+from harness.compare.snapshot import Snapshot, snapshot_of_run
+from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
-from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
@@ -28,16 +31,15 @@ from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
+from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.quantization.toolkits import DEFAULT, toolkits
-from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
-from harness.scenario import Scenario, check_names, expand
-from harness.targets import targets
+from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
+from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
 
@@ -66,6 +68,8 @@ class Prepared:
     plans: tuple[VariantPlan, ...]
     planner: Planner
     weights: tuple[WeightsFile, ...] = ()
+    baseline: Snapshot | None = None
+    """What gates compare with; None where no gate does, or where it is missing."""
 
 
 def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
@@ -87,20 +91,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         for name, network in networks.items()
         if network.weights_sha256 is not None
     )
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights)
-
-
-def check_registries(scenario: Scenario) -> None:
-    """Every name in the scenario that stands for one of our files exists; ScenarioError with its place if not."""
-    from harness.data.augmentations import AUGMENTATIONS
-
-    check_names(
-        scenario,
-        sources=data_sources(),
-        targets=targets(),
-        toolkits=[*toolkits(), DEFAULT],
-        augmentations=AUGMENTATIONS,
-    )
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario))
 
 
 def run_scenario(
@@ -137,8 +128,33 @@ def run_scenario(
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
+    results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     results.save(directory / "results.json")
     return results
+
+
+def _baseline_file(scenario: Scenario) -> Path:
+    return baseline_path(scenario.root / FOLDER, fingerprint(scenario.root), scenario.name)
+
+
+def _baseline(scenario: Scenario) -> Snapshot | None:
+    """The stored baseline where a gate compares with it; UsageError for a file that is none."""
+    path = _baseline_file(scenario)
+    is_used = any(gate.yardstick == "baseline" for gate in scenario.gates)
+    return read_baseline(path) if is_used and path.is_file() else None
+
+
+def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
+    scenario = prepared.scenario
+    if not scenario.gates:
+        return ()
+    return judge_gates(
+        scenario.gates,
+        snapshot_of_run(results, directory, results.run_id),
+        prepared.baseline,
+        baseline_file=_baseline_file(scenario).relative_to(scenario.root),
+        confidence=scenario.verdict.confidence,
+    )
 
 
 Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]

@@ -40,6 +40,7 @@ class Availability:
 AUDIT_SUFFIX = ".audit.json"
 """Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
+Device = Literal["cpu", "gpu"]
 
 
 class BuildOptions(BaseModel):
@@ -83,6 +84,8 @@ class Target(ABC):
     """A place where networks are deployed; one module in this folder that defines `TARGET`."""
 
     name: ClassVar[str]
+    device: ClassVar[Device] = "cpu"
+    """Where engines execute: decides whose memory and energy are measured, and which machines are alike."""
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
     scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
     """Section of this target under `targets` in a scenario."""

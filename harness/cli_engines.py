@@ -263,7 +263,7 @@ def _build(
 
 def _audit_engine(file: Path, target: str, onnx: Path | None) -> Sequence[Layer]:
     from harness.targets import get_target
-    from harness.targets.tensorrt.record import EngineRecord
+    from harness.targets.engine_record import EngineRecord
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}", fix="give an engine or an ONNX file")
@@ -283,13 +283,16 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None)
-    for column in ("layer", "kernel", "input", "weight", "output", "MACs", "INT8", "why not"):
+    providers = any(layer.provider for layer in layers)
+    places = ("provider",) if providers else ()
+    for column in ("layer", "kernel", *places, "input", "weight", "output", "MACs", "INT8", "why not"):
         table.add_column(column, no_wrap=True)
     for layer in layers:
         if all_layers or layer.weight_type is not None:
             table.add_row(
                 layer.name,
                 layer.op,
+                *((layer.provider or "",) if providers else ()),
                 layer.input_type,
                 layer.weight_type or "",
                 layer.output_type,

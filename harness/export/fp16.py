@@ -18,6 +18,7 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto
 
 from harness.errors import StageError
+from harness.export.onnx_file import name_nodes
 from harness.results import Record
 
 if TYPE_CHECKING:
@@ -75,12 +76,6 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
             fix="keep this network in FP32: `high_precision: fp32`, or leave `fp16` out",
         )
     return Fp16Report(kept_fp32=kept, rescaled_weights=rescaled, error=error, samples=len(samples))
-
-
-def name_nodes(model: ModelProto) -> None:
-    """Give a name to every node that has none."""
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or (node.output[0] if node.output and node.output[0] else f"{node.op_type}#{index}")
 
 
 def rescale_small_weights(model: ModelProto) -> tuple[str, ...]:

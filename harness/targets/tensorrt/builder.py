@@ -15,10 +15,10 @@ from typing import Any
 
 from harness.errors import StageError
 from harness.results import Record
+from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt.binding import LIBRARIES, network_flags, set_compute_capability
 from harness.targets.tensorrt.layers import LAYERS_HEADING, layers_from_log
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineLayer
 
 BYTES_PER_MIB = 1 << 20
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from harness.errors import StageError
 from harness.targets.base import Session
+from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt.binding import check_validity, new_context
 from harness.targets.tensorrt.builder import new_logger
 from harness.targets.tensorrt.devices import Array, Device, open_device
 from harness.targets.tensorrt.layers import layers_from_inspector
 from harness.targets.tensorrt.options import TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineLayer
 
 WARMUP_ENQUEUES = 3
 """Kernels are compiled and memory is taken in the first ones; a graph must be captured after that."""

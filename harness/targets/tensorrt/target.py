@@ -29,6 +29,7 @@ class TensorRtTarget(Target):
     library: ClassVar[Library]
     options_type = TensorRtBuildOptions
     scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
+    needs_gpu: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         """Usable where an engine can be built, which `tensorrt` needs a GPU for."""
@@ -116,8 +117,8 @@ class TensorRtTarget(Target):
 
     def build(self, onnx_path: Path, directory: Path, options: Any) -> Engine:
         """Check the file, build in a new process, and write the audit beside the engine."""
+        from harness.targets.engine_record import EngineRecord
         from harness.targets.tensorrt.audit import audit, weight_bytes
-        from harness.targets.tensorrt.record import EngineRecord
 
         engine_path = directory / "model.engine"
         reply = self._reply(onnx_path, engine_path, options)
@@ -165,8 +166,8 @@ class TensorRtTarget(Target):
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """What the build wrote beside the engine; else what the inspector says of it, on a GPU."""
+        from harness.targets.engine_record import EngineRecord
         from harness.targets.tensorrt.audit import audit
-        from harness.targets.tensorrt.record import EngineRecord
         from harness.targets.tensorrt.session import inspect_engine
 
         record = EngineRecord.load(path)

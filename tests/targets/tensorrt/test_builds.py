@@ -12,8 +12,8 @@ from harness.errors import StageError
 from harness.export.fp16 import convert_to_fp16
 from harness.results import Layer
 from harness.targets.base import Target
+from harness.targets.engine_record import EngineRecord
 from harness.targets.tensorrt.options import TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineRecord
 
 SAMPLES = np.random.default_rng(0).standard_normal((2, *INPUT_SHAPE)).astype(np.float32)
 WEIGHTS = 2 * CHANNELS * CHANNELS * 9

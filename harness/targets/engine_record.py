@@ -1,4 +1,4 @@
-"""What is known about a built engine: written beside it, as an engine can be looked into on a GPU only."""
+"""What is known about a built engine, written beside it: not every engine can be looked into later, or elsewhere."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from harness.targets.base import AUDIT_SUFFIX
 
 
 class EngineLayer(Record):
-    """One layer as the builder, or the inspector of a loaded engine, describes it."""
+    """One layer as TensorRT's builder or inspector, or ONNX Runtime's profile, describes it."""
 
     name: str
     kind: str
-    """TensorRT's layer type, for instance `correlation`, `gemm`, `kgen`, `CaskConvolution`."""
+    """The library's layer type, for instance `correlation`, `gemm`, `kgen`, `CaskConvolution`, `Conv`."""
     inputs: tuple[str, ...] = ()
     """Data types, for instance `Int8`."""
     weights: tuple[str, ...] = ()
     """Data types of the constants, the weights first."""
     outputs: tuple[str, ...] = ()
     tactic: str = ""
+    provider: str | None = None
+    """ONNX Runtime's execution provider that ran it, for instance `CUDAExecutionProvider`."""
     onnx_nodes: tuple[str, ...] = ()
     weight_bytes: int = 0
     """Bytes of the constants that have more than one element."""

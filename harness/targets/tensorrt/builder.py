@@ -16,6 +16,7 @@ from typing import Any
 from harness.errors import StageError
 from harness.results import Record
 from harness.targets.engine_record import EngineLayer
+from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import LIBRARIES, network_flags, set_compute_capability
 from harness.targets.tensorrt.layers import LAYERS_HEADING, layers_from_log
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
@@ -67,7 +68,7 @@ def build(request: BuildRequest) -> BuildReply:
     )
 
 
-def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
+def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
     builder = trt.Builder(logger)
     network = builder.create_network(network_flags(trt))
     _parse(trt, network, logger, request.onnx_path)
@@ -84,7 +85,7 @@ def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
     return memoryview(plan)
 
 
-def _parse(trt: Any, network: Any, logger: Any, onnx_path: Path) -> None:
+def _parse(trt: api.TensorRt, network: Any, logger: Any, onnx_path: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(onnx_path)):
         return
@@ -108,7 +109,7 @@ def _build_fix(text: str) -> str | None:
     return None
 
 
-def _configure(trt: Any, builder: Any, options: TensorRtBuildOptions) -> Any:
+def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.compute_capability is not None:
@@ -132,7 +133,7 @@ def _configure(trt: Any, builder: Any, options: TensorRtBuildOptions) -> Any:
     return config
 
 
-def _flags(trt: Any, options: TensorRtBuildOptions) -> list[Any]:
+def _flags(trt: api.TensorRt, options: TensorRtBuildOptions) -> list[Any]:
     flags = []
     if options.refit:
         flags.append(trt.BuilderFlag.REFIT)
@@ -144,7 +145,7 @@ def _flags(trt: Any, options: TensorRtBuildOptions) -> list[Any]:
     return flags
 
 
-def _add_profile(builder: Any, config: Any, ranges: Mapping[str, ShapeRange]) -> None:
+def _add_profile(builder: api.Builder, config: api.BuilderConfig, ranges: Mapping[str, ShapeRange]) -> None:
     profile = builder.create_optimization_profile()
     for name, shapes in ranges.items():
         try:
@@ -157,7 +158,7 @@ def _add_profile(builder: Any, config: Any, ranges: Mapping[str, ShapeRange]) ->
     config.add_optimization_profile(profile)
 
 
-def _timing_cache(config: Any, path: str | None) -> Any | None:
+def _timing_cache(config: api.BuilderConfig, path: str | None) -> api.TimingCache | None:
     if path is None:
         return None
     held = Path(path).read_bytes() if Path(path).is_file() else b""
@@ -166,10 +167,10 @@ def _timing_cache(config: Any, path: str | None) -> Any | None:
     return cache
 
 
-def new_logger(trt: Any) -> Any:
+def new_logger(trt: api.TensorRt) -> Any:
     """A logger that keeps every message as (severity, text); the binding allows only subclasses of its own."""
 
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
+    class KeepingLogger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.messages: list[tuple[str, str]] = []

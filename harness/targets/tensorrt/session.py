@@ -12,6 +12,7 @@ import numpy as np
 from harness.errors import StageError
 from harness.targets.base import Session
 from harness.targets.engine_record import EngineLayer
+from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import check_validity, new_context
 from harness.targets.tensorrt.builder import new_logger
 from harness.targets.tensorrt.devices import Array, Device, open_device
@@ -50,7 +51,7 @@ class TensorRtSession(Session):
 
     includes_transfers: ClassVar[bool] = True
 
-    def __init__(self, engine: Any, trt: Any, device: Device, *, cuda_graph: bool = False) -> None:
+    def __init__(self, engine: api.CudaEngine, trt: api.TensorRt, device: Device, *, cuda_graph: bool = False) -> None:
         self._trt = trt
         self._engine = engine
         self._device = device
@@ -102,8 +103,8 @@ class TensorRtSession(Session):
     def close(self) -> None:
         """Free the context before the engine, and the buffers before the device's context."""
         self._launch = self._enqueue
-        self._context = None
-        self._engine = None
+        del self._context
+        del self._engine
         if self._shape is not None:
             del self._input, self._output
             self._shape = None
@@ -199,7 +200,7 @@ class TensorRtSession(Session):
             raise StageError("the engine failed to run: execute_async_v3 returned false")
 
 
-def load_engine(path: Path, trt: Any) -> Any:
+def load_engine(path: Path, trt: api.TensorRt) -> api.CudaEngine:
     """The engine of a file; StageError when it is damaged, or made by another version or for another GPU."""
     plan = path.read_bytes()
     if not plan:
@@ -217,13 +218,13 @@ def load_engine(path: Path, trt: Any) -> Any:
     return engine
 
 
-def open_session(path: Path, trt: Any, options: TensorRtBuildOptions) -> TensorRtSession:
+def open_session(path: Path, trt: api.TensorRt, options: TensorRtBuildOptions) -> TensorRtSession:
     """A session on this machine's GPU."""
     device = open_device(cuda_graph=options.cuda_graph)
     return TensorRtSession(load_engine(path, trt), trt, device, cuda_graph=options.cuda_graph)
 
 
-def inspect_engine(path: Path, trt: Any) -> tuple[EngineLayer, ...]:
+def inspect_engine(path: Path, trt: api.TensorRt) -> tuple[EngineLayer, ...]:
     """The layers of an engine file, from the inspector. Needs a GPU."""
     engine = load_engine(path, trt)
     inspector = engine.create_engine_inspector()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness.errors import StageError
 from harness.results import Layer, Record
 from harness.targets.base import AUDIT_SUFFIX
 
@@ -45,9 +48,14 @@ class EngineRecord(Record):
 
     @classmethod
     def load(cls, engine_path: Path) -> EngineRecord | None:
-        """What `save` wrote beside this engine; None when there is nothing."""
+        """What `save` wrote beside this engine; None when there is nothing, StageError when it is damaged."""
         path = record_path(engine_path)
-        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise StageError(f"{path.name} is damaged, or of another version", fix="build the engine again") from error
 
 
 def record_path(engine_path: Path) -> Path:

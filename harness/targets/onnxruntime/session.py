@@ -12,8 +12,8 @@ import onnx
 import onnxruntime
 
 from harness.export.onnx_file import load_onnx
+from harness.export.onnxruntime_errors import explain
 from harness.targets.base import Engine, Session
-from harness.targets.onnxruntime.diagnosis import explain
 
 if TYPE_CHECKING:
     from harness.targets.base import Array

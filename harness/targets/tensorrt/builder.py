@@ -90,23 +90,27 @@ def _parse(trt: api.TensorRt, network: Any, logger: Any, onnx_path: Path) -> Non
     if parser.parse_from_file(str(onnx_path)):
         return
     parser_error = parser.get_error(0)
-    text = " ".join(str(parser_error.desc()).split())
+    text = " ".join(str(parser_error.desc()).split()).partition(" [checkMacros")[0]  # behind it: that there is no GPU
+    if text == "false":  # a condition of the parser that has no words
+        text = "it gives no reason; most often the operator is not supported"
     node = f" at node `{parser_error.node_name()}` ({parser_error.node_operator()})" if parser_error.node_name() else ""
     raise StageError(f"{trt.__name__} cannot read {onnx_path.name}{node}: {text}", fix=_parse_fix(text))
 
 
-def _parse_fix(text: str) -> str | None:
+def _parse_fix(text: str) -> str:
     if "Non-zero zero point" in text:
         return "quantize for this target: symmetric int8, zero point 0"
-    if "lugin" in text:
+    if "lugin" in text or "not supported" in text:
         return "replace the operator by ones that TensorRT has"
-    return None
+    if "must have same input types" in text:
+        return "give all inputs of the node one type, and export again"
+    return "change the network around the node, or deploy it on another target"
 
 
-def _build_fix(text: str) -> str | None:
+def _build_fix(text: str) -> str:
     if "FP32 GEMM is not supported" in text:
         return "SM75 has no FP32 matrix products: build in FP16 (`--fp16`, `method: fp16`, `high_precision: fp16`)"
-    return None
+    return "the builder's log says more: `--verbose`, or `verbose: true` in a scenario"
 
 
 def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:

@@ -146,6 +146,13 @@ def test_an_operator_of_another_domain_is_named(rtx: Target, tmp_path: Path):
         rtx.build(path, tmp_path, options())
 
 
+def test_an_operator_of_onnx_that_tensorrt_lacks_is_named(rtx: Target, tmp_path: Path):
+    path = save(tmp_path / "d.onnx", [helper.make_node("Det", ["input"], ["output"], name="determinant")], [])
+    with pytest.raises(StageError, match=r"d\.onnx at node `determinant` \(Det\)") as caught:
+        rtx.build(path, tmp_path, options())
+    assert caught.value.fix == "replace the operator by ones that TensorRT has"
+
+
 def test_flags_that_need_a_gpu_fail_with_what_the_builder_says(rtx: Target, tmp_path: Path):
     from harness.targets.tensorrt.gpu import find_gpu
 

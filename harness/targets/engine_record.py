@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,6 +38,8 @@ class EngineRecord(Record):
     """Library and version."""
     compute_capability: str | None = None
     build_s: float
+    sha256: str | None = None
+    """Of the engine file."""
     engine_layers: tuple[EngineLayer, ...]
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
@@ -56,6 +59,12 @@ class EngineRecord(Record):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise StageError(f"{path.name} is damaged, or of another version", fix="build the engine again") from error
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(engine_path: Path) -> Path:

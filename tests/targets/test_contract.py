@@ -23,13 +23,7 @@ QUANTIZED = Variant(
 )
 FP32 = Variant(id="v", model="m", method="fp32", target="t", batch_size=1)
 
-pytestmark = pytest.mark.parametrize(
-    "target",
-    [
-        pytest.param(target, id=name, marks=[pytest.mark.gpu] if target.needs_gpu else [])
-        for name, target in targets().items()
-    ],
-)
+pytestmark = pytest.mark.parametrize("target", targets().values(), ids=list(targets()))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import onnxruntime
 
 from harness.errors import StageError
 from harness.targets.base import Engine, Session
-from harness.targets.engine_record import EngineRecord
+from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.onnxruntime.session import (
     CPU_PROVIDERS,
     ENGINE_FILE,
@@ -61,6 +61,7 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, dev
     record = EngineRecord(
         builder=f"onnxruntime {onnxruntime.__version__}",
         build_s=time.perf_counter() - started,
+        sha256=sha256(engine_path),
         engine_layers=layers,
         layers=audit(layers, onnx_path),
     )

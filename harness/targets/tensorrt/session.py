@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from harness.errors import StageError
 from harness.targets.base import Session
 from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt import api
-from harness.targets.tensorrt.binding import check_validity, new_context
-from harness.targets.tensorrt.builder import new_logger
+from harness.targets.tensorrt.binding import new_context
 from harness.targets.tensorrt.devices import Array, Device, open_device
+from harness.targets.tensorrt.engine_file import load_engine
 from harness.targets.tensorrt.layers import layers_from_inspector
 from harness.targets.tensorrt.options import TensorRtBuildOptions
+
+if TYPE_CHECKING:
+    import torch
 
 WARMUP_ENQUEUES = 3
 """Kernels are compiled and memory is taken in the first ones; a graph must be captured after that."""
@@ -100,9 +103,25 @@ class TensorRtSession(Session):
         self._set_address(self._input_name, self._input.address)
         return self._output.host.copy()
 
+    def run_tensor(self, tensor: torch.Tensor) -> Array:
+        """Outputs for a tensor of torch on the GPU, read where it lies; StageError where it cannot be."""
+        import torch
+
+        problems = (
+            (not tensor.is_cuda, "is not on the GPU", "move it there with `.cuda()`, or give `run` an array"),
+            (tensor.dtype != torch.float32, f"holds {tensor.dtype}", "convert it with `.float()`"),
+            (not tensor.is_contiguous(), "is not contiguous", "call `.contiguous()` first"),
+        )
+        for holds, words, fix in problems:
+            if holds:
+                raise StageError(f"the tensor {words}, so the engine cannot read it", fix=fix)
+        torch.cuda.current_stream().synchronize()  # whatever still writes it
+        return self.run_on_device(tensor.data_ptr(), tuple(tensor.shape))
+
     def close(self) -> None:
-        """Free the context before the engine, and the buffers before the device's context."""
+        """Free the context before the engine, and events and buffers before the device's context."""
         self._launch = self._enqueue
+        self._events = []
         del self._context
         del self._engine
         if self._shape is not None:
@@ -198,24 +217,6 @@ class TensorRtSession(Session):
     def _enqueue_on(self, stream: int) -> None:
         if not self._context.execute_async_v3(stream):
             raise StageError("the engine failed to run: execute_async_v3 returned false")
-
-
-def load_engine(path: Path, trt: api.TensorRt) -> api.CudaEngine:
-    """The engine of a file; StageError when it is damaged, or made by another version or for another GPU."""
-    plan = path.read_bytes()
-    if not plan:
-        raise StageError(f"{path.name} is empty", fix="build the engine again")
-    logger = new_logger(trt)
-    runtime = trt.Runtime(logger)
-    check_validity(trt, runtime, plan, path.name)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        said = [text for severity, text in logger.messages if "ERROR" in severity]
-        raise StageError(
-            f"{path.name} cannot be loaded: {' '.join(said[-1].split()) if said else 'TensorRT gives no reason'}",
-            fix="build it again on this machine, with this version and for this GPU",
-        )
-    return engine
 
 
 def open_session(path: Path, trt: api.TensorRt, options: TensorRtBuildOptions) -> TensorRtSession:

@@ -156,6 +156,8 @@ class Layer(Record):
     int8: bool
     reason: str | None = None
     """Why it runs in float; None for integer layers, and for the conversions between the two."""
+    provider: str | None = None
+    """ONNX Runtime's execution provider that ran it, where more than one may: `CUDA` or `CPU`."""
 
 
 class Coverage(Record):

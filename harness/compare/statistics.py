@@ -76,6 +76,23 @@ def mcnemar_exact(only_a_correct: int, only_b_correct: int) -> float:
     return float(stats.binomtest(only_a_correct, discordant, 0.5).pvalue)
 
 
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> tuple[float, ...]:
+    """p-values of one family of tests, adjusted by Holm's step-down method, in the order given.
+
+    To reject what has an adjusted value of at most alpha errs in one or more true hypotheses with a probability of at
+    most alpha, however the tests depend on one another (Holm 1979, Scandinavian Journal of Statistics 6:65-70). The
+    i-th smallest of m values becomes the largest (m - j + 1) p_(j) with j <= i, and at most 1. ValueError for values
+    that are no probabilities.
+    """
+    values = np.asarray(p_values, float)
+    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
+        raise ValueError("p-values are between 0 and 1")
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    return tuple(adjusted.tolist())
+
+
 def paired_difference(
     reference_correct: ArrayLike,
     correct: ArrayLike,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harness.compare.statistics import (
     MIN_DISCORDANT_FOR_BOOTSTRAP,
     expanded_confidence,
+    holm,
     mcnemar_exact,
     paired_difference,
     quantile_with_interval,
@@ -57,6 +58,32 @@ class TestMcNemar:
     @given(st.integers(0, 300), st.integers(0, 300))
     def test_sides_are_alike(self, a, b):
         assert mcnemar_exact(a, b) == pytest.approx(mcnemar_exact(b, a))
+
+
+class TestHolm:
+    def test_each_value_is_multiplied_by_the_tests_left_and_never_falls_below_an_earlier_one(self):
+        # Sorted: 0.005, 0.01, 0.03, 0.04. Times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04; the last is raised to 0.06.
+        assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+    def test_one_test_needs_no_correction_and_none_has_none(self):
+        assert holm([0.04]) == (0.04,)
+        assert holm([]) == ()
+
+    def test_no_probability_exceeds_one(self):
+        assert holm([0.6, 0.9, 1.0]) == (1.0, 1.0, 1.0)
+
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+    def test_lies_between_the_plain_value_and_bonferronis_and_keeps_the_order(self, values):
+        adjusted = holm(values)
+        for plain, corrected in zip(values, adjusted, strict=True):
+            assert plain <= corrected <= min(1.0, len(values) * plain)
+        pairs = sorted(zip(values, adjusted, strict=True))
+        assert [corrected for _, corrected in pairs] == sorted(adjusted)
+
+    @pytest.mark.parametrize("values", [[1.1], [-0.1], [float("nan")], [[0.1]]])
+    def test_refuses_what_is_no_probability(self, values):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            holm(values)
 
 
 class TestTango:

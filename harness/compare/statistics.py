@@ -120,9 +120,9 @@ def paired_difference(
     Both arguments are one boolean per sample, in the same order: whether the prediction was right. ValueError when
     their lengths differ or are zero. All of it depends on the two counts of discordant samples only.
 
-    The interval is Tango's score interval whatever the counts: it covers 93.1 to 97.1 % wherever four or more
-    discordant samples are expected and more below (`docs/results/measurement.md`), is never of zero width, and its
-    test of a margin agrees with it. The percentile bootstrap (Efron & Tibshirani 1993, ch. 13) stands beside it.
+    The interval is Tango's score interval whatever the counts: it covers 93.1 to 96.6 % wherever six or more
+    discordant samples are expected, 92.9 to 100 % below (`docs/results/measurement.md`), is never of zero width, and
+    its test of a margin agrees with it. The percentile bootstrap (Efron & Tibshirani 1993, ch. 13) stands beside it.
     """
     reference, variant = _as_flags(reference_correct), _as_flags(correct)
     if reference.size != variant.size or reference.size == 0:

@@ -62,6 +62,8 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
     for metric in metrics().values():
+        if metric.tasks is not None and evidence.task not in metric.tasks:
+            continue
         record = metric.compute(evidence)
         if record is None:
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.accuracy_tables import worst_classes
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
@@ -21,6 +22,7 @@ _COUNTS = (
         "threads",
         "inferences",
     ),
+    *("family_size", "worst_class", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
 )
 
@@ -61,14 +63,31 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     accuracy = row.accuracy
-    plain = ("top1", "drop", "p_value")
+    plain = ("top1", "drop", "p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
     return {
         **{name: getattr(accuracy, name, None) for name in plain},
         **_agreement(row),
         **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
         **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
+        **_ends("drop_bootstrap_ci95", accuracy.drop_bootstrap_ci95 if accuracy else None),
+        **_ends("agreement_ci95", accuracy.agreement_ci95 if accuracy else None),
+        **{name: getattr(accuracy, name, None) for name in ("top5", "top5_drop", "top5_p_value")},
+        **_ends("top5_ci95", accuracy.top5_ci95 if accuracy else None),
+        **_ends("top5_drop_ci95", accuracy.top5_drop_ci95 if accuracy else None),
+        **_worst_class(row),
+        "is_non_inferior": accuracy.is_non_inferior if accuracy else None,
         "accuracy_margin": accuracy.margin if accuracy else None,
         "accuracy_verdict": accuracy.verdict if accuracy else None,
+    }
+
+
+def _worst_class(row: Row) -> dict[str, Any]:
+    found = next(iter(worst_classes(row)), None)
+    return {
+        "worst_class": found.label if found else None,
+        "worst_class_samples": found.n if found else None,
+        "worst_class_drop": found.drop if found else None,
+        "worst_class_p_value_adjusted": found.p_value_adjusted if found else None,
     }
 
 

@@ -168,6 +168,9 @@ class Verdict(Section):
     """Loss of top-1 (a share, 0.005 is half a point) that still counts as the same."""
     latency_margin: Fraction = 0.01
     """Relative difference of latency that still counts as the same."""
+    correction: Literal["holm", "none"] = "holm"
+    """Of p-values for the number of rows in the run: `holm`, so that all verdicts hold at once, or `none`,
+    so that each row is judged as if it were the only one. Intervals are never corrected."""
 
 
 class Scenario(Section):

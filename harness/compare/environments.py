@@ -137,7 +137,7 @@ def _timed_on_gpu(*runs: RunResults) -> bool:
 
 def _is_on_gpu(target: str) -> bool:
     try:
-        return get_target(target).device == "gpu"
+        return get_target(target).needs_gpu
     except UsageError:  # a target of a plug-in that is not installed here: nothing is known of it
         return True
 

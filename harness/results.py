@@ -117,8 +117,8 @@ class Size(Record):
 
     onnx_bytes: int
     engine_bytes: int | None
-    weight_bytes: int
-    """Bytes of weights and biases as the engine holds them."""
+    weight_bytes: int | None
+    """Bytes of weights and biases as the engine holds them, scales per channel included; None without an engine."""
 
 
 class Layer(Record):

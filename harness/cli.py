@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__, cli_compare, cli_engines, cli_history
+from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
@@ -238,6 +238,8 @@ def doctor() -> None:
 app.command()(cli_engines.build)
 app.command()(cli_engines.audit)
 app.command()(cli_compare.compare)
+app.command()(cli_nightly.nightly)
+app.command(name="init")(cli_init.init)
 app.add_typer(cli_compare.baseline, name="baseline")
 app.add_typer(cli_history.history, name="history")
 

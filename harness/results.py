@@ -68,6 +68,23 @@ class Variant(Record):
         return self.model, self.place, self.batch_size
 
 
+class ClassAccuracy(Record):
+    """Recall of one class: the share of its test samples that are predicted as it."""
+
+    label: int
+    n: int
+    """Test samples of the class."""
+    recall: float
+    recall_ci95: Interval
+    drop: float | None = None
+    """FP32 recall minus this row's, on the same samples."""
+    drop_ci95: Interval | None = None
+    p_value: float | None = None
+    """Exact McNemar test among the samples of the class."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the classes of the row."""
+
+
 class Accuracy(Record):
     """Top-1 on the test samples, and the paired difference to the FP32 row."""
 
@@ -86,6 +103,31 @@ class Accuracy(Record):
     margin: float | None = None
     """Non-inferiority margin that the verdict used."""
     verdict: Verdict | None = None
+    """Holds for all rows of the run at once, by the p-values that are adjusted."""
+    drop_bootstrap_ci95: Interval | None = None
+    """Percentile bootstrap beside the score interval; None where no sample tells this row from FP32."""
+    non_inferiority_p_value: float | None = None
+    """One-sided score test of a loss of `margin` or more."""
+    non_superiority_p_value: float | None = None
+    """One-sided score test of a gain of `margin` or more."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the `family_size` rows of the run; so are the next two."""
+    non_inferiority_p_value_adjusted: float | None = None
+    non_superiority_p_value_adjusted: float | None = None
+    family_size: int | None = None
+    """Rows of the run that were compared with an FP32 row."""
+    is_non_inferior: bool | None = None
+    """Whether the loss is proven to be smaller than the margin, for all rows of the run at once."""
+    agreement_ci95: Interval | None = None
+    top5: float | None = None
+    """Share of samples whose class is among the five largest outputs; None with five classes or fewer."""
+    top5_ci95: Interval | None = None
+    top5_drop: float | None = None
+    """FP32 top-5 minus this row's."""
+    top5_drop_ci95: Interval | None = None
+    top5_p_value: float | None = None
+    classes: tuple[ClassAccuracy, ...] = ()
+    """One entry per class that has test samples."""
 
 
 class Latency(Record):
@@ -138,8 +180,8 @@ class Size(Record):
 
     onnx_bytes: int
     engine_bytes: int | None
-    weight_bytes: int
-    """Bytes of weights and biases as the engine holds them."""
+    weight_bytes: int | None
+    """Bytes of weights and biases as the engine holds them, scales per channel included; None without an engine."""
 
 
 class Layer(Record):
@@ -200,6 +242,48 @@ class MetricValue(Record):
     """Samples that the figure is of."""
 
 
+class Memory(Record):
+    """Memory of a process of its own that opens the engine and runs inferences."""
+
+    baseline_bytes: int
+    """Resident memory of the process with the target's library loaded, before the engine is opened."""
+    peak_bytes: int
+    """Peak of resident memory while the engine was opened and ran."""
+    increase_bytes: int
+    """Peak minus baseline: what the engine takes, weights, buffers and code that was read for it."""
+    source: str
+    """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
+    own_process: bool
+    """False with `--isolation none`: memory that was freed before is then taken again without being seen."""
+    inferences: int
+    device_bytes: int | None = None
+    """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""
+    device_source: str | None = None
+    """How it was read, or why it could not be; None for targets that use no GPU."""
+
+
+class Energy(Record):
+    """Energy of inferences in blocks of their own, one after the other; None where `reason` says why it is absent."""
+
+    joules_per_inference: float | None = None
+    """What the device drew meanwhile, idle power included, by inference of `batch_size` samples."""
+    net_joules_per_inference: float | None = None
+    """The same without what the device would have drawn idle in that time."""
+    spread: float | None = None
+    """Largest minus smallest block, as a share of the figure."""
+    idle_w: float | None = None
+    """With the engine open, nothing running."""
+    mean_w: float | None = None
+    """While inferences run."""
+    seconds: float | None = None
+    """All blocks together."""
+    inferences: int | None = None
+    source: str | None = None
+    """What counted, and what of the machine."""
+    reason: str | None = None
+    """Why there is no figure, with the fix."""
+
+
 class Cost(Record):
     """Seconds and passes that producing the variant took; from the cache's record when cached."""
 
@@ -211,6 +295,8 @@ class Cost(Record):
     build_s: float | None = None
     data_passes: int | None = None
     """Passes over the calibration data that served this variant and its siblings."""
+    peak_bytes: dict[str, int] = Field(default_factory=dict)
+    """Peak resident memory of the process while it computed each stage, by name of the stage."""
 
 
 class Row(Record):
@@ -224,11 +310,14 @@ class Row(Record):
     size: Size | None = None
     coverage: Coverage | None = None
     parity: Parity | None = None
+    memory: Memory | None = None
+    energy: Energy | None = None
     cost: Cost | None = None
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `predictions`, `latency_samples`."""
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `predictions`, `top_classes`,
+    `latency_samples`."""
 
 
 class Gate(Record):
@@ -287,6 +376,38 @@ class StageRun(Record):
     """Ids of the variants that use it."""
 
 
+class Spread(Record):
+    """How far apart several values of one figure are."""
+
+    n: int
+    mean: float
+    sd: float
+    """Standard deviation with n - 1."""
+    min: float
+    max: float
+
+
+class SeedSpread(Record):
+    """QAT variants that differ in their seed alone."""
+
+    model: str
+    target: str
+    """The place: the target and, where one is named, the GPU generation."""
+    batch_size: int
+    variants: tuple[str, ...]
+    """Variant ids, one per seed."""
+    representative: str
+    """Variant id of the seed with the median top-1: what conclusions speak of."""
+    top1: Spread
+    drop: Spread | None = None
+    """FP32 top-1 minus the variant's."""
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """As `Variant.group`."""
+        return self.model, self.target, self.batch_size
+
+
 class Conclusion(Record):
     """What the run proves about one model on one target, in words."""
 
@@ -315,6 +436,8 @@ class RunResults(Record):
     weights: tuple[WeightsFile, ...] = ()
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
+    qat_seeds: tuple[SeedSpread, ...] = ()
+    """Where QAT was trained from several seeds."""
     gates: tuple[Gate, ...] = ()
     stages: tuple[StageRun, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)

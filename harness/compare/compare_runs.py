@@ -50,7 +50,7 @@ def sections_named(names: Iterable[str]) -> frozenset[str]:
 def compare_runs(
     base: Mapping[str, Snapshot],
     new: Mapping[str, Snapshot],
-    options: CompareOptions = CompareOptions(),  # noqa: B008 - immutable
+    options: CompareOptions = CompareOptions(),
     *,
     names: tuple[str, str] = ("base", "new"),
 ) -> Comparison:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.clusters import Claim, RatioEstimate, claim, estimate_ratio
+from harness.compare.family import Correction
 from harness.compare.statistics import holm
 from harness.compare.verdict import latency_band
 from harness.results import Interval, Row
@@ -62,15 +63,17 @@ def is_clear(
     )
 
 
-def judge_rows(rows: Sequence[Row], *, confidence: float, corrected: bool = True) -> list[Row]:
-    """The rows of a run with the verdicts on latency that hold for all of them at once (Holm's correction).
+def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction = "holm") -> list[Row]:
+    """The rows of a run with the verdicts on latency that hold for all of them at once.
 
     The family is every row that was timed against its FP32 row. A row keeps the word that its own figures support
     where the corrected p-value reaches 1 - confidence, and is `inconclusive` otherwise.
     """
     timed = [row for row in rows if row.latency is not None and row.latency.p_value is not None]
     p_values = [row.latency.p_value for row in timed if row.latency is not None and row.latency.p_value is not None]
-    adjusted = dict(zip([row.variant.id for row in timed], holm(p_values) if corrected else p_values, strict=True))
+    adjusted = dict(
+        zip([row.variant.id for row in timed], holm(p_values) if correction == "holm" else p_values, strict=True)
+    )
     return [_with(row, adjusted[row.variant.id], confidence) if row.variant.id in adjusted else row for row in rows]
 
 

@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from harness.compare import latency
 from harness.compare.baseline import FOLDER, baseline_path
 from harness.compare.conclude import conclude
+from harness.compare.family import judge_rows
 from harness.compare.gates import judge_gates
+from harness.compare.seeds import seed_spreads
 from harness.compare.snapshot import Snapshot, snapshot_of_run
 from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
@@ -25,6 +26,7 @@ from harness.data.samples import Splits
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
+from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.loading import new_model
@@ -34,6 +36,7 @@ from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_confi
 from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
+from harness.execution.sample_files import keep_predictions
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
@@ -104,14 +107,22 @@ def run_scenario(
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.tasks.values()])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-    findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
+        energy = _energy(prepared, executor, outcomes, f"{run_id} {started.isoformat()}")
+    findings = Findings(
+        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *(energy or ()))},
+        _by_variant(measured),
+        energy=None if energy is None else _by_variant(energy),
+    )
+    scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
-    rows = latency.judge_rows(rows, confidence=prepared.scenario.verdict.confidence)
+    rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    _keep_samples(directory, evidence, measured)
-    scenario = prepared.scenario
+    _keep_samples(directory, measured)
+    files = keep_predictions(directory, evidence)
+    rows = [_with_files(row, files) if row.accuracy or "agreement" in row.metrics else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -120,12 +131,19 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
-        environment=fingerprint(scenario.root),
+        environment=fingerprint(scenario.root) | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),
-        conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
+        conclusions=conclude(
+            rows,
+            correct,
+            confidence=scenario.verdict.confidence,
+            seed=scenario.seed,
+            correction=scenario.verdict.correction,
+        ),
+        qat_seeds=seed_spreads(rows),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *(energy or ()))]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
@@ -173,12 +191,21 @@ def _measure(
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = f"{run_id} {started.isoformat()}"
     timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
-    comparisons = sum(len(group) - 1 for group in timed)
+    corrects = prepared.scenario.verdict.correction == "holm"
+    comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
     tasks = {
         prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _energy(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str
+) -> Measured | None:
+    if not prepared.scenario.measurement.energy:
+        return None
+    return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
 
 
 def _by_variant(measured: Measured) -> dict[str, Outcome]:
@@ -220,25 +247,20 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     return row.model_copy(update={"files": files})
 
 
+def _with_files(row: Row, files: Mapping[str, str]) -> Row:
+    return row.model_copy(update={"files": {**row.files, **files}})
+
+
 def _copy(source: Path, directory: Path, relative: Path) -> str:
     (directory / relative).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, directory / relative)
     return relative.as_posix()
 
 
-def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Measured) -> None:
-    """Per-sample predictions and every timed inference, so that all statistics can be recomputed."""
+def _keep_samples(directory: Path, measured: Measured) -> None:
+    """Every timed inference, so that all statistics can be recomputed."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, np.ndarray] = {}
-    for item in evidence:
-        outputs = item.network_outputs
-        if outputs is not None:
-            if item.labels is not None:
-                columns["label"] = item.labels
-            columns[item.variant.id] = outputs.argmax(axis=1)
-    if columns:
-        pd.DataFrame(columns).to_parquet(samples / "predictions.parquet", index=False)
     # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
     frames = [
         pd.read_parquet(outcome.artifact.file(LATENCY)).assign(group=task.config.reference)
@@ -247,6 +269,16 @@ def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Measu
     ]
     if frames:
         pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
+
+
+def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Seeds and threads of the run, by what they are of."""
+    scenario, variants = prepared.scenario, [plan.variant for plan in prepared.plans]
+    seeds = {variant.qat_seed for variant in variants if variant.qat_seed is not None}
+    return {
+        "seeds": {"scenario": scenario.seed} | {f"qat {seed}": seed for seed in sorted(seeds)},
+        "threads": {variant.target: scenario.target_options(variant.target).threads for variant in variants},
+    }
 
 
 def _stage_runs(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.results import Layer, Record, Variant
+from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class Evidence:
     reference_id: str
     labels: npt.NDArray[np.int64] | None = None
     outputs: npt.NDArray[np.float32] | None = None
-    """Of the engine on the test samples, (n, classes)."""
+    """Of the engine on the test samples: (n, classes), or (n, classes, height, width) for `segmentation`."""
     reference_outputs: npt.NDArray[np.float32] | None = None
     torch_outputs: npt.NDArray[np.float32] | None = None
     """Of the (fake-quantized) torch network on the same samples."""
@@ -51,8 +51,12 @@ class Evidence:
     engine_path: Path | None = None
     weight_bytes: int | None = None
     layers: tuple[Layer, ...] = ()
+    memory: Memory | None = None
+    energy: Energy | None = None
     threads: int = 1
     includes_transfers: bool = False
+    task: str = "classification"
+    """Of the data set."""
 
     @property
     def network_outputs(self) -> npt.NDArray[np.float32] | None:
@@ -61,8 +65,10 @@ class Evidence:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_] | None:
-        """Per test sample, whether top-1 is the label."""
+        """Per test sample, whether top-1 is the label; None without labels and for other tasks."""
         outputs = self.network_outputs
+        if self.task != "classification":
+            return None
         return None if outputs is None or self.labels is None else outputs.argmax(axis=1) == self.labels
 
 
@@ -75,6 +81,8 @@ class Metric(ABC):
 
     name: ClassVar[str]
     section: ClassVar[str | None] = None
+    tasks: ClassVar[frozenset[str] | None] = None
+    """Tasks that the figures make sense for; None: all."""
 
     @abstractmethod
     def compute(self, evidence: Evidence) -> Record | None:

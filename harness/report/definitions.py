@@ -30,9 +30,12 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         found.append(
             (
                 "Sizes",
-                "The ONNX file, the engine that is deployed, and the weights and biases as the engine holds them.",
+                "Three numbers: the ONNX file, the engine that is deployed, and the weights and biases as the engine "
+                "holds them, with their scales per channel. An ONNX file with Q/DQ nodes may hold its weights in FP32 "
+                "or INT8; the engine decides what is deployed.",
             )
         )
+    found += _resources(results)
     if any(row.coverage for row in results.rows):
         found.append(
             (
@@ -48,6 +51,37 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _resources(results: RunResults) -> list[tuple[str, str]]:
+    found = []
+    if any(row.memory for row in results.rows):
+        found.append(
+            (
+                "Memory",
+                "Peak resident memory of a fresh process that opens one engine and runs it a few times. Engine: the "
+                "increase since the target's library was loaded. It holds weights, buffers, and the library's code "
+                "that is read from disk when it first runs, which dominates for small networks.",
+            )
+        )
+    if any(row.energy and row.energy.joules_per_inference is not None for row in results.rows):
+        found.append(
+            (
+                "Energy",
+                "What the whole device drew in blocks of inferences, divided by their number, other programs "
+                "included. Without idle: minus what it would have drawn in that time, from its power just before "
+                "with the engine open. Spread: largest minus smallest block, as a share.",
+            )
+        )
+    if any(row.cost and row.cost.peak_bytes for row in results.rows):
+        found.append(
+            (
+                "Cost",
+                "Seconds of each stage, and the peak resident memory of the process while it ran, libraries such as "
+                "torch (hundreds of MiB) included. From the store's record where a stage was cached.",
+            )
+        )
+    return found
+
+
 def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
     margins = _distinct(accuracy.margin for accuracy in accuracies)
     margin = listed([margin_points(value) for value in margins]) or "0"
@@ -56,14 +90,14 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
         (
             "Drop",
             "Top-1 of FP32 minus top-1 of the variant on the same samples, in percentage points: what was lost is "
-            "positive. Below it the 95 % interval of this paired difference: bootstrap over samples; Tango's score "
-            "interval where fewer than 20 samples tell the two apart; the exact bound (about 3/n) where none does.",
+            "positive. Below it the 95 % interval of this paired difference: Tango's score interval. Intervals are "
+            "those of each row alone.",
         ),
         (
             "Verdict on accuracy",
-            f"same: the interval lies within the margin of {margin} points either way. worse, better: it does not, it "
-            "leaves out zero, and the exact McNemar test agrees (p at most 0.05). inconclusive: anything else. Each "
-            "row is judged on its own; there is no correction for the number of rows.",
+            f"same: a loss and a gain of {margin} points or more are ruled out. worse, better: they are not, and the "
+            "interval leaves out zero, and the exact McNemar test agrees. inconclusive: anything else. "
+            + _family(accuracies),
         ),
         (
             "QAT against PTQ",
@@ -72,6 +106,19 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
         ),
         ("Agreement", "Share of test samples for which the variant predicts the same class as FP32."),
     ]
+
+
+def _family(accuracies: list[Accuracy]) -> str:
+    sizes = _distinct(accuracy.family_size for accuracy in accuracies)
+    if not sizes:
+        return "Each row is judged on its own; there is no correction for the number of rows."
+    corrected = any(accuracy.p_value_adjusted != accuracy.p_value for accuracy in accuracies)
+    if not corrected:
+        return "No correction for the number of rows was needed or asked for."
+    return (
+        f"The words hold for all {sizes[0]:g} compared rows at once (Holm's correction), the intervals for one row: an "
+        "interval may leave out zero, or lie within the margin, where the word is inconclusive."
+    )
 
 
 def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.accuracy_tables import worst_classes
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
@@ -21,7 +22,9 @@ _COUNTS = (
         "threads",
         "inferences",
     ),
+    *("family_size", "worst_class", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
+    *("memory_increase_bytes", "memory_peak_bytes", "memory_device_bytes", "cost_peak_bytes"),
 )
 
 
@@ -54,6 +57,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **_accuracy(row),
         **_latency(row),
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
+        **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
         **_gates(results, row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
@@ -71,14 +75,31 @@ def _gates(results: RunResults, row: Row) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     accuracy = row.accuracy
-    plain = ("top1", "drop", "p_value")
+    plain = ("top1", "drop", "p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
     return {
         **{name: getattr(accuracy, name, None) for name in plain},
         **_agreement(row),
         **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
         **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
+        **_ends("drop_bootstrap_ci95", accuracy.drop_bootstrap_ci95 if accuracy else None),
+        **_ends("agreement_ci95", accuracy.agreement_ci95 if accuracy else None),
+        **{name: getattr(accuracy, name, None) for name in ("top5", "top5_drop", "top5_p_value")},
+        **_ends("top5_ci95", accuracy.top5_ci95 if accuracy else None),
+        **_ends("top5_drop_ci95", accuracy.top5_drop_ci95 if accuracy else None),
+        **_worst_class(row),
+        "is_non_inferior": accuracy.is_non_inferior if accuracy else None,
         "accuracy_margin": accuracy.margin if accuracy else None,
         "accuracy_verdict": accuracy.verdict if accuracy else None,
+    }
+
+
+def _worst_class(row: Row) -> dict[str, Any]:
+    found = next(iter(worst_classes(row)), None)
+    return {
+        "worst_class": found.label if found else None,
+        "worst_class_samples": found.n if found else None,
+        "worst_class_drop": found.drop if found else None,
+        "worst_class_p_value_adjusted": found.p_value_adjusted if found else None,
     }
 
 
@@ -109,6 +130,19 @@ def _latency(row: Row) -> dict[str, Any]:
         "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
+    }
+
+
+def _resources(row: Row) -> dict[str, Any]:
+    memory, energy, cost = row.memory, row.energy, row.cost
+    seconds = ("train_s", "calibrate_s", "quantize_s", "finetune_s", "export_s", "build_s")
+    return {
+        **{f"memory_{name}": getattr(memory, name, None) for name in ("increase_bytes", "peak_bytes", "device_bytes")},
+        **{name: getattr(energy, name, None) for name in ("joules_per_inference", "net_joules_per_inference")},
+        "energy_idle_w": energy.idle_w if energy else None,
+        "energy_source": (energy.source or energy.reason) if energy else None,
+        **{name: getattr(cost, name, None) for name in seconds},
+        "cost_peak_bytes": max(cost.peak_bytes.values(), default=None) if cost else None,
     }
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib import dates
 from matplotlib.axes import Axes
 
 from harness.compare.wording import counted
+from harness.history.figures import RunRecord
 from harness.history.trends import Trend
 from harness.history.wording import change_words, day, first_run, kind, shown, step_sentence
 from harness.report.render import TEMPLATES, Plot
@@ -23,8 +23,7 @@ from harness.report.variants import NONE
 _KINDS = ("worse", "changed", "better")
 _KEY_CHARACTERS = 8
 _MARKERS = "osD^vP"
-_DATES: Any = dates
-"""Its functions are not typed."""
+_MOST_DATES = 6
 
 
 @dataclass(frozen=True)
@@ -91,39 +90,44 @@ def html_text(trends: Sequence[Trend]) -> str:
 
 def _section(caption: str, members: Sequence[Trend]) -> Section:
     key = f"s{sha256(caption.encode()).hexdigest()[:_KEY_CHARACTERS]}"
+    runs = {each.run.key: each.run for trend in members for each in trend.entries}
+    ordered = sorted(runs.values(), key=lambda run: (run.started_at, run.run_id, run.key))
     metrics = dict.fromkeys(trend.metric for trend in members)
-    plots = tuple(_plot([trend for trend in members if trend.metric == name], f"{key}-{name}") for name in metrics)
-    return Section(key, members[0].scenario, members[0].machine_class, plots, trends_table(members, caption))
+    plots = [_plot([trend for trend in members if trend.metric == name], ordered, f"{key}-{name}") for name in metrics]
+    return Section(key, members[0].scenario, members[0].machine_class, tuple(plots), trends_table(members, caption))
 
 
-def _plot(members: Sequence[Trend], key: str) -> Plot:
+def _plot(members: Sequence[Trend], runs: Sequence[RunRecord], key: str) -> Plot:
     metric, unit = members[0].metric, members[0].entries[-1].figure.unit
+    places = {run.key: place for place, run in enumerate(runs)}
 
     def draw(axes: Axes) -> None:
         for number, trend in enumerate(members):
-            _draw(axes, trend, SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)])
-        axes.set_ylabel(f"{metric}, {unit}" if unit else metric)
-        locator = _DATES.AutoDateLocator(maxticks=7)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(_DATES.ConciseDateFormatter(locator))
+            _draw(axes, trend, places, SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)])
+        axes.set_ylabel(", ".join(filter(None, (metric.rpartition(".")[2], unit))))
+        # Runs stand at equal distances: a week without any is not what a reader looks for.
+        shown_runs = range(0, len(runs), max(1, math.ceil(len(runs) / _MOST_DATES)))
+        axes.set_xticks(list(shown_runs), [runs[place].started_at[:10] for place in shown_runs])
 
     svg = svg_of(draw, 2.9, key.replace(".", "-"), f"{metric} of each variant over time")
     caption = f"{metric}: a colour for each variant (names on hovering); bars: 95 % intervals; dashed: proven steps."
     return Plot(Markup(svg), caption)  # noqa: S704 - matplotlib escapes every text that it writes
 
 
-def _draw(axes: Axes, trend: Trend, colour: str, marker: str) -> None:
-    times = _DATES.datestr2num([each.run.started_at for each in trend.entries])
+def _draw(axes: Axes, trend: Trend, places: Mapping[str, int], colour: str, marker: str) -> None:
+    across = [places[each.run.key] for each in trend.entries]
     values = trend.values
-    figures = [each.figure for each in trend.entries]
-    if any(figure.low is not None for figure in figures):
-        low = [max(0.0, value - (figure.low or value)) for value, figure in zip(values, figures, strict=True)]
-        high = [max(0.0, (figure.high or value) - value) for value, figure in zip(values, figures, strict=True)]
-        axes.errorbar(times, values, yerr=[low, high], fmt="none", ecolor=colour, elinewidth=1, alpha=0.35)
+    ends = [(each.figure.low, each.figure.high) for each in trend.entries]
+    if any(low is not None for low, _ in ends):
+        arms = [
+            [max(0.0, value - (low or value)) for value, (low, _) in zip(values, ends, strict=True)],
+            [max(0.0, (high or value) - value) for value, (_, high) in zip(values, ends, strict=True)],
+        ]
+        axes.errorbar(across, values, yerr=arms, fmt="none", ecolor=colour, elinewidth=1, alpha=0.35)
     (line,) = axes.plot(
-        times, values, color=colour, linewidth=1.1, marker=marker, markersize=4, markeredgecolor=SURFACE
+        across, values, color=colour, linewidth=1.1, marker=marker, markersize=4, markeredgecolor=SURFACE
     )
     name_artist(line, trend.variant)
     for step in trend.steps:
-        edge = axes.axvline(float(times[step.step.index]), color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
+        edge = axes.axvline(across[step.step.index], color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
         name_artist(edge, f"{trend.variant}: {change_words(trend, step)}")

@@ -106,7 +106,7 @@ class TestAllRows:
         ]
 
     def test_without_correction_each_stands_alone(self):
-        rows = judge_rows([row(1, 0.03, "better"), row(2, 0.06, "same")], confidence=0.95, corrected=False)
+        rows = judge_rows([row(1, 0.03, "better"), row(2, 0.06, "same")], confidence=0.95, correction="none")
         assert [each.latency.verdict for each in rows] == ["better", "inconclusive"]
 
     def test_rows_that_were_not_timed_stay_as_they_are(self):

@@ -9,6 +9,7 @@ import pytest
 
 from harness.compare.clusters import estimate_ratio
 from harness.compare.conclude import conclude
+from harness.compare.family import judge_rows
 from harness.compare.statistics import paired_difference, wilson_interval
 from harness.compare.verdict import accuracy_verdict, latency_verdict
 from harness.results import (
@@ -112,6 +113,7 @@ class Bench:
         if variant.method == "fp32":
             return top1
         difference = paired_difference(self.right, right)
+        tests = difference.margin_tests(MARGIN)
         return top1.model_copy(
             update={
                 "reference": f"{self.model}-fp32-{self.target}-b1",
@@ -120,6 +122,8 @@ class Bench:
                 "p_value": difference.p_value,
                 "agreement": 1 - 1.3 * (lost + won),
                 "margin": MARGIN,
+                "non_inferiority_p_value": tests.non_inferiority,
+                "non_superiority_p_value": tests.non_superiority,
                 "verdict": accuracy_verdict(difference.drop_ci, difference.p_value, MARGIN),
             }
         )
@@ -250,6 +254,7 @@ def make_results(rows: list[Row], correct: dict[str, np.ndarray], **fields: obje
         "gates": (Gate(variant="resnet-ptq", metric="drop", limit="<= 0.01", value=0.0004, verdict="pass"),),
         "calibration_samples": {"resnet": 512, "mobilenet": 512},
     }
+    rows = judge_rows(rows, confidence=0.95, correction="holm")
     return RunResults(rows=tuple(rows), conclusions=conclude(rows, correct), **(defaults | fields))
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from harness.compare.latency import judge_speedup
+from harness.compare.statistics import holm
 from harness.errors import StageError
 from harness.execution.outcomes import ignore
 from harness.execution.run import Prepared, RunOptions, prepare, run_scenario
@@ -158,7 +159,7 @@ class TestRows:
         row = first.row(SIMULATED)
         assert row.accuracy is not None
         assert (row.latency, row.size, row.coverage, row.parity) == (None, None, None, None)
-        assert row.files == {}
+        assert row.files.keys() == {"predictions", "top_classes"}
         assert row.reason is not None
         assert "no kernels" in row.reason
 
@@ -237,6 +238,24 @@ class TestFiles:
             assert row.accuracy is not None
             assert row.accuracy.n == len(predictions) == 100
             assert row.accuracy.top1 == pytest.approx((predictions[row.variant.id] == predictions["label"]).mean())
+
+    def test_top5_and_recall_follow_from_the_files(self, first: Run) -> None:
+        files = first.row(QAT).files
+        top = pd.read_parquet(first.directory / files["top_classes"])
+        predictions = pd.read_parquet(first.directory / files["predictions"])
+        for row in first.results.rows:
+            assert row.accuracy is not None
+            mine = top[top["variant"] == row.variant.id]
+            hits = mine["class"] == predictions["label"].to_numpy()[mine["sample"]]
+            assert row.accuracy.top5 == pytest.approx(hits.sum() / len(predictions))
+            right = predictions[row.variant.id] == predictions["label"]
+            recalls = right.groupby(predictions["label"]).mean().to_dict()
+            assert {each.label: each.recall for each in row.accuracy.classes} == pytest.approx(recalls)
+
+    def test_p_values_are_corrected_for_all_compared_rows(self, first: Run) -> None:
+        accuracies = [row.accuracy for row in first.results.rows if row.accuracy and row.accuracy.p_value is not None]
+        assert [each.family_size for each in accuracies] == [5] * 5
+        assert tuple(each.p_value_adjusted for each in accuracies) == holm([each.p_value or 0.0 for each in accuracies])
 
     def test_medians_follow_from_the_timed_inferences(self, first: Run) -> None:
         samples = pd.read_parquet(first.directory / "samples" / "latency.parquet")

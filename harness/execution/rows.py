@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.execution.outcomes import Done, Failed, Outcome
+from harness.execution.parity import LABELS, OUTPUTS, evidence
 from harness.execution.plan import VariantPlan
-from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
+from harness.execution.stages import LATENCY, audit_layers, engine_file
 from harness.execution.store import Artifact
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
@@ -94,6 +95,7 @@ def gather(
         outputs=_outputs(plan, "outputs", findings),
         reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
+        chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
         onnx_path=None if export is None else export.file(str(export.meta["file"])),
         engine_path=None if build is None else engine_file(build),

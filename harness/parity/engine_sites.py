@@ -85,4 +85,4 @@ def _first_of_each_site(engine_sites: Iterable[EngineSite]) -> list[EngineSite]:
 
 
 def _difference(value: Array, expected: Array) -> float:
-    return float(np.abs(value.astype(np.float64) - expected).mean()) if value.size else 0.0
+    return float(np.abs(value.astype(np.float64) - expected.astype(np.float64)).mean()) if value.size else 0.0

@@ -142,6 +142,12 @@ class Measurement(Section):
     """Evaluate every variant on the test samples."""
     latency: bool = True
     """Time every variant in rounds interleaved with its FP32 row."""
+    parity: Literal["off", "chain", "layers"] = "chain"
+    """`chain`: compare every step from the eager network to the engine, and name the step that loses accuracy; needs
+    `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized
+    network with the engine."""
+    parity_samples: Annotated[Count, Unit("sample")] = 1000
+    """Of the test samples, the first ones, for the chain: its ONNX files run without optimizations, which is slow."""
     warmup_s: Annotated[NonNegative, Unit("s")] = 0.3
     """Untimed inferences before the first round, per variant."""
     min_rounds: Annotated[int, Ge(2), Unit("round")] = 10

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     Outputs = npt.NDArray[np.float32]
 
 LINKS: tuple[Link, ...] = get_args(Link)
+_FP32: set[Link] = {"torch_fp32", "onnx_fp32"}
+_QUANTIZED: set[Link] = {"torch_quantized", "onnx_quantized"}
+_TO_ONNX: set[tuple[Link, Link]] = {("torch_fp32", "onnx_fp32"), ("torch_quantized", "onnx_quantized")}
+_TO_ENGINE: set[tuple[Link, Link]] = {
+    ("onnx_fp32", "engine"),
+    ("onnx_quantized", "engine"),
+    ("onnx_fp16", "engine"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,8 @@ def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
     losing = [step for step in steps if step.loses]
     worst = max(losing, key=lambda step: step.drop or 0.0, default=None)
     return Parity(
-        torch_vs_onnx=_between(chain, links, {"torch_fp32", "torch_quantized"}, {"onnx_fp32", "onnx_quantized"}, n),
-        onnx_vs_engine=_between(chain, links, {"onnx_fp32", "onnx_quantized", "onnx_fp16"}, {"engine"}, n),
+        torch_vs_onnx=_between(chain, pairs, _TO_ONNX, n),
+        onnx_vs_engine=_between(chain, pairs, _TO_ENGINE, n),
         steps=steps,
         confidence=confidence if steps else None,
         lossy_step=None if worst is None else f"{worst.start} → {worst.end}",
@@ -79,9 +87,12 @@ def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: floa
     )
 
 
-def _between(chain: ChainEvidence, links: list[Link], starts: set[Link], ends: set[Link], n: int) -> Agreement | None:
-    """The last neighbouring pair of these kinds."""
-    found = [pair for pair in pairwise(links) if pair[0] in starts and pair[1] in ends]
+def _between(
+    chain: ChainEvidence, pairs: list[tuple[Link, Link]], wanted: set[tuple[Link, Link]], n: int
+) -> Agreement | None:
+    """The last pair of those that are wanted; of a quantized network its own files count, not the FP32 one."""
+    is_quantized = any(link in _QUANTIZED for link in (*chain.outputs, *chain.absent))
+    found = [pair for pair in pairs if pair in wanted and not (is_quantized and set(pair) <= _FP32)]
     return agreement(*(chain.outputs[link][:n] for link in found[-1])) if found else None
 
 

@@ -54,6 +54,10 @@ def sites(model: ModelProto) -> tuple[Site, ...]:
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     constants = _constants(model)
+    users: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
     outputs = {value.name: int(value.type.tensor_type.elem_type) for value in graph.output}
     found: list[Site] = []
     for node in graph.node:
@@ -65,8 +69,19 @@ def sites(model: ModelProto) -> tuple[Site, ...]:
             name = source.name or tensor
             found.append(Site(tensor, name, source.op_type, "float", outputs[tensor], is_output=True))
         elif node.op_type in WEIGHTED_OPS:
-            found.append(Site(tensor, node.name or tensor, node.op_type, "float", TensorProto.FLOAT))
-    return tuple(found)
+            biased = _biased(node, users, constants)
+            found.append(Site(biased, node.name or tensor, node.op_type, "float", TensorProto.FLOAT))
+    # A sum that leaves the network is the product's and the output's tensor: it counts once.
+    return tuple({site.tensor: site for site in reversed(found)}.values())[::-1]
+
+
+def _biased(node: NodeProto, users: dict[str, list[NodeProto]], constants: dict[str, Array]) -> str:
+    """What leaves a MatMul after the bias that stands in an Add of its own: torch's linear layer hands out the sum."""
+    readers = users.get(node.output[0], [])
+    is_biased = node.op_type == "MatMul" and len(readers) == 1 and readers[0].op_type == "Add"
+    if is_biased and any(name in constants for name in readers[0].input):
+        return readers[0].output[0]
+    return node.output[0]
 
 
 def _quantized(node: NodeProto, producers: dict[str, NodeProto], constants: dict[str, Array]) -> Site:

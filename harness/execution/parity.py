@@ -33,7 +33,6 @@ LAYERS = Stage(
     f"{_STAGES}:layers",
     ("torch", "torchao", "onnx", "onnxruntime", "numpy"),
     (*_SOURCE, "harness.quantization", "harness.targets"),
-    isolate=True,
 )
 
 

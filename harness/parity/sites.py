@@ -80,8 +80,8 @@ def _biased(node: NodeProto, users: dict[str, list[NodeProto]], constants: dict[
     readers = users.get(node.output[0], [])
     is_biased = node.op_type == "MatMul" and len(readers) == 1 and readers[0].op_type == "Add"
     if is_biased and any(name in constants for name in readers[0].input):
-        return readers[0].output[0]
-    return node.output[0]
+        return str(readers[0].output[0])
+    return str(node.output[0])
 
 
 def _quantized(node: NodeProto, producers: dict[str, NodeProto], constants: dict[str, Array]) -> Site:

@@ -95,8 +95,9 @@ def messages(night: Night) -> Iterator[str]:
 
 
 def _outcome(night: Night) -> str:
+    from harness.compare.change_words import summary
     from harness.compare.wording import counted
-    from harness.report.comparison import headline, summary
+    from harness.report.comparison import headline
 
     rows = sum(len(run.rows) for run in night.runs)
     gates = [gate.verdict for run in night.runs for gate in run.gates]

@@ -64,7 +64,7 @@ def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def installed_requirement() -> str:
-    """How pip would find what is installed here: the repository it came from (PEP 610), else its version on an index."""
+    """How pip finds what is installed here: the repository that it came from (PEP 610), else its version."""
     package = f"{DISTRIBUTION}[{EXTRAS}]"
     try:
         text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")

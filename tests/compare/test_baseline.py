@@ -103,7 +103,7 @@ def test_ten_thousand_samples_take_less_than_a_kilobyte_and_a_half():
 
 @pytest.mark.parametrize("text", ["AAAA", "no base64!", packed(np.ones(8, np.bool_))])
 def test_damaged_bits_are_an_error(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"bits|base64|padding|damaged|Only"):
         unpacked(text, 100)
 
 

@@ -6,6 +6,7 @@ from oracles.recorded_runs import ENVIRONMENT, FP32, PTQ, recorded, right
 
 from harness.compare.change_words import UNEXPLAINED, sentence, status_sentence
 from harness.compare.compare_runs import CompareOptions, compare_runs, sections_named
+from harness.compare.wording import TIMES
 from harness.errors import UsageError
 from harness.report.comparison import messages
 
@@ -87,7 +88,7 @@ class TestPlanted:
         assert [(each.variant, each.metric) for each in found.with_verdict("worse")] == [(PTQ, "latency.speedup")]
         text = sentence(finding(found, "latency.speedup"))
         assert text.startswith(f"{PTQ}: slower by 10.0 % (8.")
-        assert "1.36× the speed of FP32 after 1.50×" in text
+        assert f"1.36{TIMES} the speed of FP32 after 1.50{TIMES}" in text
         assert UNEXPLAINED in text
 
     def test_latency_after_another_version_of_the_engine(self):
@@ -256,7 +257,7 @@ class TestConditions:
         found = compare(recorded(), recorded(environment=self.another_cpu()), force=True)
         assert found.is_forced
         assert finding(found, "latency.speedup").verdict == "same"
-        assert [each.severity for each in found.conditions][0] == "refuse"
+        assert found.conditions[0].severity == "refuse"
 
     def test_other_test_samples_refuse_accuracy(self):
         with pytest.raises(UsageError, match="different samples"):

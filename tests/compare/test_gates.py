@@ -86,9 +86,7 @@ class TestAgainstFP32:
         assert found.verdict == "pass"
 
     def test_accuracy_below_fp32_is_paired(self):
-        found = only(
-            recorded().add(PTQ, correct=right(lost=10)), {"metric": "top1", "at_most": 0.02, "below": "fp32"}
-        )
+        found = only(recorded().add(PTQ, correct=right(lost=10)), {"metric": "top1", "at_most": 0.02, "below": "fp32"})
         assert found.value == pytest.approx(0.01)
         # Two separate shares of 1,000 would have an interval of about ± 2.7 points.
         assert found.interval[1] - found.interval[0] < 0.02

@@ -111,9 +111,7 @@ class Recorded:
                 int8_layers=f"{sum(layer.int8 for layer in layers)}/{len(layers)}",
                 layers=layers,
             ),
-            parity=Parity(
-                torch_vs_engine=Agreement(top1_agreement=agreement, max_abs_error=0.1, sqnr_db=sqnr_db, n=N)
-            ),
+            parity=Parity(torch_vs_engine=Agreement(top1_agreement=agreement, max_abs_error=0.1, sqnr_db=sqnr_db, n=N)),
         )
         self.material[variant_id] = Material(
             correct=flags if status == "ok" else None,

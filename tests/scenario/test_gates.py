@@ -61,9 +61,7 @@ def test_the_last_part_of_a_name_is_enough_where_it_is_unique(load: Any, head: s
         ("{metric: speedup, at_least: 1, select: §method=fp32}", "`gates[0]` judges no variant", "compares with FP32"),
     ],
 )
-def test_a_gate_that_cannot_be_judged_is_refused(
-    refuse: Any, head: str, gate: str, message: str, fix: str
-) -> None:
+def test_a_gate_that_cannot_be_judged_is_refused(refuse: Any, head: str, gate: str, message: str, fix: str) -> None:
     error = refuse(f"{head}{MATRIX}gates:\n  - {gate}\n")
     assert message in error.message
     assert fix in str(error.fix)

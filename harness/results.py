@@ -162,6 +162,8 @@ class Latency(Record):
     """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
     """Holds at every look that measuring may have stopped at."""
+    looks: int = 1
+    """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None

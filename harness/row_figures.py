@@ -25,6 +25,7 @@ _NOT_FIGURES = frozenset(
         "rounds",
         "inferences",
         "seconds",
+        "looks",
         "processes",
         "builds",
         "margin",

@@ -14,11 +14,11 @@ from harness.compare.snapshot import Snapshot
 from harness.compare.statistics import DEFAULT_CONFIDENCE
 from harness.compare.verdict import latency_band
 from harness.compare.wording import milliseconds
-from harness.results import Interval, Latency, Row, Verdict
+from harness.results import Interval, Row, Verdict
 from harness.row_figures import EXACT_SECTIONS, METRICS, Figure, figure_names, find, section_reason
 
 TOP1, SPEEDUP = "accuracy.top1", "latency.speedup"
-DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.03
+DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.01
 """Where the rows do not say which margin their scenario has."""
 
 
@@ -120,8 +120,10 @@ def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | Non
 def _latency(scenario: str, old: Row, now: Row) -> Candidate | None:
     if old.latency is None or now.latency is None:
         return None
-    margin = _band(old.latency, now.latency)
-    found = latency_ratio(old.latency, now.latency, margin=margin)
+    margin = _margin(now.latency.margin, old.latency.margin, DEFAULT_LATENCY_MARGIN)
+    # Noise proves nothing, and is no reason to call two engines the same: as in `latency_verdict`.
+    band = max(latency_band(margin, latency.noise_floor) for latency in (old.latency, now.latency))
+    found = latency_ratio(old.latency, now.latency, margin=band)
     if found is None and now.latency.speedup is not None:
         one = "a speedup has no usable interval: it was measured in one process and one round alone"
         return _missing(scenario, now, SPEEDUP, find(old, SPEEDUP), find(now, SPEEDUP), one)
@@ -152,12 +154,6 @@ def _latency(scenario: str, old: Row, now: Row) -> Candidate | None:
         return "worse" if found.value > 1 else "better"
 
     return Candidate(finding, decide)
-
-
-def _band(old: Latency, now: Latency) -> float:
-    """The margin, or the noise of the noisier session where that is larger."""
-    margin = _margin(now.margin, old.margin, DEFAULT_LATENCY_MARGIN)
-    return max(latency_band(margin, latency.noise_floor) for latency in (old, now))
 
 
 def _figure(scenario: str, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:

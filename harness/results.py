@@ -387,6 +387,8 @@ class RunResults(Record):
     started_at: str
     """ISO 8601 with time zone."""
     wall_s: float
+    confidence: float = 0.95
+    """Level of all intervals, whatever their fields are called."""
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()

@@ -140,6 +140,7 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
+        confidence=scenario.verdict.confidence,
         environment=fingerprint(scenario.root),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,

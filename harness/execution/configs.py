@@ -178,6 +178,28 @@ class PredictConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class PredictOnnxConfig(Config):
+    """Outputs of an ONNX file, executed as it is written."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+
+
+class LayersConfig(Config):
+    """The layers of one quantized variant, side by side."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+    model: ModelConfig
+    quantizer: QuantizerConfig | None
+    """None where another toolkit quantized: there is no fake-quantized network of ours."""
+    target: str | None
+    """None where the engine cannot run here."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class MeasureConfig(Config):
     """Latency of the engines of one group, side by side."""
 
@@ -201,6 +223,29 @@ class MeasureConfig(Config):
 def built(variant_id: str, build: int) -> str:
     """Name of one engine among the inputs of a measuring task."""
     return f"{variant_id}#{build}"
+
+
+class MemoryConfig(Config):
+    """Peak memory of one engine."""
+
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    machine: str
+    """Memory of equal machines is alike."""
+
+
+class EnergyConfig(Config):
+    """Energy of one engine's inferences."""
+
+    run_id: str
+    """Energy is measured anew in every run."""
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    busy_s: float
+    """All blocks together."""
+    idle_s: float
 
 
 class RankConfig(Config):

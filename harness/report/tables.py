@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.wording import label, listed, percent, three_digits
+from harness.compare.wording import byte_size, label, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
-from harness.results import Agreement, Latency, Layer, MetricValue, Parity, Row, RunResults, StageRun
+from harness.results import Cost, Latency, Layer, MetricValue, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -69,31 +69,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", ", ".join(map(str, value)) or NONE
         else:
             yield f"{prefix}{key}", NONE if value is None else str(value)
-
-
-def parity_table(results: RunResults) -> Table | None:
-    """How alike the stages of every variant are on the same samples, one column per step."""
-    steps = [step for step in Parity.model_fields if any(_agreement(row, step) for row in results.rows)]
-    rows = [
-        (row.variant.id, *(_likeness(_agreement(row, step)) for step in steps))
-        for row in results.rows
-        if any(_agreement(row, step) for step in steps)
-    ]
-    headings = "|".join(["Variant", *(step.replace("_vs_", " → ").replace("onnx", "ONNX") for step in steps)])
-    caption = "Same top-1, signal-to-quantization-noise ratio and largest error between stages, on the same samples"
-    return _table(caption, headings, rows, set(range(1, len(steps) + 1)))
-
-
-def _agreement(row: Row, step: str) -> Agreement | None:
-    found: Agreement | None = getattr(row.parity, step, None)
-    return found
-
-
-def _likeness(alike: Agreement | None) -> str:
-    if alike is None:
-        return NONE
-    noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
-    return f"{percent(alike.top1_agreement)}, {noise}"
 
 
 def latency_table(results: RunResults) -> Table | None:
@@ -174,11 +149,19 @@ def cost_table(results: RunResults) -> Table | None:
             continue
         times = [getattr(row.cost, f"{stage}_s") for stage in _COST_STAGES]
         passes = row.cost.data_passes
-        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes)))
-    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes"])
+        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes), _peak(row.cost)))
+    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes", "Peak memory"])
     return _table(
-        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 8))
+        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 9))
     )
+
+
+def _peak(cost: Cost) -> str:
+    """Of the stage that took the most, with its name."""
+    if not cost.peak_bytes:
+        return NONE
+    stage = max(cost.peak_bytes, key=cost.peak_bytes.__getitem__)
+    return f"{byte_size(cost.peak_bytes[stage])} ({stage})"
 
 
 def left_in_float_table(results: RunResults) -> Table | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +16,8 @@ from harness.scenario.target_options import TargetOptions
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from onnx import ModelProto, NodeProto
+    from onnxruntime import InferenceSession
 
     from harness.quantization.calibrators.base import Calibrator
     from harness.quantization.descriptors import HistogramMethod
@@ -40,7 +42,6 @@ class Availability:
 AUDIT_SUFFIX = ".audit.json"
 """Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
-Device = Literal["cpu", "gpu"]
 
 
 class BuildOptions(BaseModel):
@@ -65,6 +66,19 @@ class Engine:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class EngineGraph:
+    """An engine that is an ONNX graph, which can be cut open at its tensors."""
+
+    model: ModelProto
+    open_session: Callable[[bytes], InferenceSession]
+    """Executes a changed graph just as the engine is executed."""
+    types: Mapping[str, int]
+    """ONNX element type of every tensor."""
+    names: Callable[[NodeProto], tuple[str, ...]]
+    """Names under which the ONNX file that it was built from may know a node."""
+
+
 class Session(ABC):
     """A loaded engine."""
 
@@ -84,8 +98,6 @@ class Target(ABC):
     """A place where networks are deployed; one module in this folder that defines `TARGET`."""
 
     name: ClassVar[str]
-    device: ClassVar[Device] = "cpu"
-    """Where engines execute: decides whose memory and energy are measured, and which machines are alike."""
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
     scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
     """Section of this target under `targets` in a scenario."""
@@ -145,9 +157,17 @@ class Target(ABC):
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
 
+    def load_library(self) -> None:
+        """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
+        return
+
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""
+
+    def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
+        """The engine as a graph whose tensors can be read and replaced; None where nobody can look inside."""
+        return None
 
     @abstractmethod
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:

@@ -164,10 +164,11 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
 @app.command()
 def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or their results.json.")]) -> None:
     """Render report.html, report.md and results.csv again from results.json."""
+    from harness.compare.sources import load_results
     from harness.report import render
 
     for path in runs:
-        for written in render(_load_results(path), path if path.is_dir() else path.parent):
+        for written in render(load_results(path), path if path.is_dir() else path.parent):
             typer.echo(written)
 
 
@@ -274,23 +275,6 @@ def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | 
     return selector(expressions)
 
 
-def _load_results(path: Path) -> RunResults:
-    from pydantic import ValidationError
-
-    from harness.results import RunResults
-
-    file = path / "results.json" if path.is_dir() else path
-    try:
-        return RunResults.load(file)
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote"
-        ) from error
-    except (ValidationError, ValueError) as error:
-        first = _first_problem(error)
-        raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
-
-
 def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     """Tables, the skip sets and their files; the exit code."""
     from rich.console import Console
@@ -322,16 +306,6 @@ def _rich_table(content: Table) -> RichTable:
     for row in content.rows:
         table.add_row(*row)
     return table
-
-
-def _first_problem(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return str(error).splitlines()[0]
-    problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{problem['msg']} at `{place}`" if place else problem["msg"]
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:

@@ -165,6 +165,8 @@ class Latency(Record):
     """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
     """Holds at every look that measuring may have stopped at."""
+    looks: int = 1
+    """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
@@ -489,6 +491,8 @@ class RunResults(Record):
     started_at: str
     """ISO 8601 with time zone."""
     wall_s: float
+    confidence: float = 0.95
+    """Level of all intervals, whatever their fields are called."""
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()

@@ -50,6 +50,7 @@ class Baseline(Record):
     baseline_version: Literal[1] = 1
     scenario: str
     machine_class: str
+    confidence: float = 0.95
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
@@ -72,6 +73,7 @@ def baseline_of(snapshot: Snapshot) -> Baseline:
     return Baseline(
         scenario=results.scenario,
         machine_class=machine_class(results.environment),
+        confidence=results.confidence,
         environment=_lasting(results.environment),
         datasets=results.datasets,
         weights=results.weights,
@@ -115,6 +117,7 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
         run_id="baseline",
         started_at="",
         wall_s=0.0,
+        confidence=baseline.confidence,
         environment=baseline.environment,
         datasets=baseline.datasets,
         weights=baseline.weights,

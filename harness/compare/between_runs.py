@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy import stats
@@ -48,7 +47,7 @@ def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: flo
     """Time of the new run over time of the base, each as a multiple of FP32's in its own session: above 1 is slower.
 
     Times of two sessions are not comparable, the ratios to FP32 that were taken side by side in each are. Their logs
-    are independent; a standard error is the interval's half width over the t quantile with (processes - 1) degrees of
+    are independent; a standard error is the interval's half width over its t quantile with (processes - 1) degrees of
     freedom (rounds, where the run has one process); both are combined as by Welch (1947, Biometrika 34:28-35), with
     Satterthwaite's degrees of freedom. The p-value is of a ratio within 1 ± `margin`. None without two speedups.
     """
@@ -73,24 +72,11 @@ def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, flo
     """Log of the speedup, its standard error and its degrees of freedom."""
     if latency.speedup is None or latency.speedup_ci95 is None:
         return None
-    processes = getattr(latency, "processes", None) or 1
-    clusters = processes if processes > 1 else latency.rounds
-    degrees = max(_MIN_DEGREES, clusters - 1.0)
+    units = (latency.builds, latency.processes, latency.rounds)
+    degrees = max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
+    if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
+        return None  # one unit alone says nothing about the others
     low, high = map(math.log, latency.speedup_ci95)
-    error = (high - low) / 2 / float(stats.t.ppf((1 + confidence) / 2, degrees))
+    tail = (1 - confidence) / 2 / latency.looks
+    error = (high - low) / 2 / float(stats.t.isf(tail, degrees))
     return math.log(latency.speedup), error, degrees
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Adjusted p-values that keep the chance of one or more false alarms among all of them at the level.
-
-    Holm 1979, Scandinavian Journal of Statistics 6:65-70: the k-th smallest of m is multiplied by m - k + 1, and none
-    is smaller than one before it.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return tuple(adjusted)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.compare.between_runs import holm
 from harness.compare.causes import Pair, causes_of
 from harness.compare.comparison import Comparison, Condition, Finding, StatusChange, StatusKind
 from harness.compare.environments import EnvironmentDifference, differences
 from harness.compare.judge_changes import SECTIONS, Candidate, candidates
 from harness.compare.snapshot import Snapshot
+from harness.compare.statistics import holm
 from harness.errors import UsageError, unknown_name
 from harness.results import Row, Status, Variant
 
@@ -56,8 +56,7 @@ def compare_runs(
 ) -> Comparison:
     """Judge what both sides hold, by scenario.
 
-    UsageError where conditions differ so that figures must not be compared, unless forced; and where the sides have
-    no scenario in common and none of either could be judged.
+    UsageError where conditions differ so that figures must not be compared, unless forced.
     """
     shared = [
         _Scenario(base[name], new[name], differences(base[name].results, new[name].results))

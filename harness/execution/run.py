@@ -131,6 +131,7 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
+        confidence=scenario.verdict.confidence,
         environment=fingerprint(scenario.root) | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
@@ -157,9 +158,10 @@ def _baseline_file(scenario: Scenario) -> Path:
 
 def _baseline(scenario: Scenario) -> Snapshot | None:
     """The stored baseline where a gate compares with it; UsageError for a file that is none."""
+    if not any(gate.yardstick == "baseline" for gate in scenario.gates):
+        return None
     path = _baseline_file(scenario)
-    is_used = any(gate.yardstick == "baseline" for gate in scenario.gates)
-    return read_baseline(path) if is_used and path.is_file() else None
+    return read_baseline(path) if path.is_file() else None
 
 
 def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:

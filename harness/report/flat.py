@@ -59,8 +59,8 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
         **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
-        **_gates(results, row),
         **_parity(row),
+        **_gates(results, row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
 

@@ -41,6 +41,8 @@ def tiny(n_classes):
     layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_classes)
     return nn.Sequential(*layers)
 """
+PLUGINS = ("-p", "harness.pytest_plugin", "-p", "no:hypothesispytest")
+"""Hypothesis would be imported anew in every session."""
 Run = Callable[..., pytest.RunResult]
 
 
@@ -68,10 +70,10 @@ def scripted(project: Path, pytester: pytest.Pytester) -> Path:
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
     """Runs pytest with the plugin in this process."""
-    return lambda *args: pytester.runpytest_inprocess("-p", "harness.pytest_plugin", *map(str, args))
+    return lambda *args: pytester.runpytest_inprocess(*PLUGINS, *args)
 
 
 @pytest.fixture
 def run_apart(pytester: pytest.Pytester) -> Run:
     """Runs pytest with the plugin in a process of its own."""
-    return lambda *args: pytester.runpytest_subprocess("-p", "harness.pytest_plugin", *map(str, args))
+    return lambda *args: pytester.runpytest_subprocess(*PLUGINS, *args)

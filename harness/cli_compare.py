@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.compare.comparison import Comparison
     from harness.report.tables import Table
 
-_LOG_WIDTH = 140
+_LOG_WIDTH = 160
 """Columns of tables that are not printed to a terminal."""
 _STDOUT = Path("-")
 

@@ -15,9 +15,24 @@ from harness.results import Interval, MetricValue, Record, Row
 
 METRICS = "metrics"
 """First part of the names of figures that have no section of their own."""
+EXACT_SECTIONS = frozenset({"size", "coverage", "parity"})
+"""Figures that come out alike however often they are taken."""
 _INTERVAL = "_ci95"
 _NOT_FIGURES = frozenset(
-    {"n", "label", "rounds", "processes", "builds", "margin", "threads", "noise_floor", "data_passes", "family_size"}
+    {
+        "n",
+        "label",
+        "rounds",
+        "inferences",
+        "seconds",
+        "processes",
+        "builds",
+        "margin",
+        "threads",
+        "noise_floor",
+        "data_passes",
+        "family_size",
+    }
 )
 """What says how a figure was made."""
 _COUNTED = frozenset({"agreement", "top1_agreement"})
@@ -81,7 +96,10 @@ def section_reason(row: Row, name: str) -> str:
 
 
 def _interval(holder: Any, leaf: str, value: float) -> Interval | None:
-    interval: Interval | None = getattr(holder, f"{leaf}{_INTERVAL}", None)
+    names = (leaf, leaf.removesuffix("_ms"))
+    interval: Interval | None = next(
+        filter(None, (getattr(holder, f"{name}{_INTERVAL}", None) for name in names)), None
+    )
     n = getattr(holder, "n", None)
     if interval is None and leaf in _COUNTED and n:
         from harness.compare.statistics import wilson_interval  # imports scipy

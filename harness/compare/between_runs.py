@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy import stats
@@ -73,24 +72,10 @@ def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, flo
     """Log of the speedup, its standard error and its degrees of freedom."""
     if latency.speedup is None or latency.speedup_ci95 is None:
         return None
-    processes = getattr(latency, "processes", None) or 1
-    clusters = processes if processes > 1 else latency.rounds
-    degrees = max(_MIN_DEGREES, clusters - 1.0)
+    units = (getattr(latency, "builds", 1), getattr(latency, "processes", None), latency.rounds)
+    degrees = max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
+    if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
+        return None  # one unit alone says nothing about the others
     low, high = map(math.log, latency.speedup_ci95)
     error = (high - low) / 2 / float(stats.t.ppf((1 + confidence) / 2, degrees))
     return math.log(latency.speedup), error, degrees
-
-
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Adjusted p-values that keep the chance of one or more false alarms among all of them at the level.
-
-    Holm 1979, Scandinavian Journal of Statistics 6:65-70: the k-th smallest of m is multiplied by m - k + 1, and none
-    is smaller than one before it.
-    """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return tuple(adjusted)

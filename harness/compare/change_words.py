@@ -8,7 +8,13 @@ from harness.results import Interval
 
 UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
 _SHARES = frozenset({"accuracy.top1", "coverage.int8_macs"})
-_NAMES = {"accuracy.top1": "top-1", "latency.speedup": "speed", "coverage.int8_macs": "INT8 coverage"}
+_NAMES = {
+    "accuracy.top1": "top-1",
+    "latency.speedup": "speed",
+    "coverage.int8_macs": "INT8 coverage",
+    "top1_agreement": "same top-1",
+    "sqnr_db": "SQNR",
+}
 
 
 def sentence(finding: Finding) -> str:
@@ -71,6 +77,10 @@ def summary(comparison: Comparison) -> str:
 
 def name_of(finding: Finding) -> str:
     """The figure as it is called."""
+    section, _, rest = finding.metric.partition(".")
+    if section == "parity":
+        step, _, leaf = rest.rpartition(".")
+        return f"parity {step.replace('_vs_', ' to ')}, {_NAMES.get(leaf, leaf)}"
     return _NAMES.get(finding.metric, finding.metric)
 
 
@@ -93,7 +103,7 @@ def interval_words(finding: Finding) -> str:
 
 
 def change_figure(finding: Finding) -> str:
-    """The change with its sign: `−1.20 points`, `+3.4 %`."""
+    """The change with its sign: `-1.20 points`, `+3.4 %`."""
     if finding.change is None:
         return ""
     return ("+" if finding.change > 0 else "\N{MINUS SIGN}" if finding.change < 0 else "") + _amount(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.compare.between_runs import holm
 from harness.compare.causes import Pair, causes_of
 from harness.compare.comparison import Comparison, Condition, Finding, StatusChange, StatusKind
 from harness.compare.environments import EnvironmentDifference, differences
 from harness.compare.judge_changes import SECTIONS, Candidate, candidates
 from harness.compare.snapshot import Snapshot
+from harness.compare.statistics import holm
 from harness.errors import UsageError, unknown_name
 from harness.results import Row, Status, Variant
 
@@ -50,7 +50,7 @@ def sections_named(names: Iterable[str]) -> frozenset[str]:
 def compare_runs(
     base: Mapping[str, Snapshot],
     new: Mapping[str, Snapshot],
-    options: CompareOptions = CompareOptions(),  # noqa: B008 - immutable
+    options: CompareOptions = CompareOptions(),
     *,
     names: tuple[str, str] = ("base", "new"),
 ) -> Comparison:

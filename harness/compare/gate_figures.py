@@ -12,11 +12,9 @@ from harness.compare.environments import EnvironmentDifference, differences
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
 from harness.results import Interval, Row
-from harness.row_figures import Figure, find, section_reason
+from harness.row_figures import EXACT_SECTIONS, Figure, find, section_reason
 from harness.scenario.gates import GateSpec
 
-EXACT_SECTIONS = frozenset({"size", "coverage", "parity"})
-"""Figures that come out alike however often they are taken."""
 _TOP1 = "accuracy.top1"
 _TIMES = frozenset({"latency.median_ms"})
 _RATES = frozenset({"latency.throughput_per_s", "latency.speedup"})

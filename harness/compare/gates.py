@@ -8,9 +8,9 @@ from pathlib import Path
 
 from scipy import stats
 
-from harness.compare.between_runs import holm
 from harness.compare.gate_figures import Held, Sides, held_against
 from harness.compare.snapshot import Snapshot
+from harness.compare.statistics import holm
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.results import Gate, GateVerdict, Row
 from harness.scenario.gate_selection import judged_by

@@ -15,7 +15,7 @@ from harness.compare.statistics import DEFAULT_CONFIDENCE
 from harness.compare.verdict import latency_band
 from harness.compare.wording import milliseconds
 from harness.results import Interval, Latency, Row, Verdict
-from harness.row_figures import METRICS, Figure, figure_names, find, section_reason
+from harness.row_figures import EXACT_SECTIONS, METRICS, Figure, figure_names, find, section_reason
 
 TOP1, SPEEDUP = "accuracy.top1", "latency.speedup"
 DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.03
@@ -50,9 +50,9 @@ RULES = (
     # Twice the noise is 3 dB; above 60 dB it is the rounding of float kernels.
     _Rule("parity.*.sqnr_db", higher_is_better=True, kind="difference", margin=3.0, ceiling=60.0),
     _Rule("parity.*.top1_agreement", higher_is_better=True, kind="difference", margin=DEFAULT_ACCURACY_MARGIN),
-    _Rule("memory.*_bytes", higher_is_better=False, kind="ratio", margin=0.10),
-    _Rule("energy.*_j", higher_is_better=False, kind="ratio", margin=0.10),
-    _Rule("energy.*_mj", higher_is_better=False, kind="ratio", margin=0.10),
+    _Rule("memory.increase_bytes", higher_is_better=False, kind="ratio", margin=0.10),
+    _Rule("memory.device_bytes", higher_is_better=False, kind="ratio", margin=0.10),
+    _Rule("energy.joules_per_inference", higher_is_better=False, kind="ratio", margin=0.10),
 )
 SECTIONS = ("accuracy", "latency", "size", "coverage", "parity", "memory", "energy", METRICS)
 """What can be judged."""
@@ -122,6 +122,9 @@ def _latency(scenario: str, old: Row, now: Row) -> Candidate | None:
         return None
     margin = _band(old.latency, now.latency)
     found = latency_ratio(old.latency, now.latency, margin=margin)
+    if found is None and now.latency.speedup is not None:
+        one = "a speedup has no usable interval: it was measured in one process and one round alone"
+        return _missing(scenario, now, SPEEDUP, find(old, SPEEDUP), find(now, SPEEDUP), one)
     if found is None:
         return None
     low, high = found.interval
@@ -161,7 +164,8 @@ def _figure(scenario: str, variant_id: str, name: str, rule: _Rule, before: Figu
     base, new = min(before.value, rule.ceiling), min(after.value, rule.ceiling)
     change = new - base if rule.kind == "difference" else _ratio(base, new)
     interval, p_value = None, None
-    if before.interval is not None and after.interval is not None:
+    repeats = change == 0 and name.partition(".")[0] in EXACT_SECTIONS
+    if before.interval is not None and after.interval is not None and not repeats:
         estimate = independent_difference(base, before.interval, new, after.interval)
         scale = 1.0 if rule.kind == "difference" or base == 0 else abs(base)
         interval = (estimate.interval[0] / scale, estimate.interval[1] / scale)
@@ -186,16 +190,18 @@ def _figure(scenario: str, variant_id: str, name: str, rule: _Rule, before: Figu
     return Candidate(finding, lambda adjusted: _by_interval((ends[0], ends[1]), rule.margin, adjusted))
 
 
-def _missing(scenario: str, now: Row, name: str, before: Figure | None) -> Candidate:
+def _missing(
+    scenario: str, now: Row, name: str, before: Figure | None, after: Figure | None = None, why: str | None = None
+) -> Candidate:
     finding = Finding(
         scenario=scenario,
         variant=now.variant.id,
         metric=name,
         base=None if before is None else _finite(before.value),
-        new=None,
+        new=None if after is None else _finite(after.value),
         kind="difference",
         verdict="inconclusive",
-        note=f"nothing to judge: {section_reason(now, name)}",
+        note=f"nothing to judge: {why or section_reason(now, name)}",
     )
     return Candidate(finding, lambda _: "inconclusive")
 

@@ -16,7 +16,6 @@ from harness.results import RunResults, Split
 from harness.targets import get_target
 
 _SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
-_NOT_RECORDED: Final = "not recorded"
 _DOT_PRODUCTS = {"amx_int8": "amx", "avx512_vnni": "vnni", "avx_vnni": "vnni", "asimddp": "dotprod"}
 _VECTORS = {"avx512f": "avx512", "avx2": "avx2"}
 _NO_NAME = re.compile(r"\((?:r|tm|c)\)|@.*$|\b(?:cpu|processor|\d+-core)\b", re.IGNORECASE)
@@ -45,11 +44,10 @@ def differences(base: RunResults, new: RunResults) -> tuple[EnvironmentDifferenc
 
     What only one run recorded counts one step less. Differences of GPUs are notes unless rows were timed on one.
     """
-    before, after = _flat(base.environment), _flat(new.environment)
-    found = list(_compared(before, after))
+    found = list(_compared(base, new))
     if not _timed_on_gpu(base, new):
         found = [replace(each, severity="note") if each.what.startswith("gpus.") else each for each in found]
-    found += [*_uncommitted(before, after), *_data(base, new), *_weights(base, new)]
+    found += [*_uncommitted(base, new), *_data(base, new), *_weights(base, new)]
     return tuple(sorted(found, key=lambda each: _SEVERITIES.index(each.severity)))
 
 
@@ -66,30 +64,41 @@ def machine_class(environment: Mapping[str, Any]) -> str:
     cpu = environment.get("cpu") or {}
     gpus = [_slug(str(gpu.get("name", "gpu"))) for gpu in environment.get("gpus") or ()]
     cores = cpu.get("usable_cores") or cpu.get("logical_cores") or 0
-    parts = (str(environment.get("architecture") or "unknown"), _vectors(cpu.get("flags") or {}), f"{cores}core")
-    return "-".join([*parts, _slug(str(cpu.get("model") or "cpu")), *gpus])
+    parts = (_slug(str(environment.get("architecture") or "unknown")), _vectors(cpu.get("flags") or {}), f"{cores}core")
+    return "-".join([*parts, _slug(str(cpu.get("model") or "unknown")), *gpus])
 
 
-def _compared(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EnvironmentDifference]:
+def _compared(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
+    before, after = _flat(base.environment), _flat(new.environment)
     for what in sorted(before.keys() | after.keys()):
-        base, new = before.get(what), after.get(what)
-        rule = rule_for(what)
-        if base == new or rule.severity is None or what == "git.dirty":
+        values, rule = (before.get(what), after.get(what)), rule_for(what)
+        if rule.severity is None or _are_alike(*values) or what == "git.dirty":
             continue
-        severity = rule.severity if None not in (base, new) else _one_step_less(rule.severity)
+        group = what.partition(".")[0]
+        recorded = [
+            what in flat or (rule.absent_is_none and group in run.environment)
+            for flat, run in ((before, base), (after, new))
+        ]
+        severity = rule.severity if all(recorded) else _one_step_less(rule.severity)
+        shown = [_shown(value, is_recorded=known) for value, known in zip(values, recorded, strict=True)]
         name = rule.subject.format(name=what.partition(".")[2], leaf=what.rpartition(".")[2], place=what)
-        text = f"The {name} differs: {_shown(base)} in the base, {_shown(new)} in the new run; {rule.why}."
-        yield EnvironmentDifference(what, base, new, severity, rule.affects, text)
+        text = f"The {name} differs: {shown[0]} in the base, {shown[1]} in the new run; {rule.why}."
+        yield EnvironmentDifference(what, *values, severity, rule.affects, text)
 
 
-def _uncommitted(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[EnvironmentDifference]:
+def _are_alike(base: Any, new: Any) -> bool:
+    """Also where one run did not look for what the other did not find."""
+    return base == new or (base in (None, False) and new in (None, False))
+
+
+def _uncommitted(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
     """Also when both are: two runs with changes of their own may differ in anything."""
-    dirty = [name for name, run in (("base", before), ("new run", after)) if run.get("git.dirty")]
+    before, after = ((run.environment.get("git") or {}).get("dirty") for run in (base, new))
+    dirty = [name for name, state in (("base", before), ("new run", after)) if state]
     if dirty:
         who = " and ".join(f"the {name}" for name in dirty)
         text = f"Uncommitted changes were in the checkout of {who}; the commit does not tell what ran."
-        values = before.get("git.dirty"), after.get("git.dirty")
-        yield EnvironmentDifference("git.dirty", *values, "warn", EVERYTHING, text)
+        yield EnvironmentDifference("git.dirty", before, after, "warn", EVERYTHING, text)
 
 
 def _data(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
@@ -98,7 +107,7 @@ def _data(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
         old, now = before.get(what), after.get(what)
         if old == now:
             continue
-        texts = [f"{split.n:,} samples, sha256 {split.sha256[:12]}" if split else _NOT_RECORDED for split in (old, now)]
+        texts = [f"{split.n:,} samples, sha256 {split.sha256[:12]}" if split else "none" for split in (old, now)]
         tests = what.endswith(".test")
         why = (
             "accuracy on different samples cannot be compared" if tests else "the networks were made from other samples"
@@ -128,7 +137,7 @@ def _timed_on_gpu(*runs: RunResults) -> bool:
 
 def _is_on_gpu(target: str) -> bool:
     try:
-        return get_target(target).device == "gpu"
+        return get_target(target).needs_gpu
     except UsageError:  # a target of a plug-in that is not installed here: nothing is known of it
         return True
 
@@ -150,8 +159,10 @@ def _one_step_less(severity: Severity) -> Severity:
     return "warn" if severity == "refuse" else "note"
 
 
-def _shown(value: Any) -> str:
-    return _NOT_RECORDED if value is None else f"`{value}`"
+def _shown(value: Any, *, is_recorded: bool) -> str:
+    if not is_recorded:
+        return "not recorded"
+    return "none" if value is None else f"`{value}`"
 
 
 def _vectors(flags: Mapping[str, bool]) -> str:
@@ -160,5 +171,5 @@ def _vectors(flags: Mapping[str, bool]) -> str:
 
 
 def _slug(name: str) -> str:
-    words = re.sub(r"[^a-z0-9]+", "-", _NO_NAME.sub(" ", name).lower()).strip("-")
+    words = re.sub(r"[^a-z0-9_]+", "-", _NO_NAME.sub(" ", name).lower()).strip("-")
     return words[:_SLUG_LENGTH].strip("-") or "unnamed"

@@ -40,7 +40,6 @@ class Availability:
 AUDIT_SUFFIX = ".audit.json"
 """Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
-Device = Literal["cpu", "gpu"]
 
 
 class BuildOptions(BaseModel):
@@ -84,8 +83,6 @@ class Target(ABC):
     """A place where networks are deployed; one module in this folder that defines `TARGET`."""
 
     name: ClassVar[str]
-    device: ClassVar[Device] = "cpu"
-    """Where engines execute: decides whose memory and energy are measured, and which machines are alike."""
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
     scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
     """Section of this target under `targets` in a scenario."""
@@ -144,6 +141,10 @@ class Target(ABC):
     @abstractmethod
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
+
+    def load_library(self) -> None:
+        """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
+        return
 
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:

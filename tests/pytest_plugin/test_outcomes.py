@@ -140,8 +140,8 @@ class TestReports:
         found = {item.get("name"): item.get("value") for item in cases[MAX].iter("property")}
         assert found["status"] == "ok"
         assert found["accuracy.top1"] == "0.8125"
-        assert (found["accuracy.drop_ci95.low"], found["accuracy.drop_ci95.high"]) == ("0.01", "0.12")
-        assert found["latency.median_ms"] == "2.0"
+        assert (found["accuracy.drop.low"], found["accuracy.drop.high"]) == ("0.01", "0.12")
+        assert found["latency.median_ms"] == "2"
         assert found["metrics.agreement"] == "0.75"
         assert found["gate.accuracy.drop"] == "fail: at most 0.01"
         failure = cases[MAX].find("failure")

@@ -32,7 +32,15 @@ targets:
 matrix:
   method: [fp32, ptq]
   calibrator: [max, mse]
-measurement: {warmup_s: 0.01, round_s: 0.005, min_rounds: 3, max_rounds: 3, budget_s: 1}
+measurement:
+  memory: false
+  parity: "off"
+  warmup_s: 0.01
+  round_s: 0.002
+  rounds_per_process: 3
+  min_processes: 2
+  max_processes: 2
+  budget_s: 20
 """
 MODEL = """\
 from torch import nn

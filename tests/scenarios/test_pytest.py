@@ -19,7 +19,10 @@ SMALLER = {
     r"calibrator: \[max, percentile, entropy, mse\]": "calibrator: [max, mse]",
     r"calibrator: \[max, entropy, mse\]": "calibrator: [mse]",
     r"per_channel: \[true, false\]": "per_channel: [true]",
-    r"budget_s: \d+": "budget_s: 1\n  warmup_s: 0.01\n  round_s: 0.01\n  min_rounds: 3\n  max_rounds: 3",
+    r"budget_s: \d+": (
+        "budget_s: 20\n  warmup_s: 0.01\n  round_s: 0.002\n  rounds_per_process: 3\n"
+        "  min_processes: 2\n  max_processes: 2"
+    ),
 }
 MODELS = ("resnet8", "mobilenet")
 VARIANTS = ("fp32", "ptq-max-perchannel", "ptq-mse-perchannel", "qat-max-perchannel")

@@ -9,13 +9,12 @@ import pytest
 
 from harness.compare.gates import gate_message
 from harness.results import Row, Variant
+from harness.row_figures import METRICS, figure_names, find
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.runs import Run
 
 Property = tuple[str, str | int | float | bool]
-
-_NOT_FIGURES = {"layers"}
 
 
 def checked_row(run: Run, variant: Variant) -> Row:
@@ -41,28 +40,27 @@ def judge(run: Run, variant: Variant, *, strict: bool) -> None:
 
 
 def properties(run: Run, variant: Variant) -> list[Property]:
-    """Status and figures of a variant, for `--junitxml` and other reporters."""
+    """Status, verdicts and figures of a variant, for `--junitxml` and other reporters; names as in gates."""
     row = run.row(variant)
     found: list[Property] = [("scenario", run.results.scenario), ("status", row.status)]
     if row.reason:
         found.append(("reason", row.reason))
-    for section in ("accuracy", "latency", "size", "coverage"):
-        record = getattr(row, section)
-        if record is not None:
-            found += _flat(section, record.model_dump(mode="json", exclude=_NOT_FIGURES))
-    for name, metric in row.metrics.items():
-        found.append((f"metrics.{name}", metric.value))
-    found += [(f"gate.{gate.metric}", f"{gate.verdict}: {gate.limit}") for gate in run.gates(variant)]
-    return found
+    for name, judged in (("accuracy", row.accuracy), ("latency", row.latency)):
+        if judged is not None and judged.verdict is not None:
+            found.append((f"{name}.verdict", judged.verdict))
+    for name in (*figure_names(), *(f"{METRICS}.{metric}" for metric in row.metrics)):
+        found += _figure(row, name)
+    return [*found, *((f"gate.{gate.metric}", f"{gate.verdict}: {gate.limit}") for gate in run.gates(variant))]
 
 
-def _flat(prefix: str, values: dict[str, object]) -> Iterator[Property]:
-    for name, value in values.items():
-        if isinstance(value, str | int | float | bool):
-            yield f"{prefix}.{name}", value
-        elif isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
-            yield f"{prefix}.{name}.low", value[0]
-            yield f"{prefix}.{name}.high", value[1]
+def _figure(row: Row, name: str) -> Iterator[Property]:
+    figure = find(row, name)
+    if figure is None:
+        return
+    yield name, int(figure.value) if figure.value.is_integer() else figure.value
+    if figure.interval is not None:
+        yield f"{name}.low", figure.interval[0]
+        yield f"{name}.high", figure.interval[1]
 
 
 def _fail(lines: Sequence[str], run: Run, row: Row) -> None:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from harness.results import Variant
 
 _EXTRA = (
-    *("reference", "speedup", "speedup_ci95", "verdict", "margin", "noise_floor"),
-    *("rounds", "throughput_per_s", "threads", "includes_transfers"),
+    *("reference", "speedup", "speedup_ci95", "p_value_adjusted", "verdict", "margin", "noise_floor"),
+    *("rounds", "processes", "builds", "contaminated_rounds", "throughput_per_s", "threads", "includes_transfers"),
 )
 
 

@@ -1,6 +1,7 @@
 """Runs whose findings are written down beforehand, to test what pytest makes of them."""
 
 import json
+import time
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from harness.pytest_plugin.state import LoadedScenario
 from harness.results import Gate, Latency, Row, RunResults, Variant
 
 SCRIPT, JOURNAL = "script.json", "journal.jsonl"
+_SECONDS = 0.02
 CONFTEST = """
 import pathlib
 import pytest
@@ -37,12 +39,21 @@ def journal(project: Path) -> list[dict[str, Any]]:
 
 
 class ScriptedRunner:
-    """In place of `run_matrix`. Without a script every variant is `ok`."""
+    """In place of `run_matrix`. Without a script every variant is `ok`. Two at once are an error."""
 
     def __init__(self, project: Path) -> None:
         self._project = project
 
     def __call__(self, loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path) -> RunResults:
+        at_work = self._project / "at_work"
+        at_work.touch(exist_ok=False)
+        try:
+            time.sleep(_SECONDS)  # long enough to be met by another
+            return self._run(loaded, chosen, directory)
+        finally:
+            at_work.unlink()
+
+    def _run(self, loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path) -> RunResults:
         path = self._project / SCRIPT
         script = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         with (self._project / JOURNAL).open("a", encoding="utf-8") as file:

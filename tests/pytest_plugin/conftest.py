@@ -32,15 +32,25 @@ targets:
 matrix:
   method: [fp32, ptq]
   calibrator: [max, mse]
-measurement: {warmup_s: 0.01, round_s: 0.005, min_rounds: 3, max_rounds: 3, budget_s: 1}
+measurement:
+  memory: false
+  parity: "off"
+  warmup_s: 0.01
+  round_s: 0.002
+  rounds_per_process: 3
+  min_processes: 2
+  max_processes: 2
+  budget_s: 20
 """
 MODEL = """\
 from torch import nn
 
-def tiny(n_classes):
+def tiny(n_classes=10):
     layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_classes)
     return nn.Sequential(*layers)
 """
+PLUGINS = ("-p", "harness.pytest_plugin", "-p", "no:hypothesispytest")
+"""Hypothesis would be imported anew in every session."""
 Run = Callable[..., pytest.RunResult]
 
 
@@ -68,10 +78,10 @@ def scripted(project: Path, pytester: pytest.Pytester) -> Path:
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> Run:
     """Runs pytest with the plugin in this process."""
-    return lambda *args: pytester.runpytest_inprocess("-p", "harness.pytest_plugin", *map(str, args))
+    return lambda *args: pytester.runpytest_inprocess(*PLUGINS, *args)
 
 
 @pytest.fixture
 def run_apart(pytester: pytest.Pytester) -> Run:
     """Runs pytest with the plugin in a process of its own."""
-    return lambda *args: pytester.runpytest_subprocess("-p", "harness.pytest_plugin", *map(str, args))
+    return lambda *args: pytester.runpytest_subprocess(*PLUGINS, *args)

@@ -90,7 +90,7 @@ class TestAbsent:
 
     def test_a_scenario_without_latency_has_no_benchmarks(self, run, scripted) -> None:
         path = scripted / TINY
-        path.write_text(path.read_text().replace("measurement: {", "measurement: {latency: false, "))
+        path.write_text(path.read_text().replace("measurement:\n", "measurement:\n  latency: false\n"))
         write_script(scripted)
         run(TINY, "--benchmark-only").assert_outcomes(skipped=3)
         run(TINY, "--benchmark-skip").assert_outcomes(passed=3)

@@ -11,10 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOWER = (
     *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
-    *("report", "probes"),
+    *("report", "probes", "history", "starter"),
 )
 UPPER = ("harness.execution", "harness.cli", "harness.pytest_plugin")
-FILES = [file for name in LOWER for file in sorted((ROOT / "harness" / name).rglob("*.py"))]
+STARTER = ROOT / "harness" / "starter" / "files"
+"""Not part of the package: files that `harness init` copies."""
+FILES = [
+    file
+    for name in LOWER
+    for file in sorted((ROOT / "harness" / name).rglob("*.py"))
+    if not file.is_relative_to(STARTER)
+]
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:

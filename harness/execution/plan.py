@@ -16,6 +16,7 @@ from harness.execution.configs import (
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
+    LoadConfig,
     MeasureConfig,
     ModelConfig,
     PredictConfig,
@@ -76,6 +77,8 @@ PREDICT = Stage(
     (_STAGES, _LOADING, "harness.targets", "harness.data"),
 )
 MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
+
+LOAD = Stage("load", 1, "harness.execution.load_stage:measure_load", isolate=True, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,24 @@ class Planner:
         inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
         label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+
+    def load(self, plan: VariantPlan, run_id: str) -> Task | None:
+        """The load scenarios of one variant; None when the scenario has none."""
+        settings, variant = self._scenario.measurement, plan.variant
+        if not settings.load or plan.build is None:
+            return None
+        config = LoadConfig(
+            run_id=run_id,
+            build=plan.build,
+            data=self._data,
+            batch_size=variant.batch_size,
+            load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
+            warmup_s=settings.warmup_s,
+            accuracy=settings.accuracy,
+            seed=self._scenario.seed,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(LOAD, config, inputs, label=f"load {variant.id}", requires=(variant.target,))
 
     def _train(self, variant: Variant) -> Task:
         network = self._networks[variant.model]

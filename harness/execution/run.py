@@ -23,6 +23,7 @@ from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
+from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
@@ -73,6 +74,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
+    check_load(scenario)
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
@@ -112,7 +114,12 @@ def run_scenario(
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.tasks.values()])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-    findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+    findings = Findings(
+        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *loaded)},
+        latency=_by_variant(measured),
+        load=_by_variant(loaded),
+    )
     rows, evidence = _rows(prepared, findings)
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
@@ -132,7 +139,7 @@ def run_scenario(
         weights=prepared.weights,
         rows=tuple(rows),
         conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *loaded)]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results.save(directory / "results.json")
@@ -153,7 +160,7 @@ def _measure(
         build = plan.tasks.get("build")
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
-    nonce = f"{run_id} {started.isoformat()}"
+    nonce = _nonce(run_id, started)
     tasks = {
         prepared.planner.measure(group, nonce): tuple(plan.variant.id for plan in group)
         for reference, group in groups.items()
@@ -161,6 +168,11 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _nonce(run_id: str, started: datetime) -> str:
+    """In the key of whatever is measured anew in each run."""
+    return f"{run_id} {started.isoformat()}"
 
 
 def _by_variant(measured: Measured) -> dict[str, Outcome]:
@@ -199,6 +211,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    load = findings.load.get(plan.variant.id)
+    if isinstance(load, Done):
+        files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
     return row.model_copy(update={"files": files})
 
 

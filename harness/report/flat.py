@@ -42,6 +42,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         "recommended": row.variant.id in recommended,
         **_accuracy(row),
         **_latency(row),
+        **_load(row),
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
         **{name: row.files.get(name) for name in ("onnx", "engine")},
@@ -79,6 +80,13 @@ def _latency(row: Row) -> dict[str, Any]:
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
     }
+
+
+def _load(row: Row) -> dict[str, Any]:
+    """Only of runs with load scenarios: most have none."""
+    figures = ("valid", "reason", "samples_per_s", "p50_ms", "p90_ms", "p99_ms", "target_percentile_ms", "queries")
+    results = row.load.results if row.load else {}
+    return {f"load_{name}_{figure}": getattr(result, figure) for name, result in results.items() for figure in figures}
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:

@@ -28,6 +28,7 @@ from harness.scenario.fields import (
     Unit,
     mapping,
 )
+from harness.scenario.load_settings import ByLoadScenario, LoadSettings
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
@@ -152,6 +153,9 @@ class Measurement(Section):
     """Timing of one variant in one round."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
     """Timing of one group: the variants of one model, target and batch size."""
+    load: Annotated[dict[str, LoadSettings], ByLoadScenario(), BeforeValidator(mapping)] = Field(default_factory=dict)
+    """Load scenarios of MLCommons LoadGen by name: `single_stream`, `multi_stream`, `offline`, `server`. Those that
+    are named run for every variant, alone on the machine. Needs `pip install mlcommons-loadgen`."""
 
 
 class Verdict(Section):

@@ -68,6 +68,23 @@ class Variant(Record):
         return self.model, self.place, self.batch_size
 
 
+class ClassAccuracy(Record):
+    """Recall of one class: the share of its test samples that are predicted as it."""
+
+    label: int
+    n: int
+    """Test samples of the class."""
+    recall: float
+    recall_ci95: Interval
+    drop: float | None = None
+    """FP32 recall minus this row's, on the same samples."""
+    drop_ci95: Interval | None = None
+    p_value: float | None = None
+    """Exact McNemar test among the samples of the class."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the classes of the row."""
+
+
 class Accuracy(Record):
     """Top-1 on the test samples, and the paired difference to the FP32 row."""
 
@@ -86,6 +103,31 @@ class Accuracy(Record):
     margin: float | None = None
     """Non-inferiority margin that the verdict used."""
     verdict: Verdict | None = None
+    """Holds for all rows of the run at once, by the p-values that are adjusted."""
+    drop_bootstrap_ci95: Interval | None = None
+    """Percentile bootstrap beside the score interval; None where no sample tells this row from FP32."""
+    non_inferiority_p_value: float | None = None
+    """One-sided score test of a loss of `margin` or more."""
+    non_superiority_p_value: float | None = None
+    """One-sided score test of a gain of `margin` or more."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the `family_size` rows of the run; so are the next two."""
+    non_inferiority_p_value_adjusted: float | None = None
+    non_superiority_p_value_adjusted: float | None = None
+    family_size: int | None = None
+    """Rows of the run that were compared with an FP32 row."""
+    is_non_inferior: bool | None = None
+    """Whether the loss is proven to be smaller than the margin, for all rows of the run at once."""
+    agreement_ci95: Interval | None = None
+    top5: float | None = None
+    """Share of samples whose class is among the five largest outputs; None with five classes or fewer."""
+    top5_ci95: Interval | None = None
+    top5_drop: float | None = None
+    """FP32 top-5 minus this row's."""
+    top5_drop_ci95: Interval | None = None
+    top5_p_value: float | None = None
+    classes: tuple[ClassAccuracy, ...] = ()
+    """One entry per class that has test samples."""
 
 
 class Latency(Record):
@@ -94,20 +136,41 @@ class Latency(Record):
     median_ms: float
     p90_ms: float | None
     p99_ms: float | None
-    """None when there are too few samples for it; so may be `p90_ms`."""
+    """None when there are too few samples for it; so may be the other quantiles."""
+    p999_ms: float | None = None
+    median_ci95: Interval | None = None
+    """Order-statistic interval of the quantile, in milliseconds; it takes inferences as independent."""
+    p90_ci95: Interval | None = None
+    p99_ci95: Interval | None = None
+    p999_ci95: Interval | None = None
     n: int
     """Timed inferences."""
     rounds: int
+    """In all processes together."""
+    processes: int | None = None
+    """Each opened its own sessions; the unit of the speedup's interval."""
+    builds: int = 1
+    """Engines built from the same file; where there are several, they are the unit."""
+    contaminated_rounds: dict[str, int] = Field(default_factory=dict)
+    """Rounds in which the machine did something else, by label; none is left out."""
+    watched: tuple[str, ...] = ()
+    """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
     reference: str | None = None
     speedup: float | None = None
-    """Geometric mean over rounds of FP32 time divided by this row's time."""
+    """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
+    """Holds at every look that measuring may have stopped at."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
+    p_value: float | None = None
+    """Of the verdict that this row's figures support best."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for all rows of the run that were timed."""
     verdict: Verdict | None = None
+    """Holds for all rows of the run at once."""
     threads: int
     includes_transfers: bool
 
@@ -135,6 +198,8 @@ class Layer(Record):
     int8: bool
     reason: str | None = None
     """Why it runs in float; None for integer layers, and for the conversions between the two."""
+    provider: str | None = None
+    """ONNX Runtime's execution provider that ran it, where more than one may: `CUDA` or `CPU`."""
 
 
 class Coverage(Record):
@@ -259,7 +324,7 @@ class Row(Record):
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`,
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`, `top_classes`,
     `latency_samples`."""
 
 
@@ -312,6 +377,38 @@ class StageRun(Record):
     """Ids of the variants that use it."""
 
 
+class Spread(Record):
+    """How far apart several values of one figure are."""
+
+    n: int
+    mean: float
+    sd: float
+    """Standard deviation with n - 1."""
+    min: float
+    max: float
+
+
+class SeedSpread(Record):
+    """QAT variants that differ in their seed alone."""
+
+    model: str
+    target: str
+    """The place: the target and, where one is named, the GPU generation."""
+    batch_size: int
+    variants: tuple[str, ...]
+    """Variant ids, one per seed."""
+    representative: str
+    """Variant id of the seed with the median top-1: what conclusions speak of."""
+    top1: Spread
+    drop: Spread | None = None
+    """FP32 top-1 minus the variant's."""
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """As `Variant.group`."""
+        return self.model, self.target, self.batch_size
+
+
 class Conclusion(Record):
     """What the run proves about one model on one target, in words."""
 
@@ -340,6 +437,8 @@ class RunResults(Record):
     weights: tuple[WeightsFile, ...] = ()
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
+    qat_seeds: tuple[SeedSpread, ...] = ()
+    """Where QAT was trained from several seeds."""
     gates: tuple[Gate, ...] = ()
     stages: tuple[StageRun, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)

@@ -20,7 +20,7 @@ from harness.compare.wording import (
     points,
     quantization_parts,
 )
-from harness.results import Accuracy, Method, Row
+from harness.results import Accuracy, Method, Row, SeedSpread
 
 CALLED = "image"
 """What one test sample is."""
@@ -168,6 +168,22 @@ def contrast_details(pairs: Sequence[Contrast]) -> str | None:
         + listed(shown, at_most=6)
         + "."
     )
+
+
+def seed_details(spread: SeedSpread, rows: Sequence[Row]) -> str:
+    """How far QAT from several seeds ends apart, and which of them the other lines speak of; `rows` has that one."""
+    (row,) = (row for row in rows if row.variant.id == spread.representative)
+    unseeded = row.variant.model_copy(update={"qat_seed": None})
+    figure, what = (spread.drop, "drop") if spread.drop else (spread.top1, "top-1")
+    return (
+        f"{label(unseeded)} from {counted(figure.n, 'seed')}: {what} {points(figure.mean)} points on average, standard "
+        f"deviation {points(figure.sd)}, {points(figure.min)} to {points(figure.max)}; the median one, "
+        f"seed {_seed(row)}, stands for them."
+    )
+
+
+def _seed(row: Row) -> str:
+    return "of the scenario" if row.variant.qat_seed is None else str(row.variant.qat_seed)
 
 
 def baseline(rows: Sequence[Row]) -> str | None:

@@ -6,9 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.compare.accuracy_words import baseline, contrast_details, headline, method_details
+from harness.compare.accuracy_words import (
+    baseline,
+    contrast_details,
+    headline,
+    method_details,
+    seed_details,
+)
 from harness.compare.contrast import Contrast, Correct, contrasts
+from harness.compare.family import Correction
 from harness.compare.recommend import Recommendation, recommend
+from harness.compare.seeds import representatives, seed_spreads
 from harness.compare.statistics import DEFAULT_RESAMPLES
 from harness.compare.wording import (
     bits,
@@ -23,7 +31,7 @@ from harness.compare.wording import (
     speed,
     speed_range,
 )
-from harness.results import Conclusion, Method, Row, Status
+from harness.results import Conclusion, Method, Row, SeedSpread, Status
 
 _METHODS: tuple[Method, ...] = ("fp16", "ptq", "qat")
 _LEFT_OUT: dict[Status, str] = {
@@ -42,6 +50,7 @@ class Cell:
     batch_size: int
     rows: tuple[Row, ...]
     pairs: tuple[Contrast, ...]
+    spreads: tuple[SeedSpread, ...] = ()
 
     def with_status(self, status: Status) -> list[Row]:
         """The rows with this status."""
@@ -55,22 +64,29 @@ def conclude(
     confidence: float = 0.95,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    correction: Correction = "holm",
 ) -> tuple[Conclusion, ...]:
     """One conclusion per model, target and batch size, in the order of the rows.
 
     `correct` holds, per variant id, one boolean per test sample (all in the same order); rows without it are left out
-    of the QAT-against-PTQ tests (see `harness.compare.contrast`). The margins are those of the rows. The first line
-    of a text is the conclusion, the other lines are the figures behind it. Simulated rows are spoken of apart and are
-    never recommended; where accuracy was not measured nothing is recommended either.
+    of the QAT-against-PTQ tests (see `harness.compare.contrast`). Of variants that differ in their QAT seed alone the
+    one with the median accuracy stands for all (see `harness.compare.seeds`). The margins are those of the rows. The
+    first line of a text is the conclusion, the other lines are the figures behind it. Simulated rows are spoken of
+    apart and are never recommended; where accuracy was not measured nothing is recommended either.
     """
-    groups: dict[tuple[str, str, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.variant.group, []).append(row)
+    spreads = seed_spreads(rows)
+    shown = representatives(rows, spreads)
+    pairs = contrasts(shown, correct, confidence=confidence, resamples=resamples, seed=seed, correction=correction)
     return tuple(
         _conclusion(
-            Cell(*key, tuple(group), contrasts(group, correct, confidence=confidence, resamples=resamples, seed=seed))
+            Cell(
+                *key,
+                tuple(row for row in shown if row.variant.group == key),
+                tuple(pair for pair in pairs if pair.qat.variant.group == key),
+                tuple(spread for spread in spreads if spread.group == key),
+            )
         )
-        for key, group in groups.items()
+        for key in dict.fromkeys(row.variant.group for row in rows)
     )
 
 
@@ -112,6 +128,7 @@ def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) ->
     if is_judged:
         yield from filter(None, [baseline(deployed), *(method_details(deployed, each) for each in _METHODS)])
         yield from filter(None, [contrast_details(_pairs_of(cell, deployed))])
+    yield from (seed_details(spread, cell.rows) for spread in cell.spreads)
     yield from filter(None, [_latency(deployed) if is_judged else _each_speed(deployed)])
     if deployed and not is_judged:
         yield from filter(None, [_agreements(deployed)])

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.compare.statistics import DEFAULT_RESAMPLES, paired_difference
-from harness.compare.verdict import accuracy_verdict, is_proven
+from harness.compare.family import Comparison, Correction, judge_family
+from harness.compare.statistics import DEFAULT_RESAMPLES, PairedDifference, paired_difference
 from harness.results import Interval, Row, Verdict
 
 Correct = Mapping[str, NDArray[np.bool_]]
@@ -32,10 +32,21 @@ class Contrast:
     """Accuracy of QAT minus accuracy of PTQ, as a share."""
     gain_ci: Interval
     p_value: float
+    """Corrected for the pairs of the run."""
     verdict: Verdict
     """Of QAT, with PTQ as the reference."""
     is_proven: bool
     """A difference in either direction is proven, however small."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A QAT row and its PTQ sibling before they are judged."""
+
+    ptq: Row
+    qat: Row
+    loss: PairedDifference
+    comparison: Comparison
 
 
 def contrasts(
@@ -45,14 +56,31 @@ def contrasts(
     confidence: float = 0.95,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
+    correction: Correction = "holm",
 ) -> tuple[Contrast, ...]:
-    """One paired test for every QAT row whose PTQ sibling is among `rows` and was evaluated too."""
+    """One paired test for every QAT row whose PTQ sibling is among `rows` and was evaluated too.
+
+    They are a family of their own beside the comparisons with FP32, and are corrected together.
+    """
     siblings = {_identity(row): row for row in rows if row.variant.method == "ptq"}
     pairs = [(siblings[_identity(row)], row) for row in _qat_rows(rows) if _identity(row) in siblings]
-    return tuple(
-        _contrast(ptq, qat, correct, confidence, resamples, seed)
+    found = [
+        _pair(ptq, qat, correct, confidence, resamples, seed)
         for ptq, qat in pairs
         if ptq.variant.id in correct and qat.variant.id in correct
+    ]
+    judged = judge_family([pair.comparison for pair in found], confidence=confidence, correction=correction)
+    return tuple(
+        Contrast(
+            ptq=pair.ptq,
+            qat=pair.qat,
+            gain=-pair.loss.drop,
+            gain_ci=(-pair.loss.drop_ci[1], -pair.loss.drop_ci[0]),
+            p_value=word.p_value,
+            verdict=word.verdict,
+            is_proven=word.is_proven,
+        )
+        for pair, word in zip(found, judged, strict=True)
     )
 
 
@@ -65,17 +93,9 @@ def _identity(row: Row) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _contrast(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> Contrast:
+def _pair(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> Pair:
+    margin = (qat.accuracy.margin if qat.accuracy else None) or 0.0
     loss = paired_difference(
         correct[ptq.variant.id], correct[qat.variant.id], confidence=confidence, resamples=resamples, seed=seed
     )
-    margin = (qat.accuracy.margin if qat.accuracy else None) or 0.0
-    return Contrast(
-        ptq=ptq,
-        qat=qat,
-        gain=-loss.drop,
-        gain_ci=(-loss.drop_ci[1], -loss.drop_ci[0]),
-        p_value=loss.p_value,
-        verdict=accuracy_verdict(loss.drop_ci, loss.p_value, margin, 1 - confidence),
-        is_proven=is_proven(loss.drop_ci, loss.p_value, 1 - confidence),
-    )
+    return Pair(ptq, qat, loss, Comparison(loss.drop_ci, loss.p_value, loss.margin_tests(margin)))

@@ -26,6 +26,8 @@ def keeps_accuracy(row: Row) -> bool:
         return False
     if row.variant.method == "fp32":
         return True
+    if row.accuracy.is_non_inferior is not None:
+        return row.accuracy.is_non_inferior
     return row.accuracy.drop_ci95 is not None and is_non_inferior(row.accuracy.drop_ci95, row.accuracy.margin or 0.0)
 
 

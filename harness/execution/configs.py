@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
-from harness.metrics.interleaved import TimingPlan
 from harness.results import BatchNormMode
+from harness.timing.plan import TimingPlan
 from harness.training.recipe import Recipe
 
 
@@ -162,6 +162,8 @@ class BuildConfig(Config):
 
     target: str
     options: dict[str, Any]
+    repeat: int = 0
+    """Number of the build: builders choose among kernels by timing them, so that two builds may differ."""
 
 
 class PredictConfig(Config):
@@ -183,13 +185,22 @@ class MeasureConfig(Config):
     """Latency is measured anew in every run."""
     reference: str
     engines: dict[str, BuildConfig]
-    """By variant id; the inputs of the task carry the same names."""
+    """By variant id; the inputs of the task are named by `built`."""
+    builds: int
+    """Engines of every variant."""
     input_shape: tuple[int, int, int]
     batch_size: int
     plan: TimingPlan
     confidence: float
     margin: float
+    comparisons: int
+    """Speedups that the run will judge, in all groups."""
     seed: int
+
+
+def built(variant_id: str, build: int) -> str:
+    """Name of one engine among the inputs of a measuring task."""
+    return f"{variant_id}#{build}"
 
 
 class LoadConfig(Config):
@@ -203,7 +214,6 @@ class LoadConfig(Config):
     """Samples that are answered at once, at most."""
     load: dict[str, dict[str, Any]]
     """Settings by load scenario."""
-    warmup_s: float
     accuracy: bool
     """Whether LoadGen's accuracy mode runs too."""
     seed: int

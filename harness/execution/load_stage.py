@@ -44,7 +44,7 @@ def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: Stag
         for number, (name, values) in enumerate(config.load.items(), start=1):
             scenario = load_scenarios()[name]
             settings = scenario.settings_type.model_validate(values)
-            expected = warm_up(session, library, config.batch_size, config.warmup_s)
+            expected = warm_up(session, library, config.batch_size, settings.warmup_ms / 1e3)
             log = run_test(scenario, settings, session, library, folder / name, expected=expected, seed=config.seed)
             result = load_result(scenario, log)
             results[name] = result.model_dump(mode="json")

@@ -24,10 +24,10 @@ from harness.execution.configs import (
     QuantizeOnnxConfig,
     QuantizerConfig,
     TrainConfig,
+    built,
 )
 from harness.execution.graph import Stage, Task
 from harness.execution.rule_checks import rules_for
-from harness.metrics.interleaved import TimingPlan
 from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT, get_toolkit
@@ -35,6 +35,7 @@ from harness.results import Variant
 from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
+from harness.timing.plan import TimingPlan
 from harness.training.recipe import QatRules, Recipe, qat_recipe
 
 CALIBRATION_BATCH = 64
@@ -167,28 +168,36 @@ class Planner:
             return ()
         return rules_for(self._scenario, self._networks[variant.model].modules)
 
-    def measure(self, plans: Sequence[VariantPlan], run_id: str) -> Task:
+    def measure(self, plans: Sequence[VariantPlan], run_id: str, comparisons: int) -> Task:
         """Latency of variants of one model, target and batch size; their FP32 row is among them."""
         scenario, variant = self._scenario, plans[0].variant
         settings = scenario.measurement
+        engines = {plan.variant.id: plan.build for plan in plans if plan.build is not None}
         config = MeasureConfig(
             run_id=run_id,
             reference=plans[0].reference_id,
-            engines={plan.variant.id: plan.build for plan in plans if plan.build is not None},
+            engines=engines,
+            builds=settings.builds,
             input_shape=self._networks[variant.model].config.input_shape,
             batch_size=variant.batch_size,
             plan=TimingPlan(
                 warmup_s=settings.warmup_s,
                 round_s=settings.round_s,
-                min_rounds=settings.min_rounds,
-                max_rounds=settings.max_rounds,
+                rounds_per_process=settings.rounds_per_process,
+                min_processes=settings.min_processes,
+                max_processes=settings.max_processes,
                 budget_s=settings.budget_s,
             ),
             confidence=scenario.verdict.confidence,
             margin=scenario.verdict.latency_margin,
+            comparisons=comparisons,
             seed=scenario.seed,
         )
-        inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
+        inputs = {
+            built(plan.variant.id, number): self._built(plan, number)
+            for plan in plans
+            for number in range(settings.builds)
+        }
         label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
 
@@ -203,12 +212,20 @@ class Planner:
             data=self._data,
             batch_size=variant.batch_size,
             load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
-            warmup_s=settings.warmup_s,
             accuracy=settings.accuracy,
             seed=self._scenario.seed,
         )
         inputs = {"build": plan.tasks["build"]}
         return Task(LOAD, config, inputs, label=f"load {variant.id}", requires=(variant.target,))
+
+    @staticmethod
+    def _built(plan: VariantPlan, number: int) -> Task:
+        """The variant's engine, or another build of it."""
+        first = plan.tasks["build"]
+        if number == 0 or plan.build is None:
+            return first
+        config = plan.build.model_copy(update={"repeat": number})
+        return replace(first, config=config, label=f"{first.label}, build {number + 1}")
 
     def _train(self, variant: Variant) -> Task:
         network = self._networks[variant.model]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, eng
 from harness.execution.store import Artifact
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
-from harness.metrics.interleaved import Timings
 from harness.results import Cost, MetricValue, Row
+from harness.timing.samples import Timings
 
 _COST_META = {
     "train_s": "train",
@@ -66,6 +66,8 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     extra: dict[str, MetricValue] = {}
     faults: list[str] = []
     for metric in metrics().values():
+        if metric.tasks is not None and evidence.task not in metric.tasks:
+            continue
         record = metric.compute(evidence)
         if record is None:
             continue
@@ -101,6 +103,8 @@ def gather(
         reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
+        looks=1 if measured is None else int(str(measured.meta["looks"])),
+        watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
         onnx_path=None if export is None else export.file(str(export.meta["file"])),
         engine_path=None if build is None else engine_file(build),
         weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),

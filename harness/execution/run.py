@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from harness.compare import latency
 from harness.compare.conclude import conclude
+from harness.compare.family import judge_rows
+from harness.compare.seeds import seed_spreads
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.data.sources import data_sources
@@ -30,6 +32,7 @@ from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
+from harness.execution.sample_files import keep_predictions
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
@@ -120,12 +123,16 @@ def run_scenario(
         latency=_by_variant(measured),
         load=_by_variant(loaded),
     )
+    scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
+    rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    _keep_samples(directory, evidence, measured)
-    scenario = prepared.scenario
+    _keep_samples(directory, measured)
+    files = keep_predictions(directory, evidence)
+    rows = [_with_files(row, files) if row.accuracy or "agreement" in row.metrics else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -138,7 +145,14 @@ def run_scenario(
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),
-        conclusions=conclude(rows, correct, confidence=scenario.verdict.confidence, seed=scenario.seed),
+        conclusions=conclude(
+            rows,
+            correct,
+            confidence=scenario.verdict.confidence,
+            seed=scenario.seed,
+            correction=scenario.verdict.correction,
+        ),
+        qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *loaded)]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
@@ -161,10 +175,11 @@ def _measure(
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = _nonce(run_id, started)
+    timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+    corrects = prepared.scenario.verdict.correction == "holm"
+    comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
     tasks = {
-        prepared.planner.measure(group, nonce): tuple(plan.variant.id for plan in group)
-        for reference, group in groups.items()
-        if any(plan.variant.id == reference for plan in group)
+        prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
@@ -217,25 +232,20 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     return row.model_copy(update={"files": files})
 
 
+def _with_files(row: Row, files: Mapping[str, str]) -> Row:
+    return row.model_copy(update={"files": {**row.files, **files}})
+
+
 def _copy(source: Path, directory: Path, relative: Path) -> str:
     (directory / relative).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, directory / relative)
     return relative.as_posix()
 
 
-def _keep_samples(directory: Path, evidence: Sequence[Evidence], measured: Measured) -> None:
-    """Per-sample predictions and every timed inference, so that all statistics can be recomputed."""
+def _keep_samples(directory: Path, measured: Measured) -> None:
+    """Every timed inference, so that all statistics can be recomputed."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, np.ndarray] = {}
-    for item in evidence:
-        outputs = item.network_outputs
-        if outputs is not None:
-            if item.labels is not None:
-                columns["label"] = item.labels
-            columns[item.variant.id] = outputs.argmax(axis=1)
-    if columns:
-        pd.DataFrame(columns).to_parquet(samples / "predictions.parquet", index=False)
     # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
     frames = [
         pd.read_parquet(outcome.artifact.file(LATENCY)).assign(group=task.config.reference)

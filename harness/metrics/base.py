@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harness.load.base import LoadMeasured
-    from harness.metrics.interleaved import Timings
+    from harness.timing.samples import Timings
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,16 @@ class Evidence:
     reference_id: str
     labels: npt.NDArray[np.int64] | None = None
     outputs: npt.NDArray[np.float32] | None = None
-    """Of the engine on the test samples, (n, classes)."""
+    """Of the engine on the test samples: (n, classes), or (n, classes, height, width) for `segmentation`."""
     reference_outputs: npt.NDArray[np.float32] | None = None
     torch_outputs: npt.NDArray[np.float32] | None = None
     """Of the (fake-quantized) torch network on the same samples."""
     timings: Timings | None = None
     """Of all sessions of the group; names are variant ids."""
+    looks: int = 1
+    """How often the verdicts on latency may have been looked at before measuring stopped."""
+    watched: tuple[str, ...] = ()
+    """What of the machine was watched while timing."""
     onnx_path: Path | None = None
     engine_path: Path | None = None
     weight_bytes: int | None = None
@@ -52,6 +56,8 @@ class Evidence:
     """Of LoadGen; None when no load scenario ran."""
     threads: int = 1
     includes_transfers: bool = False
+    task: str = "classification"
+    """Of the data set."""
 
     @property
     def network_outputs(self) -> npt.NDArray[np.float32] | None:
@@ -60,8 +66,10 @@ class Evidence:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_] | None:
-        """Per test sample, whether top-1 is the label."""
+        """Per test sample, whether top-1 is the label; None without labels and for other tasks."""
         outputs = self.network_outputs
+        if self.task != "classification":
+            return None
         return None if outputs is None or self.labels is None else outputs.argmax(axis=1) == self.labels
 
 
@@ -74,6 +82,8 @@ class Metric(ABC):
 
     name: ClassVar[str]
     section: ClassVar[str | None] = None
+    tasks: ClassVar[frozenset[str] | None] = None
+    """Tasks that the figures make sense for; None: all."""
 
     @abstractmethod
     def compute(self, evidence: Evidence) -> Record | None:

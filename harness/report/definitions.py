@@ -59,14 +59,14 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
         (
             "Drop",
             "Top-1 of FP32 minus top-1 of the variant on the same samples, in percentage points: what was lost is "
-            "positive. Below it the 95 % interval of this paired difference: bootstrap over samples; Tango's score "
-            "interval where fewer than 20 samples tell the two apart; the exact bound (about 3/n) where none does.",
+            "positive. Below it the 95 % interval of this paired difference: Tango's score interval. Intervals are "
+            "those of each row alone.",
         ),
         (
             "Verdict on accuracy",
-            f"same: the interval lies within the margin of {margin} points either way. worse, better: it does not, it "
-            "leaves out zero, and the exact McNemar test agrees (p at most 0.05). inconclusive: anything else. Each "
-            "row is judged on its own; there is no correction for the number of rows.",
+            f"same: a loss and a gain of {margin} points or more are ruled out. worse, better: they are not, and the "
+            "interval leaves out zero, and the exact McNemar test agrees. inconclusive: anything else. "
+            + _family(accuracies),
         ),
         (
             "QAT against PTQ",
@@ -75,6 +75,19 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
         ),
         ("Agreement", "Share of test samples for which the variant predicts the same class as FP32."),
     ]
+
+
+def _family(accuracies: list[Accuracy]) -> str:
+    sizes = _distinct(accuracy.family_size for accuracy in accuracies)
+    if not sizes:
+        return "Each row is judged on its own; there is no correction for the number of rows."
+    corrected = any(accuracy.p_value_adjusted != accuracy.p_value for accuracy in accuracies)
+    if not corrected:
+        return "No correction for the number of rows was needed or asked for."
+    return (
+        f"The words hold for all {sizes[0]:g} compared rows at once (Holm's correction), the intervals for one row: an "
+        "interval may leave out zero, or lie within the margin, where the word is inconclusive."
+    )
 
 
 def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
@@ -89,12 +102,14 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Latency",
             f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. p99 is shown only when the samples suffice for an interval around it.",
+            f"to and from a device {copies}. Quantiles have order-statistic intervals; p99 and p99.9 are shown only "
+            "when the samples suffice for one.",
         ),
         (
             "Speedup",
-            "Variants take turns in rounds, in an order shuffled anew each round. Speedup is the geometric mean over "
-            "rounds of FP32's time divided by the variant's; below it the 95 % bootstrap interval over rounds.",
+            "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
+            "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
+            "mean over rounds. Below it the 95 % interval over processes, which allows for looking several times.",
         ),
         (
             "Noise floor",
@@ -103,7 +118,13 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Verdict on latency",
             f"The band is the margin of {margin}, or the noise floor where that is larger. better: the interval lies "
-            "above 1 + band. worse: below 1 / (1 + band). same: between the two. inconclusive: anything else.",
+            "above 1 + band. worse: below 1 / (1 + band). same: within the margin either way. inconclusive: anything "
+            "else, or what does not hold when all rows of the run are judged at once (Holm's correction).",
+        ),
+        (
+            "Contaminated rounds",
+            "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
+            "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
         ),
     ]
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from harness.report.accuracy_tables import worst_classes
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
-    *("weight_bits", "activation_bits", "batch_size", "test_samples", "rounds", "threads", "inferences"),
+    *(
+        "weight_bits",
+        "activation_bits",
+        "batch_size",
+        "test_samples",
+        "rounds",
+        "processes",
+        "builds",
+        "threads",
+        "inferences",
+    ),
+    *("family_size", "worst_class", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
 )
 
@@ -51,14 +64,31 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     accuracy = row.accuracy
-    plain = ("top1", "drop", "p_value")
+    plain = ("top1", "drop", "p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
     return {
         **{name: getattr(accuracy, name, None) for name in plain},
         **_agreement(row),
         **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
         **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
+        **_ends("drop_bootstrap_ci95", accuracy.drop_bootstrap_ci95 if accuracy else None),
+        **_ends("agreement_ci95", accuracy.agreement_ci95 if accuracy else None),
+        **{name: getattr(accuracy, name, None) for name in ("top5", "top5_drop", "top5_p_value")},
+        **_ends("top5_ci95", accuracy.top5_ci95 if accuracy else None),
+        **_ends("top5_drop_ci95", accuracy.top5_drop_ci95 if accuracy else None),
+        **_worst_class(row),
+        "is_non_inferior": accuracy.is_non_inferior if accuracy else None,
         "accuracy_margin": accuracy.margin if accuracy else None,
         "accuracy_verdict": accuracy.verdict if accuracy else None,
+    }
+
+
+def _worst_class(row: Row) -> dict[str, Any]:
+    found = next(iter(worst_classes(row)), None)
+    return {
+        "worst_class": found.label if found else None,
+        "worst_class_samples": found.n if found else None,
+        "worst_class_drop": found.drop if found else None,
+        "worst_class_p_value_adjusted": found.p_value_adjusted if found else None,
     }
 
 
@@ -72,14 +102,29 @@ def _agreement(row: Row) -> dict[str, Any]:
 
 def _latency(row: Row) -> dict[str, Any]:
     latency = row.latency
-    plain = ("median_ms", "p90_ms", "p99_ms", "throughput_per_s", "speedup", "noise_floor", "rounds", "threads")
+    quantiles = ("median", "p90", "p99", "p999")
+    plain = ("throughput_per_s", "speedup", "noise_floor", "rounds", "processes", "builds", "threads")
     return {
+        **{f"{name}_ms": getattr(latency, f"{name}_ms", None) for name in quantiles},
         **{name: getattr(latency, name, None) for name in plain},
+        "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
         **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),
+        **{
+            end: value
+            for name in quantiles
+            for end, value in _ends(f"{name}_ci95", getattr(latency, f"{name}_ci95", None)).items()
+        },
+        "latency_p_value": latency.p_value if latency else None,
+        "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
     }
+
+
+def _counts(labels: Mapping[str, int]) -> str:
+    """`load 12, waited 3`."""
+    return ", ".join(f"{label} {count}" for label, count in sorted(labels.items()))
 
 
 def _load(row: Row) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.wording import label, listed, percent
-from harness.report.variants import NONE
-from harness.results import Agreement, Layer, MetricValue, Parity, Row, RunResults, StageRun
+from harness.compare.wording import label, listed, percent, three_digits
+from harness.report.variants import NONE, TOO_FEW
+from harness.results import Agreement, Latency, Layer, MetricValue, Parity, Row, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -83,6 +83,32 @@ def _likeness(alike: Agreement | None) -> str:
         return NONE
     noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
     return f"{percent(alike.top1_agreement)}, {noise}"
+
+
+def latency_table(results: RunResults) -> Table | None:
+    """Quantiles with their intervals, what they rest on, and what else the machine did meanwhile."""
+    rows = [
+        (
+            row.variant.id,
+            *(_quantile(row.latency, name) for name in ("median", "p90", "p99", "p999")),
+            f"{row.latency.n:,}",
+            NONE if row.latency.processes is None else str(row.latency.processes),
+            f"{row.latency.rounds:,}",
+            listed([f"{label} {count}" for label, count in row.latency.contaminated_rounds.items()]) or NONE,
+        )
+        for row in results.rows
+        if row.latency is not None
+    ]
+    headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds"
+    return _table("Milliseconds per inference, with order-statistic intervals", headings, rows, set(range(1, 8)))
+
+
+def _quantile(latency: Latency, name: str) -> str:
+    value, interval = getattr(latency, f"{name}_ms"), getattr(latency, f"{name}_ci95")
+    if value is None:
+        return TOO_FEW
+    ends = f" ({three_digits(interval[0])} to {three_digits(interval[1])})" if interval else ""
+    return three_digits(value) + ends
 
 
 def metrics_table(results: RunResults) -> Table | None:

@@ -20,6 +20,8 @@ class LoadSettings(Section):
     """The test goes on at least that long. MLPerf submissions take 600,000."""
     min_query_count: Annotated[Count, Unit("query")] = 100
     """The test issues at least that many queries (`offline`, which has one query: samples)."""
+    warmup_ms: Annotated[WholeNumber, Unit("ms")] = 500
+    """Untimed inferences before the test."""
     performance_sample_count: Annotated[Count, Unit("sample")] = 1024
     """Test samples that are held ready in memory and drawn from; all when there are fewer."""
 

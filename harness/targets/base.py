@@ -86,6 +86,8 @@ class Target(ABC):
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
     scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
     """Section of this target under `targets` in a scenario."""
+    needs_gpu: ClassVar[bool] = False
+    """Whether engines run on an NVIDIA GPU only."""
 
     @abstractmethod
     def availability(self) -> Availability:

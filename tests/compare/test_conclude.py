@@ -39,8 +39,8 @@ class TestHeadline:
         rows = [lab.row("fp32"), lab.row("ptq", lost=5), lab.row("ptq", lost=400, per_channel=False)]
         _, headline, details = only(rows, lab.correct)
         assert headline == "PTQ is enough in 1 of 2 variants."
-        # Standard error sqrt(400 * 0.96) / 100 = 0.196 points, times 1.96.
-        assert "1 of 2 provably worse: max per-tensor 4.00 ± 0.38" in line(details, "PTQ against FP32")
+        # Standard error sqrt(400 * 0.96) / 100 = 0.196 points, times 1.96 is 0.384; the score interval's longer arm.
+        assert "1 of 2 provably worse: max per-tensor 4.00 ± 0.40" in line(details, "PTQ against FP32")
 
     def test_several_losses_are_a_range_and_not_the_luckiest(self, lab):
         rows = [lab.row("fp32"), lab.row("ptq", lost=200), lab.row("ptq", lost=400, per_channel=False)]
@@ -51,7 +51,7 @@ class TestHeadline:
         rows = [small_lab.row("fp32"), small_lab.row("ptq", lost=2), small_lab.row("ptq", lost=40, per_channel=False)]
         _, headline, _ = only([*rows, small_lab.row("qat", lost=1)], small_lab.correct)
         # QAT stands beside the undecided PTQ row: there is nothing proven that it could win back.
-        assert headline.startswith("PTQ provably loses 20.00 ± 5.")
+        assert headline.startswith("PTQ provably loses 20.00 ± 6.09 ")
         assert headline.endswith("points in 1 of 2 variants; QAT buys nothing that 200 images can prove.")
 
     def test_too_few_samples(self, small_lab):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 
 from harness.compare.statistics import (
-    MIN_DISCORDANT_FOR_BOOTSTRAP,
-    expanded_confidence,
+    holm,
     mcnemar_exact,
     paired_difference,
     quantile_with_interval,
-    speedup,
     tango_interval,
+    tango_score,
     wilson_interval,
 )
 
@@ -59,6 +59,32 @@ class TestMcNemar:
         assert mcnemar_exact(a, b) == pytest.approx(mcnemar_exact(b, a))
 
 
+class TestHolm:
+    def test_each_value_is_multiplied_by_the_tests_left_and_never_falls_below_an_earlier_one(self):
+        # Sorted: 0.005, 0.01, 0.03, 0.04. Times 4, 3, 2, 1: 0.02, 0.03, 0.06, 0.04; the last is raised to 0.06.
+        assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+
+    def test_one_test_needs_no_correction_and_none_has_none(self):
+        assert holm([0.04]) == (0.04,)
+        assert holm([]) == ()
+
+    def test_no_probability_exceeds_one(self):
+        assert holm([0.6, 0.9, 1.0]) == (1.0, 1.0, 1.0)
+
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+    def test_lies_between_the_plain_value_and_bonferronis_and_keeps_the_order(self, values):
+        adjusted = holm(values)
+        for plain, corrected in zip(values, adjusted, strict=True):
+            assert plain <= corrected <= min(1.0, len(values) * plain)
+        pairs = sorted(zip(values, adjusted, strict=True))
+        assert [corrected for _, corrected in pairs] == sorted(adjusted)
+
+    @pytest.mark.parametrize("values", [[1.1], [-0.1], [float("nan")], [[0.1]]])
+    def test_refuses_what_is_no_probability(self, values):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            holm(values)
+
+
 class TestTango:
     # Both as given by Fagerland, Lydersen & Laake 2017, Statistical Analysis of Contingency Tables, chapter 8.
     @pytest.mark.parametrize(
@@ -74,7 +100,42 @@ class TestTango:
 
     def test_without_discordant_pairs_it_is_z_squared_over_n_plus_z_squared(self):
         # score(d)^2 = n d / (1 - d) = z^2  =>  d = z^2 / (n + z^2)
-        assert tango_interval(0, 0, 1000)[1] == pytest.approx(3.8415 / 1003.8415, abs=1e-6)
+        bound = 3.8415 / 1003.8415
+        assert tango_interval(0, 0, 1000) == pytest.approx((-bound, bound), abs=1e-6)
+
+    def test_the_score_of_no_difference_is_mcnemars_statistic(self):
+        # (6 - 16) / sqrt(6 + 16), its square is McNemar's chi-squared without continuity correction.
+        assert tango_score(6, 16, 161, 0.0) == pytest.approx(-10 / math.sqrt(22))
+
+    @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400), st.floats(0.5, 0.999))
+    def test_the_ends_are_where_the_score_reaches_the_normal_quantile(self, lost, won, both, confidence):
+        n = lost + won + both + 1
+        low, high = tango_interval(lost, won, n, confidence)
+        z = stats.norm.ppf((1 + confidence) / 2)
+        assert low == -1 or tango_score(lost, won, n, low) == pytest.approx(z, abs=1e-3)
+        assert high == 1 or tango_score(lost, won, n, high) == pytest.approx(-z, abs=1e-3)
+
+
+class TestMarginTests:
+    @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 2000), st.floats(0.001, 0.05))
+    def test_agree_with_the_interval(self, lost, won, both, margin):
+        found = paired_difference(*flags(lost + won + both + 1, lost, won), resamples=10)
+        tests = found.margin_tests(margin)
+        assume(min(abs(found.drop_ci[1] - margin), abs(found.drop_ci[0] + margin)) > 1e-9)
+        assert (tests.non_inferiority <= 0.025) == (found.drop_ci[1] < margin)
+        assert (tests.non_superiority <= 0.025) == (found.drop_ci[0] > -margin)
+
+    def test_by_hand(self):
+        # No discordant pairs: score(d) = -sqrt(n d / (1 - d)), here -sqrt(1000 * 0.005 / 0.995) = -2.2417.
+        tests = paired_difference(*flags(1000, 0, 0)).margin_tests(0.005)
+        assert tests.non_inferiority == tests.non_superiority == pytest.approx(0.012491, abs=1e-6)
+
+    def test_a_margin_of_zero_asks_for_a_gain(self):
+        assert paired_difference(*flags(1000, 5, 5)).margin_tests(0.0).non_inferiority == pytest.approx(0.5)
+        assert paired_difference(*flags(1000, 5, 30)).margin_tests(0.0).non_inferiority < 0.001
+
+    def test_a_margin_of_everything_is_kept_by_any_variant(self):
+        assert paired_difference(*flags(10, 9, 0)).margin_tests(1.0).non_inferiority < 0.025
 
 
 class TestPairedDifference:
@@ -83,20 +144,15 @@ class TestPairedDifference:
         # standard error sqrt(236 - 64^2 / 1600) / 1600 = 0.00955, interval 0.04 +- 1.96 * 0.00955.
         found = paired_difference(*flags(1600, 150, 86))
         assert found.drop == pytest.approx(0.04)
-        assert found.method == "bootstrap"
-        assert found.drop_ci == pytest.approx((0.0213, 0.0587), abs=0.0013)
+        assert found.drop_ci == pytest.approx((0.0213, 0.0587), abs=0.0004)
+        assert found.bootstrap_ci == pytest.approx((0.0213, 0.0587), abs=0.0013)
         assert found.p_value == pytest.approx(3.7e-5, rel=0.02)
 
     def test_agreement_on_every_sample_still_leaves_room(self):
         found = paired_difference(*flags(1000, 0, 0))
-        # 1 - 0.05^(1/1000) = 0.0029912, the exact form of 3 / n.
-        assert found.drop_ci == pytest.approx((-0.0029912, 0.0029912), abs=1e-7)
-        assert (found.drop, found.p_value, found.method) == (0.0, 1.0, "exact")
-
-    def test_few_discordant_pairs_take_the_score_interval(self):
-        found = paired_difference(*flags(1000, 4, 0))
-        assert found.method == "score"
-        assert found.drop_ci == tango_interval(4, 0, 1000)
+        # 3.8415 / 1003.8415; resampling agreement gives agreement, so that a bootstrap has no width.
+        assert found.drop_ci == pytest.approx((-0.0038268, 0.0038268), abs=1e-6)
+        assert (found.drop, found.p_value, found.bootstrap_ci) == (0.0, 1.0, None)
 
     def test_only_the_counts_matter(self):
         reference, variant = flags(500, 30, 12)
@@ -111,7 +167,9 @@ class TestPairedDifference:
         back = paired_difference(*reversed(flags(n, lost, won)), resamples=200)
         assert back.drop == -there.drop
         assert back.p_value == there.p_value
-        assert back.drop_ci == pytest.approx((-there.drop_ci[1], -there.drop_ci[0]))
+        assert back.drop_ci == (-there.drop_ci[1], -there.drop_ci[0])
+        assert there.bootstrap_ci is not None
+        assert back.bootstrap_ci == (-there.bootstrap_ci[1], -there.bootstrap_ci[0])
 
     @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400))
     def test_the_interval_holds_the_difference_and_has_a_width(self, lost, won, both):
@@ -147,53 +205,6 @@ class TestPairedDifference:
     def test_refuses_labels_in_place_of_flags(self):
         with pytest.raises(ValueError, match="one boolean per sample"):
             paired_difference(np.array([3, 4]), np.array([3, 5]))
-
-    def test_the_threshold_of_the_bootstrap_is_inclusive(self):
-        assert paired_difference(*flags(1000, MIN_DISCORDANT_FOR_BOOTSTRAP, 0)).method == "bootstrap"
-
-
-class TestSpeedup:
-    def test_geometric_mean_of_ratios_per_round(self):
-        # Ratios 2 and 8: sqrt(16) = 4, where the arithmetic mean would be 5.
-        assert speedup([2.0, 8.0], [1.0, 1.0]).ratio == pytest.approx(4.0)
-
-    def test_what_slows_a_round_slows_both_sides_of_it(self):
-        reference = np.array([1.0, 5.0, 2.0, 9.0])
-        found = speedup(reference, reference / 1.5)
-        assert (found.ratio, *found.ci) == pytest.approx((1.5, 1.5, 1.5))
-        assert found.rounds == 4
-
-    @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=12))
-    def test_holds_its_ratio_and_mirrors(self, rounds):
-        reference, variant = np.array(rounds).T
-        there, back = speedup(reference, variant, resamples=200), speedup(variant, reference, resamples=200)
-        assert there.ci[0] <= there.ratio <= there.ci[1]
-        assert back.ratio == pytest.approx(1 / there.ratio)
-        assert back.ci == pytest.approx((1 / there.ci[1], 1 / there.ci[0]))
-
-    def test_level_is_expanded_as_a_t_interval_asks(self):
-        # n = 10: t(0.975, 9) = 2.2622; sqrt(10/9) * 2.2622 = 2.3846; 1 - 2 * Phi(-2.3846) = 0.98290.
-        assert expanded_confidence(0.95, 10) == pytest.approx(0.98290, abs=1e-5)
-        assert expanded_confidence(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
-
-    def test_ten_rounds_cover_as_often_as_promised(self):
-        rng, runs = np.random.default_rng(3), 400
-        ratios = np.exp(rng.normal(math.log(1.7), 0.05, size=(runs, 10)))
-        intervals = [speedup(row, np.ones(10), resamples=1000).ci for row in ratios]
-        covered = np.mean([low <= 1.7 <= high for low, high in intervals])
-        assert covered > 0.95 - 3 * 0.011
-
-    @pytest.mark.parametrize(
-        ("reference", "variant", "message"),
-        [
-            ([1.0], [1.0], "two or more rounds"),
-            ([1.0, 2.0], [1.0], "two or more"),
-            ([1.0, 0.0], [1.0, 1.0], "above zero"),
-        ],
-    )
-    def test_refuses_what_has_no_ratio(self, reference, variant, message):
-        with pytest.raises(ValueError, match=message):
-            speedup(reference, variant)
 
 
 class TestQuantile:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from harness.compare.clusters import estimate_ratio
 from harness.compare.conclude import conclude
-from harness.compare.statistics import paired_difference, speedup, wilson_interval
+from harness.compare.family import judge_rows
+from harness.compare.statistics import paired_difference, wilson_interval
 from harness.compare.verdict import accuracy_verdict, latency_verdict
 from harness.results import (
     Accuracy,
@@ -111,6 +113,7 @@ class Bench:
         if variant.method == "fp32":
             return top1
         difference = paired_difference(self.right, right)
+        tests = difference.margin_tests(MARGIN)
         return top1.model_copy(
             update={
                 "reference": f"{self.model}-fp32-{self.target}-b1",
@@ -119,6 +122,8 @@ class Bench:
                 "p_value": difference.p_value,
                 "agreement": 1 - 1.3 * (lost + won),
                 "margin": MARGIN,
+                "non_inferiority_p_value": tests.non_inferiority,
+                "non_superiority_p_value": tests.non_superiority,
                 "verdict": accuracy_verdict(difference.drop_ci, difference.p_value, MARGIN),
             }
         )
@@ -138,15 +143,17 @@ class Bench:
         )
         if method == "fp32":
             return plain
-        found = speedup(self.fp32_rounds, rounds)
+        # Thirty processes of one round each.
+        found = estimate_ratio([[np.array([np.log(a / b)]) for a, b in zip(self.fp32_rounds, rounds, strict=True)]])
+        interval = found.interval(0.95)
         return plain.model_copy(
             update={
                 "reference": f"{self.model}-fp32-{self.target}-b1",
                 "speedup": found.ratio,
-                "speedup_ci95": found.ci,
+                "speedup_ci95": interval,
                 "noise_floor": NOISE,
                 "margin": BAND,
-                "verdict": latency_verdict(found.ci, BAND, NOISE),
+                "verdict": latency_verdict(interval, BAND, NOISE),
             }
         )
 
@@ -247,6 +254,7 @@ def make_results(rows: list[Row], correct: dict[str, np.ndarray], **fields: obje
         "gates": (Gate(variant="resnet-ptq", metric="drop", limit="<= 0.01", value=0.0004, verdict="pass"),),
         "calibration_samples": {"resnet": 512, "mobilenet": 512},
     }
+    rows = judge_rows(rows, confidence=0.95, correction="holm")
     return RunResults(rows=tuple(rows), conclusions=conclude(rows, correct), **(defaults | fields))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.results import Layer, Variant
 from harness.targets.base import Availability, BuildOptions, Engine, Session, Target
+from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
     from harness.quantization.calibrators.base import Calibrator
@@ -41,12 +41,10 @@ class OnnxRuntime(Target):
 
     def availability(self) -> Availability:
         """Usable where the `onnxruntime` package is installed."""
-        for distribution in ("onnxruntime", "onnxruntime-gpu"):
-            try:
-                return Availability(True, f"{distribution} {importlib.metadata.version(distribution)}, CPU")
-            except importlib.metadata.PackageNotFoundError:
-                continue
-        return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
+        found = installed_build()
+        if found is None:
+            return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
+        return Availability(True, f"{found}, CPU")
 
     def refusal(self, variant: Variant) -> str | None:
         """FP16 has no kernels in ONNX Runtime's CPU provider: it would run in FP32 after casts."""

@@ -14,8 +14,8 @@ from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reaso
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
-_WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
-_WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
+WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
+WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/MatMulAddFusion|_quant)+$")
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 _QGEMM_QUANTIZED_INPUTS = 9
@@ -42,13 +42,13 @@ def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
 
 def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: Source) -> Layer:
     activation = types.get(_input(node, _ACTIVATION_INPUT.get(node.op_type, 0)) or "", 0)
-    weight_name = _input(node, _WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
+    weight_name = _input(node, WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
     weight = types.get(weight_name, 0) if weight_name is not None else None
     if weight is None:
         int8 = activation in _INTEGER_TYPES and node.op_type not in CONVERSIONS
         weighted = None
     else:
-        int8 = node.op_type in _WEIGHT_INPUT and weight in _INTEGER_TYPES
+        int8 = node.op_type in WEIGHT_INPUT and weight in _INTEGER_TYPES
     is_explained = int8 or node.op_type in CONVERSIONS
     names = _names(node)
     return Layer(
@@ -73,7 +73,12 @@ def _source_of(node: NodeProto, layers: dict[str, WeightedLayer]) -> WeightedLay
 
 def _names(node: NodeProto) -> tuple[str, ...]:
     """Names under which the ONNX file may know the node."""
-    return (node.name, _SUFFIX.sub("", node.name), *node.output)
+    return (*names_in_file(node.name), *node.output)
+
+
+def names_in_file(name: str) -> tuple[str, ...]:
+    """What a node of the optimized graph may have been called in the file: the optimizer appends to names."""
+    return (name, _SUFFIX.sub("", name))
 
 
 def _element_types(model: ModelProto) -> dict[str, int]:

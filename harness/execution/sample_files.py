@@ -1,0 +1,66 @@
+"""What a run keeps of every test sample, so that all figures of accuracy can be computed again.
+
+The columns of the files are described in `docs/samples.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from harness.metrics.base import Evidence
+from harness.metrics.ranking import top_classes
+
+PREDICTIONS: Final = "samples/predictions.parquet"
+TOP_CLASSES: Final = "samples/top_classes.parquet"
+
+
+def keep_predictions(directory: Path, evidence: Sequence[Evidence]) -> dict[str, str]:
+    """Write the predictions of all variants below `directory`; returns the files by what they hold."""
+    judged = [item for item in evidence if item.network_outputs is not None]
+    if not judged:
+        return {}
+    (directory / PREDICTIONS).parent.mkdir(parents=True, exist_ok=True)
+    _predictions(judged).to_parquet(directory / PREDICTIONS, index=False)
+    _top_classes(judged).to_parquet(directory / TOP_CLASSES, index=False)
+    return {"predictions": PREDICTIONS, "top_classes": TOP_CLASSES}
+
+
+def _predictions(evidence: Sequence[Evidence]) -> pd.DataFrame:
+    """One line per test sample: the label, and the class that each variant predicts."""
+    columns: dict[str, npt.NDArray[np.int64]] = {}
+    for item in evidence:
+        if item.labels is not None:
+            columns["label"] = item.labels
+    for item in evidence:
+        columns[item.variant.id] = _outputs(item).argmax(axis=1)
+    return pd.DataFrame(columns)
+
+
+def _top_classes(evidence: Sequence[Evidence]) -> pd.DataFrame:
+    """One line per variant, test sample and rank."""
+    return pd.concat([_top_of(item) for item in evidence], ignore_index=True).astype({"variant": "category"})
+
+
+def _top_of(item: Evidence) -> pd.DataFrame:
+    classes, scores = top_classes(_outputs(item))
+    n, k = classes.shape
+    return pd.DataFrame(
+        {
+            "variant": item.variant.id,
+            "sample": np.repeat(np.arange(n, dtype=np.int32), k),
+            "rank": np.tile(np.arange(1, k + 1, dtype=np.int8), n),
+            "class": classes.ravel(),
+            "score": scores.ravel(),
+        }
+    )
+
+
+def _outputs(item: Evidence) -> npt.NDArray[np.float32]:
+    assert item.network_outputs is not None
+    return item.network_outputs

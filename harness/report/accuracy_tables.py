@@ -1,0 +1,104 @@
+"""Tables of what lies behind the verdict on accuracy: top-5, classes, seeds of QAT and corrected p-values."""
+
+from __future__ import annotations
+
+from harness.compare.wording import p_value, percent, points
+from harness.report.tables import Table
+from harness.report.variants import NONE
+from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
+
+CLASSES_SHOWN = 3
+FEW_SAMPLES = 30
+"""Of a class: below it the table says so, as an interval then spans tens of points."""
+
+
+def top5_table(results: RunResults) -> Table | None:
+    """Top-5 of every variant and its paired drop; None where no network has more than five classes."""
+    rows = [(row.variant.id, *_top5(row.accuracy)) for row in results.rows if row.accuracy and row.accuracy.top5]
+    caption = "Share of samples whose class is among the five largest outputs; 95 % intervals of each row alone"
+    return _table(caption, "Variant|Top-5|Interval|Drop, points|Interval of the drop|McNemar", rows)
+
+
+def _top5(accuracy: Accuracy) -> tuple[str, ...]:
+    return (
+        percent(accuracy.top5) if accuracy.top5 is not None else NONE,
+        _interval(accuracy.top5_ci95),
+        points(accuracy.top5_drop) if accuracy.top5_drop is not None else NONE,
+        _interval(accuracy.top5_drop_ci95),
+        p_value(accuracy.top5_p_value) if accuracy.top5_p_value is not None else NONE,
+    )
+
+
+def classes_table(results: RunResults) -> Table | None:
+    """The classes of every variant that lost the most samples' share against FP32; only classes that lost any."""
+    rows = [(row.variant.id, *_class(found)) for row in results.rows for found in worst_classes(row)]
+    caption = (
+        f"Up to {CLASSES_SHOWN} classes per variant with the largest observed loss of recall. They were picked for it, "
+        "so that the figures are too large on average: only the corrected p-value, over all classes of the row, tells "
+        f"a loss from luck. Fewer than {FEW_SAMPLES} samples of a class prove little"
+    )
+    headings = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
+    return _table(caption, headings, rows)
+
+
+def worst_classes(row: Row) -> list[ClassAccuracy]:
+    """The classes with the largest loss, largest first; classes that lost nothing are left out."""
+    classes = row.accuracy.classes if row.accuracy else ()
+    lossy = [(found.drop, found) for found in classes if found.drop is not None and found.drop > 0]
+    return [found for _, found in sorted(lossy, key=lambda pair: (-pair[0], pair[1].label))[:CLASSES_SHOWN]]
+
+
+def _class(found: ClassAccuracy) -> tuple[str, ...]:
+    few = " (few)" if found.n < FEW_SAMPLES else ""
+    return (
+        str(found.label),
+        f"{found.n:,}{few}",
+        percent(found.recall),
+        points(found.drop or 0.0),
+        _interval(found.drop_ci95),
+        p_value(found.p_value_adjusted) if found.p_value_adjusted is not None else NONE,
+    )
+
+
+def seeds_table(results: RunResults) -> Table | None:
+    """Mean and spread of QAT over its seeds; None where every variant has one."""
+    rows = []
+    for spread in results.qat_seeds:
+        for what, figure, shown in (("top-1, %", spread.top1, points), ("drop, points", spread.drop, points)):
+            if figure is not None:
+                values = (figure.mean, figure.sd, figure.min, figure.max)
+                rows.append((spread.representative, what, str(figure.n), *map(shown, values)))
+    caption = "QAT from several seeds, otherwise equal; conclusions speak of the median seed, never of the best"
+    return _table(caption, "Median seed|Figure|Seeds|Mean|SD|Smallest|Largest", rows)
+
+
+def corrected_table(results: RunResults) -> Table | None:
+    """The p-values that the verdicts rest on, plain and corrected for the number of rows."""
+    judged = [(row.variant.id, row.accuracy) for row in results.rows if row.accuracy and row.accuracy.family_size]
+    rows = [(name, *_tests(accuracy)) for name, accuracy in judged]
+    size = f" for {judged[0][1].family_size} rows" if judged else ""
+    caption = f"p-values of the comparison with FP32, plain and corrected{size}, for each of three questions"
+    headings = "Variant|Different|corrected|Loss below the margin|corrected|Gain below the margin|corrected"
+    return _table(caption, headings, rows)
+
+
+def _tests(accuracy: Accuracy) -> tuple[str, ...]:
+    values = (
+        accuracy.p_value,
+        accuracy.p_value_adjusted,
+        accuracy.non_inferiority_p_value,
+        accuracy.non_inferiority_p_value_adjusted,
+        accuracy.non_superiority_p_value,
+        accuracy.non_superiority_p_value_adjusted,
+    )
+    return tuple(NONE if value is None else p_value(value).removeprefix("p ").removeprefix("= ") for value in values)
+
+
+def _table(caption: str, headings: str, rows: list[tuple[str, ...]]) -> Table | None:
+    """All columns but the first hold figures; None without rows."""
+    names = tuple(headings.split("|"))
+    return Table(caption, names, tuple(rows), frozenset(range(1, len(names)))) if rows else None
+
+
+def _interval(interval: Interval | None) -> str:
+    return NONE if interval is None else f"{points(interval[0])} to {points(interval[1])}"

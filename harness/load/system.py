@@ -57,7 +57,7 @@ class SystemUnderTest:
         if self._error is None:
             try:
                 outputs = self._session.run(self._library.batch(indices))
-                if self._logs_predictions:
+                if self._logs_predictions and outputs.ndim == 2:
                     classes = outputs.argmax(axis=1).astype(CLASS_TYPE)
             except Exception as error:
                 self._error = error

@@ -33,7 +33,9 @@ class LoadMetric(Metric):
         if measured is None:
             return None
         accuracy = None
-        if measured.predictions is not None and evidence.outputs is not None:
+        is_classified = evidence.task == "classification" and evidence.outputs is not None
+        if measured.predictions is not None and is_classified:
+            assert evidence.outputs is not None
             accuracy = compare_predictions(measured.predictions, evidence.outputs)
         return Load(
             results=measured.results,

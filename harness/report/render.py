@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted
-from harness.report import accuracy_tables, figures, load_tables, markdown, tables
+from harness.report import accuracy_tables, figures, load_tables, markdown, resource_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -102,6 +102,8 @@ def _details(results: RunResults) -> list[Details]:
         ("Data", tables.data_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
         ("Parity", tables.parity_table(results), "long"),
+        ("Energy", resource_tables.energy_table(results), "shown"),
+        ("Memory", resource_tables.memory_table(results), "folded"),
         ("Cost", tables.stage_summary_table(results), "shown"),
         ("Cost per variant", tables.cost_table(results), "long"),
         ("Stages", tables.stages_table(results), "long"),

@@ -248,6 +248,22 @@ class EnergyConfig(Config):
     idle_s: float
 
 
+class LoadConfig(Config):
+    """Load scenarios of one engine, through LoadGen."""
+
+    run_id: str
+    """Measured anew in every run."""
+    build: BuildConfig
+    data: DataConfig
+    batch_size: int
+    """Samples that are answered at once, at most."""
+    load: dict[str, dict[str, Any]]
+    """Settings by load scenario."""
+    accuracy: bool
+    """Whether LoadGen's accuracy mode runs too."""
+    seed: int
+
+
 class RankConfig(Config):
     """What quantizing each layer of one PTQ variant alone costs."""
 

@@ -26,6 +26,7 @@ from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
+from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
@@ -77,6 +78,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
+    check_load(scenario)
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
@@ -116,11 +118,14 @@ def run_scenario(
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-        energy = _energy(prepared, executor, outcomes, f"{run_id} {started.isoformat()}")
+        energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+    after_builds = [*measured, *(energy or ()), *loaded]
     findings = Findings(
-        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *(energy or ()))},
-        _by_variant(measured),
+        outcomes | {task.key: outcome for task, outcome, _ in after_builds},
+        latency=_by_variant(measured),
         energy=None if energy is None else _by_variant(energy),
+        load=_by_variant(loaded),
     )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
@@ -152,7 +157,7 @@ def run_scenario(
             correction=scenario.verdict.correction,
         ),
         qat_seeds=seed_spreads(rows),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *(energy or ()))]),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results.save(directory / "results.json")
@@ -173,7 +178,7 @@ def _measure(
         build = plan.tasks.get("build")
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
-    nonce = f"{run_id} {started.isoformat()}"
+    nonce = _nonce(run_id, started)
     timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
     corrects = prepared.scenario.verdict.correction == "holm"
     comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
@@ -182,6 +187,11 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _nonce(run_id: str, started: datetime) -> str:
+    """In the key of whatever is measured anew in each run."""
+    return f"{run_id} {started.isoformat()}"
 
 
 def _energy(
@@ -228,6 +238,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    load = findings.load.get(plan.variant.id)
+    if isinstance(load, Done):
+        files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
     return row.model_copy(update={"files": files})
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from harness.load.base import LoadMeasured
     from harness.parity.chain import ChainEvidence
     from harness.timing.samples import Timings
 
@@ -56,6 +57,8 @@ class Evidence:
     layers: tuple[Layer, ...] = ()
     memory: Memory | None = None
     energy: Energy | None = None
+    load: LoadMeasured | None = None
+    """Of LoadGen; None when no load scenario ran."""
     threads: int = 1
     includes_transfers: bool = False
     task: str = "classification"
@@ -90,3 +93,7 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, evidence: Evidence) -> Record | None:
         """The figures, or None when the evidence for them is missing."""
+
+    def fault(self, record: Record) -> str | None:
+        """Why the variant's row cannot be believed, seeing these figures of it; the row is then `failed`."""
+        return None

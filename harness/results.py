@@ -364,8 +364,6 @@ class Memory(Record):
     """Peak minus baseline: what the engine takes, weights, buffers and code that was read for it."""
     source: str
     """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
-    own_process: bool
-    """False with `--isolation none`: memory that was freed before is then taken again without being seen."""
     inferences: int
     device_bytes: int | None = None
     """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""

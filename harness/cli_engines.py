@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.targets.base import BuildOptions, Target
 
 _CHECK_SAMPLES = 4
-_PAGE_WIDTH = 200
+_PAGE_WIDTH = 10_000
 """Of tables that go into a file or a pipe: nothing is cut off there."""
 _DEFAULT_TARGET = "tensorrt-rtx"
 
@@ -179,8 +179,11 @@ def _shapes(texts: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def _in_fp16(model: Path, folder: Path, options: BuildOptions, samples: Path | None) -> Path:
-    from harness.export.fp16 import convert_to_fp16
+    from harness.export.fp16 import convert_to_fp16, is_fp16
 
+    if is_fp16(model):
+        typer.echo(f"{model.name} holds FP16 weights already")
+        return model
     path = folder / model.name
     report = convert_to_fp16(model, path, _samples(model, options, samples))
     for node, reason in report.kept_fp32.items():
@@ -326,7 +329,9 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
                 layer.reason or "",
             )
     console = Console(markup=False)
-    console.print(table, width=None if console.is_terminal else _PAGE_WIDTH)
+    if not console.is_terminal:
+        console = Console(markup=False, width=_PAGE_WIDTH)
+    console.print(table)
 
 
 def _print_coverage(layers: Sequence[Layer]) -> None:

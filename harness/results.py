@@ -183,8 +183,8 @@ class Size(Record):
 
     onnx_bytes: int
     engine_bytes: int | None
-    weight_bytes: int
-    """Bytes of weights and biases as the engine holds them."""
+    weight_bytes: int | None
+    """Bytes of weights and biases as the engine holds them, scales per channel included; None without an engine."""
 
 
 class Layer(Record):
@@ -300,6 +300,48 @@ class MetricValue(Record):
     """Samples that the figure is of."""
 
 
+class Memory(Record):
+    """Memory of a process of its own that opens the engine and runs inferences."""
+
+    baseline_bytes: int
+    """Resident memory of the process with the target's library loaded, before the engine is opened."""
+    peak_bytes: int
+    """Peak of resident memory while the engine was opened and ran."""
+    increase_bytes: int
+    """Peak minus baseline: what the engine takes, weights, buffers and code that was read for it."""
+    source: str
+    """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
+    own_process: bool
+    """False with `--isolation none`: memory that was freed before is then taken again without being seen."""
+    inferences: int
+    device_bytes: int | None = None
+    """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""
+    device_source: str | None = None
+    """How it was read, or why it could not be; None for targets that use no GPU."""
+
+
+class Energy(Record):
+    """Energy of inferences in blocks of their own, one after the other; None where `reason` says why it is absent."""
+
+    joules_per_inference: float | None = None
+    """What the device drew meanwhile, idle power included, by inference of `batch_size` samples."""
+    net_joules_per_inference: float | None = None
+    """The same without what the device would have drawn idle in that time."""
+    spread: float | None = None
+    """Largest minus smallest block, as a share of the figure."""
+    idle_w: float | None = None
+    """With the engine open, nothing running."""
+    mean_w: float | None = None
+    """While inferences run."""
+    seconds: float | None = None
+    """All blocks together."""
+    inferences: int | None = None
+    source: str | None = None
+    """What counted, and what of the machine."""
+    reason: str | None = None
+    """Why there is no figure, with the fix."""
+
+
 class Cost(Record):
     """Seconds and passes that producing the variant took; from the cache's record when cached."""
 
@@ -311,6 +353,8 @@ class Cost(Record):
     build_s: float | None = None
     data_passes: int | None = None
     """Passes over the calibration data that served this variant and its siblings."""
+    peak_bytes: dict[str, int] = Field(default_factory=dict)
+    """Peak resident memory of the process while it computed each stage, by name of the stage."""
 
 
 class Row(Record):
@@ -324,6 +368,8 @@ class Row(Record):
     size: Size | None = None
     coverage: Coverage | None = None
     parity: Parity | None = None
+    memory: Memory | None = None
+    energy: Energy | None = None
     cost: Cost | None = None
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""

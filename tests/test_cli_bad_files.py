@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracles.bad_files import make
+from oracles.onnx_files import INPUT_SHAPE
 
 from harness.cli import main
+from harness.export.fp16 import convert_to_fp16
 from harness.targets import get_target
 
 TARGETS = ("onnxruntime", "tensorrt-rtx")
@@ -108,6 +110,12 @@ class TestFp16:
     def test_the_conversion_names_the_node_too(self, harness: Harness, kind: str, tmp_path: Path):
         command = ["build", make(kind, tmp_path), "--fp16", "--save-engine", tmp_path / "e.engine"]
         assert BAD[kind] in harness.refused(*command)
+
+    def test_a_file_that_is_fp16_already_is_built_as_it_is(self, harness: Harness, tmp_path: Path):
+        convert_to_fp16(make("good", tmp_path), tmp_path / "h.onnx", np.zeros((1, *INPUT_SHAPE), np.float32))
+        command = ["build", tmp_path / "h.onnx", "--fp16", "--compute-capability", "SM86"]
+        assert harness(*command, "--save-engine", tmp_path / "e.engine") == (0, "")
+        assert (tmp_path / "e.engine").is_file()
 
     @pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 32), (0, 32, 16, 16)], ids=str)
     def test_samples_of_another_shape(self, harness: Harness, shape: tuple[int, ...], tmp_path: Path):

@@ -225,6 +225,29 @@ def built(variant_id: str, build: int) -> str:
     return f"{variant_id}#{build}"
 
 
+class MemoryConfig(Config):
+    """Peak memory of one engine."""
+
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    machine: str
+    """Memory of equal machines is alike."""
+
+
+class EnergyConfig(Config):
+    """Energy of one engine's inferences."""
+
+    run_id: str
+    """Energy is measured anew in every run."""
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    busy_s: float
+    """All blocks together."""
+    idle_s: float
+
+
 class RankConfig(Config):
     """What quantizing each layer of one PTQ variant alone costs."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from harness.compare.environments import machine_class
 from harness.data.spec import DatasetSpec
 from harness.execution.availability import unavailable_reason
 from harness.execution.configs import (
@@ -13,11 +15,13 @@ from harness.execution.configs import (
     CalibrateConfig,
     CorrectionConfig,
     DataConfig,
+    EnergyConfig,
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
     LayersConfig,
     MeasureConfig,
+    MemoryConfig,
     ModelConfig,
     PredictConfig,
     QuantizeConfig,
@@ -26,6 +30,7 @@ from harness.execution.configs import (
     TrainConfig,
     built,
 )
+from harness.execution.environment import machine
 from harness.execution.graph import Stage, Task
 from harness.execution.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
 from harness.execution.rule_checks import rules_for
@@ -49,6 +54,7 @@ CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 _STAGES = "harness.execution.stages"
+_RESOURCES = "harness.execution.resource_stages"
 _LOADING = "harness.execution.loading"
 _CORE = (_STAGES, _LOADING, "harness.quantization", "harness.export", "harness.targets")
 _QUANTIZATION = (_STAGES, _LOADING, "harness.quantization", "harness.targets")
@@ -79,6 +85,15 @@ PREDICT = Stage(
     (_STAGES, _LOADING, "harness.targets", "harness.data"),
 )
 MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
+MEMORY = Stage(
+    "memory",
+    1,
+    f"{_RESOURCES}:measure_memory",
+    ("onnxruntime", "numpy"),
+    (_RESOURCES, "harness.probes", "harness.targets"),
+    isolate=True,
+)
+ENERGY = Stage("energy", 1, f"{_RESOURCES}:measure_energy", isolate=True, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,8 @@ class VariantPlan:
     simulated: bool = False
     unavailable: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`."""
+    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`,
+    `memory`."""
     build: BuildConfig | None = None
     not_run: str | None = None
     """Why the engine can be built but not run on this machine."""
@@ -156,6 +172,8 @@ class Planner:
         if not_run is None and self._scenario.measurement.accuracy:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
+        if not_run is None and self._scenario.measurement.memory:
+            tasks["memory"] = self._memory(variant, build, tasks["build"])
         chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
         if not_run is not None:
             tasks.pop("torch_outputs", None)
@@ -281,6 +299,34 @@ class Planner:
             return first
         config = plan.build.model_copy(update={"repeat": number})
         return replace(first, config=config, label=f"{first.label}, build {number + 1}")
+
+    def energy(self, plan: VariantPlan, run_id: str) -> Task:
+        """Energy of one variant's inferences."""
+        assert plan.build is not None
+        settings = self._scenario.measurement
+        config = EnergyConfig(
+            run_id=run_id,
+            build=plan.build,
+            input_shape=self._networks[plan.variant.model].config.input_shape,
+            batch_size=plan.variant.batch_size,
+            busy_s=settings.energy_s,
+            idle_s=settings.energy_idle_s,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(ENERGY, config, inputs, label=f"energy of {plan.variant.id}", requires=(plan.variant.target,))
+
+    def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
+        config = MemoryConfig(
+            build=build,
+            input_shape=self._networks[variant.model].config.input_shape,
+            batch_size=variant.batch_size,
+            machine=self._machine,
+        )
+        return Task(MEMORY, config, {"build": built}, label=f"memory of {variant.id}", requires=(variant.target,))
+
+    @cached_property
+    def _machine(self) -> str:
+        return machine_class(machine())
 
     def _train(self, variant: Variant) -> Task:
         network = self._networks[variant.model]

@@ -82,6 +82,11 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
     return Fp16Report(kept_fp32=kept, rescaled_weights=rescaled, error=error, samples=len(samples))
 
 
+def is_fp16(path: Path) -> bool:
+    """Whether a file has FP16 constants already; StageError for a file that cannot be read."""
+    return any(tensor.data_type == TensorProto.FLOAT16 for tensor in load_onnx(path).graph.initializer)
+
+
 def rescale_small_weights(model: ModelProto) -> tuple[str, ...]:
     """Raise weight scales below FP16's normal range to the next FP16 number, and divide the integers accordingly.
 

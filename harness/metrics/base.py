@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.results import Layer, Record, Variant
+from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,8 @@ class Evidence:
     engine_path: Path | None = None
     weight_bytes: int | None = None
     layers: tuple[Layer, ...] = ()
+    memory: Memory | None = None
+    energy: Energy | None = None
     threads: int = 1
     includes_transfers: bool = False
     task: str = "classification"

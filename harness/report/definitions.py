@@ -30,9 +30,12 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         found.append(
             (
                 "Sizes",
-                "The ONNX file, the engine that is deployed, and the weights and biases as the engine holds them.",
+                "Three numbers: the ONNX file, the engine that is deployed, and the weights and biases as the engine "
+                "holds them, with their scales per channel. An ONNX file with Q/DQ nodes may hold its weights in FP32 "
+                "or INT8; the engine decides what is deployed.",
             )
         )
+    found += _resources(results)
     if any(row.coverage for row in results.rows):
         found.append(
             (
@@ -47,6 +50,37 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         counts = listed([f"{name} {count:,}" for name, count in results.calibration_samples.items()])
         found.append(("Calibration", f"Samples in the one pass that served all calibrators: {counts}."))
     return tuple(found)
+
+
+def _resources(results: RunResults) -> list[tuple[str, str]]:
+    found = []
+    if any(row.memory for row in results.rows):
+        found.append(
+            (
+                "Memory",
+                "Peak resident memory of a fresh process that opens one engine and runs it a few times. Engine: the "
+                "increase since the target's library was loaded. It holds weights, buffers, and the library's code "
+                "that is read from disk when it first runs, which dominates for small networks.",
+            )
+        )
+    if any(row.energy and row.energy.joules_per_inference is not None for row in results.rows):
+        found.append(
+            (
+                "Energy",
+                "What the whole device drew in blocks of inferences, divided by their number, other programs "
+                "included. Without idle: minus what it would have drawn in that time, from its power just before "
+                "with the engine open. Spread: largest minus smallest block, as a share.",
+            )
+        )
+    if any(row.cost and row.cost.peak_bytes for row in results.rows):
+        found.append(
+            (
+                "Cost",
+                "Seconds of each stage, and the peak resident memory of the process while it ran, libraries such as "
+                "torch (hundreds of MiB) included. From the store's record where a stage was cached.",
+            )
+        )
+    return found
 
 
 def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ _COUNTS = (
     ),
     *("family_size", "worst_class", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
+    *("memory_increase_bytes", "memory_peak_bytes", "memory_device_bytes", "cost_peak_bytes"),
 )
 
 
@@ -56,6 +57,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **_accuracy(row),
         **_latency(row),
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
+        **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
         **_parity(row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
@@ -119,6 +121,19 @@ def _latency(row: Row) -> dict[str, Any]:
         "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
+    }
+
+
+def _resources(row: Row) -> dict[str, Any]:
+    memory, energy, cost = row.memory, row.energy, row.cost
+    seconds = ("train_s", "calibrate_s", "quantize_s", "finetune_s", "export_s", "build_s")
+    return {
+        **{f"memory_{name}": getattr(memory, name, None) for name in ("increase_bytes", "peak_bytes", "device_bytes")},
+        **{name: getattr(energy, name, None) for name in ("joules_per_inference", "net_joules_per_inference")},
+        "energy_idle_w": energy.idle_w if energy else None,
+        "energy_source": (energy.source or energy.reason) if energy else None,
+        **{name: getattr(cost, name, None) for name in seconds},
+        "cost_peak_bytes": max(cost.peak_bytes.values(), default=None) if cost else None,
     }
 
 

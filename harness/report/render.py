@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted
-from harness.report import accuracy_tables, figures, markdown, parity_tables, tables
+from harness.report import accuracy_tables, figures, markdown, parity_tables, resource_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -99,6 +99,8 @@ def _details(results: RunResults) -> list[Details]:
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Data", tables.data_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
+        ("Energy", resource_tables.energy_table(results), "shown"),
+        ("Memory", resource_tables.memory_table(results), "folded"),
         ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),
         ("Layers at fault", parity_tables.faults_table(results), "shown"),
         ("Parity", parity_tables.chain_table(results), "long"),

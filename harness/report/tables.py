@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.wording import label, listed, percent, three_digits
+from harness.compare.wording import byte_size, label, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
-from harness.results import Latency, Layer, MetricValue, RunResults, StageRun
+from harness.results import Cost, Latency, Layer, MetricValue, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -138,11 +138,19 @@ def cost_table(results: RunResults) -> Table | None:
             continue
         times = [getattr(row.cost, f"{stage}_s") for stage in _COST_STAGES]
         passes = row.cost.data_passes
-        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes)))
-    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes"])
+        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes), _peak(row.cost)))
+    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes", "Peak memory"])
     return _table(
-        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 8))
+        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 9))
     )
+
+
+def _peak(cost: Cost) -> str:
+    """Of the stage that took the most, with its name."""
+    if not cost.peak_bytes:
+        return NONE
+    stage = max(cost.peak_bytes, key=cost.peak_bytes.__getitem__)
+    return f"{byte_size(cost.peak_bytes[stage])} ({stage})"
 
 
 def left_in_float_table(results: RunResults) -> Table | None:

@@ -142,6 +142,15 @@ class Measurement(Section):
     """Evaluate every variant on the test samples."""
     latency: bool = True
     """Time every variant in rounds interleaved with its FP32 row."""
+    memory: bool = True
+    """Peak memory of every engine in a process of its own; about a second per variant, then from the store."""
+    energy: bool = False
+    """Energy of every engine's inferences, from RAPL (CPU) or NVML (GPU); absent with the reason where neither can be
+    read. Measured anew in every run."""
+    energy_s: Annotated[Positive, Unit("s")] = 3.0
+    """Inferences of one variant while its energy is counted, in three blocks."""
+    energy_idle_s: Annotated[Positive, Unit("s")] = 1.0
+    """Counting idle power before them."""
     parity: Literal["off", "chain", "layers"] = "chain"
     """`chain`: compare every step from the eager network to the engine, and name the step that loses accuracy; needs
     `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized

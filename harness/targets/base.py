@@ -157,6 +157,10 @@ class Target(ABC):
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
 
+    def load_library(self) -> None:
+        """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
+        return
+
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""

@@ -32,8 +32,8 @@ def eager(store: Store) -> tuple[Task, Done]:
     """Outputs and labels of three samples."""
     made = task("eager")
     with store.create(made.key, "evaluate") as draft:
-        np.save(draft.folder / OUTPUTS, np.eye(3, dtype=np.float32))
-        np.save(draft.folder / LABELS, np.arange(3))
+        np.save(draft.path / OUTPUTS, np.eye(3, dtype=np.float32))
+        np.save(draft.path / LABELS, np.arange(3))
     return made, Done(store.open(made.key), cached=False)
 
 

@@ -8,6 +8,7 @@ import pytest
 from oracles.onnx_files import CHANNELS, INPUT_SHAPE, float_network, qdq_network
 
 from harness.errors import StageError
+from harness.execution.availability import unavailable_reason
 from harness.export.fp16 import convert_to_fp16
 from harness.results import Layer, Variant
 from harness.targets import get_target
@@ -67,6 +68,11 @@ class TestAvailability:
             "onnxruntime-gpu 1.31.1 (CUDA 13.0) is installed, but there is no CUDA device here"
         )
         assert availability.fix
+
+    def test_its_rows_in_a_scenario_say_so_too(self, monkeypatch: pytest.MonkeyPatch):
+        self.set_build(monkeypatch, None)
+        reason = str(unavailable_reason(variant("ptq")))
+        assert reason.endswith("fix: pip install --force-reinstall --no-deps onnxruntime-gpu")
 
     def test_with_both_it_is_usable(self, monkeypatch: pytest.MonkeyPatch):
         self.set_build(monkeypatch, Build("onnxruntime-gpu", "1.31.1", "13.0"))

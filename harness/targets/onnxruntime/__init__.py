@@ -107,6 +107,10 @@ class OnnxRuntime(Target):
 
         return build(onnx_path, directory, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
+    def load_library(self) -> None:
+        """ONNX Runtime and what the session's module imports beside it."""
+        import harness.targets.onnxruntime.session  # noqa: F401
+
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load the optimized graph as it is."""
         from harness.targets.onnxruntime.session import OnnxRuntimeSession

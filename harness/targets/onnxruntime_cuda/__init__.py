@@ -119,6 +119,10 @@ class OnnxRuntimeCuda(Target):
 
         return build(onnx_path, directory, _narrowed(options), cuda_device(tf32=_narrowed(options).tf32))
 
+    def load_library(self) -> None:
+        """ONNX Runtime, without the CUDA libraries, which the first session loads."""
+        import harness.targets.onnxruntime_cuda.session  # noqa: F401
+
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load the file on the GPU, with the optimizations that it was built with."""
         from harness.targets.onnxruntime_cuda.session import cuda_device, open_session

@@ -26,10 +26,10 @@ _SCENARIO_ONLY = {"threads", "high_precision", "compute_capabilities", "batch_pr
 class TensorRtTarget(Target):
     """int8 symmetric activations and weights, explicit Q/DQ, strongly typed: the same for TensorRT 10, 11 and RTX."""
 
+    needs_gpu: ClassVar[bool] = True
     library: ClassVar[Library]
     options_type = TensorRtBuildOptions
     scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
-    needs_gpu: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         """Usable where an engine can be built, which `tensorrt` needs a GPU for."""
@@ -158,6 +158,10 @@ class TensorRtTarget(Target):
                 profiles=profiles(model, options, onnx_path.name),
             )
             return build_in_new_process(request)
+
+    def load_library(self) -> None:
+        """TensorRT's own module; memory on the GPU is counted by process, with the CUDA context in it."""
+        self.library.load()
 
     def open(self, path: Path, options: Any) -> Session:
         """Check an engine, and load it on this machine's GPU."""

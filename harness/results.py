@@ -283,7 +283,7 @@ class Parity(Record):
     lossy_step: str | None = None
     """The step with the largest proven loss of accuracy, `start → end`; None where none is proven."""
     absent: dict[str, str] = Field(default_factory=dict)
-    """Links that the chain of this row could not have, with the reason."""
+    """Links that the chain of this row could not have, with the reason; `layers` where they could not be compared."""
     layers: tuple[LayerParity, ...] = ()
     """Only with `measurement.parity: layers`."""
     layer_samples: int | None = None

@@ -158,7 +158,9 @@ class TestRows:
     def test_a_simulated_row_has_accuracy_and_nothing_that_needs_an_engine(self, first: Run) -> None:
         row = first.row(SIMULATED)
         assert row.accuracy is not None
-        assert (row.latency, row.size, row.coverage, row.parity) == (None, None, None, None)
+        assert (row.latency, row.size, row.coverage) == (None, None, None)
+        assert row.parity is not None
+        assert [step.end for step in row.parity.steps] == ["onnx_fp32", "torch_quantized"]
         assert row.files.keys() == {"predictions", "top_classes"}
         assert row.reason is not None
         assert "no kernels" in row.reason

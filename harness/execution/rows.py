@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.tasks import Task
 from harness.execution.outcomes import Done, Failed, Outcome
 from harness.execution.plan import VariantPlan
 from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
@@ -81,7 +82,12 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
 
 
 def gather(
-    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
+    plan: VariantPlan,
+    reference: VariantPlan | None,
+    findings: Findings,
+    judgement: Judgement,
+    threads: int,
+    task: Task = "classification",
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
@@ -102,6 +108,7 @@ def gather(
         weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
         layers=() if build is None else audit_layers(build),
         threads=threads,
+        task=task,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
 

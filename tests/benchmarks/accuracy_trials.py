@@ -197,7 +197,7 @@ def bonett_price_interval(lost: int, won: int, n: int) -> tuple[float, float]:
 
 
 def newcombe_interval(lost: int, won: int, n: int) -> tuple[float, float]:
-    """Square-and-add of Wilson intervals (Newcombe 1998, Stat Med 17:2635-2650, method 8 without continuity correction).
+    """Square-and-add of Wilson intervals (Newcombe 1998, Stat Med 17:2635-2650, method 8, uncorrected).
 
     Both models are right on 90 % of the samples that they agree on.
     """

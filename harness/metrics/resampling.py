@@ -60,6 +60,11 @@ class SampleStates:
         """The metric over the samples, where each is this one's or, where `take_other` says so, the other's."""
         return _value(self._metric, self, other, (~take_other).astype(np.int64), take_other.astype(np.int64))
 
+    def n_different(self, other: SampleStates) -> int:
+        """Samples whose states are not the same in both."""
+        pairs = [zip(values, other._states[name], strict=True) for name, values in self._states.items()]
+        return sum(any(not _equal(mine, theirs) for mine, theirs in states) for states in zip(*pairs, strict=True))
+
     def joined(self, name: str, counts: Counts | None) -> Any:
         """One state over the samples."""
         if name in self._sums:
@@ -69,6 +74,12 @@ class SampleStates:
             return torch.tensordot(torch.from_numpy(counts).double(), values, dims=1)
         times = np.ones(len(self._states[name]), np.int64) if counts is None else counts
         return [part for parts, n in zip(self._states[name], times, strict=True) for part in parts * int(n)]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, list):
+        return len(a) == len(b) and all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
+    return torch.equal(a, b)
 
 
 def _value(

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2_000
 """Each computes the metric twice. The smallest p-value is 1 / 2,001."""
+MIN_DIFFERENT = 10
+"""Samples on which a row and FP32 must differ for an interval: the bootstrap never draws what was not observed, and
+would prove equality by a few samples that are alike."""
 
 
 class TaskMetric(Metric):
@@ -83,20 +86,21 @@ class TaskMetric(Metric):
             return plain
         reference = self.states(evidence.reference_outputs, labels)
         sign = 1.0 if self.higher_is_better else -1.0
-        losses = sign * (np.array([reference.value(counts) for counts in draws]) - values)
-        margin = judgement.accuracy_margin if self.margin is None else self.margin
         loss = sign * (reference.value() - plain.value)
+        margin = judgement.accuracy_margin if self.margin is None else self.margin
+        compared = {"reference": evidence.reference_id, "drop": loss, "margin": margin}
+        if own.n_different(reference) < MIN_DIFFERENT:
+            return plain.model_copy(update={**compared, "verdict": "inconclusive"})
+        losses = sign * (np.array([reference.value(counts) for counts in draws]) - values)
         tests = _tests(reference, own, loss, losses, margin, rng)
         interval = _interval(losses, judgement.confidence)
         return plain.model_copy(
             update={
-                "reference": evidence.reference_id,
-                "drop": loss,
+                **compared,
                 "drop_ci95": interval,
                 "p_value": tests.difference,
                 "non_inferiority_p_value": tests.non_inferiority,
                 "non_superiority_p_value": tests.non_superiority,
-                "margin": margin,
                 "verdict": accuracy_verdict(interval, tests.difference, margin, 1.0 - judgement.confidence),
             }
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.targets.base import BuildOptions, Target
 
 _CHECK_SAMPLES = 4
-_PAGE_WIDTH = 200
+_PAGE_WIDTH = 10_000
 """Of tables that go into a file or a pipe: nothing is cut off there."""
 _DEFAULT_TARGET = "tensorrt-rtx"
 
@@ -75,8 +75,7 @@ def build(
         "verbose": verbose or None,
     }
     chosen, options = _options(target, fp16, int8, compute_capability, batch_size, given)
-    if not model.is_file():
-        raise UsageError(f"there is no file {model}", fix="give an ONNX file")
+    _require_file(model, "an ONNX file")
     _check_writable(save_engine)
     with _as_usage_error(), tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
         if int8:
@@ -97,6 +96,7 @@ def audit(
     all_layers: Annotated[bool, typer.Option("--all", help="Show pointwise kernels, too.")] = False,
 ) -> None:
     """Show in what precision each layer executes; an ONNX file is built for the target first."""
+    _require_file(file, "an engine or an ONNX file")
     with _as_usage_error():
         if file.suffix == ".onnx":
             chosen, options = _options(target, False, False, compute_capability, batch_size, {})
@@ -179,8 +179,11 @@ def _shapes(texts: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def _in_fp16(model: Path, folder: Path, options: BuildOptions, samples: Path | None) -> Path:
-    from harness.export.fp16 import convert_to_fp16
+    from harness.export.fp16 import convert_to_fp16, is_fp16
 
+    if is_fp16(model):
+        typer.echo(f"{model.name} holds FP16 weights already")
+        return model
     path = folder / model.name
     report = convert_to_fp16(model, path, _samples(model, options, samples))
     for node, reason in report.kept_fp32.items():
@@ -192,25 +195,52 @@ def _in_fp16(model: Path, folder: Path, options: BuildOptions, samples: Path | N
 def _samples(model: Path, options: BuildOptions, file: Path | None) -> npt.NDArray[np.float32]:
     import numpy as np
 
-    from harness.targets.tensorrt.checks import load_checked, profiles
+    from harness.export.onnx_file import check_operators, load_onnx, name_nodes
+    from harness.targets.tensorrt.checks import profiles
     from harness.targets.tensorrt.options import TensorRtBuildOptions
 
-    if file is not None:
-        try:
-            return np.asarray(np.load(file, allow_pickle=False), np.float32)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {file}: {error}", fix="save an array with numpy.save") from error
-    known = TensorRtBuildOptions.model_validate(
-        {"batch_profiles": ((1, 1, 1),)} | options.model_dump(include={"shape_profiles"})
-    )
-    loaded = load_checked(model, known)
+    loaded = load_onnx(model)
+    name_nodes(loaded)
+    check_operators(loaded, model.name)
     (value, *others) = loaded.graph.input
     if others:
         raise UsageError("--fp16 is checked on networks with one input", fix="convert the network before building it")
-    ranges = profiles(loaded, known, model.name)
     fixed = tuple(each.dim_value for each in value.type.tensor_type.shape.dim)
+    if file is not None:
+        return _read_samples(file, fixed)
+    known = TensorRtBuildOptions.model_validate(
+        {"batch_profiles": ((1, 1, 1),)} | options.model_dump(include={"shape_profiles"})
+    )
+    ranges = profiles(loaded, known, model.name)
     shape = ranges[0][value.name].opt if ranges else fixed
     return np.random.default_rng(0).standard_normal((_CHECK_SAMPLES, *shape[1:]), dtype=np.float32)
+
+
+def _read_samples(file: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Samples from a file; `shape` is the input's, 0 where it is dynamic."""
+    import numpy as np
+
+    try:
+        samples = np.asarray(np.load(file, allow_pickle=False), np.float32)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}", fix="save an array with numpy.save") from error
+    fits = samples.ndim == len(shape) and all(
+        wanted in (0, size) for wanted, size in zip(shape[1:], samples.shape[1:], strict=True)
+    )
+    if not fits or not len(samples):
+        shown = "x".join(str(size or "?") for size in ("N", *shape[1:]))
+        raise UsageError(
+            f"{file.name} holds an array {'x'.join(map(str, samples.shape))}; the network takes {shown}",
+            fix="save inputs as the network takes them",
+        )
+    return samples
+
+
+def _require_file(path: Path, what: str) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", fix=f"give {what}")
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", fix=f"give {what}")
 
 
 def _check_writable(save_engine: Path) -> None:
@@ -263,10 +293,8 @@ def _build(
 
 def _audit_engine(file: Path, target: str, onnx: Path | None) -> Sequence[Layer]:
     from harness.targets import get_target
-    from harness.targets.tensorrt.record import EngineRecord
+    from harness.targets.engine_record import EngineRecord
 
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}", fix="give an engine or an ONNX file")
     record = EngineRecord.load(file)
     if record is not None:
         return record.layers
@@ -283,13 +311,16 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None)
-    for column in ("layer", "kernel", "input", "weight", "output", "MACs", "INT8", "why not"):
+    providers = any(layer.provider for layer in layers)
+    places = ("provider",) if providers else ()
+    for column in ("layer", "kernel", *places, "input", "weight", "output", "MACs", "INT8", "why not"):
         table.add_column(column, no_wrap=True)
     for layer in layers:
         if all_layers or layer.weight_type is not None:
             table.add_row(
                 layer.name,
                 layer.op,
+                *((layer.provider or "",) if providers else ()),
                 layer.input_type,
                 layer.weight_type or "",
                 layer.output_type,
@@ -298,7 +329,9 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
                 layer.reason or "",
             )
     console = Console(markup=False)
-    console.print(table, width=None if console.is_terminal else _PAGE_WIDTH)
+    if not console.is_terminal:
+        console = Console(markup=False, width=_PAGE_WIDTH)
+    console.print(table)
 
 
 def _print_coverage(layers: Sequence[Layer]) -> None:

@@ -18,7 +18,11 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
 _NO_TURBO = Path("/sys/devices/system/cpu/intel_pstate/no_turbo")
 _SMT = Path("/sys/devices/system/cpu/smt/active")
+_MITIGATIONS = Path("/sys/devices/system/cpu/vulnerabilities")
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_KHZ_PER_MHZ = 1000
 
 
 def cpu() -> dict[str, Any]:
@@ -31,10 +35,32 @@ def cpu() -> dict[str, Any]:
         "usable_cores": usable_cores(),
         "flags": {name: name in flags for name in CPU_FLAGS},
         "virtual": "hypervisor" in flags,
-        "governor": _read(_CPUFREQ / "scaling_governor"),
+        "governor": governor(),
+        "frequency_driver": _read(_CPUFREQ / "scaling_driver"),
+        "clocks_mhz": _clocks_mhz(info),
         "turbo": _turbo(),
         "smt": _switch(_read(_SMT)),
+        "affinity": _affinity(),
+        "quota_cores": _quota_cores(),
+        "microcode": _field(info, "microcode"),
     }
+
+
+def governor() -> str | None:
+    """What chooses the clock of the first core, for instance `performance`; None where that is not shown."""
+    return _read(_CPUFREQ / "scaling_governor")
+
+
+def mitigations() -> dict[str, str]:
+    """What the kernel does about each flaw of the CPU; flaws that this CPU does not have are left out."""
+    found = {path.name: _read(path) for path in sorted(_MITIGATIONS.glob("*"))}
+    return {name: text for name, text in found.items() if text and text != "Not affected"}
+
+
+def transparent_hugepages() -> str | None:
+    """`always`, `madvise` or `never`; the kernel puts what is in force in brackets."""
+    match = re.search(r"\[(\w+)\]", _read(_HUGE_PAGES) or "")
+    return match.group(1) if match else None
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -60,7 +86,7 @@ def usable_cores() -> int:
         allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         allowed = os.cpu_count() or 1
-    quota = quota_cores(_read(_CGROUP / "cpu.max") or "")
+    quota = _quota_cores()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
@@ -68,6 +94,21 @@ def quota_cores(cpu_max: str) -> float | None:
     """Cores that cgroup v2's `cpu.max` (`<quota or max> <period>`, microseconds) grants; None for no limit."""
     match = re.fullmatch(r"(\d+) (\d+)", cpu_max)
     return int(match.group(1)) / int(match.group(2)) if match else None
+
+
+def _quota_cores() -> float | None:
+    """The tightest quota of this process's control group and those above it; None for no limit."""
+    own = re.search(r"^0::/(.*)$", _read(_OWN_CGROUP) or "", flags=re.MULTILINE)
+    path = _CGROUP / own.group(1) if own else _CGROUP
+    folders = [folder for folder in (path, *path.parents) if folder.is_relative_to(_CGROUP)]
+    quotas = [quota_cores(_read(folder / "cpu.max") or "") for folder in folders]
+    return min(filter(None, [*quotas, _quota_cores_v1()]), default=None)
+
+
+def _quota_cores_v1() -> float | None:
+    """The same from cgroup v1, where -1 means no limit."""
+    quota, period = (_read(_CGROUP / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period"))
+    return quota_cores(f"{quota} {period}")
 
 
 def memory_bytes() -> int | None:
@@ -92,8 +133,33 @@ def container() -> str | None:
 
 
 def _cpu_model(cpuinfo: str) -> str:
-    match = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
-    return match.group(1).strip() if match else platform.processor() or platform.machine()
+    return _field(cpuinfo, "model name") or platform.processor() or platform.machine()
+
+
+def _field(cpuinfo: str, name: str) -> str | None:
+    """Of the first core."""
+    match = re.search(rf"^{name}\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
+    return match.group(1).strip() if match else None
+
+
+def _clocks_mhz(cpuinfo: str) -> dict[str, int | None]:
+    """Of the first core: the limits that the governor keeps to, the hardware's maximum, and the clock now."""
+    files = {"min": "scaling_min_freq", "max": "scaling_max_freq", "hardware_max": "cpuinfo_max_freq"}
+    found: dict[str, int | None] = {name: _mhz(_CPUFREQ / file) for name, file in files.items()}
+    now = _mhz(_CPUFREQ / "scaling_cur_freq") or round(float(_field(cpuinfo, "cpu MHz") or 0)) or None
+    return found | {"current": now}
+
+
+def _mhz(path: Path) -> int | None:
+    text = _read(path) or ""
+    return int(text) // _KHZ_PER_MHZ if text.isdigit() else None
+
+
+def _affinity() -> list[int] | None:
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return None
 
 
 def _turbo() -> bool | None:

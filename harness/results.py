@@ -18,6 +18,9 @@ Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 Interval = tuple[float, float]
+Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
+"""What is compared on the way from the eager network to the engine, in this order."""
+LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → engine"]
 
 
 class Record(BaseModel):
@@ -136,20 +139,41 @@ class Latency(Record):
     median_ms: float
     p90_ms: float | None
     p99_ms: float | None
-    """None when there are too few samples for it; so may be `p90_ms`."""
+    """None when there are too few samples for it; so may be the other quantiles."""
+    p999_ms: float | None = None
+    median_ci95: Interval | None = None
+    """Order-statistic interval of the quantile, in milliseconds; it takes inferences as independent."""
+    p90_ci95: Interval | None = None
+    p99_ci95: Interval | None = None
+    p999_ci95: Interval | None = None
     n: int
     """Timed inferences."""
     rounds: int
+    """In all processes together."""
+    processes: int | None = None
+    """Each opened its own sessions; the unit of the speedup's interval."""
+    builds: int = 1
+    """Engines built from the same file; where there are several, they are the unit."""
+    contaminated_rounds: dict[str, int] = Field(default_factory=dict)
+    """Rounds in which the machine did something else, by label; none is left out."""
+    watched: tuple[str, ...] = ()
+    """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
     reference: str | None = None
     speedup: float | None = None
-    """Geometric mean over rounds of FP32 time divided by this row's time."""
+    """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
+    """Holds at every look that measuring may have stopped at."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
+    p_value: float | None = None
+    """Of the verdict that this row's figures support best."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for all rows of the run that were timed."""
     verdict: Verdict | None = None
+    """Holds for all rows of the run at once."""
     threads: int
     includes_transfers: bool
 
@@ -159,8 +183,8 @@ class Size(Record):
 
     onnx_bytes: int
     engine_bytes: int | None
-    weight_bytes: int
-    """Bytes of weights and biases as the engine holds them."""
+    weight_bytes: int | None
+    """Bytes of weights and biases as the engine holds them, scales per channel included; None without an engine."""
 
 
 class Layer(Record):
@@ -177,6 +201,8 @@ class Layer(Record):
     int8: bool
     reason: str | None = None
     """Why it runs in float; None for integer layers, and for the conversions between the two."""
+    provider: str | None = None
+    """ONNX Runtime's execution provider that ran it, where more than one may: `CUDA` or `CPU`."""
 
 
 class Coverage(Record):
@@ -199,13 +225,68 @@ class Agreement(Record):
     n: int
 
 
+class ParityStep(Agreement):
+    """One step on the way from the eager network to the engine: what it changes on the same samples."""
+
+    start: Link
+    end: Link
+    top1: float | None = None
+    """After the step; None without labels, as the next three."""
+    drop: float | None = None
+    """Top-1 before the step minus top-1 after it, paired (positive: the step lost)."""
+    drop_ci: Interval | None = None
+    """At `Parity.confidence`, corrected for the number of steps."""
+    p_value: float | None = None
+    """Exact McNemar test of equal error rates, not corrected."""
+    loses: bool | None = None
+    """Whether a loss is proven, however small."""
+
+
+class LayerParity(Record):
+    """One tensor that two neighbouring links compute, each from the same inputs."""
+
+    step: LayerStep
+    layer: str
+    """Node that computes it, named after its module; `input` for the quantizer of the network's input."""
+    op: str
+    tensor: str
+    """Name in the Q/DQ ONNX file."""
+    kind: Literal["quantized", "float"]
+    """`quantized`: compared as integers. `float`: before any quantizer."""
+    sqnr_db: float | None
+    """Of this layer's own error; None when there is none."""
+    accumulated_sqnr_db: float | None
+    """With the errors of all layers before it."""
+    largest_steps: float
+    """Largest own error, in steps of the quantizer; for floats a step is 1/127 of the channel's largest value."""
+    noise_steps2: float
+    """Mean squared own error of the worst channel, in squared steps; rounding itself has 1/12."""
+    is_fault: bool
+    """More than two correct roundings of the same numbers can differ by."""
+    faulty_channels: tuple[int, ...] = ()
+    """The first few."""
+    n_faulty_channels: int = 0
+    n_channels: int
+
+
 class Parity(Record):
-    """Where on the way from the torch network to the engine results change."""
+    """Where on the way from the eager network to the engine results change."""
 
     torch_vs_onnx: Agreement | None = None
+    """From the (fake-quantized) torch network to its ONNX file."""
     onnx_vs_engine: Agreement | None = None
     torch_vs_engine: Agreement | None = None
-    """From the fake-quantized torch network straight to the engine."""
+    """From the (fake-quantized) torch network straight to the engine, on all test samples."""
+    steps: tuple[ParityStep, ...] = ()
+    """In order, on the first `measurement.parity_samples` test samples."""
+    confidence: float | None = None
+    lossy_step: str | None = None
+    """The step with the largest proven loss of accuracy, `start → end`; None where none is proven."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Links that the chain of this row could not have, with the reason."""
+    layers: tuple[LayerParity, ...] = ()
+    """Only with `measurement.parity: layers`."""
+    layer_samples: int | None = None
 
 
 class MetricValue(Record):
@@ -239,6 +320,48 @@ class MetricValue(Record):
     verdict: Verdict | None = None
 
 
+class Memory(Record):
+    """Memory of a process of its own that opens the engine and runs inferences."""
+
+    baseline_bytes: int
+    """Resident memory of the process with the target's library loaded, before the engine is opened."""
+    peak_bytes: int
+    """Peak of resident memory while the engine was opened and ran."""
+    increase_bytes: int
+    """Peak minus baseline: what the engine takes, weights, buffers and code that was read for it."""
+    source: str
+    """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
+    own_process: bool
+    """False with `--isolation none`: memory that was freed before is then taken again without being seen."""
+    inferences: int
+    device_bytes: int | None = None
+    """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""
+    device_source: str | None = None
+    """How it was read, or why it could not be; None for targets that use no GPU."""
+
+
+class Energy(Record):
+    """Energy of inferences in blocks of their own, one after the other; None where `reason` says why it is absent."""
+
+    joules_per_inference: float | None = None
+    """What the device drew meanwhile, idle power included, by inference of `batch_size` samples."""
+    net_joules_per_inference: float | None = None
+    """The same without what the device would have drawn idle in that time."""
+    spread: float | None = None
+    """Largest minus smallest block, as a share of the figure."""
+    idle_w: float | None = None
+    """With the engine open, nothing running."""
+    mean_w: float | None = None
+    """While inferences run."""
+    seconds: float | None = None
+    """All blocks together."""
+    inferences: int | None = None
+    source: str | None = None
+    """What counted, and what of the machine."""
+    reason: str | None = None
+    """Why there is no figure, with the fix."""
+
+
 class Cost(Record):
     """Seconds and passes that producing the variant took; from the cache's record when cached."""
 
@@ -250,6 +373,8 @@ class Cost(Record):
     build_s: float | None = None
     data_passes: int | None = None
     """Passes over the calibration data that served this variant and its siblings."""
+    peak_bytes: dict[str, int] = Field(default_factory=dict)
+    """Peak resident memory of the process while it computed each stage, by name of the stage."""
 
 
 class Row(Record):
@@ -263,6 +388,8 @@ class Row(Record):
     size: Size | None = None
     coverage: Coverage | None = None
     parity: Parity | None = None
+    memory: Memory | None = None
+    energy: Energy | None = None
     cost: Cost | None = None
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""

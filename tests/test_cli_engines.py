@@ -54,6 +54,9 @@ def test_an_onnx_file_is_built_to_be_audited(tmp_path: Path):
     done = harness("audit", float_network(tmp_path / "f.onnx"), "--target", "onnxruntime")
     assert done.returncode == 0, done.stderr
     assert "INT8: 0.0% of the multiply-accumulates, 0/2 layers" in done.stdout
+    # Nothing is cut off in a pipe.
+    (row,) = [line.split(maxsplit=7) for line in done.stdout.splitlines() if line.startswith(" conv2")]
+    assert row[7].strip() == "the ONNX file is not quantized"
 
 
 @pytest.mark.parametrize(

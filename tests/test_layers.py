@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOWER = ("scenario", "data", "training", "quantization", "export", "targets", "metrics", "compare", "report")
+LOWER = (
+    *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
+    *("report", "probes"),
+)
 UPPER = ("harness.execution", "harness.cli")
 FILES = [file for name in LOWER for file in sorted((ROOT / "harness" / name).rglob("*.py"))]
 

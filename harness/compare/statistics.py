@@ -55,15 +55,6 @@ class MarginTests(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Speedup:
-    """How many times faster than the reference: above 1 the variant is faster."""
-
-    ratio: float
-    ci: Interval
-    rounds: int
-
-
-@dataclass(frozen=True)
 class QuantileEstimate:
     """A quantile of a sample and the order statistics that bound the true one."""
 
@@ -184,50 +175,6 @@ def tango_interval(lost: int, won: int, n: int, confidence: float = 0.95) -> Int
     low = beyond(z, -edge, min(observed, edge)) if tango_score(lost, won, n, -edge) > z else -1.0
     high = beyond(-z, observed, edge) if tango_score(lost, won, n, edge) < -z else 1.0
     return low, high
-
-
-def speedup(
-    reference_rounds_ms: Sequence[float] | NDArray[np.float64],
-    variant_rounds_ms: Sequence[float] | NDArray[np.float64],
-    *,
-    confidence: float = 0.95,
-    resamples: int = DEFAULT_RESAMPLES,
-    seed: int = 0,
-) -> Speedup:
-    """Geometric mean over rounds of reference time divided by variant time, with a bootstrap interval over rounds.
-
-    The i-th entries belong to the same round, so that what slowed the machine in a round slowed both. ValueError for
-    fewer than two rounds, unequal lengths or times that are not positive.
-
-    The interval is the percentile bootstrap of the mean log ratio, at the expanded level that makes it as wide as a
-    t interval when rounds are few (Hesterberg 2015, The American Statistician 69:371-386). It never reaches beyond
-    the fastest and the slowest round, so that below about five rounds it is narrower than it should be.
-    """
-    reference, variant = np.asarray(reference_rounds_ms, float), np.asarray(variant_rounds_ms, float)
-    if reference.shape != variant.shape or reference.ndim != 1 or reference.size < 2:
-        raise ValueError(f"a speedup needs two or more rounds of both, not {reference.shape} and {variant.shape}")
-    if not (np.all(reference > 0) and np.all(variant > 0)):
-        raise ValueError("a speedup needs times above zero")
-    logs = np.log(reference / variant)
-    ratio = math.exp(float(logs.mean()))
-    if np.ptp(logs) == 0:
-        return Speedup(ratio, (ratio, ratio), int(logs.size))
-    level = expanded_confidence(confidence, int(logs.size))
-    low, high = stats.bootstrap(
-        (logs,), np.mean, n_resamples=resamples, confidence_level=level, method="percentile", rng=seed, batch=1000
-    ).confidence_interval
-    # Rounding must not push the point out of an interval that is only a few ulp wide.
-    interval = min(math.exp(float(low)), ratio), max(math.exp(float(high)), ratio)
-    return Speedup(ratio, interval, int(logs.size))
-
-
-def expanded_confidence(confidence: float, n: int) -> float:
-    """Level at which a percentile bootstrap of a mean over n values is as wide as the t interval at `confidence`.
-
-    The plain percentile interval is too narrow by sqrt((n - 1) / n) and by normal instead of t quantiles.
-    """
-    t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    return 1 - 2 * float(stats.norm.cdf(-math.sqrt(n / (n - 1)) * t))
 
 
 def quantile_with_interval(samples: ArrayLike, quantile: float, confidence: float = 0.95) -> QuantileEstimate | None:

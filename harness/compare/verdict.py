@@ -58,27 +58,28 @@ def verdict_of(*, loss: bool, gain: bool, below_margin: bool, above_margin: bool
 
 
 def latency_band(margin: float, noise_floor: float | None) -> float:
-    """Relative difference of latency that does not count: the margin, or the session's noise where that is larger."""
+    """Relative difference of latency that proves nothing: the margin, or the session's noise where that is larger."""
     return max(margin, noise_floor or 0.0)
 
 
 def latency_verdict(speedup_ci: Interval, margin: float, noise_floor: float | None) -> Verdict:
-    """What the interval of a speedup (reference time / variant time) proves, with 1 + band = b.
+    """What the interval of a speedup (reference time / variant time) proves, with m = 1 + margin and b = 1 + band.
 
-    | verdict        | condition on speedup_ci = (low, high) | in words                                 |
-    |----------------|---------------------------------------|------------------------------------------|
-    | `same`         | 1/b < low and high < b                | a difference, if any, is within the band |
-    | `better`       | low > b                               | faster by more than the band             |
-    | `worse`        | high < 1/b                            | slower by more than the band             |
-    | `inconclusive` | otherwise                             | more rounds or a quieter machine needed  |
+    | verdict        | condition on speedup_ci = (low, high) | in words                                   |
+    |----------------|---------------------------------------|--------------------------------------------|
+    | `same`         | 1/m < low and high < m                | a difference, if any, is within the margin |
+    | `better`       | low > b                               | faster by more than the band               |
+    | `worse`        | high < 1/b                            | slower by more than the band               |
+    | `inconclusive` | otherwise                             | more processes or a quieter machine needed |
 
     Unlike a loss of accuracy, a difference of latency must exceed the band to be proven: an interval only knows the
-    noise within a session, and the A/A twin shows how far equal programs differ in it.
+    noise within a session, and the A/A twin shows how far equal programs differ in it. Noise is no reason to call two
+    engines the same, so that word is held against the margin alone.
     """
     low, high = speedup_ci
-    bound = 1 + latency_band(margin, noise_floor)
-    if 1 / bound < low and high < bound:
+    if 1 / (1 + margin) < low and high < 1 + margin:
         return "same"
+    bound = 1 + latency_band(margin, noise_floor)
     if low > bound:
         return "better"
     if high < 1 / bound:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
-from harness.metrics.interleaved import TimingPlan
 from harness.results import BatchNormMode
+from harness.timing.plan import TimingPlan
 from harness.training.recipe import Recipe
 
 
@@ -164,6 +164,8 @@ class BuildConfig(Config):
 
     target: str
     options: dict[str, Any]
+    repeat: int = 0
+    """Number of the build: builders choose among kernels by timing them, so that two builds may differ."""
 
 
 class PredictConfig(Config):
@@ -178,6 +180,28 @@ class PredictConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class PredictOnnxConfig(Config):
+    """Outputs of an ONNX file, executed as it is written."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+
+
+class LayersConfig(Config):
+    """The layers of one quantized variant, side by side."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+    model: ModelConfig
+    quantizer: QuantizerConfig | None
+    """None where another toolkit quantized: there is no fake-quantized network of ours."""
+    target: str | None
+    """None where the engine cannot run here."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class MeasureConfig(Config):
     """Latency of the engines of one group, side by side."""
 
@@ -185,13 +209,45 @@ class MeasureConfig(Config):
     """Latency is measured anew in every run."""
     reference: str
     engines: dict[str, BuildConfig]
-    """By variant id; the inputs of the task carry the same names."""
+    """By variant id; the inputs of the task are named by `built`."""
+    builds: int
+    """Engines of every variant."""
     input_shape: tuple[int, int, int]
     batch_size: int
     plan: TimingPlan
     confidence: float
     margin: float
+    comparisons: int
+    """Speedups that the run will judge, in all groups."""
     seed: int
+
+
+def built(variant_id: str, build: int) -> str:
+    """Name of one engine among the inputs of a measuring task."""
+    return f"{variant_id}#{build}"
+
+
+class MemoryConfig(Config):
+    """Peak memory of one engine."""
+
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    machine: str
+    """Memory of equal machines is alike."""
+
+
+class EnergyConfig(Config):
+    """Energy of one engine's inferences."""
+
+    run_id: str
+    """Energy is measured anew in every run."""
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    busy_s: float
+    """All blocks together."""
+    idle_s: float
 
 
 class RankConfig(Config):

@@ -11,13 +11,17 @@ from pathlib import Path
 
 from harness.data.sources import data_sources
 from harness.data.spec import DatasetSpec
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.execution.store import Store, default_root
-from harness.hardware import cpu, has_vnni, instruction_sets, usable_cores
+from harness.hardware import cpu, governor, has_vnni, instruction_sets, usable_cores
+from harness.probes.energy import Device, open_counter
+from harness.probes.host_memory import RESET_PEAK, PeakMemory
 from harness.quantization.toolkits import toolkits
 from harness.targets import targets
+from harness.targets.tensorrt.gpu import find_gpu
 
 _REQUIRED = ("torch", "torchao", "onnx", "onnxscript")
+SET_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 _NO_ARGUMENTS_NEEDED = ("fashion_mnist",)
 
 
@@ -57,6 +61,7 @@ def diagnose() -> Iterator[Finding]:
     for toolkit in toolkits().values():
         found = toolkit.availability()
         yield Finding(f"toolkit {toolkit.name}", found.detail, found.usable, fix=found.fix)
+    yield from measuring_findings()
     yield from _data()
     yield _store()
 
@@ -79,6 +84,31 @@ def _integer_instructions() -> Finding:
         ok=False,
         fix="add `weight_bits: [8, 7]` to the matrix: 7-bit weights keep the fast kernels",
     )
+
+
+def measuring_findings() -> Iterator[Finding]:
+    """What of the machine can be read and is set for measurements."""
+    yield _governor()
+    yield _energy("energy of the CPU", "cpu")
+    if find_gpu() is not None:
+        yield _energy("energy of the GPU", "gpu")
+    peak = PeakMemory().read().source
+    fine = peak == RESET_PEAK
+    yield Finding("peak memory", peak, ok=fine, fix=None if fine else "let processes write /proc/self/clear_refs")
+
+
+def _governor() -> Finding:
+    found = governor()
+    if found is None:
+        return Finding("CPU governor", "not shown: the host of a virtual machine decides", ok=True)
+    return Finding("CPU governor", found, ok=found == "performance", fix=SET_GOVERNOR)
+
+
+def _energy(what: str, device: Device) -> Finding:
+    try:
+        return Finding(what, open_counter(device).source, ok=True)
+    except HarnessError as error:
+        return Finding(what, error.message, ok=False, fix=error.fix)
 
 
 def _data() -> Iterator[Finding]:

@@ -8,16 +8,27 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import harness
-from harness.hardware import container, cpu, has_vnni, memory_bytes, usable_cores
+from harness.hardware import (
+    container,
+    cpu,
+    has_vnni,
+    memory_bytes,
+    mitigations,
+    transparent_hugepages,
+    usable_cores,
+)
 
-__all__ = ["fingerprint", "has_vnni", "usable_cores"]
+__all__ = ["fingerprint", "has_vnni", "machine", "usable_cores"]
 
 PACKAGES = (
     "torch",
@@ -30,6 +41,7 @@ PACKAGES = (
     "nvidia-modelopt",
     "nncf",
     "mlcommons-loadgen",
+    "nvidia-ml-py",
 )
 PACKAGE_PREFIXES = ("tensorrt",)
 THREAD_VARIABLES = (
@@ -41,9 +53,26 @@ THREAD_VARIABLES = (
     "KMP_AFFINITY",
     "GOMP_CPU_AFFINITY",
     "CUDA_VISIBLE_DEVICES",
+    "MALLOC_ARENA_MAX",
+    "LD_PRELOAD",
 )
 _COMMAND_TIMEOUT_S = 10.0
 _GPU_FIELDS = ("name", "driver_version", "memory.total", "compute_cap")
+_GPU_STATE_FIELDS = (
+    "persistence_mode",
+    "mig.mode.current",
+    "ecc.mode.current",
+    "power.limit",
+    "clocks.max.sm",
+    "clocks.max.mem",
+    "clocks.applications.graphics",
+    "clocks.sm",
+    "clocks.mem",
+    "pstate",
+    "temperature.gpu",
+    "utilization.gpu",
+)
+"""Drivers differ in which of these they know, and refuse the whole question for one that they do not."""
 
 
 def fingerprint(project_root: Path | None = None) -> dict[str, Any]:
@@ -57,16 +86,36 @@ def fingerprint(project_root: Path | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "os": _os_name(),
         "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": cpu(),
+        **machine(),
         "memory_bytes": memory_bytes(),
+        "transparent_hugepages": transparent_hugepages(),
+        "mitigations": mitigations(),
         "container": container(),
-        "gpus": gpus(),
         "packages": packages(),
+        "blas": blas(),
         "git": git_state(project_root or Path.cwd()),
         "thread_variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "load_average": _load_average(),
     }
+
+
+def machine() -> dict[str, Any]:
+    """What `machine_class` names a machine after."""
+    return {"architecture": platform.machine(), "cpu": cpu(), "gpus": gpus()}
+
+
+def blas() -> dict[str, str]:
+    """The linear algebra of numpy and torch, of those that this process has imported."""
+    found = {}
+    if (numpy := sys.modules.get("numpy")) is not None:
+        with suppress(AttributeError, KeyError):  # the layout of the record has no promise
+            built = numpy.__config__.CONFIG["Build Dependencies"]["blas"]
+            found["numpy"] = f"{built['name']} {built['version']}"
+    if (torch := sys.modules.get("torch")) is not None:
+        match = re.search(r"\bBLAS_INFO=(\w+)", torch.__config__.show())
+        if match:
+            found["torch"] = match.group(1)
+    return found
 
 
 def packages() -> dict[str, str]:
@@ -81,9 +130,13 @@ def packages() -> dict[str, str]:
 
 def gpus() -> list[dict[str, str]]:
     """NVIDIA GPUs as `nvidia-smi` names them; empty when there is none or it does not answer."""
-    lines = _output(["nvidia-smi", f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader"])
+    return _query_gpus((*_GPU_FIELDS, *_GPU_STATE_FIELDS)) or _query_gpus(_GPU_FIELDS)
+
+
+def _query_gpus(fields: Sequence[str]) -> list[dict[str, str]]:
+    lines = _output(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"])
     rows = [[cell.strip() for cell in line.split(",")] for line in (lines or "").splitlines()]
-    names = [field.replace(".", "_") for field in _GPU_FIELDS]
+    names = [field.replace(".", "_") for field in fields]
     return [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
 
 

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue
 
@@ -13,7 +14,12 @@ from harness.errors import HarnessError, StageError
 from harness.execution.context import StageContext
 from harness.execution.graph import Stage, Task
 from harness.execution.outcomes import ArtifactDamaged, Done, Failed, Outcome
-from harness.execution.store import Store
+from harness.execution.store import Artifact, Store
+from harness.probes.host_memory import PeakMemory
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+PEAK = "peak_rss_bytes"
+"""Entry of every artifact's `meta`: peak memory of the process while the stage ran."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,11 @@ def _execute(order: Order, context: StageContext) -> Done:
     inputs = {name: store.open(key) for name, key in order.inputs.items()}
 
     def make(folder: Path) -> Mapping[str, JsonValue]:
+        memory = PeakMemory()
         meta = function(order.config, inputs, folder, context)
         if not isinstance(meta, Mapping):
             raise StageError(f"{order.stage.function} returned {type(meta).__name__} instead of a mapping")
-        return meta
+        return {PEAK: memory.read().peak_bytes, **meta}
 
     artifact, created = store.get_or_create(
         order.key,
@@ -81,3 +88,8 @@ def _execute(order: Order, context: StageContext) -> Done:
         on_wait=lambda: context.note("waiting for another run that is making the same result"),
     )
     return Done(artifact, cached=not created)
+
+
+def record_from(kind: type[RecordT], artifact: Artifact) -> RecordT:
+    """What a stage returned as the fields of a record."""
+    return kind.model_validate({name: value for name, value in artifact.meta.items() if name != PEAK})

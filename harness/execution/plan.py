@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+from harness.compare.environments import machine_class
 from harness.data.spec import DatasetSpec
 from harness.execution.availability import unavailable_reason
 from harness.execution.configs import (
@@ -13,27 +15,33 @@ from harness.execution.configs import (
     CalibrateConfig,
     CorrectionConfig,
     DataConfig,
+    EnergyConfig,
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
+    LayersConfig,
     MeasureConfig,
+    MemoryConfig,
     ModelConfig,
     PredictConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
     TrainConfig,
+    built,
 )
+from harness.execution.environment import machine
 from harness.execution.graph import Stage, Task
+from harness.execution.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
 from harness.execution.rule_checks import rules_for
-from harness.metrics.interleaved import TimingPlan
 from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT, get_toolkit
-from harness.results import Variant
+from harness.results import Link, Variant
 from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
+from harness.timing.plan import TimingPlan
 from harness.training.recipe import QatRules, Recipe, qat_recipe
 
 CALIBRATION_BATCH = 64
@@ -46,6 +54,7 @@ CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 _STAGES = "harness.execution.stages"
+_RESOURCES = "harness.execution.resource_stages"
 _LOADING = "harness.execution.loading"
 _CORE = (_STAGES, _LOADING, "harness.quantization", "harness.export", "harness.targets")
 _QUANTIZATION = (_STAGES, _LOADING, "harness.quantization", "harness.targets")
@@ -76,6 +85,15 @@ PREDICT = Stage(
     (_STAGES, _LOADING, "harness.targets", "harness.data"),
 )
 MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
+MEMORY = Stage(
+    "memory",
+    1,
+    f"{_RESOURCES}:measure_memory",
+    ("onnxruntime", "numpy"),
+    (_RESOURCES, "harness.probes", "harness.targets"),
+    isolate=True,
+)
+ENERGY = Stage("energy", 1, f"{_RESOURCES}:measure_energy", isolate=True, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -98,10 +116,18 @@ class VariantPlan:
     simulated: bool = False
     unavailable: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`."""
+    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`,
+    `memory`."""
     build: BuildConfig | None = None
     not_run: str | None = None
     """Why the engine can be built but not run on this machine."""
+    chain: Chain = field(default_factory=Chain)
+    """For comparison only: a link that fails leaves the row as it is."""
+
+    @property
+    def all_tasks(self) -> tuple[Task, ...]:
+        """Those of the row and those of its parity chain."""
+        return (*self.tasks.values(), *self.chain.tasks)
 
 
 class Planner:
@@ -132,7 +158,8 @@ class Planner:
         else:
             tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
         if plan.simulated:
-            return replace(plan, tasks=tasks)
+            return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
+        file = tasks["export"]
         settings = self._scenario.target_options(variant.target)
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._to_fp16(variant, tasks["export"])
@@ -142,12 +169,79 @@ class Planner:
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
         not_run = target.cannot_run(options)
-        if not_run is not None:
-            tasks.pop("torch_outputs", None)
-        elif self._scenario.measurement.accuracy:
+        if not_run is None and self._scenario.measurement.accuracy:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
-        return replace(plan, tasks=tasks, build=build, not_run=not_run)
+        if not_run is None and self._scenario.measurement.memory:
+            tasks["memory"] = self._memory(variant, build, tasks["build"])
+        chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
+        if not_run is not None:
+            tasks.pop("torch_outputs", None)
+        return replace(plan, tasks=tasks, build=build, not_run=not_run, chain=chain)
+
+    def _chain(
+        self,
+        variant: Variant,
+        tasks: Mapping[str, Task],
+        target: Target,
+        *,
+        file: Task | None = None,
+        build: BuildConfig | None = None,
+        not_run: str | None = None,
+    ) -> Chain:
+        """The links from the eager network to the engine; `file` is the ONNX file before FP16 is written into it."""
+        settings = self._scenario.measurement
+        if settings.parity == "off":
+            return Chain()
+        links: dict[Link, Task] = {}
+        absent: dict[Link, str] = {}
+        if settings.accuracy:
+            links = self._links(variant, tasks, target, file)
+            absent = absent_links(variant, links, not_run)
+        layers = None
+        if settings.parity == "layers" and variant.method in ("ptq", "qat") and file is not None and build is not None:
+            layers = self._layers(variant, tasks, file, build, runs=not_run is None)
+        return Chain(links, absent, layers)
+
+    def _links(
+        self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
+    ) -> dict[Link, Task]:
+        model, inputs = self._networks[variant.model].config, {"train": tasks["train"]}
+        is_quantized = variant.method in ("ptq", "qat")
+        eager = PredictConfig(data=self._data, model=model)
+        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
+        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, inputs, label=f"export {variant.model}")}
+        if file is not None and is_quantized:
+            files["onnx_quantized"] = file
+        if file is not None and tasks["export"] is not file:
+            files["onnx_fp16"] = tasks["export"]
+        samples = self._scenario.measurement.parity_samples
+        links: dict[Link, Task] = {link: predict_onnx(task, self._data, samples) for link, task in files.items()}
+        links["torch_fp32"] = Task(PREDICT_TORCH, eager, inputs, label=f"evaluate torch {variant.model}")
+        if is_quantized and "torch_outputs" in tasks:
+            links["torch_quantized"] = tasks["torch_outputs"]
+        if "outputs" in tasks:
+            links["engine"] = tasks["outputs"]
+        return links
+
+    def _layers(
+        self, variant: Variant, tasks: Mapping[str, Task], file: Task, build: BuildConfig, *, runs: bool
+    ) -> Task:
+        is_ours = variant.toolkit in (None, DEFAULT)
+        inputs = {"onnx": file, "train": tasks["train"]}
+        if is_ours:
+            inputs["state"] = tasks.get("finetune", tasks["quantize"])
+        if runs:
+            inputs["build"] = tasks["build"]
+        config = LayersConfig(
+            data=self._data,
+            samples=LAYER_SAMPLES,
+            model=self._networks[variant.model].config,
+            quantizer=self._quantizer(variant) if is_ours else None,
+            target=variant.target if runs else None,
+            options=build.options if runs else {},
+        )
+        return compare_layers(config, inputs, variant.id)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""
@@ -164,30 +258,75 @@ class Planner:
             return ()
         return rules_for(self._scenario, self._networks[variant.model].modules)
 
-    def measure(self, plans: Sequence[VariantPlan], run_id: str) -> Task:
+    def measure(self, plans: Sequence[VariantPlan], run_id: str, comparisons: int) -> Task:
         """Latency of variants of one model, target and batch size; their FP32 row is among them."""
         scenario, variant = self._scenario, plans[0].variant
         settings = scenario.measurement
+        engines = {plan.variant.id: plan.build for plan in plans if plan.build is not None}
         config = MeasureConfig(
             run_id=run_id,
             reference=plans[0].reference_id,
-            engines={plan.variant.id: plan.build for plan in plans if plan.build is not None},
+            engines=engines,
+            builds=settings.builds,
             input_shape=self._networks[variant.model].config.input_shape,
             batch_size=variant.batch_size,
             plan=TimingPlan(
                 warmup_s=settings.warmup_s,
                 round_s=settings.round_s,
-                min_rounds=settings.min_rounds,
-                max_rounds=settings.max_rounds,
+                rounds_per_process=settings.rounds_per_process,
+                min_processes=settings.min_processes,
+                max_processes=settings.max_processes,
                 budget_s=settings.budget_s,
             ),
             confidence=scenario.verdict.confidence,
             margin=scenario.verdict.latency_margin,
+            comparisons=comparisons,
             seed=scenario.seed,
         )
-        inputs = {plan.variant.id: plan.tasks["build"] for plan in plans}
+        inputs = {
+            built(plan.variant.id, number): self._built(plan, number)
+            for plan in plans
+            for number in range(settings.builds)
+        }
         label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+
+    @staticmethod
+    def _built(plan: VariantPlan, number: int) -> Task:
+        """The variant's engine, or another build of it."""
+        first = plan.tasks["build"]
+        if number == 0 or plan.build is None:
+            return first
+        config = plan.build.model_copy(update={"repeat": number})
+        return replace(first, config=config, label=f"{first.label}, build {number + 1}")
+
+    def energy(self, plan: VariantPlan, run_id: str) -> Task:
+        """Energy of one variant's inferences."""
+        assert plan.build is not None
+        settings = self._scenario.measurement
+        config = EnergyConfig(
+            run_id=run_id,
+            build=plan.build,
+            input_shape=self._networks[plan.variant.model].config.input_shape,
+            batch_size=plan.variant.batch_size,
+            busy_s=settings.energy_s,
+            idle_s=settings.energy_idle_s,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(ENERGY, config, inputs, label=f"energy of {plan.variant.id}", requires=(plan.variant.target,))
+
+    def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
+        config = MemoryConfig(
+            build=build,
+            input_shape=self._networks[variant.model].config.input_shape,
+            batch_size=variant.batch_size,
+            machine=self._machine,
+        )
+        return Task(MEMORY, config, {"build": built}, label=f"memory of {variant.id}", requires=(variant.target,))
+
+    @cached_property
+    def _machine(self) -> str:
+        return machine_class(machine())
 
     def _train(self, variant: Variant) -> Task:
         network = self._networks[variant.model]

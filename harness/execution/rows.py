@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.data.tasks import Task
+from harness.execution.energy_run import energy_of
+from harness.execution.execute import PEAK, record_from
 from harness.execution.outcomes import Done, Failed, Outcome
+from harness.execution.parity import LABELS, OUTPUTS, evidence
 from harness.execution.plan import VariantPlan
-from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
+from harness.execution.stages import LATENCY, audit_layers, engine_file
 from harness.execution.store import Artifact
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
-from harness.metrics.interleaved import Timings
-from harness.results import Cost, MetricValue, Row
+from harness.results import Cost, Memory, MetricValue, Row
+from harness.timing.samples import Timings
 
 _COST_META = {
     "train_s": "train",
@@ -27,6 +30,7 @@ _COST_META = {
     "finetune_s": "finetune",
     "build_s": "build",
 }
+_COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
 
 
 @dataclass
@@ -37,6 +41,8 @@ class Findings:
     """By key of the task."""
     latency: Mapping[str, Outcome] = field(default_factory=dict)
     """Of the measuring task, by variant id."""
+    energy: Mapping[str, Outcome] | None = None
+    """Of the energy task, by variant id; None when the scenario does not ask for energy."""
 
     def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
         """What one task of a variant made, or None."""
@@ -102,15 +108,25 @@ def gather(
         outputs=_outputs(plan, "outputs", findings),
         reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
+        chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
+        looks=1 if measured is None else int(str(measured.meta["looks"])),
+        watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
         onnx_path=None if export is None else export.file(str(export.meta["file"])),
         engine_path=None if build is None else engine_file(build),
         weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
         layers=() if build is None else audit_layers(build),
+        memory=_memory(plan, findings),
+        energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
         threads=threads,
         task=task,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
+
+
+def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:
+    artifact = findings.artifact(plan, "memory")
+    return None if artifact is None else record_from(Memory, artifact)
 
 
 def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
@@ -125,7 +141,7 @@ def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np
 
 
 def _cost(plan: VariantPlan, findings: Findings) -> Cost:
-    figures: dict[str, float | int] = {}
+    figures: dict[str, Any] = {"peak_bytes": _peaks(plan, findings)}
     for name, task in _COST_META.items():
         artifact = findings.artifact(plan, task)
         value = artifact.meta.get(name) if artifact is not None else None
@@ -139,6 +155,13 @@ def _cost(plan: VariantPlan, findings: Findings) -> Cost:
     made = [findings.artifact(plan, name) for name in ("calibrate", "quantize")]
     passes = [artifact.meta["data_passes"] for artifact in made if artifact and "data_passes" in artifact.meta]
     return Cost.model_validate(figures | ({"data_passes": sum(map(int, map(str, passes)))} if passes else {}))
+
+
+def _peaks(plan: VariantPlan, findings: Findings) -> dict[str, int]:
+    """Of the stages that make the variant, by name; what measures it costs nothing in production."""
+    artifacts = {name: findings.artifact(plan, name) for name in _COST_STAGES}
+    peaks = {name: artifact.meta.get(PEAK) for name, artifact in artifacts.items() if artifact is not None}
+    return {name: int(peak) for name, peak in peaks.items() if isinstance(peak, int | float)}
 
 
 def copy_name(plan: VariantPlan, input_shape: tuple[int, ...]) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.compare import latency
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
 from harness.compare.seeds import seed_spreads
@@ -22,6 +23,7 @@ from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
+from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.loading import new_model
@@ -112,12 +114,18 @@ def run_scenario(
     run_id = directory.name
     with display() as listener:
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
-        outcomes = executor.run([task for plan in prepared.plans for task in plan.tasks.values()])
+        outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-    findings = Findings(outcomes | {task.key: outcome for task, outcome, _ in measured}, _by_variant(measured))
+        energy = _energy(prepared, executor, outcomes, f"{run_id} {started.isoformat()}")
+    findings = Findings(
+        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *(energy or ()))},
+        _by_variant(measured),
+        energy=None if energy is None else _by_variant(energy),
+    )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
     rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
@@ -133,7 +141,7 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
-        environment=fingerprint(scenario.root),
+        environment=fingerprint(scenario.root) | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),
@@ -145,7 +153,7 @@ def run_scenario(
             correction=scenario.verdict.correction,
         ),
         qat_seeds=seed_spreads(rows),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in measured]),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *(energy or ()))]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results.save(directory / "results.json")
@@ -167,13 +175,22 @@ def _measure(
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
     nonce = f"{run_id} {started.isoformat()}"
+    timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+    corrects = prepared.scenario.verdict.correction == "holm"
+    comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
     tasks = {
-        prepared.planner.measure(group, nonce): tuple(plan.variant.id for plan in group)
-        for reference, group in groups.items()
-        if any(plan.variant.id == reference for plan in group)
+        prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _energy(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str
+) -> Measured | None:
+    if not prepared.scenario.measurement.energy:
+        return None
+    return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
 
 
 def _by_variant(measured: Measured) -> dict[str, Outcome]:
@@ -239,12 +256,22 @@ def _keep_samples(directory: Path, measured: Measured) -> None:
         pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
 
 
+def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Seeds and threads of the run, by what they are of."""
+    scenario, variants = prepared.scenario, [plan.variant for plan in prepared.plans]
+    seeds = {variant.qat_seed for variant in variants if variant.qat_seed is not None}
+    return {
+        "seeds": {"scenario": scenario.seed} | {f"qat {seed}": seed for seed in sorted(seeds)},
+        "threads": {variant.target: scenario.target_options(variant.target).threads for variant in variants},
+    }
+
+
 def _stage_runs(
     plans: Sequence[VariantPlan], findings: Findings, measured: Sequence[tuple[Task, tuple[str, ...]]]
 ) -> tuple[StageRun, ...]:
     users: dict[str, tuple[Task, list[str]]] = {}
     for plan in plans:
-        for task in plan.tasks.values():
+        for task in plan.all_tasks:
             users.setdefault(task.key, (task, []))[1].append(plan.variant.id)
     users |= {task.key: (task, list(variant_ids)) for task, variant_ids in measured}
     runs = []

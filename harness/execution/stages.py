@@ -10,6 +10,7 @@ import copy
 import io
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from pydantic import JsonValue
 from safetensors.torch import save_file
 
+from harness.compare.latency import is_clear
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
@@ -32,6 +34,7 @@ from harness.execution.configs import (
     QuantizeConfig,
     QuantizeOnnxConfig,
     TrainConfig,
+    built,
 )
 from harness.execution.context import StageContext
 from harness.execution.graph import Inputs
@@ -52,9 +55,8 @@ from harness.execution.loading import (
     rules_of,
     with_weights,
 )
+from harness.execution.parity import LABELS, OUTPUTS
 from harness.export.onnx_export import export_onnx
-from harness.metrics.interleaved import TWIN, Timings, measure
-from harness.metrics.latency import judge_speedup
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
@@ -65,6 +67,10 @@ from harness.quantization.toolkits.base import Batches, Request, Source
 from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
+from harness.timing import order as timing
+from harness.timing.order import EngineFile, Order
+from harness.timing.samples import TWIN, Block
+from harness.timing.sequential import measure
 from harness.training.inference import predict
 from harness.training.loop import fit
 from harness.training.validation import hold_out
@@ -75,11 +81,7 @@ Meta = Mapping[str, JsonValue]
 CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 ONNX = "model.onnx"
-OUTPUTS = "outputs.npy"
-LABELS = "labels.npy"
 LATENCY = "latency.parquet"
-JUDGE_EVERY_ROUNDS = 5
-"""Judging all variants takes about as long as a round."""
 
 
 def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -236,15 +238,17 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
 
 
 def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """Outputs of the torch network (fake-quantized where a quantizer is given) on the test samples."""
+    """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
     torch.set_num_threads(context.threads)
     assert config.model is not None
     if config.quantizer is None:
-        network: torch.nn.Module = captured(config.model, inputs["train"].file(WEIGHTS))
+        network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
     np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
     return {"n": len(samples)}
 
 
@@ -270,27 +274,45 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
     from harness.execution.lock import measuring
 
-    generator = np.random.default_rng(config.seed)
-    batch = generator.standard_normal((config.batch_size, *config.input_shape), dtype=np.float32)
-    sessions = {name: _open(build, inputs[name]) for name, build in config.engines.items()}
-    sessions[TWIN] = _open(config.engines[config.reference], inputs[config.reference])
+    plan = config.plan
+    looks = len(plan.looks)
 
-    def is_clear(timings: Timings) -> bool:
-        context.progress(timings.n_rounds, config.plan.max_rounds, "rounds")
-        if timings.n_rounds % JUDGE_EVERY_ROUNDS:
-            return False
-        others = [name for name in sessions if name not in (config.reference, TWIN)]
-        return all(
-            judge_speedup(timings, config.reference, name, confidence=config.confidence, margin=config.margin).verdict
-            != "inconclusive"
-            for name in others
+    def run_process(build: int, process: int, limit_s: float) -> Block:
+        context.progress(process, plan.max_processes, "processes")
+        sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
+        order = Order(
+            sessions=sessions | {TWIN: sessions[config.reference]},
+            batch_shape=(config.batch_size, *config.input_shape),
+            plan=plan,
+            build=build,
+            process=process,
+            seed=config.seed,
+            limit_s=limit_s,
         )
+        return timing.run_process(order)
 
+    clear = partial(
+        is_clear,
+        reference=config.reference,
+        confidence=config.confidence,
+        margin=config.margin,
+        looks=looks,
+        comparisons=config.comparisons,
+    )
     with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
-        timings = measure(sessions, batch, config.plan, is_clear=is_clear, seed=config.seed)
+        timings = measure(run_process, plan, builds=config.builds, is_clear=clear)
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
-    reference = sessions[config.reference]
-    return {"rounds": timings.n_rounds, "includes_transfers": reference.includes_transfers}
+    return {
+        "rounds": timings.n_rounds,
+        "processes": len(timings.blocks),
+        "looks": looks,
+        "watched": [*timings.signals()],
+        "includes_transfers": timings.includes_transfers,
+    }
+
+
+def _engine(config: BuildConfig, artifact: Any) -> EngineFile:
+    return EngineFile(target=config.target, path=engine_file(artifact), options=config.options)
 
 
 def engine_file(artifact: Any) -> Path:
@@ -307,11 +329,6 @@ def audit_layers(artifact: Any) -> tuple[Layer, ...]:
 def _onnx_file(inputs: Inputs) -> Path:
     (artifact,) = inputs.values()
     return artifact.file(str(artifact.meta["file"]))
-
-
-def _open(config: BuildConfig, artifact: Any) -> Any:
-    target = get_target(config.target)
-    return target.open(engine_file(artifact), target.options_from(config.options))
 
 
 def _checkpoint(context: StageContext) -> Path | None:

@@ -18,6 +18,8 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto
 
 from harness.errors import StageError
+from harness.export.onnx_file import load_onnx, name_nodes
+from harness.export.onnxruntime_errors import explain
 from harness.results import Record
 
 if TYPE_CHECKING:
@@ -57,10 +59,13 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = onnx.load(source)
+    model = load_onnx(source)
     name_nodes(model)
     rescaled = rescale_small_weights(model)
-    kept = nodes_out_of_range(model, samples)
+    try:
+        kept = nodes_out_of_range(model, samples)
+    except Exception as failure:  # ONNX Runtime raises many kinds
+        raise explain(failure, model, source.name) from failure
     converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=list(kept))
     _drop_round_trips(converted)
     _order_nodes(converted)
@@ -77,10 +82,9 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
     return Fp16Report(kept_fp32=kept, rescaled_weights=rescaled, error=error, samples=len(samples))
 
 
-def name_nodes(model: ModelProto) -> None:
-    """Give a name to every node that has none."""
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or (node.output[0] if node.output and node.output[0] else f"{node.op_type}#{index}")
+def is_fp16(path: Path) -> bool:
+    """Whether a file has FP16 constants already; StageError for a file that cannot be read."""
+    return any(tensor.data_type == TensorProto.FLOAT16 for tensor in load_onnx(path).graph.initializer)
 
 
 def rescale_small_weights(model: ModelProto) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.data.tasks import Task
-from harness.results import Layer, Record, Variant
+from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from harness.metrics.interleaved import Timings
+    from harness.parity.chain import ChainEvidence
+    from harness.timing.samples import Timings
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,20 @@ class Evidence:
     reference_outputs: npt.NDArray[np.float32] | None = None
     torch_outputs: npt.NDArray[np.float32] | None = None
     """Of the (fake-quantized) torch network on the same samples."""
+    chain: ChainEvidence | None = None
+    """What the links of the parity chain computed."""
     timings: Timings | None = None
     """Of all sessions of the group; names are variant ids."""
+    looks: int = 1
+    """How often the verdicts on latency may have been looked at before measuring stopped."""
+    watched: tuple[str, ...] = ()
+    """What of the machine was watched while timing."""
     onnx_path: Path | None = None
     engine_path: Path | None = None
     weight_bytes: int | None = None
     layers: tuple[Layer, ...] = ()
+    memory: Memory | None = None
+    energy: Energy | None = None
     threads: int = 1
     includes_transfers: bool = False
     task: Task = "classification"

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from harness.compare.statistics import Speedup, quantile_with_interval, speedup
-from harness.compare.verdict import latency_verdict
+from harness.compare.latency import judge_speedup
+from harness.compare.statistics import quantile_with_interval
 from harness.metrics.base import Evidence, Metric
-from harness.metrics.interleaved import TWIN, Timings
-from harness.results import Latency, Verdict
+from harness.results import Latency
 
-
-@dataclass(frozen=True)
-class JudgedSpeedup:
-    """A speedup and what it proves."""
-
-    speedup: Speedup
-    noise_floor: float | None
-    """Relative: the farthest the interval of the twin's ratio reaches from 1."""
-    verdict: Verdict
-
-
-def judge_speedup(
-    timings: Timings, reference: str, name: str, *, confidence: float, margin: float, seed: int = 0
-) -> JudgedSpeedup:
-    """Reference time over the variant's, round by round, against the margin and the session's noise."""
-
-    def against_reference(other: str) -> Speedup:
-        return speedup(timings.round_medians(reference), timings.round_medians(other), confidence=confidence, seed=seed)
-
-    noise = None
-    if TWIN in timings.rounds:
-        twin = against_reference(TWIN)
-        noise = math.exp(max(abs(math.log(end)) for end in twin.ci)) - 1.0
-    measured = against_reference(name)
-    return JudgedSpeedup(measured, noise, latency_verdict(measured.ci, margin, noise))
+_QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
 class LatencyMetric(Metric):
@@ -47,22 +20,25 @@ class LatencyMetric(Metric):
 
     def compute(self, evidence: Evidence) -> Latency | None:
         """None when the variant was not timed."""
-        timings, variant = evidence.timings, evidence.variant
-        if timings is None or variant.id not in timings.rounds:
+        timings, variant, judgement = evidence.timings, evidence.variant, evidence.judgement
+        if timings is None or variant.id not in timings.names:
             return None
-        judgement = evidence.judgement
         samples = timings.samples(variant.id)
-        quantiles = {q: quantile_with_interval(samples, q, judgement.confidence) for q in (0.5, 0.9, 0.99)}
-        median, p90, p99 = (None if estimate is None else estimate.value for estimate in quantiles.values())
-        if median is None:
+        figures: dict[str, Any] = {}
+        for name, quantile in _QUANTILES.items():
+            found = quantile_with_interval(samples, quantile, judgement.confidence)
+            figures |= {f"{name}_ms": found and found.value, f"{name}_ci95": found and found.ci}
+        if figures["median_ms"] is None:
             return None
         plain = Latency(
-            median_ms=median,
-            p90_ms=p90,
-            p99_ms=p99,
+            **figures,
             n=len(samples),
             rounds=timings.n_rounds,
-            throughput_per_s=variant.batch_size * 1e3 / median,
+            processes=len(timings.blocks),
+            builds=timings.n_builds,
+            contaminated_rounds=timings.contaminated_rounds(),
+            watched=evidence.watched,
+            throughput_per_s=variant.batch_size * 1e3 / figures["median_ms"],
             threads=evidence.threads,
             includes_transfers=evidence.includes_transfers,
         )
@@ -74,16 +50,17 @@ class LatencyMetric(Metric):
             variant.id,
             confidence=judgement.confidence,
             margin=judgement.latency_margin,
-            seed=judgement.seed,
+            looks=evidence.looks,
         )
         return plain.model_copy(
             update={
                 "reference": evidence.reference_id,
-                "speedup": judged.speedup.ratio,
-                "speedup_ci95": judged.speedup.ci,
+                "speedup": judged.estimate.ratio,
+                "speedup_ci95": judged.ci,
                 "noise_floor": judged.noise_floor,
                 "margin": judgement.latency_margin,
-                "verdict": judged.verdict,
+                "p_value": judged.claim.p_value,
+                "verdict": judged.claim.verdict,
             }
         )
 

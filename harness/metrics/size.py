@@ -21,7 +21,7 @@ class SizeMetric(Metric):
         return Size(
             onnx_bytes=evidence.onnx_path.stat().st_size,
             engine_bytes=evidence.engine_path.stat().st_size if evidence.engine_path else None,
-            weight_bytes=evidence.weight_bytes or 0,
+            weight_bytes=evidence.weight_bytes,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.compare.wording import listed, margin_points, percent
-from harness.results import Accuracy, Latency, RunResults
+from harness.results import Accuracy, Latency, Parity, RunResults
 
 
 def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
@@ -30,9 +30,12 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         found.append(
             (
                 "Sizes",
-                "The ONNX file, the engine that is deployed, and the weights and biases as the engine holds them.",
+                "Three numbers: the ONNX file, the engine that is deployed, and the weights and biases as the engine "
+                "holds them, with their scales per channel. An ONNX file with Q/DQ nodes may hold its weights in FP32 "
+                "or INT8; the engine decides what is deployed.",
             )
         )
+    found += _resources(results)
     if any(row.coverage for row in results.rows):
         found.append(
             (
@@ -42,10 +45,42 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
                 "number of such layers.",
             )
         )
+    found += _parity([row.parity for row in results.rows if row.parity])
     if results.calibration_samples:
         counts = listed([f"{name} {count:,}" for name, count in results.calibration_samples.items()])
         found.append(("Calibration", f"Samples in the one pass that served all calibrators: {counts}."))
     return tuple(found)
+
+
+def _resources(results: RunResults) -> list[tuple[str, str]]:
+    found = []
+    if any(row.memory for row in results.rows):
+        found.append(
+            (
+                "Memory",
+                "Peak resident memory of a fresh process that opens one engine and runs it a few times. Engine: the "
+                "increase since the target's library was loaded. It holds weights, buffers, and the library's code "
+                "that is read from disk when it first runs, which dominates for small networks.",
+            )
+        )
+    if any(row.energy and row.energy.joules_per_inference is not None for row in results.rows):
+        found.append(
+            (
+                "Energy",
+                "What the whole device drew in blocks of inferences, divided by their number, other programs "
+                "included. Without idle: minus what it would have drawn in that time, from its power just before "
+                "with the engine open. Spread: largest minus smallest block, as a share.",
+            )
+        )
+    if any(row.cost and row.cost.peak_bytes for row in results.rows):
+        found.append(
+            (
+                "Cost",
+                "Seconds of each stage, and the peak resident memory of the process while it ran, libraries such as "
+                "torch (hundreds of MiB) included. From the store's record where a stage was cached.",
+            )
+        )
+    return found
 
 
 def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
@@ -74,6 +109,35 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
     ]
 
 
+def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
+    found = []
+    steps = [step for parity in parities for step in parity.steps]
+    if steps:
+        confidence = listed([percent(value, 0) for value in _distinct(parity.confidence for parity in parities)])
+        found.append(
+            (
+                "Parity",
+                "What each step from the eager network to the engine changes, on the same "
+                f"{max(step.n for step in steps):,} test samples. ONNX files run in ONNX Runtime without "
+                "optimizations. A step is said to lose accuracy only where the paired difference of top-1 proves it "
+                f"({confidence}, corrected for the number of steps of the chain).",
+            )
+        )
+    layers = [parity.layer_samples for parity in parities if parity.layers]
+    if layers:
+        found.append(
+            (
+                "Layers at fault",
+                f"Each layer gets what its reference computed before it, on {layers[0]} test samples, so that it "
+                "answers for its own error alone. A step is the distance of two integers; for tensors that are not "
+                "quantized it is 1/127 of the channel's largest value. Two correct roundings of the same number differ "
+                "by one step at most, and rarely: a channel is at fault with a larger error, or with a mean squared "
+                "error above 1/12 steps², which is what rounding itself makes.",
+            )
+        )
+    return found
+
+
 def _family(accuracies: list[Accuracy]) -> str:
     sizes = _distinct(accuracy.family_size for accuracy in accuracies)
     if not sizes:
@@ -99,12 +163,14 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Latency",
             f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. p99 is shown only when the samples suffice for an interval around it.",
+            f"to and from a device {copies}. Quantiles have order-statistic intervals; p99 and p99.9 are shown only "
+            "when the samples suffice for one.",
         ),
         (
             "Speedup",
-            "Variants take turns in rounds, in an order shuffled anew each round. Speedup is the geometric mean over "
-            "rounds of FP32's time divided by the variant's; below it the 95 % bootstrap interval over rounds.",
+            "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
+            "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
+            "mean over rounds. Below it the 95 % interval over processes, which allows for looking several times.",
         ),
         (
             "Noise floor",
@@ -113,7 +179,13 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
         (
             "Verdict on latency",
             f"The band is the margin of {margin}, or the noise floor where that is larger. better: the interval lies "
-            "above 1 + band. worse: below 1 / (1 + band). same: between the two. inconclusive: anything else.",
+            "above 1 + band. worse: below 1 / (1 + band). same: within the margin either way. inconclusive: anything "
+            "else, or what does not hold when all rows of the run are judged at once (Holm's correction).",
+        ),
+        (
+            "Contaminated rounds",
+            "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
+            "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,9 +11,20 @@ from harness.report.accuracy_tables import worst_classes
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
-    *("weight_bits", "activation_bits", "batch_size", "test_samples", "rounds", "threads", "inferences"),
+    *(
+        "weight_bits",
+        "activation_bits",
+        "batch_size",
+        "test_samples",
+        "rounds",
+        "processes",
+        "builds",
+        "threads",
+        "inferences",
+    ),
     *("family_size", "worst_class", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
+    *("memory_increase_bytes", "memory_peak_bytes", "memory_device_bytes", "cost_peak_bytes"),
 )
 
 
@@ -45,7 +57,9 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **_accuracy(row),
         **_latency(row),
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
+        **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
+        **_parity(row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
 
@@ -90,14 +104,57 @@ def _agreement(row: Row) -> dict[str, Any]:
 
 def _latency(row: Row) -> dict[str, Any]:
     latency = row.latency
-    plain = ("median_ms", "p90_ms", "p99_ms", "throughput_per_s", "speedup", "noise_floor", "rounds", "threads")
+    quantiles = ("median", "p90", "p99", "p999")
+    plain = ("throughput_per_s", "speedup", "noise_floor", "rounds", "processes", "builds", "threads")
     return {
+        **{f"{name}_ms": getattr(latency, f"{name}_ms", None) for name in quantiles},
         **{name: getattr(latency, name, None) for name in plain},
+        "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
         **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),
+        **{
+            end: value
+            for name in quantiles
+            for end, value in _ends(f"{name}_ci95", getattr(latency, f"{name}_ci95", None)).items()
+        },
+        "latency_p_value": latency.p_value if latency else None,
+        "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
     }
+
+
+def _resources(row: Row) -> dict[str, Any]:
+    memory, energy, cost = row.memory, row.energy, row.cost
+    seconds = ("train_s", "calibrate_s", "quantize_s", "finetune_s", "export_s", "build_s")
+    return {
+        **{f"memory_{name}": getattr(memory, name, None) for name in ("increase_bytes", "peak_bytes", "device_bytes")},
+        **{name: getattr(energy, name, None) for name in ("joules_per_inference", "net_joules_per_inference")},
+        "energy_idle_w": energy.idle_w if energy else None,
+        "energy_source": (energy.source or energy.reason) if energy else None,
+        **{name: getattr(cost, name, None) for name in seconds},
+        "cost_peak_bytes": max(cost.peak_bytes.values(), default=None) if cost else None,
+    }
+
+
+def _parity(row: Row) -> dict[str, Any]:
+    """Each step of the chain in three columns, and what it proves; absent where no row has the step."""
+    if row.parity is None:
+        return {}
+    flat: dict[str, Any] = {"lossy_step": row.parity.lossy_step}
+    for step in row.parity.steps:
+        name = f"{step.start}_to_{step.end}"
+        flat |= {f"{name}_top1_agreement": step.top1_agreement, f"{name}_sqnr_db": step.sqnr_db}
+        flat |= {f"{name}_drop": step.drop}
+    if row.parity.layers:
+        faults = [layer.layer for layer in row.parity.layers if layer.is_fault]
+        flat |= {"layers_at_fault": len(faults), "first_layer_at_fault": next(iter(faults), None)}
+    return flat
+
+
+def _counts(labels: Mapping[str, int]) -> str:
+    """`load 12, waited 3`."""
+    return ", ".join(f"{label} {count}" for label, count in sorted(labels.items()))
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:

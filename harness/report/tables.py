@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.wording import label, listed, percent
-from harness.report.variants import NONE
-from harness.results import Agreement, Layer, MetricValue, Parity, Row, RunResults, StageRun
+from harness.compare.wording import byte_size, label, listed, percent, three_digits
+from harness.report.variants import NONE, TOO_FEW
+from harness.results import Cost, Latency, Layer, MetricValue, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -60,29 +60,30 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", NONE if value is None else str(value)
 
 
-def parity_table(results: RunResults) -> Table | None:
-    """How alike the stages of every variant are on the same samples, one column per step."""
-    steps = [step for step in Parity.model_fields if any(_agreement(row, step) for row in results.rows)]
+def latency_table(results: RunResults) -> Table | None:
+    """Quantiles with their intervals, what they rest on, and what else the machine did meanwhile."""
     rows = [
-        (row.variant.id, *(_likeness(_agreement(row, step)) for step in steps))
+        (
+            row.variant.id,
+            *(_quantile(row.latency, name) for name in ("median", "p90", "p99", "p999")),
+            f"{row.latency.n:,}",
+            NONE if row.latency.processes is None else str(row.latency.processes),
+            f"{row.latency.rounds:,}",
+            listed([f"{label} {count}" for label, count in row.latency.contaminated_rounds.items()]) or NONE,
+        )
         for row in results.rows
-        if any(_agreement(row, step) for step in steps)
+        if row.latency is not None
     ]
-    headings = "|".join(["Variant", *(step.replace("_vs_", " → ").replace("onnx", "ONNX") for step in steps)])
-    caption = "Same top-1, signal-to-quantization-noise ratio and largest error between stages, on the same samples"
-    return _table(caption, headings, rows, set(range(1, len(steps) + 1)))
+    headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds"
+    return _table("Milliseconds per inference, with order-statistic intervals", headings, rows, set(range(1, 8)))
 
 
-def _agreement(row: Row, step: str) -> Agreement | None:
-    found: Agreement | None = getattr(row.parity, step, None)
-    return found
-
-
-def _likeness(alike: Agreement | None) -> str:
-    if alike is None:
-        return NONE
-    noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
-    return f"{percent(alike.top1_agreement)}, {noise}"
+def _quantile(latency: Latency, name: str) -> str:
+    value, interval = getattr(latency, f"{name}_ms"), getattr(latency, f"{name}_ci95")
+    if value is None:
+        return TOO_FEW
+    ends = f" ({three_digits(interval[0])} to {three_digits(interval[1])})" if interval else ""
+    return three_digits(value) + ends
 
 
 def metrics_table(results: RunResults) -> Table | None:
@@ -137,11 +138,19 @@ def cost_table(results: RunResults) -> Table | None:
             continue
         times = [getattr(row.cost, f"{stage}_s") for stage in _COST_STAGES]
         passes = row.cost.data_passes
-        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes)))
-    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes"])
+        rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes), _peak(row.cost)))
+    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes", "Peak memory"])
     return _table(
-        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 8))
+        "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 9))
     )
+
+
+def _peak(cost: Cost) -> str:
+    """Of the stage that took the most, with its name."""
+    if not cost.peak_bytes:
+        return NONE
+    stage = max(cost.peak_bytes, key=cost.peak_bytes.__getitem__)
+    return f"{byte_size(cost.peak_bytes[stage])} ({stage})"
 
 
 def left_in_float_table(results: RunResults) -> Table | None:

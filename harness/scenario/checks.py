@@ -24,9 +24,13 @@ def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
         message = "`qat_params` and `pre_launch_callbacks_list` say the same thing twice"
         yield scenario.error(("pre_launch_callbacks_list",), message, fix="delete one of them", on_key=True)
     measurement = scenario.measurement
-    if measurement.max_rounds < measurement.min_rounds:
-        message = f"`max_rounds` {measurement.max_rounds} is less than `min_rounds` {measurement.min_rounds}"
-        yield scenario.error(("measurement", "max_rounds"), message, fix="raise `max_rounds` or lower `min_rounds`")
+    if measurement.max_processes < measurement.min_processes:
+        message = (
+            f"`max_processes` {measurement.max_processes} is less than `min_processes` {measurement.min_processes}"
+        )
+        yield scenario.error(
+            ("measurement", "max_processes"), message, fix="raise `max_processes` or lower `min_processes`"
+        )
 
 
 def _dataset_errors(scenario: Scenario) -> Iterator[ScenarioError]:

@@ -142,16 +142,36 @@ class Measurement(Section):
     """Evaluate every variant on the test samples."""
     latency: bool = True
     """Time every variant in rounds interleaved with its FP32 row."""
-    warmup_s: Annotated[NonNegative, Unit("s")] = 0.3
-    """Untimed inferences before the first round, per variant."""
-    min_rounds: Annotated[int, Ge(2), Unit("round")] = 10
-    """Rounds that are measured even when the verdict is already clear."""
-    max_rounds: Annotated[int, Ge(2), Unit("round")] = 200
-    """Rounds after which measuring stops, clear or not; at least `min_rounds`."""
-    round_s: Annotated[Positive, Unit("s")] = 0.05
-    """Timing of one variant in one round."""
+    memory: bool = True
+    """Peak memory of every engine in a process of its own; about a second per variant, then from the store."""
+    energy: bool = False
+    """Energy of every engine's inferences, from RAPL (CPU) or NVML (GPU); absent with the reason where neither can be
+    read. Measured anew in every run."""
+    energy_s: Annotated[Positive, Unit("s")] = 3.0
+    """Inferences of one variant while its energy is counted, in three blocks."""
+    energy_idle_s: Annotated[Positive, Unit("s")] = 1.0
+    """Counting idle power before them."""
+    parity: Literal["off", "chain", "layers"] = "chain"
+    """`chain`: compare every step from the eager network to the engine, and name the step that loses accuracy; needs
+    `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized
+    network with the engine."""
+    parity_samples: Annotated[Count, Unit("sample")] = 1000
+    """Of the test samples, the first ones, for the chain: its ONNX files run without optimizations, which is slow."""
+    warmup_s: Annotated[NonNegative, Unit("s")] = 0.05
+    """Untimed inferences at the start of each process, per variant."""
+    round_s: Annotated[Positive, Unit("s")] = 0.01
+    """Timing of one variant in one round; at least one inference."""
+    rounds_per_process: Annotated[int, Ge(3), Unit("round")] = 20
+    """Fewer where the budget would not last for `min_processes`."""
+    min_processes: Annotated[int, Ge(2), Unit("process")] = 4
+    """Processes that are measured even when the verdict is clear sooner; each opens every engine anew."""
+    max_processes: Annotated[int, Ge(2), Unit("process")] = 16
+    """Processes after which measuring stops, clear or not; at least `min_processes`."""
+    builds: Annotated[Count, Unit("build")] = 1
+    """Engines built of each variant. Processes take them in turn. With several, verdicts hold for builds that were
+    not made, and need three or more of them."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
-    """Timing of one group: the variants of one model, target and batch size."""
+    """For one group, the variants of one model, target and batch size, process starts included."""
 
 
 class Verdict(Section):
@@ -161,10 +181,10 @@ class Verdict(Section):
     """Level of all intervals."""
     accuracy_margin: Fraction = 0.005
     """Loss of top-1 (a share, 0.005 is half a point) that still counts as the same."""
-    latency_margin: Fraction = 0.03
+    latency_margin: Fraction = 0.01
     """Relative difference of latency that still counts as the same."""
     correction: Literal["holm", "none"] = "holm"
-    """Of p-values on accuracy for the number of rows in the run: `holm`, so that all verdicts hold at once, or `none`,
+    """Of p-values for the number of rows in the run: `holm`, so that all verdicts hold at once, or `none`,
     so that each row is judged as if it were the only one. Intervals are never corrected."""
 
 

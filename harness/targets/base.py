@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +16,8 @@ from harness.scenario.target_options import TargetOptions
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from onnx import ModelProto, NodeProto
+    from onnxruntime import InferenceSession
 
     from harness.quantization.calibrators.base import Calibrator
     from harness.quantization.descriptors import HistogramMethod
@@ -64,6 +66,19 @@ class Engine:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class EngineGraph:
+    """An engine that is an ONNX graph, which can be cut open at its tensors."""
+
+    model: ModelProto
+    open_session: Callable[[bytes], InferenceSession]
+    """Executes a changed graph just as the engine is executed."""
+    types: Mapping[str, int]
+    """ONNX element type of every tensor."""
+    names: Callable[[NodeProto], tuple[str, ...]]
+    """Names under which the ONNX file that it was built from may know a node."""
+
+
 class Session(ABC):
     """A loaded engine."""
 
@@ -86,6 +101,8 @@ class Target(ABC):
     options_type: ClassVar[type[BuildOptions]] = BuildOptions
     scenario_options: ClassVar[type[TargetOptions]] = TargetOptions
     """Section of this target under `targets` in a scenario."""
+    needs_gpu: ClassVar[bool] = False
+    """Whether engines run on an NVIDIA GPU only."""
 
     @abstractmethod
     def availability(self) -> Availability:
@@ -140,9 +157,17 @@ class Target(ABC):
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
 
+    def load_library(self) -> None:
+        """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
+        return
+
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""
+
+    def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
+        """The engine as a graph whose tensors can be read and replaced; None where nobody can look inside."""
+        return None
 
     @abstractmethod
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:

@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.compare.statistics import (
-    expanded_confidence,
     holm,
     mcnemar_exact,
     paired_difference,
     quantile_with_interval,
-    speedup,
     tango_interval,
     tango_score,
     wilson_interval,
@@ -207,50 +205,6 @@ class TestPairedDifference:
     def test_refuses_labels_in_place_of_flags(self):
         with pytest.raises(ValueError, match="one boolean per sample"):
             paired_difference(np.array([3, 4]), np.array([3, 5]))
-
-
-class TestSpeedup:
-    def test_geometric_mean_of_ratios_per_round(self):
-        # Ratios 2 and 8: sqrt(16) = 4, where the arithmetic mean would be 5.
-        assert speedup([2.0, 8.0], [1.0, 1.0]).ratio == pytest.approx(4.0)
-
-    def test_what_slows_a_round_slows_both_sides_of_it(self):
-        reference = np.array([1.0, 5.0, 2.0, 9.0])
-        found = speedup(reference, reference / 1.5)
-        assert (found.ratio, *found.ci) == pytest.approx((1.5, 1.5, 1.5))
-        assert found.rounds == 4
-
-    @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=2, max_size=12))
-    def test_holds_its_ratio_and_mirrors(self, rounds):
-        reference, variant = np.array(rounds).T
-        there, back = speedup(reference, variant, resamples=200), speedup(variant, reference, resamples=200)
-        assert there.ci[0] <= there.ratio <= there.ci[1]
-        assert back.ratio == pytest.approx(1 / there.ratio)
-        assert back.ci == pytest.approx((1 / there.ci[1], 1 / there.ci[0]))
-
-    def test_level_is_expanded_as_a_t_interval_asks(self):
-        # n = 10: t(0.975, 9) = 2.2622; sqrt(10/9) * 2.2622 = 2.3846; 1 - 2 * Phi(-2.3846) = 0.98290.
-        assert expanded_confidence(0.95, 10) == pytest.approx(0.98290, abs=1e-5)
-        assert expanded_confidence(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
-
-    def test_ten_rounds_cover_as_often_as_promised(self):
-        rng, runs = np.random.default_rng(3), 400
-        ratios = np.exp(rng.normal(math.log(1.7), 0.05, size=(runs, 10)))
-        intervals = [speedup(row, np.ones(10), resamples=1000).ci for row in ratios]
-        covered = np.mean([low <= 1.7 <= high for low, high in intervals])
-        assert covered > 0.95 - 3 * 0.011
-
-    @pytest.mark.parametrize(
-        ("reference", "variant", "message"),
-        [
-            ([1.0], [1.0], "two or more rounds"),
-            ([1.0, 2.0], [1.0], "two or more"),
-            ([1.0, 0.0], [1.0, 1.0], "above zero"),
-        ],
-    )
-    def test_refuses_what_has_no_ratio(self, reference, variant, message):
-        with pytest.raises(ValueError, match=message):
-            speedup(reference, variant)
 
 
 class TestQuantile:

@@ -77,6 +77,100 @@ class TestCpu:
         assert usable_cores() == cores
 
 
+class TestFrequencies:
+    """A fake `/sys`: what the governor may do, and what it does."""
+
+    @pytest.fixture
+    def cpufreq(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for name, text in {
+            "scaling_governor": "performance",
+            "scaling_driver": "intel_pstate",
+            "scaling_min_freq": "800000",
+            "scaling_max_freq": "3700000",
+            "cpuinfo_max_freq": "4100000",
+            "scaling_cur_freq": "2399876",
+        }.items():
+            (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setattr(hardware, "_CPUFREQ", tmp_path)
+        return tmp_path
+
+    def test_governor_limits_and_clock(self, cpufreq: Path) -> None:
+        found = hardware.cpu()
+        assert (found["governor"], found["frequency_driver"]) == ("performance", "intel_pstate")
+        assert found["clocks_mhz"] == {"min": 800, "max": 3700, "hardware_max": 4100, "current": 2399}
+
+    def test_without_them_the_clock_is_that_of_cpuinfo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "cpuinfo").write_text(X86 + "cpu MHz\t\t: 2599.998\nmicrocode\t: 0xa101148\n")
+        monkeypatch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(hardware, "_CPUFREQ", tmp_path / "absent")
+        found = hardware.cpu()
+        assert found["clocks_mhz"] == {"min": None, "max": None, "hardware_max": None, "current": 2600}
+        assert found["governor"] is None
+        assert found["microcode"] == "0xa101148"
+
+    @pytest.mark.parametrize(
+        ("boost", "no_turbo", "turbo"), [("1", None, True), ("0", None, False), (None, "1", False), (None, "0", True)]
+    )
+    def test_turbo_of_either_driver(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boost: str | None, no_turbo: str | None, turbo: bool
+    ) -> None:
+        for name, text in (("boost", boost), ("no_turbo", no_turbo)):
+            if text is not None:
+                (tmp_path / name).write_text(text)
+            monkeypatch.setattr(hardware, f"_{name.upper()}", tmp_path / name)
+        assert hardware.cpu()["turbo"] is turbo
+
+    def test_affinity(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3, 1})
+        assert hardware.cpu()["affinity"] == [1, 3]
+
+
+class TestKernelSettings:
+    @pytest.mark.parametrize(
+        ("text", "mode"), [("always [madvise] never", "madvise"), ("[always] madvise never", "always"), ("", None)]
+    )
+    def test_huge_pages(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mode: str | None) -> None:
+        (tmp_path / "enabled").write_text(text)
+        monkeypatch.setattr(hardware, "_HUGE_PAGES", tmp_path / "enabled")
+        assert hardware.transparent_hugepages() == mode
+
+    def test_mitigations_of_flaws_that_the_cpu_has(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "meltdown").write_text("Not affected\n")
+        (tmp_path / "retbleed").write_text("Vulnerable\n")
+        monkeypatch.setattr(hardware, "_MITIGATIONS", tmp_path)
+        assert hardware.mitigations() == {"retbleed": "Vulnerable"}
+
+
+class TestQuota:
+    @pytest.fixture
+    def tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(hardware, "_CGROUP", tmp_path / "cgroup")
+        monkeypatch.setattr(hardware, "_OWN_CGROUP", tmp_path / "own")
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+        return tmp_path
+
+    def quota(self, folder: Path, text: str, name: str = "cpu.max") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+    def test_of_a_group_above_counts_too(self, tree: Path) -> None:
+        (tree / "own").write_text("0::/user.slice/job\n")
+        self.quota(tree / "cgroup/user.slice", "300000 100000")
+        self.quota(tree / "cgroup/user.slice/job", "max 100000")
+        assert hardware.cpu()["quota_cores"] == 3.0
+        assert usable_cores() == 3
+
+    def test_of_cgroup_v1(self, tree: Path) -> None:
+        self.quota(tree / "cgroup/cpu", "150000", "cpu.cfs_quota_us")
+        self.quota(tree / "cgroup/cpu", "100000", "cpu.cfs_period_us")
+        assert hardware.cpu()["quota_cores"] == 1.5
+
+    def test_none_of_cgroup_v1(self, tree: Path) -> None:
+        self.quota(tree / "cgroup/cpu", "-1", "cpu.cfs_quota_us")
+        self.quota(tree / "cgroup/cpu", "100000", "cpu.cfs_period_us")
+        assert hardware.cpu()["quota_cores"] is None
+
+
 class TestGpus:
     def test_are_named_as_nvidia_smi_does(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         program(tmp_path, "nvidia-smi", "echo 'NVIDIA L4, 550.54.15, 23034 MiB, 8.9'")
@@ -84,6 +178,15 @@ class TestGpus:
         assert gpus() == [
             {"name": "NVIDIA L4", "driver_version": "550.54.15", "memory_total": "23034 MiB", "compute_cap": "8.9"}
         ]
+
+    def test_have_their_state_where_the_driver_knows_every_field(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = "NVIDIA L4, 550.54.15, 23034 MiB, 8.9, Enabled, [N/A], Enabled, 72.00 W, 2040 MHz, 6251 MHz, 2040 MHz"
+        program(tmp_path, "nvidia-smi", f"echo '{known}, 300 MHz, 405 MHz, P8, 41, 0 %'")
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        (gpu,) = gpus()
+        assert (gpu["persistence_mode"], gpu["power_limit"], gpu["clocks_max_sm"]) == ("Enabled", "72.00 W", "2040 MHz")
 
     @pytest.mark.parametrize("script", ["echo 'No devices were found'", "echo failed; exit 9"])
     def test_a_driver_in_trouble_is_no_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -112,6 +215,18 @@ class TestGit:
 
     def test_outside_of_a_checkout(self, tmp_path: Path) -> None:
         assert git_state(tmp_path) is None
+
+
+class TestBlas:
+    def test_of_what_is_imported(self) -> None:
+        script = "import json, numpy, torch; from harness.execution.environment import blas; print(json.dumps(blas()))"
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert set(json.loads(done.stdout)) == {"numpy", "torch"}
+
+    def test_imports_nothing_for_it(self) -> None:
+        script = "from harness.execution.environment import blas; print(blas())"
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        assert done.stdout == "{}\n"
 
 
 def test_packages_have_their_versions() -> None:

@@ -53,7 +53,7 @@ class TestResults:
         outcomes = LocalExecutor(store, isolation=isolation, jobs=2).run([total])
         assert set(outcomes) == {first.key, second.key, total.key}
         done = success(outcomes[total.key])
-        assert done.artifact.meta == {"sum": 13.0}  # 10 + 1 + 2
+        assert done.artifact.meta["sum"] == 13.0  # 10 + 1 + 2
         assert not done.cached
         assert done.seconds >= 0
 
@@ -149,7 +149,7 @@ class TestFailure:
                 "train a",
                 broken.key,
             )
-        assert success(outcomes[fine.key]).artifact.meta == {"sum": 3.0}
+        assert success(outcomes[fine.key]).artifact.meta["sum"] == 3.0
         assert journal.read_text().count("add") == 1
 
 

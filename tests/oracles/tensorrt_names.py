@@ -22,6 +22,7 @@ OWNERS = {
     "runtime": "Runtime",
     "runtime_config": "IRuntimeConfig",
     "engine": "ICudaEngine",
+    "rtx_engine": "ICudaEngine",
     "context": "IExecutionContext",
     "inspector": "EngineInspector",
 }

@@ -132,8 +132,8 @@ class TestConsistency:
         assert error.message == "`location: path` needs a `path`"
 
     def test_rounds_must_be_in_order(self, refuse: Any, head: str) -> None:
-        error = refuse(f"{head}measurement:\n  min_rounds: 10\n  max_rounds: §5\n")
-        assert error.message == "`max_rounds` 5 is less than `min_rounds` 10"
+        error = refuse(f"{head}measurement:\n  min_processes: 10\n  max_processes: §5\n")
+        assert error.message == "`max_processes` 5 is less than `min_processes` 10"
 
 
 class TestLaterErrors:

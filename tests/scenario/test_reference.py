@@ -37,7 +37,7 @@ def test_every_key_has_a_row_with_its_meaning() -> None:
         "| `max_epochs` | integer ≥ 1 | `8` | epoch | Passes over the training samples. |",
         "| `optimizer` | `sgd`, `adamw` | `sgd` |  | Update rule. |",
         "| `weight_bits` | list of integers ≥ 2, ≤ 8, or empty | see meaning | bit | Default: `[8]`. |",
-        "| `round_s` | number > 0 | `0.05` | s | Timing of one variant in one round. |",
+        "| `round_s` | number > 0 | `0.01` | s | Timing of one variant in one round; at least one inference. |",
     ],
 )
 def test_a_row_tells_type_default_unit_and_meaning(row: str) -> None:

@@ -15,17 +15,17 @@ import onnx
 import pandas as pd
 import pytest
 
+from harness.compare.latency import judge_speedup
 from harness.compare.statistics import holm
 from harness.errors import StageError
 from harness.execution.outcomes import ignore
 from harness.execution.run import Prepared, RunOptions, prepare, run_scenario
 from harness.execution.store import Store
-from harness.metrics.interleaved import TWIN, Timings
-from harness.metrics.latency import judge_speedup
 from harness.report import render
 from harness.results import Row, RunResults
 from harness.scenario import load_scenario
 from harness.targets import get_target
+from harness.timing.samples import TWIN, Timings
 
 pytestmark = pytest.mark.slow  # trains and exports real networks
 
@@ -51,7 +51,7 @@ matrix:
     - {method: qat, calibrator: max}
     - {method: ptq, calibrator: max, toolkit: onnxruntime}
     - {method: ptq, calibrator: max, weight_bits: 4}
-measurement: {warmup_s: 0.01, round_s: 0.01, min_rounds: 3, max_rounds: 4, budget_s: 2}
+measurement: {warmup_s: 0.01, round_s: 0.01, rounds_per_process: 4, min_processes: 2, max_processes: 3, budget_s: 20}
 """
 FP32 = "net-fp32-onnxruntime-b1"
 PTQ_MAX = "net-ptq-max-perchannel-onnxruntime-b1"
@@ -60,8 +60,10 @@ PTQ_OTHER = "net-ptq-onnxruntime-max-perchannel-onnxruntime-b1"
 QAT = "net-qat-max-perchannel-onnxruntime-b1"
 SIMULATED = "net-ptq-max-perchannel-w4a8-onnxruntime-b1"
 INTEGER = (PTQ_MAX, PTQ_ENTROPY, PTQ_OTHER, QAT)
-MARGIN, CONFIDENCE = 0.03, 0.95
+MARGIN, CONFIDENCE = 0.01, 0.95
 """Defaults of `verdict.latency_margin` and `verdict.confidence`."""
+LOOKS = 2
+"""After two processes and after three."""
 
 
 @dataclass(frozen=True)
@@ -269,8 +271,11 @@ class TestFiles:
         timings = Timings.from_parquet(first.directory / "samples" / "latency.parquet")
         latency = first.row(QAT).latency
         assert latency is not None
-        judged = judge_speedup(timings, FP32, QAT, confidence=CONFIDENCE, margin=MARGIN)
-        assert latency.speedup == pytest.approx(judged.speedup.ratio)
+        judged = judge_speedup(timings, FP32, QAT, confidence=CONFIDENCE, margin=MARGIN, looks=LOOKS)
+        assert latency.speedup == pytest.approx(judged.estimate.ratio)
+        assert latency.speedup_ci95 == pytest.approx(judged.ci)
+        assert latency.p_value == pytest.approx(judged.claim.p_value)
+        assert latency.processes == len(timings.blocks)
         assert latency.noise_floor == pytest.approx(judged.noise_floor)
 
     def test_the_report_is_written(self, first: Run) -> None:
@@ -363,3 +368,13 @@ class TestFailure:
 
     def test_its_report_tells_it(self, failed: Run) -> None:
         assert "has no kernel" in (failed.directory / "report.html").read_text(encoding="utf-8")
+
+
+class TestBuilds:
+    def test_processes_take_the_builds_in_turn(self, start: Start) -> None:
+        run = start("builds", ("budget_s: 20}", "budget_s: 20, builds: 2}"), only="fp32")
+        timings = Timings.from_parquet(run.directory / "samples" / "latency.parquet")
+        latency = run.row(FP32).latency
+        assert [block.build for block in timings.blocks][:2] == [0, 1]
+        assert latency is not None and latency.builds == 2
+        assert len(run.stages("build")) == 1  # the variant's own; the other build serves the measuring alone

@@ -54,3 +54,52 @@ def test_rows_are_built_or_unavailable_and_the_run_ends_well(tmp_path: Path) -> 
     assert ptq.cost is not None
     assert ptq.cost.build_s is not None
     assert "pip install tensorrt" in str(rows["resnet8-fp32-tensorrt-b1"].reason)
+
+
+UNSUPPORTED = """
+name: unsupported
+dataset:
+  source: random_images
+  calibration_samples: 32
+  test_samples: 8
+  args: {{input_shape: [1, 28, 28], n_classes: 10}}
+models:
+  odd: {{factory: odd.py:make, weights: random}}
+  resnet8: {{factory: {root}/models/resnet.py:resnet8, weights: random}}
+matrix: {{method: [fp32], target: [onnxruntime, tensorrt-rtx]}}
+measurement: {{accuracy: false, latency: false}}
+"""
+DETERMINANT = """
+import torch
+
+class Odd(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 10, 1)
+
+    def forward(self, x):
+        return torch.linalg.det(self.conv(x))
+
+def make():
+    return Odd()
+"""
+
+
+def test_an_operator_that_one_target_lacks_costs_its_row_alone(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(UNSUPPORTED.format(root=ROOT))
+    (tmp_path / "odd.py").write_text(DETERMINANT)
+    command = [sys.executable, "-m", "harness.cli", "run", "s.yaml", "--out", "out", "--quiet"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    rows = {row.variant.id: row for row in RunResults.load(tmp_path / "out" / "results.json").rows}
+    assert {name: row.status for name, row in rows.items()} == {
+        "odd-fp32-onnxruntime-b1": "ok",
+        "odd-fp32-tensorrt-rtx-b1": "failed",
+        "resnet8-fp32-onnxruntime-b1": "ok",
+        "resnet8-fp32-tensorrt-rtx-b1": "built",
+    }
+    reason = str(rows["odd-fp32-tensorrt-rtx-b1"].reason)
+    assert "at node `" in reason
+    assert "(Det)" in reason
+    assert "replace the operator by ones that TensorRT has" in reason

@@ -126,6 +126,14 @@ def test_quantized_weights_take_less_room(usable: Target, tmp_path: Path) -> Non
     assert 0 < sizes[True] < sizes[False] / 2
 
 
+def test_quantized_weights_are_counted_as_the_engine_holds_them(usable: Target, tmp_path: Path) -> None:
+    weights = [tensor for tensor in captured("residual").state_dict().values() if tensor.dim() > 1]
+    elements, channels = sum(each.numel() for each in weights), sum(each.shape[0] for each in weights)
+    _, engine = build(usable, tmp_path)
+    # One byte for each weight. For each output channel a bias and a scale in four bytes, and a zero point in one.
+    assert elements <= engine.weight_bytes <= elements + channels * (4 + 4 + 1)
+
+
 def test_it_times_each_inference(runnable: Target, tmp_path: Path) -> None:
     _, engine = build(runnable, tmp_path)
     times_ms = runnable.open(engine.path, engine.options).time_runs(make_batch(1).numpy(), 4)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, Session, Target
+from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Session, Target
+from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
     from harness.quantization.calibrators.base import Calibrator
@@ -41,12 +41,10 @@ class OnnxRuntime(Target):
 
     def availability(self) -> Availability:
         """Usable where the `onnxruntime` package is installed."""
-        for distribution in ("onnxruntime", "onnxruntime-gpu"):
-            try:
-                return Availability(True, f"{distribution} {importlib.metadata.version(distribution)}, CPU")
-            except importlib.metadata.PackageNotFoundError:
-                continue
-        return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
+        found = installed_build()
+        if found is None:
+            return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
+        return Availability(True, f"{found}, CPU")
 
     def refusal(self, variant: Variant) -> str | None:
         """FP16 has no kernels in ONNX Runtime's CPU provider: it would run in FP32 after casts."""
@@ -109,11 +107,21 @@ class OnnxRuntime(Target):
 
         return build(onnx_path, directory, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
+    def load_library(self) -> None:
+        """ONNX Runtime and what the session's module imports beside it."""
+        import harness.targets.onnxruntime.session  # noqa: F401
+
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load the optimized graph as it is."""
         from harness.targets.onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def graph(self, path: Path, options: BuildOptions) -> EngineGraph:
+        """The optimized graph, every tensor of which can be handed out."""
+        from harness.targets.onnxruntime.session import engine_graph
+
+        return engine_graph(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """Read the optimized graph."""

@@ -14,8 +14,8 @@ from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reaso
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
-_WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
-_WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
+WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
+WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/MatMulAddFusion|_quant)+$")
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 _QGEMM_QUANTIZED_INPUTS = 9
@@ -31,7 +31,7 @@ def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
     """
     engine = onnx.load(engine_path)
     source_layers = {alias: layer for layer in weighted_layers(onnx_path) for alias in layer.aliases}
-    types = _element_types(engine)
+    types = element_types(engine)
     source = Source.load(onnx_path)
     return tuple(
         _layer(node, types, _source_of(node, source_layers), source)
@@ -42,15 +42,15 @@ def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
 
 def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: Source) -> Layer:
     activation = types.get(_input(node, _ACTIVATION_INPUT.get(node.op_type, 0)) or "", 0)
-    weight_name = _input(node, _WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
+    weight_name = _input(node, WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
     weight = types.get(weight_name, 0) if weight_name is not None else None
     if weight is None:
         int8 = activation in _INTEGER_TYPES and node.op_type not in CONVERSIONS
         weighted = None
     else:
-        int8 = node.op_type in _WEIGHT_INPUT and weight in _INTEGER_TYPES
+        int8 = node.op_type in WEIGHT_INPUT and weight in _INTEGER_TYPES
     is_explained = int8 or node.op_type in CONVERSIONS
-    names = _names(node)
+    names = source_names(node)
     return Layer(
         name=weighted.name if weighted is not None else node.name or node.output[0],
         op=node.op_type,
@@ -68,15 +68,20 @@ def _input(node: NodeProto, index: int | None) -> str | None:
 
 
 def _source_of(node: NodeProto, layers: dict[str, WeightedLayer]) -> WeightedLayer | None:
-    return next((layers[name] for name in _names(node) if name in layers), None)
+    return next((layers[name] for name in source_names(node) if name in layers), None)
 
 
-def _names(node: NodeProto) -> tuple[str, ...]:
+def source_names(node: NodeProto) -> tuple[str, ...]:
     """Names under which the ONNX file may know the node."""
-    return (node.name, _SUFFIX.sub("", node.name), *node.output)
+    return (*names_in_file(node.name), *node.output)
 
 
-def _element_types(model: ModelProto) -> dict[str, int]:
+def names_in_file(name: str) -> tuple[str, ...]:
+    """What a node of the optimized graph may have been called in the file: the optimizer appends to names."""
+    return (name, _SUFFIX.sub("", name))
+
+
+def element_types(model: ModelProto) -> dict[str, int]:
     """Type of every tensor; ONNX's own inference does not know ONNX Runtime's operators."""
     graph = model.graph
     types = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}

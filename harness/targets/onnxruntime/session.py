@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from harness.errors import StageError
-from harness.targets.base import Engine, Session
+from harness.export.onnx_file import load_onnx
+from harness.export.onnxruntime_errors import explain
+from harness.targets.base import Engine, EngineGraph, Session
+from harness.targets.onnxruntime.audit import element_types, source_names
 
 if TYPE_CHECKING:
     from harness.targets.base import Array
     from harness.targets.onnxruntime import OnnxRuntimeOptions
 
+Providers = Sequence[str | tuple[str, Mapping[str, str]]]
+"""Execution providers in the order in which they may take a node, with their options."""
+
 ENGINE_FILE = "engine.onnx"
 _EXACT_PRODUCTS = "session.x64quantprecision"
-_PROVIDERS = ["CPUExecutionProvider"]
+CPU_PROVIDERS: Providers = ["CPUExecutionProvider"]
 _DISABLED = ["WeightBiasQuantization"]
 """It would quantize layers that the scenario leaves in float, between quantized neighbours."""
 _ERRORS_ONLY = 3
@@ -30,18 +36,25 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeOptions) -> Engi
     session_options = _session_options(options)
     engine_path = directory / ENGINE_FILE
     session_options.optimized_model_filepath = str(engine_path)
+    optimized_session(onnx_path, session_options, CPU_PROVIDERS, quantize_biases=options.quantize_biases)
+    return Engine(engine_path, weight_bytes(engine_path), options)
+
+
+def optimized_session(
+    onnx_path: Path, session_options: onnxruntime.SessionOptions, providers: Providers, *, quantize_biases: bool
+) -> onnxruntime.InferenceSession:
+    """A session with all optimizations; StageError with the node and the fix for a file that cannot be built."""
+    model = load_onnx(onnx_path)
     session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     try:
-        onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             str(onnx_path),
             session_options,
-            providers=_PROVIDERS,
-            disabled_optimizers=[] if options.quantize_biases else _DISABLED,
+            providers=providers,
+            disabled_optimizers=[] if quantize_biases else _DISABLED,
         )
     except Exception as error:  # the binding raises many kinds
-        message = str(error).strip().splitlines()[0]
-        raise StageError(f"ONNX Runtime cannot build {onnx_path.name}: {message}") from error
-    return Engine(engine_path, weight_bytes(engine_path), options)
+        raise explain(error, model, onnx_path.name) from error
 
 
 def weight_bytes(path: Path) -> int:
@@ -56,31 +69,61 @@ class OnnxRuntimeSession(Session):
     """One CPU session with its own thread pool."""
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions) -> None:
-        session_options = _session_options(options)
-        # The file was optimized when it was built; optimizing again could change what the audit has seen.
-        session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(str(path), session_options, providers=_PROVIDERS)
+        self._session = open_session(str(path), options)
         self._input = self._session.get_inputs()[0].name
+        self._binding: Any = None
+        self._batch: Array | None = None
 
     def run(self, batch: Array) -> Array:
         """Outputs of one batch."""
         return np.asarray(self._session.run(None, {self._input: batch})[0])
 
     def time_runs(self, batch: Array, runs: int) -> list[float]:
-        """Wall-clock milliseconds of each inference."""
-        run, feed, clock = self._session.run, {self._input: batch}, time.perf_counter_ns
-        stamps = np.empty((runs, 2), np.int64)
-        for index in range(runs):
-            start = clock()
-            run(None, feed)
-            stamps[index] = start, clock()
-        return list((stamps[:, 1] - stamps[:, 0]) / 1e6)
+        """Wall-clock milliseconds of each inference, with input and output in buffers that are bound beforehand.
+
+        `InferenceSession.run` wraps the input and allocates the output every time, which a deployment need not do.
+        """
+        binding = self._bound(batch)
+        run, clock = self._session.run_with_iobinding, time.perf_counter_ns
+        stamps = [(clock(), run(binding), clock()) for _ in range(runs)]
+        return [(end - start) / 1e6 for start, _, end in stamps]
+
+    def _bound(self, batch: Array) -> Any:
+        """Buffers for this batch; the last ones are kept, so that a turn does not begin with new memory."""
+        if self._binding is None or self._batch is not batch:
+            outputs = self._session.run(None, {self._input: batch})
+            binding = self._session.io_binding()
+            binding.bind_ortvalue_input(self._input, onnxruntime.OrtValue.ortvalue_from_numpy(batch))
+            for output, value in zip(self._session.get_outputs(), outputs, strict=True):
+                binding.bind_ortvalue_output(output.name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+            self._binding, self._batch = binding, batch
+        return self._binding
+
+
+def new_session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Options that all sessions have in common."""
+    session_options = onnxruntime.SessionOptions()
+    session_options.intra_op_num_threads = threads
+    session_options.inter_op_num_threads = 1
+    session_options.log_severity_level = _ERRORS_ONLY
+    return session_options
+
+
+def open_session(model: str | bytes, options: OnnxRuntimeOptions) -> onnxruntime.InferenceSession:
+    """A session of an optimized graph, from its file or from its bytes."""
+    session_options = _session_options(options)
+    # It was optimized when it was built; optimizing again could change what the audit has seen.
+    session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, session_options, providers=CPU_PROVIDERS)
+
+
+def engine_graph(path: Path, options: OnnxRuntimeOptions) -> EngineGraph:
+    """An engine file, to be cut open."""
+    model = onnx.load(path)
+    return EngineGraph(model, lambda data: open_session(data, options), element_types(model), source_names)
 
 
 def _session_options(options: OnnxRuntimeOptions) -> onnxruntime.SessionOptions:
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = options.threads
-    session_options.inter_op_num_threads = 1
-    session_options.log_severity_level = _ERRORS_ONLY
+    session_options = new_session_options(options.threads)
     session_options.add_session_config_entry(_EXACT_PRODUCTS, str(int(options.exact_products)))
     return session_options

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.export.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
-from harness.targets.tensorrt.record import EngineLayer
+from harness.targets.engine_record import EngineLayer
 
 INT8 = "Int8"
 _WITHOUT_WORK = {"signal", "wait", "shape_call", "NoOp", "Constant", "constant"}

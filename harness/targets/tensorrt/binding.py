@@ -6,9 +6,10 @@ import importlib
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 from harness.errors import StageError, nearest
+from harness.targets.tensorrt import api
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Library:
                 continue
         return None
 
-    def load(self) -> Any:
+    def load(self) -> api.TensorRt:
         """The module; StageError when it cannot be imported."""
         try:
-            return importlib.import_module(self.module)
+            return cast(api.TensorRt, importlib.import_module(self.module))
         except (ImportError, OSError) as error:
             raise StageError(f"{self.module} cannot be imported: {error}", fix=self.install) from error
 
@@ -56,7 +57,7 @@ TENSORRT_RTX = Library(
 LIBRARIES = {library.module: library for library in (TENSORRT, TENSORRT_RTX)}
 
 
-def network_flags(trt: Any) -> int:
+def network_flags(trt: api.TensorRt) -> int:
     """Flags of `create_network`: types come from the ONNX file.
 
     The flag is 1 in TensorRT 10 and 0 in 11 and RTX, where networks are always strongly typed; so it is never written
@@ -65,8 +66,9 @@ def network_flags(trt: Any) -> int:
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def set_compute_capability(trt: Any, config: Any, name: str) -> None:
+def set_compute_capability(library: api.TensorRt, builder_config: api.BuilderConfig, name: str) -> None:
     """Build for this GPU generation; StageError when the library does not know it. RTX only."""
+    trt, config = cast(api.TensorRtRtx, library), cast(api.RtxBuilderConfig, builder_config)
     known = [each for each in trt.ComputeCapability.__members__ if each.startswith("SM")]
     capability = getattr(trt.ComputeCapability, name, None)
     if capability is None:
@@ -80,21 +82,23 @@ def set_compute_capability(trt: Any, config: Any, name: str) -> None:
         raise StageError(f"{trt.__name__} refuses to build for {name}", fix=f"use one of: {', '.join(known)}")
 
 
-def new_context(trt: Any, engine: Any) -> Any:
+def new_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context:
     """An execution context; RTX compiles kernels for the shapes in use before it runs them, not while it is timed."""
-    if not hasattr(trt, "ComputeCapability"):
+    if not hasattr(library, "ComputeCapability"):
         return engine.create_execution_context()
-    runtime_config = engine.create_runtime_config()
+    trt, rtx_engine = cast(api.TensorRtRtx, library), cast(api.RtxEngine, engine)
+    runtime_config = rtx_engine.create_runtime_config()
     runtime_config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
     runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
     runtime_config.set_runtime_cache(runtime_config.create_runtime_cache())
-    return engine.create_execution_context(runtime_config)
+    return rtx_engine.create_execution_context(runtime_config)
 
 
-def check_validity(trt: Any, runtime: Any, plan: bytes, name: str) -> None:
+def check_validity(library: api.TensorRt, loader: api.Runtime, plan: bytes, name: str) -> None:
     """Ask RTX whether it can run an engine file at all; the others say so when they load it."""
-    if not hasattr(trt, "EngineValidity"):
+    if not hasattr(library, "EngineValidity"):
         return
+    trt, runtime = cast(api.TensorRtRtx, library), cast(api.RtxRuntime, loader)
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity == trt.EngineValidity.INVALID:
         members = trt.EngineInvalidityDiagnostics.__members__.items()

@@ -15,10 +15,11 @@ from typing import Any
 
 from harness.errors import StageError
 from harness.results import Record
+from harness.targets.engine_record import EngineLayer
+from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import LIBRARIES, network_flags, set_compute_capability
 from harness.targets.tensorrt.layers import LAYERS_HEADING, layers_from_log
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineLayer
 
 BYTES_PER_MIB = 1 << 20
 
@@ -67,7 +68,7 @@ def build(request: BuildRequest) -> BuildReply:
     )
 
 
-def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
+def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
     builder = trt.Builder(logger)
     network = builder.create_network(network_flags(trt))
     _parse(trt, network, logger, request.onnx_path)
@@ -84,31 +85,35 @@ def _plan(trt: Any, logger: Any, request: BuildRequest) -> memoryview:
     return memoryview(plan)
 
 
-def _parse(trt: Any, network: Any, logger: Any, onnx_path: Path) -> None:
+def _parse(trt: api.TensorRt, network: Any, logger: Any, onnx_path: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(onnx_path)):
         return
     parser_error = parser.get_error(0)
-    text = " ".join(str(parser_error.desc()).split())
+    text = " ".join(str(parser_error.desc()).split()).partition(" [checkMacros")[0]  # behind it: that there is no GPU
+    if text == "false":  # a condition of the parser that has no words
+        text = "it gives no reason; most often the operator is not supported"
     node = f" at node `{parser_error.node_name()}` ({parser_error.node_operator()})" if parser_error.node_name() else ""
     raise StageError(f"{trt.__name__} cannot read {onnx_path.name}{node}: {text}", fix=_parse_fix(text))
 
 
-def _parse_fix(text: str) -> str | None:
+def _parse_fix(text: str) -> str:
     if "Non-zero zero point" in text:
         return "quantize for this target: symmetric int8, zero point 0"
-    if "lugin" in text:
+    if "lugin" in text or "not supported" in text:
         return "replace the operator by ones that TensorRT has"
-    return None
+    if "must have same input types" in text:
+        return "give all inputs of the node one type, and export again"
+    return "change the network around the node, or deploy it on another target"
 
 
-def _build_fix(text: str) -> str | None:
+def _build_fix(text: str) -> str:
     if "FP32 GEMM is not supported" in text:
         return "SM75 has no FP32 matrix products: build in FP16 (`--fp16`, `method: fp16`, `high_precision: fp16`)"
-    return None
+    return "the builder's log says more: `--verbose`, or `verbose: true` in a scenario"
 
 
-def _configure(trt: Any, builder: Any, options: TensorRtBuildOptions) -> Any:
+def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.compute_capability is not None:
@@ -132,7 +137,7 @@ def _configure(trt: Any, builder: Any, options: TensorRtBuildOptions) -> Any:
     return config
 
 
-def _flags(trt: Any, options: TensorRtBuildOptions) -> list[Any]:
+def _flags(trt: api.TensorRt, options: TensorRtBuildOptions) -> list[Any]:
     flags = []
     if options.refit:
         flags.append(trt.BuilderFlag.REFIT)
@@ -144,7 +149,7 @@ def _flags(trt: Any, options: TensorRtBuildOptions) -> list[Any]:
     return flags
 
 
-def _add_profile(builder: Any, config: Any, ranges: Mapping[str, ShapeRange]) -> None:
+def _add_profile(builder: api.Builder, config: api.BuilderConfig, ranges: Mapping[str, ShapeRange]) -> None:
     profile = builder.create_optimization_profile()
     for name, shapes in ranges.items():
         try:
@@ -157,7 +162,7 @@ def _add_profile(builder: Any, config: Any, ranges: Mapping[str, ShapeRange]) ->
     config.add_optimization_profile(profile)
 
 
-def _timing_cache(config: Any, path: str | None) -> Any | None:
+def _timing_cache(config: api.BuilderConfig, path: str | None) -> api.TimingCache | None:
     if path is None:
         return None
     held = Path(path).read_bytes() if Path(path).is_file() else b""
@@ -166,10 +171,10 @@ def _timing_cache(config: Any, path: str | None) -> Any | None:
     return cache
 
 
-def new_logger(trt: Any) -> Any:
+def new_logger(trt: api.TensorRt) -> Any:
     """A logger that keeps every message as (severity, text); the binding allows only subclasses of its own."""
 
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc]
+    class KeepingLogger(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.messages: list[tuple[str, str]] = []

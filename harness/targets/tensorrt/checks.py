@@ -11,13 +11,13 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from harness.errors import StageError, nearest
+from harness.errors import StageError
+from harness.export.onnx_file import check_operators, load_onnx, name_nodes
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 _OUTPUT_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1}
 _REQUANTIZE = "quantize for the target `tensorrt` or `tensorrt-rtx`, which writes what TensorRT takes"
-_STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def load_checked(path: Path, options: TensorRtBuildOptions) -> ModelProto:
@@ -25,10 +25,9 @@ def load_checked(path: Path, options: TensorRtBuildOptions) -> ModelProto:
 
     Nodes without a name get one, so that the audit can speak of them.
     """
-    model = _load(path)
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or (node.output[0] if node.output and node.output[0] else f"{node.op_type}#{index}")
-    _check_operators(model, path.name)
+    model = load_onnx(path)
+    name_nodes(model)
+    check_operators(model, path.name)
     _check_types(model, path.name)
     _check_quantization(model, path.name, options)
     return model
@@ -68,45 +67,6 @@ def _no_profile(name: str, input_name: str, shape: tuple[int | None, ...]) -> St
         f"{name}: input `{input_name}` has the dynamic shape {shown}, and no profile says which sizes to build for",
         fix=f"give the shape, for instance `--shapes {input_name}:{example}`, or min, opt and max shapes",
     )
-
-
-def _load(path: Path) -> ModelProto:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise StageError(f"cannot read {path}: {error.strerror}", fix="check the path") from error
-    if size == 0:
-        raise StageError(f"{path.name} is empty", fix="export the network again")
-    try:
-        model = onnx.load(path)
-    except Exception as error:  # protobuf raises kinds of its own
-        raise StageError(f"{path.name} is damaged or not an ONNX file", fix="export the network again") from error
-    if not model.graph.node:
-        raise StageError(f"{path.name} is damaged or not an ONNX file: no node in it", fix="export the network again")
-    return model
-
-
-def _check_operators(model: ModelProto, name: str) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    for opset in model.opset_import:
-        if opset.domain in _STANDARD_DOMAINS and opset.version > newest:
-            raise StageError(
-                f"{name} asks for opset {opset.version}; the installed onnx knows {newest} at most",
-                fix="export with a lower opset, or upgrade `onnx`",
-            )
-    known = {schema.name for schema in onnx.defs.get_all_schemas()}
-    for node in model.graph.node:
-        if node.domain in _STANDARD_DOMAINS and node.op_type not in known:
-            guess = nearest(node.op_type, known)
-            raise StageError(
-                f"{name}: node `{node.name}` is a `{node.op_type}`, which is no ONNX operator",
-                fix=f"did you mean `{guess}`?" if guess else "replace it by ONNX operators before exporting",
-            )
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        first = " ".join(str(error).split("==>")[0].split())
-        raise StageError(f"onnx.checker refuses {name}: {first}", fix="export the network again") from error
 
 
 def _check_types(model: ModelProto, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -74,7 +75,9 @@ class PyCudaDevice(Device):
         cuda.init()
         self._context = cuda.Device(0).retain_primary_context()
         self._context.push()
-        self._stream = cuda.Stream()
+        self._stream: Any = cuda.Stream()
+        # pycuda ends the process with SIGABRT when it finds a context that nobody popped.
+        atexit.register(self.close)
 
     @property
     def stream(self) -> int:
@@ -116,7 +119,10 @@ class PyCudaDevice(Device):
         self._stream.synchronize()
 
     def close(self) -> None:
-        """Leave the primary context to whoever else holds it."""
+        """Leave the primary context to whoever else holds it. Doing so twice does nothing."""
+        if self._stream is None:
+            return
+        self._stream = None
         self._context.pop()
         self._context.detach()
 

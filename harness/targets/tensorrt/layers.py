@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.errors import StageError
-from harness.targets.tensorrt.record import EngineLayer
+from harness.targets.engine_record import EngineLayer
 
 LAYERS_HEADING = "Layers:"
 """The builder logs one message that starts with this when `ProfilingVerbosity` is DETAILED."""

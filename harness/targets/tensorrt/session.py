@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from harness.errors import StageError
 from harness.targets.base import Session
-from harness.targets.tensorrt.binding import check_validity, new_context
-from harness.targets.tensorrt.builder import new_logger
+from harness.targets.engine_record import EngineLayer
+from harness.targets.tensorrt import api
+from harness.targets.tensorrt.binding import new_context
 from harness.targets.tensorrt.devices import Array, Device, open_device
+from harness.targets.tensorrt.engine_file import load_engine
 from harness.targets.tensorrt.layers import layers_from_inspector
 from harness.targets.tensorrt.options import TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineLayer
+
+if TYPE_CHECKING:
+    import torch
 
 WARMUP_ENQUEUES = 3
 """Kernels are compiled and memory is taken in the first ones; a graph must be captured after that."""
@@ -50,7 +54,7 @@ class TensorRtSession(Session):
 
     includes_transfers: ClassVar[bool] = True
 
-    def __init__(self, engine: Any, trt: Any, device: Device, *, cuda_graph: bool = False) -> None:
+    def __init__(self, engine: api.CudaEngine, trt: api.TensorRt, device: Device, *, cuda_graph: bool = False) -> None:
         self._trt = trt
         self._engine = engine
         self._device = device
@@ -99,11 +103,27 @@ class TensorRtSession(Session):
         self._set_address(self._input_name, self._input.address)
         return self._output.host.copy()
 
+    def run_tensor(self, tensor: torch.Tensor) -> Array:
+        """Outputs for a tensor of torch on the GPU, read where it lies; StageError where it cannot be."""
+        import torch
+
+        problems = (
+            (not tensor.is_cuda, "is not on the GPU", "move it there with `.cuda()`, or give `run` an array"),
+            (tensor.dtype != torch.float32, f"holds {tensor.dtype}", "convert it with `.float()`"),
+            (not tensor.is_contiguous(), "is not contiguous", "call `.contiguous()` first"),
+        )
+        for holds, words, fix in problems:
+            if holds:
+                raise StageError(f"the tensor {words}, so the engine cannot read it", fix=fix)
+        torch.cuda.current_stream().synchronize()  # whatever still writes it
+        return self.run_on_device(tensor.data_ptr(), tuple(tensor.shape))
+
     def close(self) -> None:
-        """Free the context before the engine, and the buffers before the device's context."""
+        """Free the context before the engine, and events and buffers before the device's context."""
         self._launch = self._enqueue
-        self._context = None
-        self._engine = None
+        self._events = []
+        del self._context
+        del self._engine
         if self._shape is not None:
             del self._input, self._output
             self._shape = None
@@ -199,31 +219,13 @@ class TensorRtSession(Session):
             raise StageError("the engine failed to run: execute_async_v3 returned false")
 
 
-def load_engine(path: Path, trt: Any) -> Any:
-    """The engine of a file; StageError when it is damaged, or made by another version or for another GPU."""
-    plan = path.read_bytes()
-    if not plan:
-        raise StageError(f"{path.name} is empty", fix="build the engine again")
-    logger = new_logger(trt)
-    runtime = trt.Runtime(logger)
-    check_validity(trt, runtime, plan, path.name)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        said = [text for severity, text in logger.messages if "ERROR" in severity]
-        raise StageError(
-            f"{path.name} cannot be loaded: {' '.join(said[-1].split()) if said else 'TensorRT gives no reason'}",
-            fix="build it again on this machine, with this version and for this GPU",
-        )
-    return engine
-
-
-def open_session(path: Path, trt: Any, options: TensorRtBuildOptions) -> TensorRtSession:
+def open_session(path: Path, trt: api.TensorRt, options: TensorRtBuildOptions) -> TensorRtSession:
     """A session on this machine's GPU."""
     device = open_device(cuda_graph=options.cuda_graph)
     return TensorRtSession(load_engine(path, trt), trt, device, cuda_graph=options.cuda_graph)
 
 
-def inspect_engine(path: Path, trt: Any) -> tuple[EngineLayer, ...]:
+def inspect_engine(path: Path, trt: api.TensorRt) -> tuple[EngineLayer, ...]:
     """The layers of an engine file, from the inspector. Needs a GPU."""
     engine = load_engine(path, trt)
     inspector = engine.create_engine_inspector()

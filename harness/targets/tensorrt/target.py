@@ -26,6 +26,7 @@ _SCENARIO_ONLY = {"threads", "high_precision", "compute_capabilities", "batch_pr
 class TensorRtTarget(Target):
     """int8 symmetric activations and weights, explicit Q/DQ, strongly typed: the same for TensorRT 10, 11 and RTX."""
 
+    needs_gpu: ClassVar[bool] = True
     library: ClassVar[Library]
     options_type = TensorRtBuildOptions
     scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
@@ -116,8 +117,8 @@ class TensorRtTarget(Target):
 
     def build(self, onnx_path: Path, directory: Path, options: Any) -> Engine:
         """Check the file, build in a new process, and write the audit beside the engine."""
+        from harness.targets.engine_record import EngineRecord, sha256
         from harness.targets.tensorrt.audit import audit, weight_bytes
-        from harness.targets.tensorrt.record import EngineRecord
 
         engine_path = directory / "model.engine"
         reply = self._reply(onnx_path, engine_path, options)
@@ -125,6 +126,7 @@ class TensorRtTarget(Target):
             builder=f"{self.library.module} {reply.version}",
             compute_capability=options.compute_capability,
             build_s=reply.build_s,
+            sha256=sha256(engine_path),
             engine_layers=reply.layers,
             warnings=reply.warnings,
             layers=audit(reply.layers, onnx_path, compute_capability=options.compute_capability),
@@ -157,16 +159,24 @@ class TensorRtTarget(Target):
             )
             return build_in_new_process(request)
 
+    def load_library(self) -> None:
+        """TensorRT's own module; memory on the GPU is counted by process, with the CUDA context in it."""
+        self.library.load()
+
     def open(self, path: Path, options: Any) -> Session:
-        """Load an engine on this machine's GPU."""
+        """Check an engine, and load it on this machine's GPU."""
+        from harness.targets.tensorrt.engine_file import check_engine
         from harness.targets.tensorrt.session import open_session
 
-        return open_session(path, self.library.load(), options)
+        trt = self.library.load()
+        library = f"{self.library.module} {trt.__version__}"
+        check_engine(path, library, find_gpu(), any_version=options.version_compatible)
+        return open_session(path, trt, options)
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """What the build wrote beside the engine; else what the inspector says of it, on a GPU."""
+        from harness.targets.engine_record import EngineRecord
         from harness.targets.tensorrt.audit import audit
-        from harness.targets.tensorrt.record import EngineRecord
         from harness.targets.tensorrt.session import inspect_engine
 
         record = EngineRecord.load(path)

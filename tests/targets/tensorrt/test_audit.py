@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from oracles.onnx_files import CHANNELS, float_network, qdq_network
 
+from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt.audit import audit, weight_bytes
-from harness.targets.tensorrt.record import EngineLayer
 
 MACS = 16 * 16 * CHANNELS * CHANNELS * 9  # 32 outputs on 16 x 16, 32 inputs, 3 x 3
 

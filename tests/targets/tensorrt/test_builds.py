@@ -12,8 +12,8 @@ from harness.errors import StageError
 from harness.export.fp16 import convert_to_fp16
 from harness.results import Layer
 from harness.targets.base import Target
+from harness.targets.engine_record import EngineRecord
 from harness.targets.tensorrt.options import TensorRtBuildOptions
-from harness.targets.tensorrt.record import EngineRecord
 
 SAMPLES = np.random.default_rng(0).standard_normal((2, *INPUT_SHAPE)).astype(np.float32)
 WEIGHTS = 2 * CHANNELS * CHANNELS * 9
@@ -144,6 +144,13 @@ def test_an_operator_of_another_domain_is_named(rtx: Target, tmp_path: Path):
     path = save(tmp_path / "o.onnx", [node], [], opsets=[helper.make_opsetid("my.domain", 1)])
     with pytest.raises(StageError, match=r"o\.onnx at node `trick` \(Magic\)"):
         rtx.build(path, tmp_path, options())
+
+
+def test_an_operator_of_onnx_that_tensorrt_lacks_is_named(rtx: Target, tmp_path: Path):
+    path = save(tmp_path / "d.onnx", [helper.make_node("Det", ["input"], ["output"], name="determinant")], [])
+    with pytest.raises(StageError, match=r"d\.onnx at node `determinant` \(Det\)") as caught:
+        rtx.build(path, tmp_path, options())
+    assert caught.value.fix == "replace the operator by ones that TensorRT has"
 
 
 def test_flags_that_need_a_gpu_fail_with_what_the_builder_says(rtx: Target, tmp_path: Path):

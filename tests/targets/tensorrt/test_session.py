@@ -1,13 +1,16 @@
 """Running an engine, against a double of the binding that has the names of one version each."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from oracles.tensorrt_double import CLASSES, SHAPE, World
 
 from harness.errors import StageError
-from harness.targets.tensorrt.session import WARMUP_ENQUEUES, TensorRtSession, load_engine
+from harness.targets.tensorrt.engine_file import load_engine
+from harness.targets.tensorrt.session import WARMUP_ENQUEUES, TensorRtSession
 
 VERSIONS = ["tensorrt-10.0", "tensorrt-10.16", "tensorrt-11.4", "tensorrt-rtx-1.7"]
 
@@ -113,6 +116,53 @@ def test_an_input_on_the_device_is_not_copied():
     np.testing.assert_allclose(got, means(batch(2, seed=5)), rtol=1e-5)
     # Afterwards the session reads its own buffer again.
     np.testing.assert_allclose(session.run(batch(2)), means(batch(2)), rtol=1e-5)
+
+
+class Lying:
+    """As much of a torch tensor as the session reads; real ones need a GPU."""
+
+    def __init__(self, address: int, **changes) -> None:
+        self.is_cuda = changes.get("is_cuda", True)
+        self.dtype = changes.get("dtype", torch.float32)
+        self.shape = (2, *SHAPE)
+        self._address, self._contiguous = address, changes.get("contiguous", True)
+
+    def is_contiguous(self) -> bool:
+        return self._contiguous
+
+    def data_ptr(self) -> int:
+        return self._address
+
+
+def test_a_tensor_of_torch_is_read_where_it_lies_once_torch_has_written_it(monkeypatch: pytest.MonkeyPatch):
+    world = World("tensorrt-11.4")
+    stream = SimpleNamespace(synchronize=lambda: world.note("torch synchronize"))
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: stream)
+    session = session_of(world)
+    session.run(batch(2))
+    address = world.device.device_buffer(batch(2).nbytes)[1]
+    world.memory[address][:] = batch(2, seed=5).reshape(-1).view(np.uint8)
+    del world.calls[:]
+    np.testing.assert_allclose(session.run_tensor(Lying(address)), means(batch(2, seed=5)), rtol=1e-5)
+    assert world.calls[:3] == ["torch synchronize", "set_tensor_address input", "execute"]
+    assert "to device" not in world.calls
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "fix"),
+    [
+        ({"is_cuda": False}, "is not on the GPU", ".cuda()"),
+        ({"dtype": torch.float16}, "holds torch.float16", ".float()"),
+        ({"contiguous": False}, "is not contiguous", ".contiguous()"),
+    ],
+    ids=["host", "half", "strided"],
+)
+def test_a_tensor_that_the_engine_cannot_read_is_refused(changes, words: str, fix: str):
+    world = World("tensorrt-11.4")
+    with pytest.raises(StageError, match=words) as caught:
+        session_of(world).run_tensor(Lying(0, **changes))
+    assert fix in str(caught.value.fix)
+    assert "execute" not in world.calls
 
 
 def test_a_cuda_graph_is_captured_after_the_warm_up_and_again_for_a_new_shape():

@@ -1,25 +1,31 @@
-"""What is known about a built engine: written beside it, as an engine can be looked into on a GPU only."""
+"""What is known about a built engine, written beside it: not every engine can be looked into later, or elsewhere."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness.errors import StageError
 from harness.results import Layer, Record
 from harness.targets.base import AUDIT_SUFFIX
 
 
 class EngineLayer(Record):
-    """One layer as the builder, or the inspector of a loaded engine, describes it."""
+    """One layer as TensorRT's builder or inspector, or ONNX Runtime's profile, describes it."""
 
     name: str
     kind: str
-    """TensorRT's layer type, for instance `correlation`, `gemm`, `kgen`, `CaskConvolution`."""
+    """The library's layer type, for instance `correlation`, `gemm`, `kgen`, `CaskConvolution`, `Conv`."""
     inputs: tuple[str, ...] = ()
     """Data types, for instance `Int8`."""
     weights: tuple[str, ...] = ()
     """Data types of the constants, the weights first."""
     outputs: tuple[str, ...] = ()
     tactic: str = ""
+    provider: str | None = None
+    """ONNX Runtime's execution provider that ran it, for instance `CUDAExecutionProvider`."""
     onnx_nodes: tuple[str, ...] = ()
     weight_bytes: int = 0
     """Bytes of the constants that have more than one element."""
@@ -32,6 +38,8 @@ class EngineRecord(Record):
     """Library and version."""
     compute_capability: str | None = None
     build_s: float
+    sha256: str | None = None
+    """Of the engine file."""
     engine_layers: tuple[EngineLayer, ...]
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
@@ -43,9 +51,20 @@ class EngineRecord(Record):
 
     @classmethod
     def load(cls, engine_path: Path) -> EngineRecord | None:
-        """What `save` wrote beside this engine; None when there is nothing."""
+        """What `save` wrote beside this engine; None when there is nothing, StageError when it is damaged."""
         path = record_path(engine_path)
-        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise StageError(f"{path.name} is damaged, or of another version", fix="build the engine again") from error
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_path(engine_path: Path) -> Path:

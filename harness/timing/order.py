@@ -1,0 +1,86 @@
+"""What one timing process is told, and how it is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import StageError, describe_exit
+from harness.timing.plan import TimingPlan
+from harness.timing.samples import Block, load_block
+
+COMMAND = (sys.executable, "-m", "harness.timing.process")
+_GRACE_S = 120.0
+"""What opening the engines and the turns already begun may take beyond the time that the process was given."""
+_TAIL_LINES = 3
+
+
+class EngineFile(BaseModel):
+    """One session to open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str
+    path: Path
+    options: dict[str, Any]
+
+
+class Order(BaseModel):
+    """Everything that a timing process needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sessions: dict[str, EngineFile]
+    batch_shape: tuple[int, ...]
+    plan: TimingPlan
+    build: int
+    process: int
+    seed: int
+    limit_s: float
+    """Of the process, from its start."""
+
+
+def run_process(order: Order, command: Sequence[str] = COMMAND) -> Block:
+    """Time the sessions in a new process: its memory layout is one draw among many, and its crash costs only itself.
+
+    Args:
+        order: what to time.
+        command: of the process; the path of its result is added to it.
+
+    Raises:
+        StageError: the process failed; with the last lines that it wrote.
+    """
+    with tempfile.TemporaryDirectory(prefix="quant-harness-timing-") as folder:
+        result, log = Path(folder) / "block.npz", Path(folder) / "log.txt"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603  # our own module
+                [*command, str(result)], stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
+            assert process.stdin is not None
+            try:
+                process.stdin.write(order.model_dump_json().encode() + b"\n")
+                process.stdin.flush()
+                # The pipe stays open: its end tells the process that this one is gone.
+                code = process.wait(order.limit_s * len(order.sessions) + _GRACE_S)
+            except BrokenPipeError:
+                code = process.wait()
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                process.kill()
+                process.wait()
+        if code != 0:
+            raise StageError(f"timing {', '.join(order.sessions)}: {_what_happened(code, log)}")
+        return load_block(result)
+
+
+def _what_happened(code: int | None, log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:]
+    how = "it did not end in time" if code is None else describe_exit(code)
+    return "; ".join([how, *lines])

@@ -1,0 +1,70 @@
+"""The inside of a timing process: `python -m harness.timing.process RESULT`, with the order as a line on stdin.
+
+Imports no more than the targets need: a process is started for about every second of measuring.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.targets import get_target
+from harness.timing.contamination import Signal, Watch, gpu_signals, host_signals
+from harness.timing.order import Order
+from harness.timing.rounds import time_rounds
+from harness.timing.samples import Block, save_block
+
+STARTED_S = time.perf_counter()
+
+
+def main() -> None:
+    """Read the order, time, write the block."""
+    order = Order.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sessions = {}
+    for name, engine in order.sessions.items():
+        target = get_target(engine.target)
+        sessions[name] = target.open(engine.path, target.options_from(engine.options))
+    batch = np.random.default_rng(order.seed).standard_normal(order.batch_shape, dtype=np.float32)
+    watch = Watch([*host_signals(), *_gpu_signals()])
+    rounds = time_rounds(
+        sessions,
+        batch,
+        order.plan,
+        seed=order.seed * 1_000_003 + order.process,
+        deadline_s=STARTED_S + order.limit_s,
+        watch=watch,
+    )
+    copies = any(session.includes_transfers for session in sessions.values())
+    save_block(Block(order.build, order.process, rounds, watch.signals, copies), Path(sys.argv[1]))
+    sys.stdout.flush()
+
+
+def _gpu_signals() -> tuple[Signal, ...]:
+    """Of the first visible GPU, where there is one and NVML can be asked."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return gpu_signals(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+    except Exception:  # no NVML, no driver or no GPU: nothing to watch
+        return ()
+
+
+def _end_with_parent() -> None:
+    """The parent never writes a second line; its end closes the pipe."""
+    sys.stdin.readline()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HarnessError as error:
+        sys.exit(str(error))

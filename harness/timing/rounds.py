@@ -1,0 +1,63 @@
+"""Sessions that take turns, so that what slows the machine hits all of them alike."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.timing.contamination import Watch
+from harness.timing.plan import LEAST_ROUNDS, TimingPlan
+from harness.timing.samples import Round
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from harness.targets.base import Session
+
+
+def time_rounds(
+    sessions: Mapping[str, Session],
+    batch: npt.NDArray[np.float32],
+    plan: TimingPlan,
+    *,
+    seed: int,
+    deadline_s: float = float("inf"),
+    watch: Watch | None = None,
+) -> tuple[Round, ...]:
+    """Warm all sessions up, then time them in rounds, each in a new random order.
+
+    Args:
+        sessions: open, by name.
+        batch: input of every inference.
+        plan: how long.
+        seed: of the order.
+        deadline_s: on the clock of `time.perf_counter`; no round begins after it once there are `LEAST_ROUNDS`.
+        watch: what looks at the machine meanwhile.
+    """
+    runs = {name: _warm_up(session, batch, plan) for name, session in sessions.items()}
+    watch = watch or Watch()
+    order = list(sessions)
+    shuffle = random.Random(seed).shuffle
+    rounds: list[Round] = []
+    for number in range(plan.rounds_per_process):
+        if number >= LEAST_ROUNDS and time.perf_counter() > deadline_s:
+            break
+        shuffle(order)
+        watch.start()
+        samples = {name: np.asarray(sessions[name].time_runs(batch, runs[name]), np.float64) for name in order}
+        rounds.append(Round(samples, watch.stop()))
+    return tuple(rounds)
+
+
+def _warm_up(session: Session, batch: npt.NDArray[np.float32], plan: TimingPlan) -> int:
+    """Run for the warm-up time; returns how many inferences fill one turn."""
+    durations_ms: list[float] = []
+    deadline = time.perf_counter() + plan.warmup_s
+    while not durations_ms or time.perf_counter() < deadline:
+        durations_ms += session.time_runs(batch, 1)
+    typical_ms = float(np.median(durations_ms))
+    return max(1, round(plan.round_s * 1e3 / max(typical_ms, 1e-6)))

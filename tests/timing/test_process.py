@@ -1,0 +1,66 @@
+"""A timing process, for real: it opens engines, times them, hands over its rounds, and may die alone."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.errors import StageError
+from harness.timing.order import COMMAND, Order, run_process
+from harness.timing.samples import TWIN
+
+from .conftest import SHAPE
+
+
+@pytest.fixture
+def order(engine, plan):
+    return Order(
+        sessions={"net": engine, TWIN: engine},
+        batch_shape=(2, *SHAPE),
+        plan=plan,
+        build=0,
+        process=5,
+        seed=1,
+        limit_s=30.0,
+    )
+
+
+def test_times_every_session_in_every_round(order):
+    block = run_process(order)
+    assert (block.build, block.process, len(block.rounds)) == (0, 5, 4)
+    assert all(set(each.samples_ms) == {"net", TWIN} for each in block.rounds)
+    assert all((samples > 0).all() for each in block.rounds for samples in each.samples_ms.values())
+    assert not block.includes_transfers
+    if sys.platform == "linux":
+        assert "load" in block.signals
+
+
+def test_an_engine_that_does_not_load_is_named(order, engine, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no engine")
+    bad = order.model_copy(update={"sessions": {"net": engine.model_copy(update={"path": broken})}})
+    with pytest.raises(StageError, match=r"timing net: .*exit code 1.*broken\.onnx"):
+        run_process(bad)
+
+
+def test_a_crash_costs_the_process_alone(order):
+    crash = (sys.executable, "-c", "import os; os.kill(os.getpid(), 11)")
+    with pytest.raises(StageError, match="crashed with signal SIGSEGV"):
+        run_process(order, crash)
+
+
+def test_a_process_whose_parent_is_gone_ends(order, tmp_path):
+    endless = order.model_copy(
+        update={"plan": order.plan.__class__(**(vars(order.plan) | {"rounds_per_process": 10**6}))}
+    )
+    process = subprocess.Popen(
+        [*COMMAND, str(tmp_path / "block.npz")], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    process.stdin.write(endless.model_dump_json().encode() + b"\n")
+    process.stdin.flush()
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.stdin.close()  # what the end of the parent does
+    assert process.wait(10) == 1
+    assert not (tmp_path / "block.npz").exists()

@@ -1,0 +1,61 @@
+"""What was measured can be written, read and taken apart by build, process and round."""
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.timing.samples import Block, Round, Timings, load_block, save_block
+
+
+@pytest.fixture
+def timings():
+    """Two processes; in each, two sessions take turns in two rounds, in different orders."""
+    first = Block(
+        0,
+        0,
+        (
+            Round({"a": np.array([2.0, 4.0, 90.0]), "b": np.array([1.0, 2.0])}, ("load", "waited")),
+            Round({"b": np.array([3.0, 3.0]), "a": np.array([3.0, 3.0, 3.0])}),
+        ),
+        signals=("load", "waited"),
+    )
+    second = Block(1, 1, (Round({"a": np.array([8.0]), "b": np.array([2.0])}, ("load",)),), signals=("load",))
+    return Timings([first, second])
+
+
+def test_a_round_counts_with_its_median(timings):
+    # Medians of the first round: 4 and 1.5; an interrupted inference of 90 ms moves nothing.
+    (first, second), (other_build,) = timings.log_ratios("a", "b")[0][0], timings.log_ratios("a", "b")[1][0]
+    assert first == pytest.approx(math.log(4 / 1.5))
+    assert second == pytest.approx(0.0)
+    assert other_build == pytest.approx(math.log(4.0))
+
+
+def test_counts(timings):
+    assert timings.names == ("a", "b")
+    assert (timings.n_rounds, timings.n_builds) == (3, 2)
+    assert timings.contaminated_rounds() == {"load": 2, "waited": 1}
+    assert timings.signals() == ("load", "waited")
+    assert timings.samples("b").tolist() == [1.0, 2.0, 3.0, 3.0, 2.0]
+
+
+def test_parquet_keeps_every_inference_the_order_of_turns_and_the_labels(timings, tmp_path):
+    path = tmp_path / "latency.parquet"
+    timings.to_frame().to_parquet(path, index=False)
+    again = Timings.from_parquet(path)
+    assert [list(each.samples_ms) for each in again.rounds] == [["a", "b"], ["b", "a"], ["a", "b"]]
+    assert [each.contamination for each in again.rounds] == [("load", "waited"), (), ("load",)]
+    assert [(block.build, block.process) for block in again.blocks] == [(0, 0), (1, 1)]
+    for name in timings.names:
+        assert again.samples(name).tolist() == timings.samples(name).tolist()
+
+
+def test_a_process_hands_over_all_it_knows(timings, tmp_path):
+    block = timings.blocks[0]
+    save_block(block, tmp_path / "block.npz")
+    again = load_block(tmp_path / "block.npz")
+    assert (again.build, again.process, again.signals) == (0, 0, ("load", "waited"))
+    assert [each.contamination for each in again.rounds] == [("load", "waited"), ()]
+    assert [list(each.samples_ms) for each in again.rounds] == [["a", "b"], ["b", "a"]]
+    assert again.rounds[0].samples_ms["a"].tolist() == [2.0, 4.0, 90.0]

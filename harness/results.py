@@ -351,6 +351,26 @@ class MetricValue(Record):
     ci95: Interval | None = None
     n: int | None = None
     """Samples that the figure is of."""
+    is_quality: bool = False
+    """It says how good the predictions are, where the task has no top-1: verdicts and conclusions rest on it."""
+    reference: str | None = None
+    """Variant id of the FP32 row it is paired with; None for that row itself."""
+    drop: float | None = None
+    """What was lost against FP32 on the same samples (positive: this row is worse), whichever way is better."""
+    drop_ci95: Interval | None = None
+    p_value: float | None = None
+    """Of a difference: randomization test over samples."""
+    non_inferiority_p_value: float | None = None
+    non_superiority_p_value: float | None = None
+    """Of a loss, and of a gain, of `margin` or more: bootstrap over samples."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the `family_size` rows of the run; so are the next two."""
+    non_inferiority_p_value_adjusted: float | None = None
+    non_superiority_p_value_adjusted: float | None = None
+    family_size: int | None = None
+    is_non_inferior: bool | None = None
+    margin: float | None = None
+    verdict: Verdict | None = None
 
 
 class Memory(Record):
@@ -500,10 +520,12 @@ class SeedSpread(Record):
     variants: tuple[str, ...]
     """Variant ids, one per seed."""
     representative: str
-    """Variant id of the seed with the median top-1: what conclusions speak of."""
-    top1: Spread
+    """Variant id of the seed with the median value: what conclusions speak of."""
+    metric: str
+    """`top-1`, or the metric of the task."""
+    value: Spread
     drop: Spread | None = None
-    """FP32 top-1 minus the variant's."""
+    """What was lost against FP32."""
 
     @property
     def group(self) -> tuple[str, str, int]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
+from harness.data.tasks import Task
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
 from harness.training.recipe import Recipe
@@ -30,6 +31,7 @@ class ModelConfig(Config):
     args: dict[str, Any]
     input_shape: tuple[int, int, int]
     n_classes: int
+    task: Task = "classification"
     seed: int
     """Of the initial weights."""
     source_sha256: str

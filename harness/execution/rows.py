@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.tasks import Task
 from harness.execution.energy_run import energy_of
 from harness.execution.execute import PEAK, record_from
 from harness.execution.load_run import load_measured
@@ -92,7 +93,12 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
 
 
 def gather(
-    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
+    plan: VariantPlan,
+    reference: VariantPlan | None,
+    findings: Findings,
+    judgement: Judgement,
+    threads: int,
+    task: Task = "classification",
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
@@ -120,6 +126,7 @@ def gather(
         energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
+        task=task,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
 

@@ -136,7 +136,8 @@ def run_scenario(
     ]
     _keep_samples(directory, measured)
     files = keep_predictions(directory, evidence)
-    rows = [_with_files(row, files) if row.accuracy or "agreement" in row.metrics else row for row in rows]
+    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
+    rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -220,7 +221,7 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        evidence.append(gather(plan, reference, findings, judgement, threads))
+        evidence.append(gather(plan, reference, findings, judgement, threads, prepared.splits.task))
         rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
@@ -335,6 +336,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             args=dict(spec.args),
             input_shape=splits.input_shape,
             n_classes=splits.n_classes,
+            task=splits.task,
             seed=scenario.seed,
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,

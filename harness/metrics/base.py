@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.data.tasks import Task
 from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Evidence:
     """Of LoadGen; None when no load scenario ran."""
     threads: int = 1
     includes_transfers: bool = False
-    task: str = "classification"
+    task: Task = "classification"
     """Of the data set."""
 
     @property
@@ -87,7 +88,7 @@ class Metric(ABC):
 
     name: ClassVar[str]
     section: ClassVar[str | None] = None
-    tasks: ClassVar[frozenset[str] | None] = None
+    tasks: ClassVar[frozenset[Task] | None] = None
     """Tasks that the figures make sense for; None: all."""
 
     @abstractmethod

@@ -22,7 +22,7 @@ from harness.results import RunResults
 TEMPLATES = Path(__file__).parent / "templates"
 _BARS = "Bars: 95 % interval of the paired difference to FP32"
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
-_SAMPLE_FILES = ("predictions", "top_classes", "latency_samples")
+_SAMPLE_FILES = ("predictions", "top_classes", "metric_states", "latency_samples")
 
 
 class Plot(NamedTuple):

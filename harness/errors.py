@@ -6,6 +6,7 @@ The command line prints them without a traceback and exits with `exit_code`.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,3 +104,15 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
     guess = nearest(name, names)
     fix = f"did you mean `{guess}`?" if guess else "use one of: " + ", ".join(names)
     return f"unknown {what} `{name}`", fix
+
+
+def describe_exit(code: int | None) -> str:
+    """How a process ended that should not have, for the user."""
+    if code is None or code >= 0:
+        return f"the process ended unexpectedly with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    hint = " (most often: the system ran out of memory)" if name == "SIGKILL" else ""
+    return f"crashed with signal {name}{hint}"

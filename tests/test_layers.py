@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LOWER = (
-    *("scenario", "data", "training", "quantization", "export", "targets", "metrics", "compare", "report", "probes"),
-    *("load",),
+    *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
+    *("report", "probes", "load"),
 )
 UPPER = ("harness.execution", "harness.cli")
 FILES = [file for name in LOWER for file in sorted((ROOT / "harness" / name).rglob("*.py"))]

@@ -178,6 +178,28 @@ class PredictConfig(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class PredictOnnxConfig(Config):
+    """Outputs of an ONNX file, executed as it is written."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+
+
+class LayersConfig(Config):
+    """The layers of one quantized variant, side by side."""
+
+    data: DataConfig
+    samples: int
+    """The first ones of the test samples."""
+    model: ModelConfig
+    quantizer: QuantizerConfig | None
+    """None where another toolkit quantized: there is no fake-quantized network of ours."""
+    target: str | None
+    """None where the engine cannot run here."""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class MeasureConfig(Config):
     """Latency of the engines of one group, side by side."""
 

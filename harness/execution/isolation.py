@@ -11,7 +11,6 @@ import itertools
 import multiprocessing
 import os
 import pickle
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.errors import describe_exit
 from harness.execution.execute import Order
 from harness.execution.outcomes import CRASH, Done, Failed, Listener, Outcome
 from harness.execution.worker import worker_main
@@ -166,18 +166,6 @@ class WorkerPool:
             worker.stop()
         else:
             self._idle.append(worker)
-
-
-def describe_exit(code: int | None) -> str:
-    """How a process ended that should not have, for the user."""
-    if code is None or code >= 0:
-        return f"the process ended unexpectedly with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    hint = " (most often: the system ran out of memory)" if name == "SIGKILL" else ""
-    return f"crashed with signal {name}{hint}"
 
 
 def _tail(log: Path) -> str:

@@ -19,6 +19,7 @@ from harness.execution.configs import (
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
+    LayersConfig,
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
@@ -32,11 +33,12 @@ from harness.execution.configs import (
 )
 from harness.execution.environment import machine
 from harness.execution.graph import Stage, Task
+from harness.execution.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
 from harness.execution.rule_checks import rules_for
 from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT, get_toolkit
-from harness.results import Variant
+from harness.results import Link, Variant
 from harness.scenario import CalibDataset, Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
@@ -122,6 +124,13 @@ class VariantPlan:
     build: BuildConfig | None = None
     not_run: str | None = None
     """Why the engine can be built but not run on this machine."""
+    chain: Chain = field(default_factory=Chain)
+    """For comparison only: a link that fails leaves the row as it is."""
+
+    @property
+    def all_tasks(self) -> tuple[Task, ...]:
+        """Those of the row and those of its parity chain."""
+        return (*self.tasks.values(), *self.chain.tasks)
 
 
 class Planner:
@@ -152,7 +161,8 @@ class Planner:
         else:
             tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
         if plan.simulated:
-            return replace(plan, tasks=tasks)
+            return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
+        file = tasks["export"]
         settings = self._scenario.target_options(variant.target)
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._to_fp16(variant, tasks["export"])
@@ -162,14 +172,79 @@ class Planner:
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
         not_run = target.cannot_run(options)
-        if not_run is not None:
-            tasks.pop("torch_outputs", None)
-        elif self._scenario.measurement.accuracy:
+        if not_run is None and self._scenario.measurement.accuracy:
             config = PredictConfig(data=self._data, target=variant.target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         if not_run is None and self._scenario.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
-        return replace(plan, tasks=tasks, build=build, not_run=not_run)
+        chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
+        if not_run is not None:
+            tasks.pop("torch_outputs", None)
+        return replace(plan, tasks=tasks, build=build, not_run=not_run, chain=chain)
+
+    def _chain(
+        self,
+        variant: Variant,
+        tasks: Mapping[str, Task],
+        target: Target,
+        *,
+        file: Task | None = None,
+        build: BuildConfig | None = None,
+        not_run: str | None = None,
+    ) -> Chain:
+        """The links from the eager network to the engine; `file` is the ONNX file before FP16 is written into it."""
+        settings = self._scenario.measurement
+        if settings.parity == "off":
+            return Chain()
+        links: dict[Link, Task] = {}
+        absent: dict[Link, str] = {}
+        if settings.accuracy:
+            links = self._links(variant, tasks, target, file)
+            absent = absent_links(variant, links, not_run)
+        layers = None
+        if settings.parity == "layers" and variant.method in ("ptq", "qat") and file is not None and build is not None:
+            layers = self._layers(variant, tasks, file, build, runs=not_run is None)
+        return Chain(links, absent, layers)
+
+    def _links(
+        self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
+    ) -> dict[Link, Task]:
+        model, inputs = self._networks[variant.model].config, {"train": tasks["train"]}
+        is_quantized = variant.method in ("ptq", "qat")
+        eager = PredictConfig(data=self._data, model=model)
+        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
+        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, inputs, label=f"export {variant.model}")}
+        if file is not None and is_quantized:
+            files["onnx_quantized"] = file
+        if file is not None and tasks["export"] is not file:
+            files["onnx_fp16"] = tasks["export"]
+        samples = self._scenario.measurement.parity_samples
+        links: dict[Link, Task] = {link: predict_onnx(task, self._data, samples) for link, task in files.items()}
+        links["torch_fp32"] = Task(PREDICT_TORCH, eager, inputs, label=f"evaluate torch {variant.model}")
+        if is_quantized and "torch_outputs" in tasks:
+            links["torch_quantized"] = tasks["torch_outputs"]
+        if "outputs" in tasks:
+            links["engine"] = tasks["outputs"]
+        return links
+
+    def _layers(
+        self, variant: Variant, tasks: Mapping[str, Task], file: Task, build: BuildConfig, *, runs: bool
+    ) -> Task:
+        is_ours = variant.toolkit in (None, DEFAULT)
+        inputs = {"onnx": file, "train": tasks["train"]}
+        if is_ours:
+            inputs["state"] = tasks.get("finetune", tasks["quantize"])
+        if runs:
+            inputs["build"] = tasks["build"]
+        config = LayersConfig(
+            data=self._data,
+            samples=LAYER_SAMPLES,
+            model=self._networks[variant.model].config,
+            quantizer=self._quantizer(variant) if is_ours else None,
+            target=variant.target if runs else None,
+            options=build.options if runs else {},
+        )
+        return compare_layers(config, inputs, variant.id)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""

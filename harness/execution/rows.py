@@ -14,8 +14,9 @@ from harness.execution.energy_run import energy_of
 from harness.execution.execute import PEAK, record_from
 from harness.execution.load_run import load_measured
 from harness.execution.outcomes import Done, Failed, Outcome
+from harness.execution.parity import LABELS, OUTPUTS, evidence
 from harness.execution.plan import VariantPlan
-from harness.execution.stages import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
+from harness.execution.stages import LATENCY, audit_layers, engine_file
 from harness.execution.store import Artifact
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
@@ -107,6 +108,7 @@ def gather(
         outputs=outputs,
         reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
+        chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
         looks=1 if measured is None else int(str(measured.meta["looks"])),
         watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),

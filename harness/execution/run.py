@@ -116,7 +116,7 @@ def run_scenario(
     run_id = directory.name
     with display() as listener:
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
-        outcomes = executor.run([task for plan in prepared.plans for task in plan.tasks.values()])
+        outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
         energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
         loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
@@ -283,7 +283,7 @@ def _stage_runs(
 ) -> tuple[StageRun, ...]:
     users: dict[str, tuple[Task, list[str]]] = {}
     for plan in plans:
-        for task in plan.tasks.values():
+        for task in plan.all_tasks:
             users.setdefault(task.key, (task, []))[1].append(plan.variant.id)
     users |= {task.key: (task, list(variant_ids)) for task, variant_ids in measured}
     runs = []

@@ -55,6 +55,7 @@ from harness.execution.loading import (
     rules_of,
     with_weights,
 )
+from harness.execution.parity import LABELS, OUTPUTS
 from harness.export.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
@@ -80,8 +81,6 @@ Meta = Mapping[str, JsonValue]
 CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 ONNX = "model.onnx"
-OUTPUTS = "outputs.npy"
-LABELS = "labels.npy"
 LATENCY = "latency.parquet"
 
 
@@ -239,15 +238,17 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
 
 
 def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """Outputs of the torch network (fake-quantized where a quantizer is given) on the test samples."""
+    """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
     torch.set_num_threads(context.threads)
     assert config.model is not None
     if config.quantizer is None:
-        network: torch.nn.Module = captured(config.model, inputs["train"].file(WEIGHTS))
+        network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
     np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
     return {"n": len(samples)}
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from harness.load.base import LoadMeasured
+    from harness.parity.chain import ChainEvidence
     from harness.timing.samples import Timings
 
 
@@ -42,6 +43,8 @@ class Evidence:
     reference_outputs: npt.NDArray[np.float32] | None = None
     torch_outputs: npt.NDArray[np.float32] | None = None
     """Of the (fake-quantized) torch network on the same samples."""
+    chain: ChainEvidence | None = None
+    """What the links of the parity chain computed."""
     timings: Timings | None = None
     """Of all sessions of the group; names are variant ids."""
     looks: int = 1

@@ -1,45 +1,30 @@
-"""`parity`: whether the engine computes what the torch network computes."""
+"""`parity`: whether every step from the eager network to the engine computes the same."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from harness.metrics.base import Evidence, Metric
-from harness.results import Agreement, Parity
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from harness.parity.chain import agreement, parity_of
+from harness.results import Parity
 
 
 class ParityMetric(Metric):
-    """Agreement of the fake-quantized torch network and the engine on the same samples."""
+    """The chain of the variant, the step that loses accuracy, and its layers where they were asked for."""
 
     name: ClassVar[str] = "parity"
     section: ClassVar[str | None] = "parity"
 
     def compute(self, evidence: Evidence) -> Parity | None:
-        """Top-1 agreement, largest absolute difference and SQNR of the outputs."""
-        if evidence.torch_outputs is None or evidence.outputs is None:
+        """Top-1 agreement, largest absolute difference, SQNR and paired loss of accuracy of each step."""
+        whole = None
+        if evidence.torch_outputs is not None and evidence.outputs is not None:
+            whole = agreement(evidence.torch_outputs, evidence.outputs)
+        chain, judgement = evidence.chain, evidence.judgement
+        if whole is None and (chain is None or not (chain.outputs or chain.layers)):
             return None
-        return Parity(torch_vs_engine=agreement(evidence.torch_outputs, evidence.outputs))
-
-
-def agreement(reference: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> Agreement:
-    """How alike two sets of outputs (n, classes) are.
-
-    SQNR in dB is 10 log10(sum(reference**2) / sum((reference - other)**2)).
-    """
-    import numpy as np
-
-    noise = float(np.square(reference.astype(np.float64) - other).sum())
-    signal = float(np.square(reference.astype(np.float64)).sum())
-    return Agreement(
-        top1_agreement=float((reference.argmax(1) == other.argmax(1)).mean()),
-        max_abs_error=float(np.abs(reference - other).max(initial=0.0)),
-        sqnr_db=10.0 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
-        n=len(reference),
-    )
+        found = Parity() if chain is None else parity_of(chain, confidence=judgement.confidence, seed=judgement.seed)
+        return found.model_copy(update={"torch_vs_engine": whole})
 
 
 METRIC = ParityMetric()

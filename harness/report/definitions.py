@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.compare.wording import listed, margin_points, percent
-from harness.results import Accuracy, Latency, Load, RunResults
+from harness.results import Accuracy, Latency, Load, Parity, RunResults
 
 
 def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
@@ -48,6 +48,7 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
                 "number of such layers.",
             )
         )
+    found += _parity([row.parity for row in results.rows if row.parity])
     if results.calibration_samples:
         counts = listed([f"{name} {count:,}" for name, count in results.calibration_samples.items()])
         found.append(("Calibration", f"Samples in the one pass that served all calibrators: {counts}."))
@@ -109,6 +110,35 @@ def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
         ),
         ("Agreement", "Share of test samples for which the variant predicts the same class as FP32."),
     ]
+
+
+def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
+    found = []
+    steps = [step for parity in parities for step in parity.steps]
+    if steps:
+        confidence = listed([percent(value, 0) for value in _distinct(parity.confidence for parity in parities)])
+        found.append(
+            (
+                "Parity",
+                "What each step from the eager network to the engine changes, on the same "
+                f"{max(step.n for step in steps):,} test samples. ONNX files run in ONNX Runtime without "
+                "optimizations. A step is said to lose accuracy only where the paired difference of top-1 proves it "
+                f"({confidence}, corrected for the number of steps of the chain).",
+            )
+        )
+    layers = [parity.layer_samples for parity in parities if parity.layers]
+    if layers:
+        found.append(
+            (
+                "Layers at fault",
+                f"Each layer gets what its reference computed before it, on {layers[0]} test samples, so that it "
+                "answers for its own error alone. A step is the distance of two integers; for tensors that are not "
+                "quantized it is 1/127 of the channel's largest value. Two correct roundings of the same number differ "
+                "by one step at most, and rarely: a channel is at fault with a larger error, or with a mean squared "
+                "error above 1/12 steps², which is what rounding itself makes.",
+            )
+        )
+    return found
 
 
 def _family(accuracies: list[Accuracy]) -> str:

@@ -60,6 +60,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
         **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
+        **_parity(row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
 
@@ -135,6 +136,21 @@ def _resources(row: Row) -> dict[str, Any]:
         **{name: getattr(cost, name, None) for name in seconds},
         "cost_peak_bytes": max(cost.peak_bytes.values(), default=None) if cost else None,
     }
+
+
+def _parity(row: Row) -> dict[str, Any]:
+    """Each step of the chain in three columns, and what it proves; absent where no row has the step."""
+    if row.parity is None:
+        return {}
+    flat: dict[str, Any] = {"lossy_step": row.parity.lossy_step}
+    for step in row.parity.steps:
+        name = f"{step.start}_to_{step.end}"
+        flat |= {f"{name}_top1_agreement": step.top1_agreement, f"{name}_sqnr_db": step.sqnr_db}
+        flat |= {f"{name}_drop": step.drop}
+    if row.parity.layers:
+        faults = [layer.layer for layer in row.parity.layers if layer.is_fault]
+        flat |= {"layers_at_fault": len(faults), "first_layer_at_fault": next(iter(faults), None)}
+    return flat
 
 
 def _counts(labels: Mapping[str, int]) -> str:

@@ -13,7 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted
-from harness.report import accuracy_tables, figures, load_tables, markdown, resource_tables, tables
+from harness.report import (
+    accuracy_tables,
+    figures,
+    load_tables,
+    markdown,
+    parity_tables,
+    resource_tables,
+    tables,
+)
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -101,16 +109,19 @@ def _details(results: RunResults) -> list[Details]:
         ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
         ("Data", tables.data_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
-        ("Parity", tables.parity_table(results), "long"),
         ("Energy", resource_tables.energy_table(results), "shown"),
         ("Memory", resource_tables.memory_table(results), "folded"),
+        ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),
+        ("Layers at fault", parity_tables.faults_table(results), "shown"),
+        ("Parity", parity_tables.chain_table(results), "long"),
+        ("Parity of layers", parity_tables.layers_table(results), "folded long"),
         ("Cost", tables.stage_summary_table(results), "shown"),
         ("Cost per variant", tables.cost_table(results), "long"),
         ("Stages", tables.stages_table(results), "long"),
         ("Environment", tables.environment_table(results), "folded"),
     ]
     return [
-        Details(heading, table, is_folded=kind != "shown", is_short=kind != "long")
+        Details(heading, table, is_folded=kind != "shown", is_short="long" not in kind)
         for heading, table, kind in found
         if table is not None
     ]

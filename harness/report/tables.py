@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.compare.wording import byte_size, label, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
-from harness.results import Agreement, Cost, Latency, Layer, MetricValue, Parity, Row, RunResults, StageRun
+from harness.results import Cost, Latency, Layer, MetricValue, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -58,31 +58,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", ", ".join(map(str, value)) or NONE
         else:
             yield f"{prefix}{key}", NONE if value is None else str(value)
-
-
-def parity_table(results: RunResults) -> Table | None:
-    """How alike the stages of every variant are on the same samples, one column per step."""
-    steps = [step for step in Parity.model_fields if any(_agreement(row, step) for row in results.rows)]
-    rows = [
-        (row.variant.id, *(_likeness(_agreement(row, step)) for step in steps))
-        for row in results.rows
-        if any(_agreement(row, step) for step in steps)
-    ]
-    headings = "|".join(["Variant", *(step.replace("_vs_", " → ").replace("onnx", "ONNX") for step in steps)])
-    caption = "Same top-1, signal-to-quantization-noise ratio and largest error between stages, on the same samples"
-    return _table(caption, headings, rows, set(range(1, len(steps) + 1)))
-
-
-def _agreement(row: Row, step: str) -> Agreement | None:
-    found: Agreement | None = getattr(row.parity, step, None)
-    return found
-
-
-def _likeness(alike: Agreement | None) -> str:
-    if alike is None:
-        return NONE
-    noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
-    return f"{percent(alike.top1_agreement)}, {noise}"
 
 
 def latency_table(results: RunResults) -> Table | None:

@@ -152,6 +152,12 @@ class Measurement(Section):
     """Inferences of one variant while its energy is counted, in three blocks."""
     energy_idle_s: Annotated[Positive, Unit("s")] = 1.0
     """Counting idle power before them."""
+    parity: Literal["off", "chain", "layers"] = "chain"
+    """`chain`: compare every step from the eager network to the engine, and name the step that loses accuracy; needs
+    `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized
+    network with the engine."""
+    parity_samples: Annotated[Count, Unit("sample")] = 1000
+    """Of the test samples, the first ones, for the chain: its ONNX files run without optimizations, which is slow."""
     warmup_s: Annotated[NonNegative, Unit("s")] = 0.05
     """Untimed inferences at the start of each process, per variant."""
     round_s: Annotated[Positive, Unit("s")] = 0.01

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -16,6 +16,8 @@ from harness.scenario.target_options import TargetOptions
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from onnx import ModelProto, NodeProto
+    from onnxruntime import InferenceSession
 
     from harness.quantization.calibrators.base import Calibrator
     from harness.quantization.descriptors import HistogramMethod
@@ -62,6 +64,19 @@ class Engine:
     """Bytes of weights and biases as the engine holds them."""
     options: BuildOptions
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineGraph:
+    """An engine that is an ONNX graph, which can be cut open at its tensors."""
+
+    model: ModelProto
+    open_session: Callable[[bytes], InferenceSession]
+    """Executes a changed graph just as the engine is executed."""
+    types: Mapping[str, int]
+    """ONNX element type of every tensor."""
+    names: Callable[[NodeProto], tuple[str, ...]]
+    """Names under which the ONNX file that it was built from may know a node."""
 
 
 class Session(ABC):
@@ -149,6 +164,10 @@ class Target(ABC):
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""
+
+    def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
+        """The engine as a graph whose tensors can be read and replaced; None where nobody can look inside."""
+        return None
 
     @abstractmethod
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.errors import StageError
+from harness.errors import StageError, describe_exit
 from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, load_block
 
@@ -81,8 +81,6 @@ def run_process(order: Order, command: Sequence[str] = COMMAND) -> Block:
 
 
 def _what_happened(code: int | None, log: Path) -> str:
-    from harness.execution.isolation import describe_exit
-
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:]
     how = "it did not end in time" if code is None else describe_exit(code)
     return "; ".join([how, *lines])

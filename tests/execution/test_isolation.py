@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from harness.execution.isolation import describe_exit
+from harness.errors import describe_exit
 
 
 @pytest.mark.parametrize(

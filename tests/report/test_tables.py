@@ -64,11 +64,6 @@ class TestTables:
         ]
         assert [row[1] for row in table.rows] == [label(first.variant), *[label(second.variant)] * 2]
 
-    def test_parity_has_a_column_per_step_that_was_looked_at(self, quickstart):
-        table = tables.parity_table(quickstart)
-        assert table.headings == ("Variant", "torch → ONNX", "ONNX → engine")
-        assert table.rows[0][1:] == ("100.00 %, 118.4 dB, 2.4e-06", "99.93 %, 41.2 dB, 0.031")
-
     def test_metrics_without_a_section_get_a_column_each(self, quickstart):
         first, second, *_ = quickstart.rows
         metric = MetricValue(value=12.5, unit="MiB", higher_is_better=False)

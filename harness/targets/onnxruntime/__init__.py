@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, Session, Target
+from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
@@ -116,6 +116,12 @@ class OnnxRuntime(Target):
         from harness.targets.onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def graph(self, path: Path, options: BuildOptions) -> EngineGraph:
+        """The optimized graph, every tensor of which can be handed out."""
+        from harness.targets.onnxruntime.session import engine_graph
+
+        return engine_graph(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """Read the optimized graph."""

@@ -31,7 +31,7 @@ def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
     """
     engine = onnx.load(engine_path)
     source_layers = {alias: layer for layer in weighted_layers(onnx_path) for alias in layer.aliases}
-    types = _element_types(engine)
+    types = element_types(engine)
     source = Source.load(onnx_path)
     return tuple(
         _layer(node, types, _source_of(node, source_layers), source)
@@ -50,7 +50,7 @@ def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | Non
     else:
         int8 = node.op_type in WEIGHT_INPUT and weight in _INTEGER_TYPES
     is_explained = int8 or node.op_type in CONVERSIONS
-    names = _names(node)
+    names = source_names(node)
     return Layer(
         name=weighted.name if weighted is not None else node.name or node.output[0],
         op=node.op_type,
@@ -68,10 +68,10 @@ def _input(node: NodeProto, index: int | None) -> str | None:
 
 
 def _source_of(node: NodeProto, layers: dict[str, WeightedLayer]) -> WeightedLayer | None:
-    return next((layers[name] for name in _names(node) if name in layers), None)
+    return next((layers[name] for name in source_names(node) if name in layers), None)
 
 
-def _names(node: NodeProto) -> tuple[str, ...]:
+def source_names(node: NodeProto) -> tuple[str, ...]:
     """Names under which the ONNX file may know the node."""
     return (*names_in_file(node.name), *node.output)
 
@@ -81,7 +81,7 @@ def names_in_file(name: str) -> tuple[str, ...]:
     return (name, _SUFFIX.sub("", name))
 
 
-def _element_types(model: ModelProto) -> dict[str, int]:
+def element_types(model: ModelProto) -> dict[str, int]:
     """Type of every tensor; ONNX's own inference does not know ONNX Runtime's operators."""
     graph = model.graph
     types = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}

@@ -13,7 +13,8 @@ import onnxruntime
 
 from harness.export.onnx_file import load_onnx
 from harness.export.onnxruntime_errors import explain
-from harness.targets.base import Engine, Session
+from harness.targets.base import Engine, EngineGraph, Session
+from harness.targets.onnxruntime.audit import element_types, source_names
 
 if TYPE_CHECKING:
     from harness.targets.base import Array
@@ -68,10 +69,7 @@ class OnnxRuntimeSession(Session):
     """One CPU session with its own thread pool."""
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions) -> None:
-        session_options = _session_options(options)
-        # The file was optimized when it was built; optimizing again could change what the audit has seen.
-        session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(str(path), session_options, providers=CPU_PROVIDERS)
+        self._session = open_session(str(path), options)
         self._input = self._session.get_inputs()[0].name
         self._binding: Any = None
         self._batch: Array | None = None
@@ -109,6 +107,20 @@ def new_session_options(threads: int) -> onnxruntime.SessionOptions:
     session_options.inter_op_num_threads = 1
     session_options.log_severity_level = _ERRORS_ONLY
     return session_options
+
+
+def open_session(model: str | bytes, options: OnnxRuntimeOptions) -> onnxruntime.InferenceSession:
+    """A session of an optimized graph, from its file or from its bytes."""
+    session_options = _session_options(options)
+    # It was optimized when it was built; optimizing again could change what the audit has seen.
+    session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, session_options, providers=CPU_PROVIDERS)
+
+
+def engine_graph(path: Path, options: OnnxRuntimeOptions) -> EngineGraph:
+    """An engine file, to be cut open."""
+    model = onnx.load(path)
+    return EngineGraph(model, lambda data: open_session(data, options), element_types(model), source_names)
 
 
 def _session_options(options: OnnxRuntimeOptions) -> onnxruntime.SessionOptions:

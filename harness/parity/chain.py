@@ -1,0 +1,113 @@
+"""From the eager network to the engine in steps, and the step that loses accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, get_args
+
+from harness.results import Agreement, LayerParity, Link, Parity, ParityStep
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Outputs = npt.NDArray[np.float32]
+
+LINKS: tuple[Link, ...] = get_args(Link)
+_FP32: set[Link] = {"torch_fp32", "onnx_fp32"}
+_QUANTIZED: set[Link] = {"torch_quantized", "onnx_quantized"}
+_TO_ONNX: set[tuple[Link, Link]] = {("torch_fp32", "onnx_fp32"), ("torch_quantized", "onnx_quantized")}
+_TO_ENGINE: set[tuple[Link, Link]] = {
+    ("onnx_fp32", "engine"),
+    ("onnx_quantized", "engine"),
+    ("onnx_fp16", "engine"),
+}
+
+
+@dataclass(frozen=True)
+class ChainEvidence:
+    """What the links of one variant computed on the test samples."""
+
+    outputs: Mapping[Link, Outputs] = field(default_factory=dict)
+    """(n, classes); n differs, as some links run on the first samples only."""
+    labels: npt.NDArray[np.int64] | None = None
+    absent: Mapping[Link, str] = field(default_factory=dict)
+    """Links that this variant could not have, with the reason."""
+    layers: tuple[LayerParity, ...] = ()
+    layer_samples: int | None = None
+
+
+def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
+    """All steps between neighbouring links, on the samples that every link has.
+
+    A step loses when its paired difference proves it (interval and exact test) at a level that is corrected for the
+    number of steps (Bonferroni): a chain without loss is accused with probability 1 - `confidence` at most.
+    """
+    links = [link for link in LINKS if link in chain.outputs]
+    pairs = list(pairwise(links))
+    n = min((len(chain.outputs[link]) for link in links), default=0)
+    strict = 1 - (1 - confidence) / max(len(pairs), 1)
+    steps = tuple(_step(chain, start, end, n, strict, seed) for start, end in pairs)
+    losing = [step for step in steps if step.loses]
+    worst = max(losing, key=lambda step: step.drop or 0.0, default=None)
+    return Parity(
+        torch_vs_onnx=_between(chain, pairs, _TO_ONNX, n),
+        onnx_vs_engine=_between(chain, pairs, _TO_ENGINE, n),
+        steps=steps,
+        confidence=confidence if steps else None,
+        lossy_step=None if worst is None else f"{worst.start} → {worst.end}",
+        absent={str(link): reason for link, reason in chain.absent.items()},
+        layers=chain.layers,
+        layer_samples=chain.layer_samples,
+    )
+
+
+def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: float, seed: int) -> ParityStep:
+    from harness.compare.statistics import paired_difference
+    from harness.compare.verdict import is_proven
+
+    before, after = chain.outputs[start][:n], chain.outputs[end][:n]
+    plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())
+    if chain.labels is None:
+        return plain
+    labels = chain.labels[:n]
+    correct = after.argmax(axis=1) == labels
+    difference = paired_difference(before.argmax(axis=1) == labels, correct, confidence=confidence, seed=seed)
+    proven = is_proven(difference.drop_ci, difference.p_value, 1 - confidence)
+    return plain.model_copy(
+        update={
+            "top1": float(correct.mean()),
+            "drop": difference.drop,
+            "drop_ci": difference.drop_ci,
+            "p_value": difference.p_value,
+            "loses": proven and difference.drop > 0,
+        }
+    )
+
+
+def _between(
+    chain: ChainEvidence, pairs: list[tuple[Link, Link]], wanted: set[tuple[Link, Link]], n: int
+) -> Agreement | None:
+    """The last pair of those that are wanted; of a quantized network its own files count, not the FP32 one."""
+    is_quantized = any(link in _QUANTIZED for link in (*chain.outputs, *chain.absent))
+    found = [pair for pair in pairs if pair in wanted and not (is_quantized and set(pair) <= _FP32)]
+    return agreement(*(chain.outputs[link][:n] for link in found[-1])) if found else None
+
+
+def agreement(reference: Outputs, other: Outputs) -> Agreement:
+    """How alike two sets of outputs (n, classes) are.
+
+    SQNR in dB is 10 log10(sum(reference**2) / sum((reference - other)**2)).
+    """
+    import numpy as np
+
+    noise = float(np.square(reference.astype(np.float64) - other).sum())
+    signal = float(np.square(reference.astype(np.float64)).sum())
+    return Agreement(
+        top1_agreement=float((reference.argmax(1) == other.argmax(1)).mean()),
+        max_abs_error=float(np.abs(reference - other).max(initial=0.0)),
+        sqnr_db=10.0 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
+        n=len(reference),
+    )

@@ -1,0 +1,162 @@
+"""Layer by layer: each is given the reference's inputs, so that it answers for its own error alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from onnx import ModelProto
+
+from harness.parity.deviation import Deviation
+from harness.parity.engine_sites import EngineSite, candidates, located
+from harness.parity.onnx_graph import cut, exposed, runner
+from harness.parity.sites import Site, sites
+from harness.parity.torch_sites import TorchSites
+from harness.results import LayerParity, LayerStep
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+    from harness.parity.onnx_graph import Array, Arrays, Run
+    from harness.targets.base import EngineGraph
+
+_KEPT_CHANNELS = 8
+"""Faulty channels that a record lists."""
+
+
+def compare_layers(
+    model: ModelProto,
+    batches: Iterable[torch.Tensor],
+    *,
+    prepared: GraphModule | None = None,
+    engine: EngineGraph | None = None,
+) -> tuple[LayerParity, ...]:
+    """Every site of a Q/DQ file against the fake-quantized network `prepared`, and of `engine` against the file.
+
+    Both are optional: toolkits of others have no fake-quantized network, and some engines cannot be looked into.
+    """
+    all_sites = sites(model)
+    free = runner(exposed(model, {site.tensor: site.element_type for site in all_sites}))
+    comparisons: list[_FromTorch | _FromFile] = []
+    if prepared is not None:
+        comparisons.append(_FromTorch(model, all_sites, prepared))
+    if engine is not None:
+        comparisons.append(_FromFile(engine, all_sites))
+    for batch in batches:
+        values = free({model.graph.input[0].name: batch.numpy()})
+        for comparison in comparisons:
+            comparison.update(batch, values)
+    return tuple(record for comparison in comparisons for record in comparison.records())
+
+
+@dataclass
+class _Compared:
+    """One site: with the reference's inputs, and with the errors of all layers before it."""
+
+    alone: Deviation
+    behind_others: Deviation
+
+    def record(self, step: LayerStep) -> LayerParity:
+        deviation, site = self.alone, self.alone.site
+        faulty = deviation.faulty_channels
+        return LayerParity(
+            step=step,
+            layer=site.layer,
+            op=site.op,
+            tensor=site.tensor,
+            kind=site.kind,
+            sqnr_db=deviation.sqnr_db,
+            accumulated_sqnr_db=self.behind_others.sqnr_db,
+            largest_steps=float(deviation.largest_steps.max(initial=0.0)),
+            noise_steps2=float(deviation.noise_steps2.max(initial=0.0)),
+            is_fault=bool(faulty),
+            faulty_channels=tuple(faulty[:_KEPT_CHANNELS]),
+            n_faulty_channels=len(faulty),
+            n_channels=len(deviation.largest_steps),
+        )
+
+
+class _FromTorch:
+    """The Q/DQ file, each piece fed with what the fake-quantized network computes in its place."""
+
+    step: LayerStep = "torch_quantized → onnx_quantized"
+
+    def __init__(self, model: ModelProto, all_sites: Sequence[Site], prepared: GraphModule) -> None:
+        self._model = model
+        self._torch = TorchSites(prepared, all_sites)
+        self._sites = [site for site in all_sites if site.tensor in self._torch.matched]
+        self._pieces: Run | None = None
+        self._compared: dict[str, _Compared] = {}
+
+    def update(self, batch: torch.Tensor, values: Arrays) -> None:
+        computed = self._torch.values(batch)
+        if self._pieces is None:
+            self._sites = [site for site in self._sites if computed[site.tensor].size == values[site.tensor].size]
+            self._pieces = runner(cut(self._model, {site.tensor: site.element_type for site in self._sites}))
+            self._compared = _new(self._sites)
+        expected = {site.tensor: _like(computed[site.tensor], values[site.tensor]) for site in self._sites}
+        pieces = self._pieces({self._model.graph.input[0].name: batch.numpy(), **expected})
+        for site in self._sites:
+            _update(self._compared[site.tensor], expected[site.tensor], pieces[site.tensor], values[site.tensor])
+
+    def records(self) -> list[LayerParity]:
+        return [compared.record(self.step) for compared in self._compared.values()]
+
+
+class _FromFile:
+    """The engine, each piece fed with what the Q/DQ file computes in its place."""
+
+    step: LayerStep = "onnx_quantized → engine"
+
+    def __init__(self, engine: EngineGraph, all_sites: Sequence[Site]) -> None:
+        self._engine = engine
+        self._input = engine.model.graph.input[0].name
+        self._order = {site.tensor: index for index, site in enumerate(all_sites)}
+        self._candidates = candidates(engine, all_sites)
+        types = {tensor: site.element_type for tensor, site in self._candidates.items()}
+        self._free = runner(exposed(engine.model, types), engine.open_session)
+        self._located: list[EngineSite] | None = None
+        self._pieces: Run | None = None
+        self._compared: dict[str, _Compared] = {}
+
+    def update(self, batch: torch.Tensor, values: Arrays) -> None:
+        free = self._free({self._input: batch.numpy()})
+        if self._located is None or self._pieces is None:
+            found = located(self._candidates, free, values)
+            self._located = sorted(found, key=lambda each: self._order[each.site.tensor])
+            types = {each.tensor: each.site.element_type for each in self._located}
+            self._pieces = runner(cut(self._engine.model, types), self._engine.open_session)
+            self._compared = _new([each.site for each in self._located])
+        forced = {each.tensor: each.to_engine(values[each.site.tensor]) for each in self._located}
+        pieces = self._pieces({self._input: batch.numpy(), **forced})
+        for each in self._located:
+            alone, behind_others = each.from_engine(pieces[each.tensor]), each.from_engine(free[each.tensor])
+            _update(self._compared[each.site.tensor], values[each.site.tensor], alone, behind_others)
+
+    def records(self) -> list[LayerParity]:
+        return [compared.record(self.step) for compared in self._compared.values()]
+
+
+def _new(found: Sequence[Site]) -> dict[str, _Compared]:
+    return {site.tensor: _Compared(Deviation(site), Deviation(site)) for site in found}
+
+
+def _update(compared: _Compared, expected: Array, alone: Array, behind_others: Array) -> None:
+    compared.alone.update(expected, alone)
+    compared.behind_others.update(expected, behind_others)
+
+
+def _like(value: Array, example: Array) -> Array:
+    """The value with the type and shape that the file has: it may hold (N, T, C) as rows (N x T, C)."""
+    return value.astype(example.dtype).reshape(example.shape)
+
+
+def first_fault(layers: Iterable[LayerParity]) -> Mapping[LayerStep, LayerParity]:
+    """The first faulty layer of each step, in execution order."""
+    found: dict[LayerStep, LayerParity] = {}
+    for layer in layers:
+        if layer.is_fault:
+            found.setdefault(layer.step, layer)
+    return found

@@ -60,7 +60,8 @@ def load_result(scenario: LoadScenario, log: Log) -> LoadResult:
         samples_per_s=_throughput(scenario, log, queries * samples, duration_s),
         **percentiles,
         target_percentile=100 * log["effective_target_latency_percentile"] if scenario.latency_key else None,
-        target_percentile_ms=_ms(log.get(scenario.early_stopping_key or "")),
+        # Zero stands for too few queries.
+        target_percentile_ms=_ms(log.get(scenario.early_stopping_key or "") or None),
         target_latency_ms=_ms(log["effective_target_latency_ns"]) if is_bounded else None,
         target_qps=log["effective_target_qps"] if has_rate else None,
         late_queries=log.get("result_overlatency_query_count"),

@@ -212,8 +212,8 @@ def _load(loads: list[Load]) -> list[tuple[str, str]]:
             "not met. Latency bound: more than the allowed share of queries took longer; lower `target_qps`, or raise "
             "`target_latency_ms`. Shortest duration, fewest queries: the test ended before, because it ran out of "
             "queries (the expected latency or rate was far off) or because unanswered queries piled up (the rate is "
-            "too high, whatever else LoadGen advises). Enough queries to be sure: the share of late queries is not yet "
-            "proven to be small enough; raise `min_duration_ms` or `min_query_count`.",
+            "too high, whatever else LoadGen advises). Enough queries to be sure: the percentile is not yet known "
+            "well enough; raise `min_duration_ms` or `min_query_count`.",
         ),
         (
             "LoadGen's accuracy mode",

@@ -65,6 +65,10 @@ class TestFigures:
         assert (found.p99_ms, found.target_percentile, found.target_percentile_ms) == (9.0, 99.0, 9.5)
         assert (found.target_latency_ms, found.target_qps) == (None, None)
 
+    def test_an_estimate_of_zero_is_none(self) -> None:
+        found = result("single_stream", {"result_qps_with_loadgen_overhead": 9.0, "early_stopping_latency_ss": 0})
+        assert found.target_percentile_ms is None
+
     def test_offline_has_a_throughput_and_no_latency(self) -> None:
         found = result("offline", {"result_samples_per_second": 2000.0, "effective_target_latency_ns": 0})
         assert found.samples_per_s == 2000.0

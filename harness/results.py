@@ -165,6 +165,8 @@ class Latency(Record):
     """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
     """Holds at every look that measuring may have stopped at."""
+    looks: int = 1
+    """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
@@ -456,9 +458,16 @@ class Gate(Record):
     variant: str
     metric: str
     limit: str
+    """In words, for instance `at most 0.35 of fp32`."""
     value: float | None
+    """What the limit is held against: the figure, or how it compares with `compared_with`."""
     verdict: GateVerdict
+    """`pass`: the whole interval keeps the limit. `fail`: a breach is proven. `inconclusive`: anything else."""
     reason: str | None = None
+    interval: Interval | None = None
+    """Of `value`; None where it is exact or no interval is known."""
+    compared_with: str | None = None
+    """Id of the FP32 row, or the file of the baseline."""
 
 
 class Split(Record):
@@ -556,6 +565,8 @@ class RunResults(Record):
     started_at: str
     """ISO 8601 with time zone."""
     wall_s: float
+    confidence: float = 0.95
+    """Level of all intervals, whatever their fields are called."""
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()

@@ -14,9 +14,13 @@ from pathlib import Path
 import pandas as pd
 
 from harness.compare import latency
+from harness.compare.baseline import FOLDER, baseline_path
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
+from harness.compare.gates import judge_gates
 from harness.compare.seeds import seed_spreads
+from harness.compare.snapshot import Snapshot, snapshot_of_run
+from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.data.sources import data_sources
@@ -39,7 +43,7 @@ from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
 from harness.quantization.toolkits import DEFAULT, toolkits
-from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
+from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, check_names, expand
 from harness.targets import targets
 from harness.targets.base import AUDIT_SUFFIX
@@ -70,6 +74,8 @@ class Prepared:
     plans: tuple[VariantPlan, ...]
     planner: Planner
     weights: tuple[WeightsFile, ...] = ()
+    baseline: Snapshot | None = None
+    """What gates compare with; None where no gate does, or where it is missing."""
 
 
 def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
@@ -92,7 +98,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         for name, network in networks.items()
         if network.weights_sha256 is not None
     )
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights)
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario))
 
 
 def check_registries(scenario: Scenario) -> None:
@@ -146,6 +152,7 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
+        confidence=scenario.verdict.confidence,
         environment=fingerprint(scenario.root) | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
@@ -161,8 +168,34 @@ def run_scenario(
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
+    results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     results.save(directory / "results.json")
     return results
+
+
+def _baseline_file(scenario: Scenario) -> Path:
+    return baseline_path(scenario.root / FOLDER, fingerprint(scenario.root), scenario.name)
+
+
+def _baseline(scenario: Scenario) -> Snapshot | None:
+    """The stored baseline where a gate compares with it; UsageError for a file that is none."""
+    if not any(gate.yardstick == "baseline" for gate in scenario.gates):
+        return None
+    path = _baseline_file(scenario)
+    return read_baseline(path) if path.is_file() else None
+
+
+def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
+    scenario = prepared.scenario
+    if not scenario.gates:
+        return ()
+    return judge_gates(
+        scenario.gates,
+        snapshot_of_run(results, directory, results.run_id),
+        prepared.baseline,
+        baseline_file=_baseline_file(scenario).relative_to(scenario.root),
+        confidence=scenario.verdict.confidence,
+    )
 
 
 Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]

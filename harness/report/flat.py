@@ -61,8 +61,18 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
         **_parity(row),
+        **_gates(results, row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
+
+
+def _gates(results: RunResults, row: Row) -> dict[str, Any]:
+    """The worst verdict of the row's gates, and which of them do not pass."""
+    gates = [gate for gate in results.gates if gate.variant == row.variant.id]
+    verdicts = {gate.verdict for gate in gates}
+    open_gates = [f"{gate.metric} {gate.limit}" for gate in gates if gate.verdict != "pass"]
+    worst = next((verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts), None)
+    return {"gates": worst, "gates_not_passed": "; ".join(open_gates) or None}
 
 
 def _accuracy(row: Row) -> dict[str, Any]:

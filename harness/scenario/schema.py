@@ -28,6 +28,7 @@ from harness.scenario.fields import (
     Unit,
     mapping,
 )
+from harness.scenario.gates import GateSpec
 from harness.scenario.load_settings import ByLoadScenario, LoadSettings
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
@@ -219,6 +220,8 @@ class Scenario(Section):
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
     verdict: Verdict = Field(default_factory=Verdict)
+    gates: Listed[GateSpec] = ()
+    """Limits that variants must keep; a run in which one is proven broken ends with exit code 1."""
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -23,7 +23,6 @@ from harness.compare.snapshot import Snapshot, snapshot_of_run
 from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
-from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
@@ -35,6 +34,7 @@ from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
+from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
 from harness.execution.sample_files import keep_predictions
@@ -42,10 +42,8 @@ from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.quantization.toolkits import DEFAULT, toolkits
 from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
-from harness.scenario import Scenario, check_names, expand
-from harness.targets import targets
+from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
 
@@ -99,19 +97,6 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         if network.weights_sha256 is not None
     )
     return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario))
-
-
-def check_registries(scenario: Scenario) -> None:
-    """Every name in the scenario that stands for one of our files exists; ScenarioError with its place if not."""
-    from harness.data.augmentations import AUGMENTATIONS
-
-    check_names(
-        scenario,
-        sources=data_sources(),
-        targets=targets(),
-        toolkits=[*toolkits(), DEFAULT],
-        augmentations=AUGMENTATIONS,
-    )
 
 
 def run_scenario(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__, cli_compare, cli_engines
+from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
@@ -96,6 +96,9 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 when a gate is neither proven kept nor proven broken.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--history/--no-history", help="Append the run to the history, for `harness history`.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
@@ -123,6 +126,8 @@ def run(
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
             written = render(results, directory)
+            if keep:
+                cli_history.keep(results, item.scenario.root)
             exit_codes.append(_print_summary(results, directory, written, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
@@ -234,7 +239,10 @@ def doctor() -> None:
 app.command()(cli_engines.build)
 app.command()(cli_engines.audit)
 app.command()(cli_compare.compare)
+app.command()(cli_nightly.nightly)
+app.command(name="init")(cli_init.init)
 app.add_typer(cli_compare.baseline, name="baseline")
+app.add_typer(cli_history.history, name="history")
 
 
 @contextmanager

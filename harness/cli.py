@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__, cli_compare, cli_engines
+from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
@@ -96,6 +96,9 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 when a gate is neither proven kept nor proven broken.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--history/--no-history", help="Append the run to the history, for `harness history`.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
@@ -123,6 +126,8 @@ def run(
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
             written = render(results, directory)
+            if keep:
+                cli_history.keep(results, item.scenario.root)
             exit_codes.append(_print_summary(results, directory, written, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
@@ -159,10 +164,11 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
 @app.command()
 def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or their results.json.")]) -> None:
     """Render report.html, report.md and results.csv again from results.json."""
+    from harness.compare.sources import load_results
     from harness.report import render
 
     for path in runs:
-        for written in render(_load_results(path), path if path.is_dir() else path.parent):
+        for written in render(load_results(path), path if path.is_dir() else path.parent):
             typer.echo(written)
 
 
@@ -233,7 +239,10 @@ def doctor() -> None:
 app.command()(cli_engines.build)
 app.command()(cli_engines.audit)
 app.command()(cli_compare.compare)
+app.command()(cli_nightly.nightly)
+app.command(name="init")(cli_init.init)
 app.add_typer(cli_compare.baseline, name="baseline")
+app.add_typer(cli_history.history, name="history")
 
 
 @contextmanager
@@ -264,23 +273,6 @@ def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | 
     from harness.scenario.select import selector
 
     return selector(expressions)
-
-
-def _load_results(path: Path) -> RunResults:
-    from pydantic import ValidationError
-
-    from harness.results import RunResults
-
-    file = path / "results.json" if path.is_dir() else path
-    try:
-        return RunResults.load(file)
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote"
-        ) from error
-    except (ValidationError, ValueError) as error:
-        first = _first_problem(error)
-        raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
 
 
 def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
@@ -314,16 +306,6 @@ def _rich_table(content: Table) -> RichTable:
     for row in content.rows:
         table.add_row(*row)
     return table
-
-
-def _first_problem(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    if not isinstance(error, ValidationError):
-        return str(error).splitlines()[0]
-    problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{problem['msg']} at `{place}`" if place else problem["msg"]
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from oracles.recorded_runs import ENVIRONMENT, PTQ, recorded, right
 from typer.testing import CliRunner
 
+from harness import report
 from harness.cli import app
 from harness.compare.comparison import Comparison
 from harness.errors import UsageError
+from harness.execution import run as execution
 from harness.report.comparison import MARK
+from harness.results import Gate
 
+QUICKSTART = Path(__file__).parents[1] / "scenarios" / "quickstart.yaml"
 CLASS = "x86_64-vnni-2core-intel-xeon"
 runner = CliRunner()
 
@@ -39,6 +45,47 @@ def refused(*arguments: str) -> UsageError:
     result = runner.invoke(app, list(arguments))
     assert isinstance(result.exception, UsageError), result.output
     return result.exception
+
+
+class TestGatesOfARun:
+    """`harness run` with the outcome of the run given: what it says about gates, and its exit code."""
+
+    @pytest.fixture
+    def finish(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+        """Runs with gates of these verdicts, checks the exit code, returns what was printed."""
+
+        def run(*verdicts: str, code: int, failed: bool = False, strict: bool = False) -> str:
+            gates = tuple(
+                Gate(variant=PTQ, metric="latency.speedup", limit="at least 2", value=1.5, verdict=verdict)
+                for verdict in verdicts
+            )
+            night = recorded().add("net-qat-onnxruntime-b1", status="failed", reason="no") if failed else recorded()
+            results = night.results.model_copy(update={"gates": gates})
+            scenario = SimpleNamespace(name="tiny")
+            monkeypatch.setattr(execution, "prepare", lambda *_: SimpleNamespace(scenario=scenario))
+            monkeypatch.setattr(execution, "run_scenario", lambda *_: results)
+            monkeypatch.setattr(report, "render", lambda *_: [])
+            arguments = ["run", str(QUICKSTART), "--out", str(tmp_path / "out"), *(["--strict"] if strict else [])]
+            return invoke(*arguments, code=code)
+
+        return run
+
+    def test_a_proven_breach_exits_1_with_the_gate(self, finish: Callable[..., str]) -> None:
+        printed = finish("pass", "fail", code=1)
+        assert f"gate fail: {PTQ}: latency.speedup is 1.5; it must be at least 2" in printed
+        assert "gates: 1 pass, 1 fail" in printed
+        assert "gate pass" not in printed
+
+    def test_an_undecided_gate_counts_with_strict_only(self, finish: Callable[..., str]) -> None:
+        assert "gate inconclusive" in finish("pass", "inconclusive", code=0)
+        finish("pass", "inconclusive", strict=True, code=4)
+        finish("pass", strict=True, code=0)
+
+    def test_what_is_proven_counts_more_than_what_failed_and_that_more_than_doubt(
+        self, finish: Callable[..., str]
+    ) -> None:
+        finish("fail", failed=True, code=1)
+        finish("inconclusive", failed=True, strict=True, code=3)
 
 
 class TestBaseline:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOWER = (
     *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
-    *("report", "probes"),
+    *("report", "probes", "load"),
 )
 UPPER = ("harness.execution", "harness.cli", "harness.pytest_plugin")
 FILES = [file for name in LOWER for file in sorted((ROOT / "harness" / name).rglob("*.py"))]

@@ -47,7 +47,7 @@ def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: flo
     """Time of the new run over time of the base, each as a multiple of FP32's in its own session: above 1 is slower.
 
     Times of two sessions are not comparable, the ratios to FP32 that were taken side by side in each are. Their logs
-    are independent; a standard error is the interval's half width over the t quantile with (processes - 1) degrees of
+    are independent; a standard error is the interval's half width over its t quantile with (processes - 1) degrees of
     freedom (rounds, where the run has one process); both are combined as by Welch (1947, Biometrika 34:28-35), with
     Satterthwaite's degrees of freedom. The p-value is of a ratio within 1 ± `margin`. None without two speedups.
     """
@@ -72,10 +72,11 @@ def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, flo
     """Log of the speedup, its standard error and its degrees of freedom."""
     if latency.speedup is None or latency.speedup_ci95 is None:
         return None
-    units = (getattr(latency, "builds", 1), getattr(latency, "processes", None), latency.rounds)
+    units = (latency.builds, latency.processes, latency.rounds)
     degrees = max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
     if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
         return None  # one unit alone says nothing about the others
     low, high = map(math.log, latency.speedup_ci95)
-    error = (high - low) / 2 / float(stats.t.ppf((1 + confidence) / 2, degrees))
+    tail = (1 - confidence) / 2 / latency.looks
+    error = (high - low) / 2 / float(stats.t.isf(tail, degrees))
     return math.log(latency.speedup), error, degrees

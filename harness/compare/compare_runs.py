@@ -56,8 +56,7 @@ def compare_runs(
 ) -> Comparison:
     """Judge what both sides hold, by scenario.
 
-    UsageError where conditions differ so that figures must not be compared, unless forced; and where the sides have
-    no scenario in common and none of either could be judged.
+    UsageError where conditions differ so that figures must not be compared, unless forced.
     """
     shared = [
         _Scenario(base[name], new[name], differences(base[name].results, new[name].results))

@@ -111,19 +111,21 @@ def _against_baseline(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> He
     if (refusal := sides.refusal(gate.metric)) is not None:
         return Held(None, reason=f"not comparable with {name}: {refusal}")
     if gate.metric == _TOP1:
-        change = accuracy_change(sides.baseline, sides.run, row.variant.id)
+        change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=sides.run.results.confidence)
         if change is not None:
             low, high = change.drop_ci
             return _related(gate, other.value, own.value, (-high, -low), name)
     if gate.metric in _TIMES | _RATES and row.latency is not None and stored.latency is not None:
-        return _latency_against_baseline(gate, row, stored, other, name)
+        return _latency_against_baseline(gate, row, stored, other, name, sides.run.results.confidence)
     return _unpaired(gate, other, own, name)
 
 
-def _latency_against_baseline(gate: GateSpec, row: Row, stored: Row, other: Figure, name: str) -> Held:
+def _latency_against_baseline(
+    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, confidence: float
+) -> Held:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
-    found = latency_ratio(stored.latency, row.latency, margin=0.0)
+    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=confidence)
     if found is None:
         return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
     ratio, (low, high) = found.value, found.interval

@@ -11,14 +11,13 @@ from harness.compare.between_runs import independent_difference, latency_ratio
 from harness.compare.comparison import ChangeKind, Finding
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
-from harness.compare.statistics import DEFAULT_CONFIDENCE
 from harness.compare.verdict import latency_band
 from harness.compare.wording import milliseconds
-from harness.results import Interval, Latency, Row, Verdict
+from harness.results import Interval, Row, RunResults, Verdict
 from harness.row_figures import EXACT_SECTIONS, METRICS, Figure, figure_names, find, section_reason
 
 TOP1, SPEEDUP = "accuracy.top1", "latency.speedup"
-DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.03
+DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.01
 """Where the rows do not say which margin their scenario has."""
 
 
@@ -61,11 +60,11 @@ SECTIONS = ("accuracy", "latency", "size", "coverage", "parity", "memory", "ener
 def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozenset[str]) -> Iterator[Candidate]:
     """Every judged figure of one variant that the base has."""
     old, now = base.rows[variant_id], new.rows[variant_id]
-    scenario = new.results.scenario
+    scenario, confidence = new.results.scenario, new.results.confidence
     if "accuracy" in sections and old.accuracy is not None:
         yield _accuracy(base, new, variant_id) or _missing(scenario, now, TOP1, find(old, TOP1))
     if "latency" in sections and old.latency is not None and old.latency.speedup is not None:
-        yield _latency(scenario, old, now) or _missing(scenario, now, SPEEDUP, find(old, SPEEDUP))
+        yield _latency(scenario, old, now, confidence) or _missing(scenario, now, SPEEDUP, find(old, SPEEDUP))
     names = [*figure_names(), *(f"{METRICS}.{name}" for name in old.metrics)]
     for name in names:
         rule = _rule(name, old) if name.partition(".")[0] in sections else None
@@ -75,7 +74,7 @@ def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozens
             if after is None:
                 yield _missing(scenario, now, name, before)
             else:
-                yield _figure(scenario, variant_id, name, rule, before, after)
+                yield _figure(new.results, variant_id, name, rule, before, after)
 
 
 def _rule(name: str, row: Row) -> _Rule | None:
@@ -91,7 +90,8 @@ def _rule(name: str, row: Row) -> _Rule | None:
 
 
 def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | None:
-    found = accuracy_change(base, new, variant_id)
+    confidence = new.results.confidence
+    found = accuracy_change(base, new, variant_id, confidence=confidence)
     old, now = base.rows[variant_id].accuracy, new.rows[variant_id].accuracy
     if found is None or old is None or now is None:
         return None
@@ -114,14 +114,16 @@ def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | Non
     )
     if found.is_identical:
         return Candidate(finding.model_copy(update={"p_value": None}), lambda _: "same")
-    return Candidate(finding, lambda p_value: _by_interval(interval, margin, p_value))
+    return Candidate(finding, lambda p_value: _by_interval(interval, margin, p_value <= 1 - confidence))
 
 
-def _latency(scenario: str, old: Row, now: Row) -> Candidate | None:
+def _latency(scenario: str, old: Row, now: Row, confidence: float) -> Candidate | None:
     if old.latency is None or now.latency is None:
         return None
-    margin = _band(old.latency, now.latency)
-    found = latency_ratio(old.latency, now.latency, margin=margin)
+    margin = _margin(now.latency.margin, old.latency.margin, DEFAULT_LATENCY_MARGIN)
+    # Noise proves nothing, and is no reason to call two engines the same: as in `latency_verdict`.
+    band = max(latency_band(margin, latency.noise_floor) for latency in (old.latency, now.latency))
+    found = latency_ratio(old.latency, now.latency, margin=band, confidence=confidence)
     if found is None and now.latency.speedup is not None:
         one = "a speedup has no usable interval: it was measured in one process and one round alone"
         return _missing(scenario, now, SPEEDUP, find(old, SPEEDUP), find(now, SPEEDUP), one)
@@ -147,31 +149,25 @@ def _latency(scenario: str, old: Row, now: Row) -> Candidate | None:
     def decide(p_value: float) -> Verdict:
         if 1 / (1 + margin) < low and high < 1 + margin:
             return "same"
-        if p_value > 1 - DEFAULT_CONFIDENCE:
+        if p_value > 1 - confidence:
             return "inconclusive"
         return "worse" if found.value > 1 else "better"
 
     return Candidate(finding, decide)
 
 
-def _band(old: Latency, now: Latency) -> float:
-    """The margin, or the noise of the noisier session where that is larger."""
-    margin = _margin(now.margin, old.margin, DEFAULT_LATENCY_MARGIN)
-    return max(latency_band(margin, latency.noise_floor) for latency in (old, now))
-
-
-def _figure(scenario: str, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:
+def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:
     base, new = min(before.value, rule.ceiling), min(after.value, rule.ceiling)
     change = new - base if rule.kind == "difference" else _ratio(base, new)
     interval, p_value = None, None
     repeats = change == 0 and name.partition(".")[0] in EXACT_SECTIONS
     if before.interval is not None and after.interval is not None and not repeats:
-        estimate = independent_difference(base, before.interval, new, after.interval)
+        estimate = independent_difference(base, before.interval, new, after.interval, confidence=run.confidence)
         scale = 1.0 if rule.kind == "difference" or base == 0 else abs(base)
         interval = (estimate.interval[0] / scale, estimate.interval[1] / scale)
         p_value = estimate.p_value
     finding = Finding(
-        scenario=scenario,
+        scenario=run.scenario,
         variant=variant_id,
         metric=name,
         base=_finite(before.value),
@@ -187,7 +183,9 @@ def _figure(scenario: str, variant_id: str, name: str, rule: _Rule, before: Figu
     if interval is None:
         return Candidate(finding, lambda _: _exactly(sign * change, rule.margin))
     ends = sorted(sign * end for end in interval)
-    return Candidate(finding, lambda adjusted: _by_interval((ends[0], ends[1]), rule.margin, adjusted))
+    return Candidate(
+        finding, lambda adjusted: _by_interval((ends[0], ends[1]), rule.margin, adjusted <= 1 - run.confidence)
+    )
 
 
 def _missing(
@@ -206,12 +204,12 @@ def _missing(
     return Candidate(finding, lambda _: "inconclusive")
 
 
-def _by_interval(gain: Interval, margin: float, p_value: float) -> Verdict:
+def _by_interval(gain: Interval, margin: float, test_agrees: bool) -> Verdict:
     """As `accuracy_verdict`, of a gain: within the margin is the same; else zero is left out and the test agrees."""
     low, high = gain
     if -margin < low and high < margin:
         return "same"
-    if p_value > 1 - DEFAULT_CONFIDENCE or low <= 0 <= high:
+    if not test_agrees or low <= 0 <= high:
         return "inconclusive"
     return "better" if low > 0 else "worse"
 

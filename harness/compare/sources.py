@@ -36,15 +36,21 @@ def read_side(path: Path, classes: Iterable[str] = ()) -> dict[str, Snapshot]:
     return found
 
 
-def read_run(file: Path) -> Snapshot:
-    """A run from its `results.json`; UsageError for anything else."""
+def load_results(path: Path) -> RunResults:
+    """The record of a run, from its folder or its `results.json`; UsageError for anything else."""
+    file = path / RESULTS if path.is_dir() else path
     try:
-        results = RunResults.load(file)
+        return RunResults.load(file)
     except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}", fix=_FIX) from error
+        fix = "give a folder that `harness run` wrote"
+        raise UsageError(f"cannot read {file}: {error.strerror}", fix=fix) from error
     except ValueError as error:
         raise UsageError(f"{file} is not the record of a run: {_first(error)}", fix="run the scenario again") from error
-    return snapshot_of_run(results, file.parent, str(file.parent if file.name == RESULTS else file))
+
+
+def read_run(file: Path) -> Snapshot:
+    """A run from its `results.json`, with the raw material beside it; UsageError for anything else."""
+    return snapshot_of_run(load_results(file), file.parent, str(file.parent if file.name == RESULTS else file))
 
 
 def read_baseline(file: Path) -> Snapshot:

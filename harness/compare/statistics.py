@@ -17,8 +17,6 @@ from scipy import optimize, stats
 from harness.results import Interval
 
 DEFAULT_RESAMPLES = 10_000
-DEFAULT_CONFIDENCE = 0.95
-"""Of the intervals in a row, which are named after it."""
 _PROBABILITY_EPSILON = 1e-12
 
 

@@ -235,6 +235,12 @@ class TestProof:
         assert found.verdict == "inconclusive"
         assert "was not measured" in found.note
 
+    def test_noise_of_a_session_hides_what_it_could_have_made(self):
+        base, new = recorded(), recorded().add(PTQ, speedup=1.5 / 1.10)
+        noisy = new.rows[PTQ].latency.model_copy(update={"noise_floor": 0.15})
+        new.rows[PTQ] = new.rows[PTQ].model_copy(update={"latency": noisy})
+        assert finding(compare(base, new), "latency.speedup").verdict == "inconclusive"
+
 
 class TestConditions:
     def another_cpu(self):

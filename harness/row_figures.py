@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import combinations
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from harness.results import Interval, MetricValue, Record, Row
+from harness.results import Interval, Link, MetricValue, Parity, ParityStep, Record, Row
 
 METRICS = "metrics"
 """First part of the names of figures that have no section of their own."""
 EXACT_SECTIONS = frozenset({"size", "coverage", "parity"})
 """Figures that come out alike however often they are taken."""
 _INTERVAL = "_ci95"
+_TO = "_to_"
 _NOT_FIGURES = frozenset(
     {
         "n",
@@ -26,6 +28,8 @@ _NOT_FIGURES = frozenset(
         "inferences",
         "seconds",
         "looks",
+        "layer_samples",
+        "confidence",
         "processes",
         "builds",
         "margin",
@@ -52,19 +56,20 @@ class Figure(NamedTuple):
 def figure_names() -> tuple[str, ...]:
     """Dotted names of the figures that the sections of a row may hold."""
     sections = {name: _record(field.annotation) for name, field in Row.model_fields.items()}
-    return tuple(
+    plain = [
         name
         for section, record in sections.items()
         if record is not None and section not in _NOT_SECTIONS
         for name in _names(record, section)
-    )
+    ]
+    return (*plain, *_step_names())
 
 
 @cache
 def short_names() -> Mapping[str, str]:
     """Last parts that stand for one figure only, and its dotted name: `speedup` is `latency.speedup`."""
     found: dict[str, list[str]] = {}
-    for name in figure_names():
+    for name in sorted(set(figure_names()) - set(_step_names())):
         found.setdefault(name.rpartition(".")[2], []).append(name)
     return {leaf: names[0] for leaf, names in found.items() if len(names) == 1}
 
@@ -78,7 +83,7 @@ def find(row: Row, name: str) -> Figure | None:
     holder: Any = row
     *path, leaf = name.split(".")
     for part in path:
-        holder = getattr(holder, part, None)
+        holder = _step(holder, part) if isinstance(holder, Parity) and _TO in part else getattr(holder, part, None)
     value = getattr(holder, leaf, None)
     if leaf == "sqnr_db" and value is None and getattr(holder, "max_abs_error", None) == 0.0:
         return Figure(math.inf)  # the outputs are identical
@@ -94,6 +99,16 @@ def section_reason(row: Row, name: str) -> str:
     if row.status != "ok":
         return f"the row is {row.status}"
     return f"the row has no `{name}`: it was not measured"
+
+
+def _step(parity: Parity, name: str) -> ParityStep | None:
+    """The step of the parity chain that is called `START_to_END`."""
+    return next((step for step in parity.steps if f"{step.start}{_TO}{step.end}" == name), None)
+
+
+def _step_names() -> Iterator[str]:
+    for start, end in combinations(get_args(Link), 2):
+        yield from _names(ParityStep, f"parity.{start}{_TO}{end}")
 
 
 def _interval(holder: Any, leaf: str, value: float) -> Interval | None:

@@ -11,16 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOWER = (
     *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
-    *("report", "probes", "history", "starter"),
+    *("report", "probes", "load", "history", "starter"),
 )
 UPPER = ("harness.execution", "harness.cli", "harness.pytest_plugin")
-STARTER = ROOT / "harness" / "starter" / "files"
-"""Not part of the package: files that `harness init` copies."""
+TEMPLATES = ROOT / "harness" / "starter" / "files"
+"""Of a user's project: they use the harness from above."""
 FILES = [
     file
     for name in LOWER
     for file in sorted((ROOT / "harness" / name).rglob("*.py"))
-    if not file.is_relative_to(STARTER)
+    if not file.is_relative_to(TEMPLATES)
 ]
 
 

@@ -27,7 +27,9 @@ from harness.results import Dataset, Layer, Record, Row, RunResults, WeightsFile
 FOLDER = "baselines"
 SIGNIFICANT_DIGITS = 6
 _SHORT_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
-_LAYER_LINE = re.compile(r"\{\s+(\"[^\[\]{}]*?)\s+\}(?=,?\n)")
+_ITEM = re.compile(r"^( *)\{\s+(\"[^{}]*?)\s+\}(?=,?$)", re.MULTILINE)
+_KEPT_LISTS = frozenset({"steps"})
+"""Short lists of records that comparisons read."""
 
 
 class StoredVariant(Record):
@@ -90,14 +92,11 @@ def save_baseline(snapshot: Snapshot, path: Path) -> None:
 
 
 def baseline_text(baseline: Baseline) -> str:
-    """As JSON with one value per line, and short lists and layers on one line each."""
+    """As JSON with one value per line, and intervals and items of lists on one line each."""
     plain = _rounded(baseline.model_dump(mode="json", exclude_defaults=True) | {"baseline_version": 1})
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
     text = _SHORT_LIST.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
-    head, marker, rest = text.partition('\n  "layers": ')
-    body, end, tail = rest.partition("\n  },")
-    body = _LAYER_LINE.sub(lambda found: f"{{{' '.join(found.group(1).split())}}}", body)
-    return f"{head}{marker}{body}{end}{tail}\n"
+    return _ITEM.sub(lambda found: f"{found.group(1)}{{{' '.join(found.group(2).split())}}}", text) + "\n"
 
 
 def load_baseline(path: Path, name: str | None = None) -> Snapshot:
@@ -168,7 +167,7 @@ def _without_long_lists(plain: dict[str, Any]) -> dict[str, Any]:
     for key, value in plain.items():
         if isinstance(value, dict):
             kept[key] = _without_long_lists(value)
-        elif not (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        elif key in _KEPT_LISTS or not (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
             kept[key] = value
     return kept
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.compare.environment_rules import EVERYTHING
 from harness.compare.environments import EnvironmentDifference
 from harness.compare.snapshot import STAGES, Snapshot
-from harness.compare.wording import byte_size, listed, milliseconds, points
+from harness.compare.wording import byte_size, listed, milliseconds, points, step_words
 from harness.results import Layer, Row
 from harness.row_figures import figure_names, find
 
@@ -85,8 +85,11 @@ def _accuracy(pair: Pair) -> Iterator[str]:
         if name.startswith("parity.") and name.endswith("sqnr_db"):
             old, new = find(before, name), find(after, name)
             if old is not None and new is not None and old.value - new.value > _SQNR_FALL_DB:
-                step = name.split(".")[1].replace("_vs_", " to ")
+                step = step_words(name.split(".")[1])
                 yield f"the step {step} got lossier: {new.value:.1f} dB after {old.value:.1f} dB"
+    lossy = after.parity.lossy_step if after.parity is not None else None
+    if lossy is not None and (before.parity is None or before.parity.lossy_step != lossy):
+        yield f"the step that is proven to lose accuracy is {lossy}"
     if before.variant.method != "fp32":
         references = [row.accuracy.top1 if row and row.accuracy else None for row in pair.fp32_rows]
         if references[0] is not None and references[1] is not None and references[0] != references[1]:

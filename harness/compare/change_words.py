@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import byte_size, counted, p_value, percent, points, speed
+from harness.compare.wording import byte_size, counted, p_value, percent, points, speed, step_words
 from harness.results import Interval
 
 UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
@@ -80,7 +80,7 @@ def name_of(finding: Finding) -> str:
     section, _, rest = finding.metric.partition(".")
     if section == "parity":
         step, _, leaf = rest.rpartition(".")
-        return f"parity {step.replace('_vs_', ' to ')}, {_NAMES.get(leaf, leaf)}"
+        return f"parity {step_words(step)}, {_NAMES.get(leaf, leaf)}"
     return _NAMES.get(finding.metric, finding.metric)
 
 

@@ -72,11 +72,11 @@ def absent_links(variant: Variant, links: Mapping[Link, Task], not_run: str | No
 
 
 def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | None:
-    """What the tasks of a chain found; a link whose task failed is absent with the reason."""
+    """What the tasks of a chain found; a link whose task failed is absent with the reason, and so are the layers."""
     if not chain.tasks:
         return None
     outputs: dict[Link, npt.NDArray[np.float32]] = {}
-    absent: dict[Link, str] = dict(chain.absent)
+    absent: dict[str, str] = {str(link): reason for link, reason in chain.absent.items()}
     labels: npt.NDArray[np.int64] | None = None
     for link, task in chain.links.items():
         outcome = outcomes.get(task.key)
@@ -88,6 +88,8 @@ def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | N
             labels = np.load(outcome.artifact.file(LABELS), allow_pickle=False)
     compared = outcomes.get(chain.layers.key) if chain.layers is not None else None
     if not isinstance(compared, Done):
+        if chain.layers is not None:
+            absent["layers"] = _reason(compared)
         return ChainEvidence(outputs, labels, absent)
     found = compared.artifact.meta["layers"]
     assert isinstance(found, list)

@@ -29,6 +29,7 @@ from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
+from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
@@ -81,6 +82,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
+    check_load(scenario)
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
@@ -107,11 +109,14 @@ def run_scenario(
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-        energy = _energy(prepared, executor, outcomes, f"{run_id} {started.isoformat()}")
+        energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+    after_builds = [*measured, *(energy or ()), *loaded]
     findings = Findings(
-        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *(energy or ()))},
-        _by_variant(measured),
+        outcomes | {task.key: outcome for task, outcome, _ in after_builds},
+        latency=_by_variant(measured),
         energy=None if energy is None else _by_variant(energy),
+        load=_by_variant(loaded),
     )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
@@ -122,7 +127,8 @@ def run_scenario(
     ]
     _keep_samples(directory, measured)
     files = keep_predictions(directory, evidence)
-    rows = [_with_files(row, files) if row.accuracy or "agreement" in row.metrics else row for row in rows]
+    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
+    rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -144,7 +150,7 @@ def run_scenario(
             correction=scenario.verdict.correction,
         ),
         qat_seeds=seed_spreads(rows),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *(energy or ()))]),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
@@ -191,7 +197,7 @@ def _measure(
         build = plan.tasks.get("build")
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
-    nonce = f"{run_id} {started.isoformat()}"
+    nonce = _nonce(run_id, started)
     timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
     corrects = prepared.scenario.verdict.correction == "holm"
     comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
@@ -200,6 +206,11 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _nonce(run_id: str, started: datetime) -> str:
+    """In the key of whatever is measured anew in each run."""
+    return f"{run_id} {started.isoformat()}"
 
 
 def _energy(
@@ -228,7 +239,7 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        evidence.append(gather(plan, reference, findings, judgement, threads))
+        evidence.append(gather(plan, reference, findings, judgement, threads, prepared.splits.task))
         rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
@@ -246,6 +257,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    load = findings.load.get(plan.variant.id)
+    if isinstance(load, Done):
+        files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
     return row.model_copy(update={"files": files})
 
 
@@ -340,6 +354,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             args=dict(spec.args),
             input_shape=splits.input_shape,
             n_classes=splits.n_classes,
+            task=splits.task,
             seed=scenario.seed,
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,

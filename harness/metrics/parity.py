@@ -21,7 +21,7 @@ class ParityMetric(Metric):
         if evidence.torch_outputs is not None and evidence.outputs is not None:
             whole = agreement(evidence.torch_outputs, evidence.outputs)
         chain, judgement = evidence.chain, evidence.judgement
-        if whole is None and (chain is None or not (chain.outputs or chain.layers)):
+        if whole is None and (chain is None or not (chain.outputs or chain.layers or chain.absent)):
             return None
         found = Parity() if chain is None else parity_of(chain, confidence=judgement.confidence, seed=judgement.seed)
         return found.model_copy(update={"torch_vs_engine": whole})

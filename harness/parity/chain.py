@@ -33,8 +33,8 @@ class ChainEvidence:
     outputs: Mapping[Link, Outputs] = field(default_factory=dict)
     """(n, classes); n differs, as some links run on the first samples only."""
     labels: npt.NDArray[np.int64] | None = None
-    absent: Mapping[Link, str] = field(default_factory=dict)
-    """Links that this variant could not have, with the reason."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Links that this variant could not have, with the reason; `layers` where they could not be compared."""
     layers: tuple[LayerParity, ...] = ()
     layer_samples: int | None = None
 
@@ -58,7 +58,7 @@ def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
         steps=steps,
         confidence=confidence if steps else None,
         lossy_step=None if worst is None else f"{worst.start} → {worst.end}",
-        absent={str(link): reason for link, reason in chain.absent.items()},
+        absent=dict(chain.absent),
         layers=chain.layers,
         layer_samples=chain.layer_samples,
     )
@@ -70,7 +70,7 @@ def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: floa
 
     before, after = chain.outputs[start][:n], chain.outputs[end][:n]
     plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())
-    if chain.labels is None:
+    if chain.labels is None or chain.labels.ndim > 1:  # a class per pixel: pixels of one image are not independent
         return plain
     labels = chain.labels[:n]
     correct = after.argmax(axis=1) == labels

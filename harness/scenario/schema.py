@@ -29,6 +29,7 @@ from harness.scenario.fields import (
     mapping,
 )
 from harness.scenario.gates import GateSpec
+from harness.scenario.load_settings import ByLoadScenario, LoadSettings
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
@@ -173,6 +174,9 @@ class Measurement(Section):
     not made, and need three or more of them."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
     """For one group, the variants of one model, target and batch size, process starts included."""
+    load: Annotated[dict[str, LoadSettings], ByLoadScenario(), BeforeValidator(mapping)] = Field(default_factory=dict)
+    """Load scenarios of MLCommons LoadGen by name: `single_stream`, `multi_stream`, `offline`, `server`. Those that
+    are named run for every variant, alone on the machine. Needs `pip install mlcommons-loadgen`."""
 
 
 class Verdict(Section):

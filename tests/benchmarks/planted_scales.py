@@ -3,6 +3,9 @@
 `python tests/benchmarks/planted_scales.py [NETWORK …]` plants every scale of every weight, one at a time, 10 % too
 large (and, for comparison, 2 %), in the Q/DQ file and in the engine that ONNX Runtime built, and prints the table of
 docs/results/measurement.md. For TensorRT's format the file alone is checked: its engines cannot be looked into.
+
+`… --run FOLDER` plants in the engines of a finished run of scenarios/quickstart.yaml instead: trained networks and real
+images, two scales of each layer.
 """
 
 from __future__ import annotations
@@ -25,15 +28,20 @@ from oracles import engines
 from oracles.faults import weight_scales, with_wrong_weight_scale
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch
 
+from harness.data.load import load_splits
+from harness.data.spec import DatasetSpec
 from harness.export.onnx_export import export_onnx
 from harness.parity.layers import compare_layers, first_fault
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.results import LayerParity
+from harness.results import LayerParity, Row, RunResults
 from harness.targets import get_target
+from harness.targets.base import EngineGraph
 
 FACTORS = (1.1, 1.02)
 BATCHES = 4
+RUN_CHANNELS = 2
+"""Scales of each layer of a finished run: networks have hundreds."""
 Compare = Callable[[ModelProto], tuple[LayerParity, ...]]
 
 
@@ -84,24 +92,38 @@ def cases(network: str, folder: Path) -> Iterator[Case]:
 def _onnxruntime(prepared: torch.fx.GraphModule, path: Path, engine: engines.Engine, name: str) -> Iterator[Case]:
     file, graph = onnx.load(path), engines.TARGET.graph(engine.path, engine.options)
     yield Case(name, "Q/DQ ONNX", file, _from_torch(prepared))
-    yield Case(
-        name,
-        "engine",
-        graph.model,
-        lambda model: compare_layers(file, samples(), engine=dataclasses.replace(graph, model=model)),
-    )
+    yield Case(name, "engine", graph.model, _from_file(file, graph, samples()))
 
 
 def _from_torch(prepared: torch.fx.GraphModule) -> Compare:
     return lambda model: compare_layers(model, samples(), prepared=prepared)
 
 
-def count(case: Case, factor: float) -> Count:
-    """Plant every scale of the model, one at a time."""
+def _from_file(file: ModelProto, graph: EngineGraph, batches: list[torch.Tensor]) -> Compare:
+    return lambda model: compare_layers(file, batches, engine=dataclasses.replace(graph, model=model))
+
+
+def run_cases(folder: Path) -> Iterator[Case]:
+    """Engines of a finished run beside their files: the first PTQ row of each model and granularity."""
+    images = load_splits(DatasetSpec(source="fashion_mnist", location="embedded"), root=folder, seed=0).test
+    batches = [images.inputs(slice(start, start + 16)) for start in range(0, 64, 16)]
+    first: dict[tuple[str, bool | None], Row] = {}
+    for row in RunResults.load(folder / "results.json").rows:
+        if row.variant.method == "ptq" and row.variant.toolkit == "torchao" and "engine" in row.files:
+            first.setdefault((row.variant.model, row.variant.per_channel), row)
+    for row in first.values():
+        file = onnx.load(folder / row.files["onnx"])
+        graph = engines.TARGET.graph(folder / row.files["engine"], engines.TARGET.build_options(row.variant, 1))
+        name = f"{row.variant.model}, per {'channel' if row.variant.per_channel else 'tensor'}"
+        yield Case(name, "engine", graph.model, _from_file(file, graph, batches))
+
+
+def count(case: Case, factor: float, channels: int | None = None) -> Count:
+    """Plant scales of the model, one at a time: of each layer all, or as many as `channels`, evenly spread."""
     sound = case.compare(case.model)
     planted = found = located = 0
     for layer, n_scales in weight_scales(case.model).items():
-        for channel in range(n_scales):
+        for channel in range(0, n_scales, max(1, n_scales // channels) if channels else 1):
             faults = first_fault(case.compare(with_wrong_weight_scale(case.model, layer, channel, factor))).values()
             planted += 1
             found += bool(faults)
@@ -110,18 +132,25 @@ def count(case: Case, factor: float) -> Count:
     return Count(planted, found, located, len(sound), sum(each.is_fault for each in sound))
 
 
-def main(networks: list[str]) -> None:
-    """Print one line for each format and link, over all networks."""
+def main(arguments: list[str]) -> None:
+    """Print one line for each format, link and factor, over all networks."""
     warnings.simplefilter("ignore")
     totals: dict[tuple[str, str, float], Count] = {}
-    for network in networks:
+
+    def add(case: Case, channels: int | None = None) -> None:
+        for factor in FACTORS:
+            key = (case.name, case.link, factor)
+            before, counted = totals.get(key, Count(0, 0, 0, 0, 0)), count(case, factor, channels)
+            totals[key] = Count(*(old + new for old, new in zip(before, counted, strict=True)))
+        sys.stderr.write(f"{case.name}, {case.link}: done\n")
+
+    if arguments[:1] == ["--run"]:
+        for case in run_cases(Path(arguments[1])):
+            add(case, channels=RUN_CHANNELS)
+    for network in [] if arguments[:1] == ["--run"] else arguments or [*NETWORKS, *MIXED_NETWORKS]:
         with tempfile.TemporaryDirectory() as folder:
             for case in cases(network, Path(folder)):
-                for factor in FACTORS:
-                    key, counted = (case.name, case.link, factor), count(case, factor)
-                    before = totals.get(key, Count(0, 0, 0, 0, 0))
-                    totals[key] = Count(*(old + new for old, new in zip(before, counted, strict=True)))
-        sys.stderr.write(f"{network}: done\n")
+                add(case)
     lines = [
         "| Weights | Wrong in | Scale off by | Planted | Found | Located | Sound tensors | Accused |",
         "| --- | --- | --: | --: | --: | --: | --: | --: |",
@@ -132,4 +161,4 @@ def main(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [*NETWORKS, *MIXED_NETWORKS])
+    main(sys.argv[1:])

@@ -15,6 +15,7 @@ from harness.compare.baseline import (
     save_baseline,
     unpacked,
 )
+from harness.results import ParityStep
 
 
 @pytest.fixture
@@ -87,6 +88,15 @@ def test_the_record_comes_back(stored):
     material = back.of(PTQ)
     assert material.stages == run.material[PTQ].stages
     assert np.array_equal(material.correct, right())
+
+
+def test_the_steps_of_the_parity_chain_come_back(tmp_path):
+    run = recorded()
+    step = ParityStep(top1_agreement=0.99, max_abs_error=0.1, sqnr_db=40.0, n=64, start="torch_fp32", end="engine")
+    parity = run.rows[PTQ].parity.model_copy(update={"steps": (step,)})
+    run.rows[PTQ] = run.rows[PTQ].model_copy(update={"parity": parity})
+    save_baseline(run.snapshot(), tmp_path / "b.json")
+    assert load_baseline(tmp_path / "b.json").rows[PTQ].parity == parity
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 1000])

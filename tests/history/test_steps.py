@@ -73,11 +73,11 @@ NOISES = {
 @pytest.mark.parametrize("runs", [6, 20, 40])
 @pytest.mark.parametrize("noise", NOISES)
 def test_few_false_steps_and_most_true_ones_are_found(noise, runs):
-    """300 series each. Two standard errors of a share of 1 % among 300 are 1.1 points, of 2 % 1.6 points."""
+    """300 series each. Three standard errors of a share of 1 % among 300 are 1.7 points, of 2 % 2.4 points."""
     rng, make = np.random.default_rng(runs), NOISES[noise]
     false = sum(bool(find_steps(series(make(rng, runs), 0.003), margin=0.0)) for _ in range(300))
     allowed = SIGNIFICANCE if noise == "normal" else 2 * SIGNIFICANCE
-    assert false / 300 <= allowed + 2 * np.sqrt(allowed * (1 - allowed) / 300)
+    assert false / 300 <= allowed + 3 * np.sqrt(allowed * (1 - allowed) / 300)
     found = 0
     for _ in range(100):
         values = make(rng, runs)

@@ -97,9 +97,18 @@ def test_figures_are_those_of_the_records() -> None:
 
 def test_identical_outputs_have_an_infinite_ratio_to_their_noise() -> None:
     variant = Variant(id="v", model="m", method="ptq", target="t", batch_size=1)
+    # As a step of the chain, too.
     step = {"top1_agreement": 1.0, "max_abs_error": 0.0, "sqnr_db": None, "n": 10}
-    row = Row.model_validate({"variant": variant, "status": "ok", "parity": {"torch_vs_engine": step}})
+    row = Row.model_validate(
+        {
+            "variant": variant,
+            "status": "ok",
+            "parity": {"torch_vs_engine": step, "steps": [step | {"start": "torch_fp32", "end": "engine"}]},
+        }
+    )
     found = find(row, "parity.torch_vs_engine.sqnr_db")
     assert found is not None
     assert found.value == float("inf")
+    assert find(row, "parity.torch_fp32_to_engine.sqnr_db") == found
+    assert find(row, "parity.torch_fp32_to_onnx_fp32.sqnr_db") is None
     assert find(row, "latency.speedup") is None

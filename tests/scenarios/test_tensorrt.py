@@ -56,6 +56,32 @@ def test_rows_are_built_or_unavailable_and_the_run_ends_well(tmp_path: Path) -> 
     assert "pip install tensorrt" in str(rows["resnet8-fp32-tensorrt-b1"].reason)
 
 
+def test_the_parity_chain_ends_at_the_file(tmp_path: Path) -> None:
+    text = SCENARIO.format(root=ROOT).replace("accuracy: false", "parity: layers").replace("[SM86, SM89]", "[SM86]")
+    (tmp_path / "s.yaml").write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "run",
+        "s.yaml",
+        "--out",
+        "out",
+        "--quiet",
+        "--select",
+        "method=ptq",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = RunResults.load(tmp_path / "out" / "results.json")
+    parity = results.row("resnet8-ptq-max-perchannel-tensorrt-rtx-sm86-b1").parity
+    assert parity is not None
+    assert [step.end for step in parity.steps][:3] == ["onnx_fp32", "torch_quantized", "onnx_quantized"]
+    assert parity.absent["engine"].startswith("no NVIDIA GPU here")
+    assert {layer.step for layer in parity.layers} == {"torch_quantized → onnx_quantized"}
+    assert not any(layer.is_fault for layer in parity.layers)
+
+
 UNSUPPORTED = """
 name: unsupported
 dataset:

@@ -1,0 +1,59 @@
+"""The command `harness` with one engine slowed: `python slowed_engine.py VARIANT PERCENT ARGUMENTS…`.
+
+Only the timing process of that engine spends more time, as one with a worse kernel would; everything else is real. The
+stages must run in this process (`--isolation none`), which starts the timing processes.
+"""
+
+import os
+import re
+import sys
+
+from benchmarks.slowed_process import SlowedSession
+
+from harness.targets import get_target
+from harness.timing import order, process
+
+VARIABLE = "SLOWED_ENGINE"
+
+
+class SlowedTarget:
+    """As much of a target as a timing process uses; `+PERCENT` behind its name slows it."""
+
+    def __init__(self, name: str) -> None:
+        found = re.fullmatch(r"(.*)\+(.*)%", name)
+        assert found is not None, name
+        self._target, self._share = get_target(found[1]), float(found[2]) / 100
+        self.options_from = self._target.options_from
+
+    def open(self, path, options):
+        return SlowedSession(self._target.open(path, options), self._share)
+
+
+def slowed_process() -> None:
+    """A timing process in which every session goes through the same code, and one takes longer."""
+    variant, percent = os.environ[VARIABLE].split("=")
+    read = process.Order.model_validate_json
+
+    def marked(text: str) -> order.Order:
+        plain = read(text)
+        sessions = {
+            name: engine.model_copy(update={"target": f"{engine.target}+{percent if name == variant else 0}%"})
+            for name, engine in plain.sessions.items()
+        }
+        return plain.model_copy(update={"sessions": sessions})
+
+    process.get_target = SlowedTarget
+    process.Order = type("Marked", (), {"model_validate_json": staticmethod(marked)})
+    process.main()
+
+
+if __name__ == "__main__":
+    if VARIABLE in os.environ:
+        slowed_process()
+    else:
+        os.environ[VARIABLE] = f"{sys.argv[1]}={sys.argv[2]}"
+        order.COMMAND = (sys.executable, __file__)
+        from harness.cli import main
+
+        sys.argv[1:3] = []
+        main()

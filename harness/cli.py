@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__, cli_engines
-from harness.errors import EXIT_GATE_FAILED, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, HarnessError, UsageError
+from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
+from harness.errors import (
+    EXIT_GATE_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    EXIT_VARIANT_FAILED,
+    HarnessError,
+    UsageError,
+    gravest,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from harness.report.tables import Table
-    from harness.results import Row, RunResults, Variant
+    from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
 
 DEBUG_VARIABLE = "HARNESS_DEBUG"
@@ -85,6 +93,12 @@ def run(
     isolation: Annotated[
         str, typer.Option(help="`process`: stages run in processes of their own; `none`: in this one, for debuggers.")
     ] = "process",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 when a gate is neither proven kept nor proven broken.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--history/--no-history", help="Append the run to the history, for `harness history`.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
@@ -106,14 +120,16 @@ def run(
     # Every file is checked before the first one runs.
     prepared = [prepare(load_scenario(path), options) for path in scenarios]
     store = Store(default_root())
-    exit_code = EXIT_OK
+    exit_codes = []
     for item in prepared:
         with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
             written = render(results, directory)
-            exit_code = max(exit_code, _print_summary(results, directory, written))
-    raise typer.Exit(exit_code)
+            if keep:
+                cli_history.keep(results, item.scenario.root)
+            exit_codes.append(_print_summary(results, directory, written, strict=strict))
+    raise typer.Exit(gravest(exit_codes))
 
 
 @app.command(name="list")
@@ -148,10 +164,11 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
 @app.command()
 def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or their results.json.")]) -> None:
     """Render report.html, report.md and results.csv again from results.json."""
+    from harness.compare.sources import load_results
     from harness.report import render
 
     for path in runs:
-        for written in render(_load_results(path), path if path.is_dir() else path.parent):
+        for written in render(load_results(path), path if path.is_dir() else path.parent):
             typer.echo(written)
 
 
@@ -221,6 +238,11 @@ def doctor() -> None:
 
 app.command()(cli_engines.build)
 app.command()(cli_engines.audit)
+app.command()(cli_compare.compare)
+app.command()(cli_nightly.nightly)
+app.command(name="init")(cli_init.init)
+app.add_typer(cli_compare.baseline, name="baseline")
+app.add_typer(cli_history.history, name="history")
 
 
 @contextmanager
@@ -248,28 +270,9 @@ def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
-    if not expressions:
-        return None
-    from harness.scenario.select import matches
+    from harness.scenario.select import selector
 
-    return lambda variant: all(matches(expression, variant) for expression in expressions)
-
-
-def _load_results(path: Path) -> RunResults:
-    from pydantic import ValidationError
-
-    from harness.results import RunResults
-
-    file = path / "results.json" if path.is_dir() else path
-    try:
-        return RunResults.load(file)
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {file}: {error.strerror}", fix="give a folder that `harness run` wrote"
-        ) from error
-    except (ValidationError, ValueError) as error:
-        first = _first_problem(error)
-        raise UsageError(f"{file} is not the record of a run: {first}", fix="run the scenario again") from error
+    return selector(expressions)
 
 
 def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
@@ -305,33 +308,35 @@ def _rich_table(content: Table) -> RichTable:
     return table
 
 
-def _first_problem(error: ValueError) -> str:
-    from pydantic import ValidationError
+def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:
+    """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
+    from harness.compare.gates import gate_message, worst_exit_code
 
-    if not isinstance(error, ValidationError):
-        return str(error).splitlines()[0]
-    problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
-    return f"{problem['msg']} at `{place}`" if place else problem["msg"]
-
-
-def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]) -> int:
-    """Conclusions, failures and the report's place; the exit code."""
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
+    for gate in results.gates:
+        if gate.verdict != "pass":
+            typer.echo(f"\n{gate_message(gate)}", err=True)
     html = next((path for path in written if path.suffix == ".html"), directory)
-    typer.echo(f"\n{_counts(results.rows)} in {results.wall_s:.0f} s\nreport: {html}")
-    return EXIT_VARIANT_FAILED if failed else EXIT_OK
+    gates = f", {_gate_counts(results.gates)}" if results.gates else ""
+    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")
+    return gravest([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
 
 
 def _counts(rows: Sequence[Row]) -> str:
     statuses = [row.status for row in rows]
     parts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
     return f"{len(rows)} variants ({', '.join(parts)})"
+
+
+def _gate_counts(gates: Sequence[Gate]) -> str:
+    verdicts = [gate.verdict for gate in gates]
+    parts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("pass", "fail", "inconclusive")]
+    return f"gates: {', '.join(part for part in parts if not part.startswith('0 '))}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ EXIT_GATE_FAILED = 1
 EXIT_USAGE = 2
 EXIT_VARIANT_FAILED = 3
 EXIT_INCONCLUSIVE = 4
+_BY_GRAVITY = (EXIT_GATE_FAILED, EXIT_USAGE, EXIT_VARIANT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK)
+"""What is proven says more than what is missing, and that more than what is undecided."""
+
+
+def gravest(exit_codes: Iterable[int]) -> int:
+    """The exit code of several outcomes: a proven breach, then failures, then what is undecided."""
+    return min([*exit_codes, EXIT_OK], key=_BY_GRAVITY.index)
 
 
 class HarnessError(Exception):

@@ -165,6 +165,8 @@ class Latency(Record):
     """Geometric mean of FP32 time divided by this row's time in the same rounds."""
     speedup_ci95: Interval | None = None
     """Holds at every look that measuring may have stopped at."""
+    looks: int = 1
+    """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
     margin: float | None = None
@@ -289,6 +291,59 @@ class Parity(Record):
     layer_samples: int | None = None
 
 
+class LoadResult(Record):
+    """One test of LoadGen in performance mode."""
+
+    valid: bool
+    reason: str | None = None
+    """Why LoadGen calls the result INVALID; None when it is valid."""
+    samples_per_s: float | None
+    """Answered samples; None when the test was too short to tell."""
+    p50_ms: float | None = None
+    """Latency of a query; None for `offline`, as are the other percentiles."""
+    p90_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    p999_ms: float | None = None
+    target_percentile: float | None = None
+    """In percent; the one that is the result, or that the bound is on."""
+    target_percentile_ms: float | None = None
+    """LoadGen's early-stopping estimate of that percentile; None where there is none, or with too few queries."""
+    target_latency_ms: float | None = None
+    """Bound on that percentile; None for tests without one."""
+    target_qps: float | None = None
+    """Rate at which queries were issued; None where the next query waits for an answer."""
+    late_queries: int | None = None
+    """Queries above the bound."""
+    queries: int
+    samples_per_query: int
+    duration_s: float
+
+
+class LoadAccuracy(Record):
+    """Predictions of LoadGen's accuracy mode beside those of the evaluation, sample by sample."""
+
+    n: int
+    disagreements: int
+    """Samples with another class, or with none in LoadGen's log; ties are not counted."""
+    ties: int
+    """Samples whose two classes have outputs that are equal up to rounding."""
+    first: tuple[int, ...] = ()
+    """Indices of the first test samples that disagree."""
+
+
+class Load(Record):
+    """How one variant did under the traffic of MLCommons LoadGen."""
+
+    results: dict[str, LoadResult]
+    """By load scenario: `single_stream`, `multi_stream`, `offline`, `server`."""
+    accuracy: LoadAccuracy | None = None
+    """None when the variant was not evaluated."""
+    overhead_us: float
+    """Median time of a query that nothing answers: what LoadGen and Python add to each latency."""
+    loadgen_version: str
+
+
 class MetricValue(Record):
     """A figure of a metric that has no section of its own."""
 
@@ -298,6 +353,26 @@ class MetricValue(Record):
     ci95: Interval | None = None
     n: int | None = None
     """Samples that the figure is of."""
+    is_quality: bool = False
+    """It says how good the predictions are, where the task has no top-1: verdicts and conclusions rest on it."""
+    reference: str | None = None
+    """Variant id of the FP32 row it is paired with; None for that row itself."""
+    drop: float | None = None
+    """What was lost against FP32 on the same samples (positive: this row is worse), whichever way is better."""
+    drop_ci95: Interval | None = None
+    p_value: float | None = None
+    """Of a difference: randomization test over samples."""
+    non_inferiority_p_value: float | None = None
+    non_superiority_p_value: float | None = None
+    """Of a loss, and of a gain, of `margin` or more: bootstrap over samples."""
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for the `family_size` rows of the run; so are the next two."""
+    non_inferiority_p_value_adjusted: float | None = None
+    non_superiority_p_value_adjusted: float | None = None
+    family_size: int | None = None
+    is_non_inferior: bool | None = None
+    margin: float | None = None
+    verdict: Verdict | None = None
 
 
 class Memory(Record):
@@ -311,8 +386,6 @@ class Memory(Record):
     """Peak minus baseline: what the engine takes, weights, buffers and code that was read for it."""
     source: str
     """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
-    own_process: bool
-    """False with `--isolation none`: memory that was freed before is then taken again without being seen."""
     inferences: int
     device_bytes: int | None = None
     """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""
@@ -370,11 +443,12 @@ class Row(Record):
     parity: Parity | None = None
     memory: Memory | None = None
     energy: Energy | None = None
+    load: Load | None = None
     cost: Cost | None = None
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `predictions`, `top_classes`,
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`, `top_classes`,
     `latency_samples`."""
 
 
@@ -384,9 +458,16 @@ class Gate(Record):
     variant: str
     metric: str
     limit: str
+    """In words, for instance `at most 0.35 of fp32`."""
     value: float | None
+    """What the limit is held against: the figure, or how it compares with `compared_with`."""
     verdict: GateVerdict
+    """`pass`: the whole interval keeps the limit. `fail`: a breach is proven. `inconclusive`: anything else."""
     reason: str | None = None
+    interval: Interval | None = None
+    """Of `value`; None where it is exact or no interval is known."""
+    compared_with: str | None = None
+    """Id of the FP32 row, or the file of the baseline."""
 
 
 class Split(Record):
@@ -448,10 +529,12 @@ class SeedSpread(Record):
     variants: tuple[str, ...]
     """Variant ids, one per seed."""
     representative: str
-    """Variant id of the seed with the median top-1: what conclusions speak of."""
-    top1: Spread
+    """Variant id of the seed with the median value: what conclusions speak of."""
+    metric: str
+    """`top-1`, or the metric of the task."""
+    value: Spread
     drop: Spread | None = None
-    """FP32 top-1 minus the variant's."""
+    """What was lost against FP32."""
 
     @property
     def group(self) -> tuple[str, str, int]:
@@ -482,6 +565,8 @@ class RunResults(Record):
     started_at: str
     """ISO 8601 with time zone."""
     wall_s: float
+    confidence: float = 0.95
+    """Level of all intervals, whatever their fields are called."""
     environment: dict[str, Any]
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()

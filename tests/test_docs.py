@@ -91,6 +91,7 @@ def test_the_readme_lists_the_commands_that_exist():
     from harness.cli import app
 
     existing = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    existing |= {str(group.name) for group in app.registered_groups}
     assert set(re.findall(r"^\| `harness (\w+)", read("README.md"), re.MULTILINE)) == existing
 
 

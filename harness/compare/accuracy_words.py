@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.contrast import Contrast
+from harness.compare.quality import TOP1
 from harness.compare.recommend import keeps_accuracy
 from harness.compare.wording import (
     counted,
@@ -19,6 +20,7 @@ from harness.compare.wording import (
     point_range,
     points,
     quantization_parts,
+    three_digits,
 )
 from harness.results import Accuracy, Method, Row, SeedSpread
 
@@ -174,10 +176,11 @@ def seed_details(spread: SeedSpread, rows: Sequence[Row]) -> str:
     """How far QAT from several seeds ends apart, and which of them the other lines speak of; `rows` has that one."""
     (row,) = (row for row in rows if row.variant.id == spread.representative)
     unseeded = row.variant.model_copy(update={"qat_seed": None})
-    figure, what = (spread.drop, "drop") if spread.drop else (spread.top1, "top-1")
+    figure, what = (spread.drop, "drop") if spread.drop else (spread.value, spread.metric)
+    shown, unit = (points, " points") if spread.metric == TOP1 else (three_digits, "")
     return (
-        f"{label(unseeded)} from {counted(figure.n, 'seed')}: {what} {points(figure.mean)} points on average, standard "
-        f"deviation {points(figure.sd)}, {points(figure.min)} to {points(figure.max)}; the median one, "
+        f"{label(unseeded)} from {counted(figure.n, 'seed')}: {what} {shown(figure.mean)}{unit} on average, standard "
+        f"deviation {shown(figure.sd)}, {shown(figure.min)} to {shown(figure.max)}; the median one, "
         f"seed {_seed(row)}, stands for them."
     )
 

@@ -15,6 +15,8 @@ from harness.compare.accuracy_words import (
 )
 from harness.compare.contrast import Contrast, Correct, contrasts
 from harness.compare.family import Correction
+from harness.compare.quality import quality, task_qualities
+from harness.compare.quality_words import loss_text, task_details, task_headline
 from harness.compare.recommend import Recommendation, recommend
 from harness.compare.seeds import representatives, seed_spreads
 from harness.compare.statistics import DEFAULT_RESAMPLES
@@ -104,7 +106,7 @@ def _conclusion(cell: Cell) -> Conclusion:
 
 
 def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
-    accuracy = headline(deployed, _pairs_of(cell, deployed))
+    accuracy = headline(deployed, _pairs_of(cell, deployed)) or task_headline(deployed)
     if accuracy:
         return accuracy
     simulated = next(_simulated_headlines(cell), None)
@@ -122,12 +124,13 @@ def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
 
 
 def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) -> Iterator[str]:
-    is_judged = any(row.accuracy for row in deployed)
+    is_judged = any(quality(row) for row in deployed)
     if is_judged and any(row.latency for row in deployed):
         yield _shipping(cell, deployed, found)
     if is_judged:
         yield from filter(None, [baseline(deployed), *(method_details(deployed, each) for each in _METHODS)])
         yield from filter(None, [contrast_details(_pairs_of(cell, deployed))])
+        yield from task_details(deployed)
     yield from (seed_details(spread, cell.rows) for spread in cell.spreads)
     yield from filter(None, [_latency(deployed) if is_judged else _each_speed(deployed)])
     if deployed and not is_judged:
@@ -135,7 +138,7 @@ def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) ->
         yield "Accuracy was not measured, so that no variant can be recommended."
     yield from _simulated_headlines(cell)
     yield from _simulated_details(cell)
-    if any(row.accuracy or row.latency for row in cell.rows):
+    if any(quality(row) or row.latency for row in cell.rows):
         yield from filter(None, [_left_out(cell)])
 
 
@@ -164,6 +167,8 @@ def _figures(row: Row, reference: Row | None) -> Iterator[str]:
         yield f"{speed(latency.speedup)} the speed of FP32 ({milliseconds(latency.median_ms)}{instead})"
     if accuracy and accuracy.drop is not None and accuracy.drop_ci95:
         yield f"top-1 {percent(accuracy.top1)}, a drop of {plus_minus(accuracy.drop, accuracy.drop_ci95)} points"
+    for found in task_qualities(row):
+        yield loss_text(found)
     if size and size.engine_bytes and reference and reference.size and reference.size.engine_bytes:
         yield f"engine {byte_size(size.engine_bytes)} instead of {byte_size(reference.size.engine_bytes)}"
 

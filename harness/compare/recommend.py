@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.compare.quality import quality
 from harness.compare.verdict import is_non_inferior, latency_band
 from harness.results import Row
 
@@ -22,13 +23,15 @@ class Recommendation:
 
 def keeps_accuracy(row: Row) -> bool:
     """Whether the row's loss against FP32 is proven to be within the margin; FP32 itself keeps it by definition."""
-    if row.accuracy is None:
+    found = quality(row)
+    if found is None:
         return False
     if row.variant.method == "fp32":
         return True
-    if row.accuracy.is_non_inferior is not None:
-        return row.accuracy.is_non_inferior
-    return row.accuracy.drop_ci95 is not None and is_non_inferior(row.accuracy.drop_ci95, row.accuracy.margin or 0.0)
+    record = found.record
+    if record.is_non_inferior is not None:
+        return record.is_non_inferior
+    return record.drop_ci95 is not None and is_non_inferior(record.drop_ci95, record.margin or 0.0)
 
 
 def recommend(rows: Sequence[Row]) -> Recommendation | None:
@@ -78,9 +81,11 @@ def _is_proven_faster(row: Row, other: Row) -> bool:
 
 
 def _is_undecided(row: Row) -> bool:
-    return row.accuracy is not None and not keeps_accuracy(row) and row.accuracy.verdict != "worse"
+    found = quality(row)
+    return found is not None and not keeps_accuracy(row) and found.record.verdict != "worse"
 
 
 def _preference(row: Row) -> tuple[int, float, float, str]:
-    drop = row.accuracy.drop if row.accuracy and row.accuracy.drop is not None else 0.0
+    found = quality(row)
+    drop = found.record.drop if found and found.record.drop is not None else 0.0
     return _WORK[row.variant.method], drop, -(_speedup(row) or 0.0), row.variant.id

@@ -9,17 +9,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from harness.compare.quality import quality
 from harness.results import Row, SeedSpread, Spread
 
 
 def seed_spreads(rows: Sequence[Row]) -> tuple[SeedSpread, ...]:
     """One entry for every two or more evaluated QAT rows that differ in their seed alone, in the order of the rows.
 
-    The representative has the median top-1, the lower of the two in the middle of an even number.
+    The representative has the median top-1 (or metric of its task), the worse of the two in the middle of an even
+    number.
     """
     found: dict[str, list[Row]] = {}
     for row in rows:
-        if row.variant.method == "qat" and row.accuracy is not None:
+        if row.variant.method == "qat" and quality(row) is not None:
             found.setdefault(_but_for_the_seed(row), []).append(row)
     return tuple(_spread(group) for group in found.values() if len(group) > 1)
 
@@ -35,23 +37,20 @@ def _but_for_the_seed(row: Row) -> str:
 
 
 def _spread(rows: Sequence[Row]) -> SeedSpread:
-    by_top1 = sorted(rows, key=lambda row: (_top1(row), row.variant.id))
-    drops = [row.accuracy.drop for row in rows if row.accuracy and row.accuracy.drop is not None]
+    found = {row.variant.id: each for row in rows if (each := quality(row)) is not None}
+    ordered = sorted(found, key=lambda name: (found[name].goodness, name))
+    drops = [each.record.drop for each in found.values() if each.record.drop is not None]
     first = rows[0].variant
     return SeedSpread(
         model=first.model,
         target=first.place,
         batch_size=first.batch_size,
         variants=tuple(row.variant.id for row in rows),
-        representative=by_top1[(len(by_top1) - 1) // 2].variant.id,
-        top1=_of([_top1(row) for row in rows]),
+        representative=ordered[(len(ordered) - 1) // 2],
+        metric=next(iter(found.values())).name,
+        value=_of([each.value for each in found.values()]),
         drop=_of(drops) if len(drops) == len(rows) else None,
     )
-
-
-def _top1(row: Row) -> float:
-    assert row.accuracy is not None
-    return row.accuracy.top1
 
 
 def _of(values: Sequence[float]) -> Spread:

@@ -12,6 +12,11 @@ _METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "ptq": "PTQ", "qat": "QAT"}
 _DEFAULT_TOOLKIT = "torchao"
 
 
+def step_words(name: str) -> str:
+    """A step of the parity chain as it is said: `torch_vs_engine` is `torch to engine`."""
+    return name.replace("_vs_", " to ").replace("_to_", " to ")
+
+
 def method_name(method: str) -> str:
     """`ptq` as `PTQ`."""
     return _METHOD_NAMES.get(method, method)

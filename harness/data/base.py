@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.data.spec import DatasetSpec
+from harness.data.tasks import Task
 from harness.errors import DataError, unknown_name
 
 Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
@@ -35,7 +36,8 @@ class Located:
 class Arrays:
     """A data set as the source provides it, before it is split.
 
-    Images are (N, C, H, W), uint8 or float32; labels are (N,), or None for data without labels.
+    Images are (N, C, H, W), uint8 or float32; labels are (N,), or (N, H, W) for the task
+    `segmentation`, or None for data without labels.
     """
 
     train_images: Images
@@ -53,6 +55,7 @@ class DataSource(ABC):
 
     name: ClassVar[str]
     """As scenarios write it in `dataset.source`."""
+    task: ClassVar[Task] = "classification"
     has_labels: ClassVar[bool] = True
     """Without labels nothing can be trained and accuracy is not reported."""
 

@@ -12,6 +12,7 @@ from harness.data.partition import Indices, partition, subset
 from harness.data.samples import Samples, Splits
 from harness.data.sources import data_source
 from harness.data.spec import DatasetSpec
+from harness.data.tasks import Task
 
 
 def load_splits(spec: DatasetSpec, *, root: Path, seed: int, download: bool = False) -> Splits:
@@ -34,20 +35,22 @@ def load_splits(spec: DatasetSpec, *, root: Path, seed: int, download: bool = Fa
     n_test = len(arrays.test_images)
     test = subset(arrays.test_labels, n_test, samples=spec.test_samples, what="test_samples", rng=rng)
     return Splits(
-        train=_samples(arrays, arrays.train_images, arrays.train_labels, train),
-        calibration=_samples(arrays, arrays.train_images, arrays.train_labels, calibration),
-        test=_samples(arrays, arrays.test_images, arrays.test_labels, test),
+        train=_samples(arrays, arrays.train_images, arrays.train_labels, train, source.task),
+        calibration=_samples(arrays, arrays.train_images, arrays.train_labels, calibration, source.task),
+        test=_samples(arrays, arrays.test_images, arrays.test_labels, test, source.task),
         name=spec.source,
         source_description=located.description,
         fingerprint=located.fingerprint,
         n_classes=arrays.n_classes,
+        task=source.task,
     )
 
 
-def _samples(arrays: Arrays, images: Images, labels: Labels | None, indices: Indices) -> Samples:
+def _samples(arrays: Arrays, images: Images, labels: Labels | None, indices: Indices, task: Task) -> Samples:
     return Samples(
         images=torch.from_numpy(images[indices]),
         labels=None if labels is None else torch.from_numpy(labels[indices]),
         mean=arrays.mean,
         std=arrays.std,
+        task=task,
     )

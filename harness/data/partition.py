@@ -24,10 +24,10 @@ class Partition(NamedTuple):
 def balanced_order(labels: npt.NDArray[np.int64] | None, n: int, rng: np.random.Generator) -> Indices:
     """A random permutation of range(n) in which every beginning holds each class equally often, to within one.
 
-    A class that runs out leaves its turns to the others. Without labels: any permutation.
+    A class that runs out leaves its turns to the others. Without one label per sample: any permutation.
     """
     shuffled = rng.permutation(n)
-    if labels is None:
+    if labels is None or labels.ndim > 1:
         return shuffled
     by_class = np.argsort(labels[shuffled], kind="stable")
     counts = np.unique(labels, return_counts=True)[1]

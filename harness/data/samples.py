@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 
+from harness.data.tasks import Task, label_shape
 from harness.errors import DataError
 from harness.results import Dataset, Split
 
@@ -26,10 +27,11 @@ class Samples:
     images: torch.Tensor
     """(N, C, H, W), uint8 or float32."""
     labels: torch.Tensor | None
-    """(N,) int64, or None for data without labels."""
+    """(N,) int64, (N, H, W) for `segmentation`, or None for data without labels."""
     mean: tuple[float, ...]
     """Per channel, of images scaled to [0, 1] (uint8) or as they are (float32)."""
     std: tuple[float, ...]
+    task: Task = "classification"
 
     def __post_init__(self) -> None:
         channels = self.images.shape[1] if self.images.ndim == 4 else None
@@ -38,9 +40,10 @@ class Samples:
             raise DataError(f"images are {shape} {dtype}", fix="provide (N, C, H, W) as uint8 or float32")
         if len(self.mean) != channels or len(self.std) != channels:
             raise DataError(f"images have {channels} channels, mean {len(self.mean)}, std {len(self.std)}")
-        if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != torch.int64):
+        expected = (len(self), *label_shape(self.task, self.shape))
+        if self.labels is not None and (self.labels.shape != expected or self.labels.dtype != torch.int64):
             shape, dtype = tuple(self.labels.shape), self.labels.dtype
-            raise DataError(f"labels are {shape} {dtype}", fix=f"provide ({len(self)},) as int64")
+            raise DataError(f"labels are {shape} {dtype}", fix=f"provide {expected} as int64")
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -107,6 +110,7 @@ class Splits:
     fingerprint: str
     """sha256 that changes whenever the data set's content does."""
     n_classes: int
+    task: Task = "classification"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

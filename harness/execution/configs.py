@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
+from harness.data.tasks import Task
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
 from harness.training.recipe import Recipe
@@ -30,6 +31,7 @@ class ModelConfig(Config):
     args: dict[str, Any]
     input_shape: tuple[int, int, int]
     n_classes: int
+    task: Task = "classification"
     seed: int
     """Of the initial weights."""
     source_sha256: str
@@ -246,6 +248,22 @@ class EnergyConfig(Config):
     busy_s: float
     """All blocks together."""
     idle_s: float
+
+
+class LoadConfig(Config):
+    """Load scenarios of one engine, through LoadGen."""
+
+    run_id: str
+    """Measured anew in every run."""
+    build: BuildConfig
+    data: DataConfig
+    batch_size: int
+    """Samples that are answered at once, at most."""
+    load: dict[str, dict[str, Any]]
+    """Settings by load scenario."""
+    accuracy: bool
+    """Whether LoadGen's accuracy mode runs too."""
+    seed: int
 
 
 class RankConfig(Config):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import load
 from harness.data.sources import data_sources
 from harness.data.spec import DatasetSpec
 from harness.errors import DataError, HarnessError
@@ -62,6 +63,8 @@ def diagnose() -> Iterator[Finding]:
         found = toolkit.availability()
         yield Finding(f"toolkit {toolkit.name}", found.detail, found.usable, fix=found.fix)
     yield from measuring_findings()
+    loadgen = load.availability()
+    yield Finding("load scenarios", loadgen.detail, loadgen.usable, fix=loadgen.fix)
     yield from _data()
     yield _store()
 

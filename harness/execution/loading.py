@@ -81,6 +81,7 @@ def new_model(config: ModelConfig) -> torch.nn.Module:
         seed=config.seed,
         input_shape=config.input_shape,
         n_classes=config.n_classes,
+        task=config.task,
     )
 
 

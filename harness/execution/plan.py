@@ -20,6 +20,7 @@ from harness.execution.configs import (
     FinetuneConfig,
     Fp16Config,
     LayersConfig,
+    LoadConfig,
     MeasureConfig,
     MemoryConfig,
     ModelConfig,
@@ -94,6 +95,8 @@ MEMORY = Stage(
     isolate=True,
 )
 ENERGY = Stage("energy", 1, f"{_RESOURCES}:measure_energy", isolate=True, exclusive=True)
+
+LOAD = Stage("load", 1, "harness.execution.load_stage:measure_load", isolate=True, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -290,6 +293,23 @@ class Planner:
         }
         label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
         return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+
+    def load(self, plan: VariantPlan, run_id: str) -> Task | None:
+        """The load scenarios of one variant; None when the scenario has none."""
+        settings, variant = self._scenario.measurement, plan.variant
+        if not settings.load or plan.build is None:
+            return None
+        config = LoadConfig(
+            run_id=run_id,
+            build=plan.build,
+            data=self._data,
+            batch_size=variant.batch_size,
+            load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
+            accuracy=settings.accuracy,
+            seed=self._scenario.seed,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(LOAD, config, inputs, label=f"load {variant.id}", requires=(variant.target,))
 
     @staticmethod
     def _built(plan: VariantPlan, number: int) -> Task:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import JsonValue
 
+from harness.errors import StageError
 from harness.execution.context import StageContext
 from harness.execution.graph import Inputs
 from harness.execution.lock import measuring
@@ -42,7 +45,20 @@ _TURN_S: Final = 0.05
 def measure_memory(
     config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext
 ) -> Mapping[str, JsonValue]:
-    """Peak memory of opening the engine and running it; the outputs are thrown away."""
+    """Peak memory of opening the engine and running it, in a process that has done nothing before."""
+    path = _engine_file(inputs)
+    if multiprocessing.parent_process() is not None:  # the stage has a worker of its own
+        return memory_of(config, path).model_dump(mode="json")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(memory_of, config, path).result().model_dump(mode="json")
+        except BrokenProcessPool as error:
+            raise StageError("the process that opened the engine crashed") from error
+
+
+def memory_of(config: MemoryConfig, path: Path) -> Memory:
+    """Of this process, while it opens the engine and runs it; the outputs are thrown away."""
     target = get_target(config.build.target)
     batch = _batch(config.input_shape, config.batch_size)
     target.load_library()
@@ -50,7 +66,7 @@ def measure_memory(
     device_before = gpu.memory() if gpu else None
     release_free_memory()
     host = PeakMemory()
-    session = _open(config.build, inputs)
+    session = _open(config.build, path)
     for _ in range(INFERENCES):
         session.run(batch)
     peak = host.read()
@@ -64,11 +80,10 @@ def measure_memory(
         peak_bytes=peak.peak_bytes,
         increase_bytes=peak.increase_bytes,
         source=peak.source,
-        own_process=multiprocessing.parent_process() is not None,
         inferences=INFERENCES,
         device_bytes=device_bytes,
         device_source=device_source,
-    ).model_dump(mode="json")
+    )
 
 
 def measure_energy(
@@ -77,7 +92,7 @@ def measure_energy(
     """Idle power with the engine open, then blocks of inferences."""
     target = get_target(config.build.target)
     counter = open_counter("gpu" if target.needs_gpu else "cpu")
-    session = _open(config.build, inputs)
+    session = _open(config.build, _engine_file(inputs))
     batch = _batch(config.input_shape, config.batch_size)
     with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
         runs = _runs_per_turn(session, batch)
@@ -96,10 +111,14 @@ def _gpu() -> tuple[Gpu | None, str | None]:
         return None, str(error)
 
 
-def _open(config: BuildConfig, inputs: Inputs) -> Session:
-    target = get_target(config.target)
+def _engine_file(inputs: Inputs) -> Path:
     engine = inputs["build"]
-    return target.open(engine.file(str(engine.meta["file"])), target.options_from(config.options))
+    return engine.file(str(engine.meta["file"]))
+
+
+def _open(config: BuildConfig, path: Path) -> Session:
+    target = get_target(config.target)
+    return target.open(path, target.options_from(config.options))
 
 
 def _batch(input_shape: tuple[int, int, int], batch_size: int) -> npt.NDArray[np.float32]:

@@ -10,8 +10,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.tasks import Task
 from harness.execution.energy_run import energy_of
 from harness.execution.execute import PEAK, record_from
+from harness.execution.load_run import load_measured
 from harness.execution.outcomes import Done, Failed, Outcome
 from harness.execution.parity import LABELS, OUTPUTS, evidence
 from harness.execution.plan import VariantPlan
@@ -42,6 +44,8 @@ class Findings:
     """Of the measuring task, by variant id."""
     energy: Mapping[str, Outcome] | None = None
     """Of the energy task, by variant id; None when the scenario does not ask for energy."""
+    load: Mapping[str, Outcome] = field(default_factory=dict)
+    """Of the task with the load scenarios, by variant id."""
 
     def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
         """What one task of a variant made, or None."""
@@ -55,8 +59,8 @@ class Findings:
             outcome = self.outcomes.get(task.key)
             if isinstance(outcome, Failed):
                 return outcome
-        outcome = self.latency.get(plan.variant.id)
-        return outcome if isinstance(outcome, Failed) else None
+        measured = (self.latency.get(plan.variant.id), self.load.get(plan.variant.id))
+        return next((outcome for outcome in measured if isinstance(outcome, Failed)), None)
 
 
 def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
@@ -67,18 +71,20 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
+    faults: list[str] = []
     for metric in metrics().values():
         if metric.tasks is not None and evidence.task not in metric.tasks:
             continue
         record = metric.compute(evidence)
         if record is None:
             continue
+        faults += filter(None, [metric.fault(record)])
         if metric.section is not None:
             figures[metric.section] = record
         elif isinstance(record, MetricValue):
             extra[metric.name] = record
-    reason = f"{failure.label}: {failure.reason}" if failure is not None else None
-    status = "failed" if failure else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
+    reason = f"{failure.label}: {failure.reason}" if failure is not None else "; ".join(faults) or None
+    status = "failed" if reason else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
     if plan.not_run and reason is None:
         reason = plan.not_run
     if plan.simulated and reason is None:
@@ -87,19 +93,25 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
 
 
 def gather(
-    plan: VariantPlan, reference: VariantPlan | None, findings: Findings, judgement: Judgement, threads: int
+    plan: VariantPlan,
+    reference: VariantPlan | None,
+    findings: Findings,
+    judgement: Judgement,
+    threads: int,
+    task: Task = "classification",
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
     latency = findings.latency.get(plan.variant.id)
     measured = latency.artifact if isinstance(latency, Done) else None
+    outputs, load = _outputs(plan, "outputs", findings), findings.load.get(plan.variant.id)
     return Evidence(
         variant=plan.variant,
         judgement=judgement,
         is_reference=plan.variant.id == plan.reference_id,
         reference_id=plan.reference_id,
         labels=_labels(reference, findings),
-        outputs=_outputs(plan, "outputs", findings),
+        outputs=outputs,
         reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         chain=evidence(plan.chain, findings.outcomes),
@@ -112,7 +124,9 @@ def gather(
         layers=() if build is None else audit_layers(build),
         memory=_memory(plan, findings),
         energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
+        load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
+        task=task,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
 

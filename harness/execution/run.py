@@ -14,22 +14,27 @@ from pathlib import Path
 import pandas as pd
 
 from harness.compare import latency
+from harness.compare.baseline import FOLDER, baseline_path
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
+from harness.compare.gates import judge_gates
 from harness.compare.seeds import seed_spreads
+from harness.compare.snapshot import Snapshot, snapshot_of_run
+from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
-from harness.data.sources import data_sources
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
+from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
+from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
 from harness.execution.sample_files import keep_predictions
@@ -37,10 +42,8 @@ from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.quantization.toolkits import DEFAULT, toolkits
-from harness.results import Row, RunResults, StageRun, Variant, WeightsFile
-from harness.scenario import Scenario, check_names, expand
-from harness.targets import targets
+from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
+from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
 
@@ -69,6 +72,8 @@ class Prepared:
     plans: tuple[VariantPlan, ...]
     planner: Planner
     weights: tuple[WeightsFile, ...] = ()
+    baseline: Snapshot | None = None
+    """What gates compare with; None where no gate does, or where it is missing."""
 
 
 def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
@@ -77,6 +82,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
     """
     check_registries(scenario)
+    check_load(scenario)
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
@@ -90,20 +96,7 @@ def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
         for name, network in networks.items()
         if network.weights_sha256 is not None
     )
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights)
-
-
-def check_registries(scenario: Scenario) -> None:
-    """Every name in the scenario that stands for one of our files exists; ScenarioError with its place if not."""
-    from harness.data.augmentations import AUGMENTATIONS
-
-    check_names(
-        scenario,
-        sources=data_sources(),
-        targets=targets(),
-        toolkits=[*toolkits(), DEFAULT],
-        augmentations=AUGMENTATIONS,
-    )
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario))
 
 
 def run_scenario(
@@ -116,11 +109,14 @@ def run_scenario(
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
-        energy = _energy(prepared, executor, outcomes, f"{run_id} {started.isoformat()}")
+        energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+    after_builds = [*measured, *(energy or ()), *loaded]
     findings = Findings(
-        outcomes | {task.key: outcome for task, outcome, _ in (*measured, *(energy or ()))},
-        _by_variant(measured),
+        outcomes | {task.key: outcome for task, outcome, _ in after_builds},
+        latency=_by_variant(measured),
         energy=None if energy is None else _by_variant(energy),
+        load=_by_variant(loaded),
     )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
@@ -131,7 +127,8 @@ def run_scenario(
     ]
     _keep_samples(directory, measured)
     files = keep_predictions(directory, evidence)
-    rows = [_with_files(row, files) if row.accuracy or "agreement" in row.metrics else row for row in rows]
+    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
+    rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -140,6 +137,7 @@ def run_scenario(
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
+        confidence=scenario.verdict.confidence,
         environment=fingerprint(scenario.root) | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
@@ -152,11 +150,37 @@ def run_scenario(
             correction=scenario.verdict.correction,
         ),
         qat_seeds=seed_spreads(rows),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in (*measured, *(energy or ()))]),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
+    results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     results.save(directory / "results.json")
     return results
+
+
+def _baseline_file(scenario: Scenario) -> Path:
+    return baseline_path(scenario.root / FOLDER, fingerprint(scenario.root), scenario.name)
+
+
+def _baseline(scenario: Scenario) -> Snapshot | None:
+    """The stored baseline where a gate compares with it; UsageError for a file that is none."""
+    if not any(gate.yardstick == "baseline" for gate in scenario.gates):
+        return None
+    path = _baseline_file(scenario)
+    return read_baseline(path) if path.is_file() else None
+
+
+def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
+    scenario = prepared.scenario
+    if not scenario.gates:
+        return ()
+    return judge_gates(
+        scenario.gates,
+        snapshot_of_run(results, directory, results.run_id),
+        prepared.baseline,
+        baseline_file=_baseline_file(scenario).relative_to(scenario.root),
+        confidence=scenario.verdict.confidence,
+    )
 
 
 Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
@@ -173,7 +197,7 @@ def _measure(
         build = plan.tasks.get("build")
         if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
             groups.setdefault(plan.reference_id, []).append(plan)
-    nonce = f"{run_id} {started.isoformat()}"
+    nonce = _nonce(run_id, started)
     timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
     corrects = prepared.scenario.verdict.correction == "holm"
     comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
@@ -182,6 +206,11 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _nonce(run_id: str, started: datetime) -> str:
+    """In the key of whatever is measured anew in each run."""
+    return f"{run_id} {started.isoformat()}"
 
 
 def _energy(
@@ -210,7 +239,7 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        evidence.append(gather(plan, reference, findings, judgement, threads))
+        evidence.append(gather(plan, reference, findings, judgement, threads, prepared.splits.task))
         rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
@@ -228,6 +257,9 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    load = findings.load.get(plan.variant.id)
+    if isinstance(load, Done):
+        files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
     return row.model_copy(update={"files": files})
 
 
@@ -322,6 +354,7 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             args=dict(spec.args),
             input_shape=splits.input_shape,
             n_classes=splits.n_classes,
+            task=splits.task,
             seed=scenario.seed,
             source_sha256=source_sha256(spec.factory, scenario.root),
             root=scenario.root,

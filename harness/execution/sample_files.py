@@ -13,16 +13,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from harness.metrics import metrics
 from harness.metrics.base import Evidence
 from harness.metrics.ranking import top_classes
+from harness.metrics.task import TaskMetric
 
 PREDICTIONS: Final = "samples/predictions.parquet"
+METRIC_STATES: Final = "samples/metric_states.parquet"
 TOP_CLASSES: Final = "samples/top_classes.parquet"
 
 
 def keep_predictions(directory: Path, evidence: Sequence[Evidence]) -> dict[str, str]:
     """Write the predictions of all variants below `directory`; returns the files by what they hold."""
     judged = [item for item in evidence if item.network_outputs is not None]
+    if any(item.task != "classification" for item in judged):
+        return _keep_states(directory, judged)
     if not judged:
         return {}
     (directory / PREDICTIONS).parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +64,43 @@ def _top_of(item: Evidence) -> pd.DataFrame:
             "score": scores.ravel(),
         }
     )
+
+
+def _keep_states(directory: Path, evidence: Sequence[Evidence]) -> dict[str, str]:
+    """What the metrics of the task count in every sample: outputs for every pixel would fill disks."""
+    found = [
+        _states_of(item, metric)
+        for item in evidence
+        for metric in metrics().values()
+        if isinstance(metric, TaskMetric) and item.labels is not None and item.task in (metric.tasks or ())
+    ]
+    if not any(map(len, found)):
+        return {}
+    (directory / METRIC_STATES).parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.concat(found, ignore_index=True)
+    frame.astype(dict.fromkeys(("variant", "metric", "state"), "category")).to_parquet(
+        directory / METRIC_STATES, index=False
+    )
+    return {"metric_states": METRIC_STATES}
+
+
+def _states_of(item: Evidence, metric: TaskMetric) -> pd.DataFrame:
+    """One line per sample, state and element of the state."""
+    assert item.labels is not None
+    parts = []
+    for name, values in metric.states(_outputs(item), item.labels).sums.items():
+        flat = values.reshape(len(values), -1)
+        n, size = flat.shape
+        columns = {
+            "variant": item.variant.id,
+            "metric": metric.name,
+            "state": name,
+            "sample": np.repeat(np.arange(n, dtype=np.int32), size),
+            "element": np.tile(np.arange(size, dtype=np.int32), n),
+            "value": flat.ravel(),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _outputs(item: Evidence) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.compare.statistics import PairedDifference, holm, paired_difference, wilson_interval
 from harness.compare.verdict import accuracy_verdict
+from harness.data.tasks import Task
 from harness.metrics.base import Evidence, Judgement, Metric
 from harness.metrics.ranking import TOP_K, label_ranks
 from harness.results import Accuracy, ClassAccuracy
@@ -24,7 +25,7 @@ class AccuracyMetric(Metric):
 
     name: ClassVar[str] = "accuracy"
     section: ClassVar[str | None] = "accuracy"
-    tasks: ClassVar[frozenset[str] | None] = frozenset({"classification"})
+    tasks: ClassVar[frozenset[Task] | None] = frozenset({"classification"})
 
     def compute(self, evidence: Evidence) -> Accuracy | None:
         """Shares in [0, 1]; None without labels. The verdict is that of this comparison alone."""

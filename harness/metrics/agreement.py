@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from harness.compare.statistics import wilson_interval
-from harness.metrics.base import Evidence, Metric
+from harness.metrics.base import Evidence, Judgement, Metric
 from harness.results import MetricValue
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_RESAMPLES = 2_000
 
 
 class AgreementMetric(Metric):
@@ -19,8 +26,10 @@ class AgreementMetric(Metric):
         outputs, reference = evidence.network_outputs, evidence.reference_outputs
         if evidence.is_reference or outputs is None or reference is None:
             return None
-        same = int((outputs.argmax(axis=1) == reference.argmax(axis=1)).sum())
-        n = len(outputs)
+        equal = outputs.argmax(axis=1) == reference.argmax(axis=1)
+        if equal.ndim > 1:
+            return _of_pixels(equal.reshape(len(equal), -1).mean(axis=1), evidence.judgement)
+        same, n = int(equal.sum()), len(outputs)
         return MetricValue(
             value=same / n,
             unit="share",
@@ -28,6 +37,20 @@ class AgreementMetric(Metric):
             ci95=wilson_interval(same, n, evidence.judgement.confidence),
             n=n,
         )
+
+
+def _of_pixels(shares: npt.NDArray[np.float64], judgement: Judgement) -> MetricValue:
+    """From the share of each image; the pixels of one image are not independent, so that images are drawn again."""
+    rng = np.random.default_rng(judgement.seed)
+    means = rng.choice(shares, (_RESAMPLES, len(shares))).mean(axis=1)
+    low, high = np.quantile(means, [(1 - judgement.confidence) / 2, (1 + judgement.confidence) / 2])
+    return MetricValue(
+        value=float(shares.mean()),
+        unit="share of pixels",
+        higher_is_better=True,
+        ci95=(float(low), float(high)),
+        n=len(shares),
+    )
 
 
 METRIC = AgreementMetric()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.data.tasks import Task
 from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from harness.load.base import LoadMeasured
     from harness.parity.chain import ChainEvidence
     from harness.timing.samples import Timings
 
@@ -56,9 +58,11 @@ class Evidence:
     layers: tuple[Layer, ...] = ()
     memory: Memory | None = None
     energy: Energy | None = None
+    load: LoadMeasured | None = None
+    """Of LoadGen; None when no load scenario ran."""
     threads: int = 1
     includes_transfers: bool = False
-    task: str = "classification"
+    task: Task = "classification"
     """Of the data set."""
 
     @property
@@ -84,9 +88,13 @@ class Metric(ABC):
 
     name: ClassVar[str]
     section: ClassVar[str | None] = None
-    tasks: ClassVar[frozenset[str] | None] = None
+    tasks: ClassVar[frozenset[Task] | None] = None
     """Tasks that the figures make sense for; None: all."""
 
     @abstractmethod
     def compute(self, evidence: Evidence) -> Record | None:
         """The figures, or None when the evidence for them is missing."""
+
+    def fault(self, record: Record) -> str | None:
+        """Why the variant's row cannot be believed, seeing these figures of it; the row is then `failed`."""
+        return None

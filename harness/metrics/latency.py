@@ -57,6 +57,7 @@ class LatencyMetric(Metric):
                 "reference": evidence.reference_id,
                 "speedup": judged.estimate.ratio,
                 "speedup_ci95": judged.ci,
+                "looks": evidence.looks,
                 "noise_floor": judged.noise_floor,
                 "margin": judgement.latency_margin,
                 "p_value": judged.claim.p_value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.compare.quality import TOP1
 from harness.compare.wording import p_value, percent, points
 from harness.report.tables import Table
 from harness.report.variants import NONE
@@ -64,7 +65,9 @@ def seeds_table(results: RunResults) -> Table | None:
     """Mean and spread of QAT over its seeds; None where every variant has one."""
     rows = []
     for spread in results.qat_seeds:
-        for what, figure, shown in (("top-1, %", spread.top1, points), ("drop, points", spread.drop, points)):
+        is_share = spread.metric == TOP1
+        shown, units = (points, (", %", ", points")) if is_share else (_plain, ("", ""))
+        for what, figure in ((f"{spread.metric}{units[0]}", spread.value), (f"drop{units[1]}", spread.drop)):
             if figure is not None:
                 values = (figure.mean, figure.sd, figure.min, figure.max)
                 rows.append((spread.representative, what, str(figure.n), *map(shown, values)))
@@ -92,6 +95,10 @@ def _tests(accuracy: Accuracy) -> tuple[str, ...]:
         accuracy.non_superiority_p_value_adjusted,
     )
     return tuple(NONE if value is None else p_value(value).removeprefix("p ").removeprefix("= ") for value in values)
+
+
+def _plain(value: float) -> str:
+    return f"{value:.4g}"
 
 
 def _table(caption: str, headings: str, rows: list[tuple[str, ...]]) -> Table | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.compare.wording import listed, margin_points, percent
-from harness.results import Accuracy, Latency, Parity, RunResults
+from harness.results import Accuracy, Latency, Load, Parity, RunResults
 
 
 def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
@@ -26,6 +26,9 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         )
     if latencies:
         found += _latency(latencies)
+    loads = [row.load for row in results.rows if row.load]
+    if loads:
+        found += _load(loads)
     if any(row.size for row in results.rows):
         found.append(
             (
@@ -186,6 +189,37 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
             "Contaminated rounds",
             "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
             "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
+        ),
+    ]
+
+
+def _load(loads: list[Load]) -> list[tuple[str, str]]:
+    versions = listed(sorted({load.loadgen_version for load in loads}))
+    overhead = max(load.overhead_us for load in loads)
+    return [
+        (
+            "Load scenarios",
+            f"MLCommons LoadGen {versions} issues the queries, keeps the time and judges. Single stream: one sample "
+            "after the other. Multi stream: a fixed number of samples per query. Offline: all samples at once. Server: "
+            "single samples at random moments with a mean rate. Samples run in batches of at most the variant's batch "
+            "size. Latency is of a query, from the moment at which it was issued (server: due). It includes what "
+            f"LoadGen and Python take, measured with a query that nothing answers: {overhead:.1f} µs at most (median). "
+            "LoadGen's logs are kept in the run's folder.",
+        ),
+        (
+            "INVALID",
+            "LoadGen does not stand by the figures; they are shown, but prove nothing. The reason begins with what was "
+            "not met. Latency bound: more than the allowed share of queries took longer; lower `target_qps`, or raise "
+            "`target_latency_ms`. Shortest duration, fewest queries: the test ended before, because it ran out of "
+            "queries (the expected latency or rate was far off) or because unanswered queries piled up (the rate is "
+            "too high, whatever else LoadGen advises). Enough queries to be sure: the percentile is not yet known "
+            "well enough; raise `min_duration_ms` or `min_query_count`.",
+        ),
+        (
+            "LoadGen's accuracy mode",
+            "All test samples once, in batches of the variant's batch size. LoadGen's log must name the class that the "
+            "evaluation found, sample by sample; otherwise the row is failed. Ties are samples whose two classes have "
+            "outputs that are equal up to rounding.",
         ),
     ]
 

@@ -56,12 +56,23 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         "recommended": row.variant.id in recommended,
         **_accuracy(row),
         **_latency(row),
+        **_load(row),
         **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
         **_resources(row),
         **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
         **_parity(row),
+        **_gates(results, row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
+
+
+def _gates(results: RunResults, row: Row) -> dict[str, Any]:
+    """The worst verdict of the row's gates, and which of them do not pass."""
+    gates = [gate for gate in results.gates if gate.variant == row.variant.id]
+    verdicts = {gate.verdict for gate in gates}
+    open_gates = [f"{gate.metric} {gate.limit}" for gate in gates if gate.verdict != "pass"]
+    worst = next((verdict for verdict in ("fail", "inconclusive", "pass") if verdict in verdicts), None)
+    return {"gates": worst, "gates_not_passed": "; ".join(open_gates) or None}
 
 
 def _accuracy(row: Row) -> dict[str, Any]:
@@ -155,6 +166,13 @@ def _parity(row: Row) -> dict[str, Any]:
 def _counts(labels: Mapping[str, int]) -> str:
     """`load 12, waited 3`."""
     return ", ".join(f"{label} {count}" for label, count in sorted(labels.items()))
+
+
+def _load(row: Row) -> dict[str, Any]:
+    """Only of runs with load scenarios: most have none."""
+    figures = ("valid", "reason", "samples_per_s", "p50_ms", "p90_ms", "p99_ms", "target_percentile_ms", "queries")
+    results = row.load.results if row.load else {}
+    return {f"load_{name}_{figure}": getattr(result, figure) for name, result in results.items() for figure in figures}
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:

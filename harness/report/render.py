@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted
-from harness.report import accuracy_tables, figures, markdown, parity_tables, resource_tables, tables
+from harness.report import accuracy_tables, figures, load_tables, markdown, parity_tables, resource_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -22,7 +22,7 @@ from harness.results import RunResults
 TEMPLATES = Path(__file__).parent / "templates"
 _BARS = "Bars: 95 % interval of the paired difference to FP32"
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
-_SAMPLE_FILES = ("predictions", "top_classes", "latency_samples")
+_SAMPLE_FILES = ("predictions", "top_classes", "metric_states", "latency_samples")
 
 
 class Plot(NamedTuple):
@@ -97,6 +97,8 @@ def _details(results: RunResults) -> list[Details]:
         ("Corrected p-values", accuracy_tables.corrected_table(results), "long"),
         ("Latency", tables.latency_table(results), "long"),
         ("Further figures", tables.metrics_table(results), "shown"),
+        ("Load scenarios", load_tables.load_table(results), "shown"),
+        ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
         ("Data", tables.data_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
         ("Energy", resource_tables.energy_table(results), "shown"),

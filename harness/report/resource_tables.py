@@ -22,9 +22,8 @@ def memory_table(results: RunResults) -> Table | None:
 
 
 def _memory(memory: Memory) -> tuple[str, ...]:
-    shared = "" if memory.own_process else " (not in a process of its own)"
     return (
-        byte_size(memory.increase_bytes) + shared,
+        byte_size(memory.increase_bytes),
         byte_size(memory.peak_bytes),
         byte_size(memory.baseline_bytes),
         NONE if memory.device_bytes is None else byte_size(memory.device_bytes),

@@ -39,10 +39,21 @@ def data_table(results: RunResults) -> Table | None:
 def gates_table(results: RunResults) -> Table | None:
     """Every limit of the scenario and how a variant did against it."""
     rows = [
-        (gate.verdict, gate.variant, gate.metric, gate.limit, _figure(gate.value), gate.reason or NONE)
+        (
+            gate.verdict,
+            gate.variant,
+            gate.metric,
+            gate.limit,
+            _figure(gate.value),
+            f"{_figure(gate.interval[0])} to {_figure(gate.interval[1])}" if gate.interval else NONE,
+            gate.compared_with or NONE,
+            gate.reason or NONE,
+        )
         for gate in results.gates
     ]
-    return _table("Limits set by the scenario", "Verdict|Variant|Metric|Limit|Value|Reason", rows, {4})
+    headings = "Verdict|Variant|Metric|Limit|Value|Interval|Compared with|Note"
+    caption = "Limits set by the scenario. fail: a breach is proven; inconclusive: neither kept nor broken for certain"
+    return _table(caption, headings, rows, {4, 5})
 
 
 def environment_table(results: RunResults) -> Table | None:

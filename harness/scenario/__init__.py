@@ -5,6 +5,8 @@
 
 from harness.scenario.axes import Axes, Calibrator, Matrix
 from harness.scenario.checks import check_names
+from harness.scenario.gate_selection import judged_by
+from harness.scenario.gates import GateSpec
 from harness.scenario.ids import variant_id
 from harness.scenario.load import find_root, load_scenario
 from harness.scenario.matrix import expand
@@ -27,6 +29,7 @@ __all__ = [
     "Calibrator",
     "Dataset",
     "Factory",
+    "GateSpec",
     "Matrix",
     "Measurement",
     "ModelSpec",
@@ -40,6 +43,7 @@ __all__ = [
     "check_names",
     "expand",
     "find_root",
+    "judged_by",
     "load_scenario",
     "variant_id",
 ]

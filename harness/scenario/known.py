@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 _CALIBRATORS = "harness.quantization.calibrators"
 _PTQ_STEPS = "harness.quantization.ptq_steps"
+_METRICS = "harness.metrics"
 _CONTRACT = "base"
 """The module of each registry that defines what the others must be."""
 
@@ -19,6 +20,11 @@ def calibrator_names() -> tuple[str, ...]:
 def ptq_step_names() -> tuple[str, ...]:
     """Every PTQ step, likewise."""
     return _files(_PTQ_STEPS)
+
+
+def metric_names() -> tuple[str, ...]:
+    """Every metric, likewise."""
+    return _files(_METRICS)
 
 
 def _files(package: str) -> tuple[str, ...]:

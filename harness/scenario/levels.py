@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from harness.scenario.fields import Section
+from harness.scenario.load_settings import LoadSettings, settings_types
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc
 from harness.scenario.target_options import TargetOptions, options_types
@@ -29,20 +30,22 @@ def levels() -> tuple[Level, ...]:
     return tuple(_walk(Scenario, ()))
 
 
-def _target_levels(path: tuple[str, ...]) -> Iterator[Level]:
-    """Targets with options of their own; they stand before the level that `ANY` stands for."""
-    for name, section in options_types().items():
-        if section is not TargetOptions:
-            yield Level((*path, name), section)
+def _named_levels(common: type[Section], path: tuple[str, ...]) -> Iterator[Level]:
+    """Targets and load scenarios with keys of their own; they stand before the level that `ANY` stands for."""
+    found: Mapping[str, type[Section]] = {}
+    if common is TargetOptions:
+        found = options_types()
+    elif common is LoadSettings:
+        found = settings_types()
+    yield from (Level((*path, name), section) for name, section in found.items() if section is not common)
 
 
 def _walk(section: type[Section], path: tuple[str, ...]) -> Iterator[Level]:
     yield Level(path, section)
     for name, info in section.model_fields.items():
         inner = section_in(info.annotation)
-        if inner is TargetOptions:
-            yield from _target_levels((*path, name))
         if inner is not None:
+            yield from _named_levels(inner, (*path, name))
             free = (ANY,) if is_repeated(info.annotation) else ()
             yield from _walk(inner, (*path, name, *free))
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from harness.errors import ScenarioError
 from harness.scenario.checks import consistency_errors
+from harness.scenario.gate_selection import gate_errors
 from harness.scenario.matrix import expand
 from harness.scenario.problems import scenario_errors
 from harness.scenario.reader import mark_at, read_yaml
@@ -34,7 +35,9 @@ def load_scenario(path: Path | str) -> Scenario:
     if errors:
         raise joined(errors)
     scenario = scenario.with_callbacks_applied()
-    expand(scenario)
+    errors = list(gate_errors(scenario, expand(scenario)))
+    if errors:
+        raise joined(errors)
     return scenario
 
 

@@ -73,7 +73,7 @@ def expand(scenario: Scenario) -> tuple[Variant, ...]:
     if errors:
         raise joined(errors)
     every = list(dict.fromkeys(_cells(grid, scenario)))
-    kept = [cell for cell in every if not any(_matches(cell, entry) for entry in scenario.matrix.exclude)]
+    kept = [cell for cell in every if not any(fits(cell, entry) for entry in scenario.matrix.exclude)]
     included = [list(_cells(grid.first().with_axes(entry), scenario)) for entry in scenario.matrix.include]
     wanted = dict.fromkeys([*kept, *(cell for cells in included for cell in cells)])
     references = [cell for cell in _references(wanted) if cell not in wanted]
@@ -166,7 +166,8 @@ def _qat_settings(grid: Grid, method: Method) -> list[dict[str, Any]]:
     ]
 
 
-def _matches(cell: Variant, entry: Axes) -> bool:
+def fits(cell: Variant, entry: Axes) -> bool:
+    """Whether a variant matches every axis that an entry gives; quantization axes match quantized variants only."""
     return all(
         getattr(cell, name) in values and (name not in QUANTIZATION_AXES or cell.method in QUANTIZING_METHODS)
         for name, values in entry.given().items()
@@ -210,10 +211,10 @@ def _exclude_errors(
 ) -> Iterator[ScenarioError]:
     for index, entry in enumerate(scenario.matrix.exclude):
         loc: Loc = ("matrix", "exclude", index)
-        if not any(_matches(cell, entry) for cell in every):
+        if not any(fits(cell, entry) for cell in every):
             message = f"`{dotted(loc)}` matches no variant: {_why_no_match(entry, grid)}"
             yield scenario.error(loc, message, fix="correct the entry, or delete it")
-        elif "fp32" in (entry.method or ()) and any(_matches(cell, entry) for cell in references):
+        elif "fp32" in (entry.method or ()) and any(fits(cell, entry) for cell in references):
             message = f"`{dotted(loc)}` excludes an fp32 row that others are judged against"
             yield scenario.error((*loc, "method"), message, fix="take fp32 out of the entry, or exclude those rows too")
 

@@ -36,6 +36,7 @@ _SAME_KEYS = {
         "include",
         ANY,
     ): "The axes of [`matrix`](#matrix), at least one. One that is left out has the first value of the matrix axis.",
+    ("gates", ANY, "where"): "The axes of [`matrix`](#matrix), at least one. One that is left out matches everything.",
 }
 """Levels whose keys another level's table has already."""
 
@@ -72,6 +73,7 @@ def _level_name(path: tuple[str, ...]) -> str:
         ".".join("NAME" if part == ANY else part for part in path)
         .replace("clude.NAME", "clude[]")
         .replace("list.NAME", "list[]")
+        .replace("gates.NAME", "gates[]")
     )
 
 

@@ -28,6 +28,8 @@ from harness.scenario.fields import (
     Unit,
     mapping,
 )
+from harness.scenario.gates import GateSpec
+from harness.scenario.load_settings import ByLoadScenario, LoadSettings
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
@@ -172,6 +174,9 @@ class Measurement(Section):
     not made, and need three or more of them."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
     """For one group, the variants of one model, target and batch size, process starts included."""
+    load: Annotated[dict[str, LoadSettings], ByLoadScenario(), BeforeValidator(mapping)] = Field(default_factory=dict)
+    """Load scenarios of MLCommons LoadGen by name: `single_stream`, `multi_stream`, `offline`, `server`. Those that
+    are named run for every variant, alone on the machine. Needs `pip install mlcommons-loadgen`."""
 
 
 class Verdict(Section):
@@ -215,6 +220,8 @@ class Scenario(Section):
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
     verdict: Verdict = Field(default_factory=Verdict)
+    gates: Listed[GateSpec] = ()
+    """Limits that variants must keep; a run in which one is proven broken ends with exit code 1."""
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.data.tasks import Task, output_shape
 from harness.errors import ModelError, unknown_name
 from harness.training.model_files import import_file, siblings_importable
 
@@ -80,11 +81,13 @@ def build_model(
     seed: int,
     input_shape: tuple[int, ...],
     n_classes: int | None = None,
+    task: Task = "classification",
 ) -> nn.Module:
     """The network, in eval mode, its weights initialised from `seed`; torch's global random state is left alone.
 
-    It is tried on zeros of (2, *input_shape): the result must be logits, (2, n_classes), or (2, any) for None. Raises
-    ModelError when the arguments do not fit the factory, when it fails, or when the network does not fit the data.
+    It is tried on zeros of (2, *input_shape): the result must be logits, (2, n_classes), or (2, any) for None; with
+    pixels to classify, (2, n_classes, H, W). Raises ModelError when the arguments do not fit the factory, when it
+    fails, or when the network does not fit the data.
     """
     import torch
 
@@ -100,7 +103,7 @@ def build_model(
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")
         model.eval()
-        _check_forward(text, model, input_shape, n_classes)
+        _check_forward(text, model, input_shape, n_classes, task)
     return model
 
 
@@ -128,7 +131,9 @@ def _args_fix(factory: Factory) -> str:
         return "correct `args`"
 
 
-def _check_forward(text: str, model: nn.Module, input_shape: tuple[int, ...], n_classes: int | None) -> None:
+def _check_forward(
+    text: str, model: nn.Module, input_shape: tuple[int, ...], n_classes: int | None, task: Task
+) -> None:
     import torch
 
     shape = (2, *input_shape)
@@ -141,9 +146,12 @@ def _check_forward(text: str, model: nn.Module, input_shape: tuple[int, ...], n_
             f"`{text}` cannot run on an input of shape {shape}: {first_line}",
             fix="make `args` fit the data's channels and size, or choose another network",
         ) from error
-    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[0] != 2:
+    per_class = output_shape(task, input_shape, 0)[1:]
+    is_logits = isinstance(output, torch.Tensor) and output.ndim >= 2 and output.shape[0] == 2
+    if not is_logits or output.shape[2:] != per_class:
         got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelError(f"`{text}` returned {got} for 2 samples", fix="return logits (N, n_classes)")
+        wanted = ", ".join(["N", "n_classes", *map(str, per_class)])
+        raise ModelError(f"`{text}` returned {got} for 2 samples", fix=f"return logits ({wanted})")
     if n_classes is not None and output.shape[1] != n_classes:
         raise ModelError(
             f"`{text}` has {output.shape[1]} outputs, the data set {n_classes} classes",

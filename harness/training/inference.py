@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from harness.data.samples import Samples
+from harness.data.tasks import IGNORED_LABEL
 
 DEFAULT_BATCH_SIZE = 256
 
@@ -48,13 +49,14 @@ def inference_mode_of(model: nn.Module) -> Iterator[None]:
 
 
 def predict(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> npt.NDArray[np.float32]:
-    """Logits (N, n_classes) of all samples in order; the network's mode stays as it was."""
+    """Logits (N, n_classes), or (N, n_classes, H, W), of all samples in order; the network's mode stays as it was."""
     with inference_mode_of(model):
         logits = [model(inputs) for inputs in samples.batches(batch_size)]
     return torch.cat(logits).to(torch.float32).numpy()
 
 
 def top1(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> float:
-    """Share of samples whose largest logit is that of their label; DataError without labels."""
+    """Share of samples, or of pixels, whose largest logit is that of their label; DataError without labels."""
     labels = samples.required_labels().numpy()
-    return float((predict(model, samples, batch_size).argmax(axis=1) == labels).mean())
+    right = predict(model, samples, batch_size).argmax(axis=1) == labels
+    return float(right[labels != IGNORED_LABEL].mean())

@@ -11,6 +11,7 @@ from torch import nn
 
 from harness.data.augmentations import Augmentation, augmentations
 from harness.data.samples import Samples
+from harness.data.tasks import IGNORED_LABEL
 from harness.errors import DataError, StageError
 from harness.training.inference import top1
 from harness.training.log import TrainLog
@@ -86,14 +87,23 @@ class _SamplesRun(TrainingRun):
         order = torch.randperm(len(self.train), generator=self.generator)
         for start in range(0, self.steps_per_epoch * self.batch_size, self.batch_size):
             indices = order[start : start + self.batch_size]
-            images = self.train.images[indices]
+            images, labels = self.train.images[indices], self.train.required_labels()[indices]
             for transform in self.transforms:
+                if labels.ndim > 1:
+                    labels = _moved_alike(labels, transform, self.generator)
                 images = transform(images, self.generator)
-            yield self.train.normalise(images), self.train.required_labels()[indices]
+            yield self.train.normalise(images), labels
 
     def validate(self) -> float:
         """Top-1 on the validation samples."""
         return top1(self.model, self.validation)
+
+
+def _moved_alike(labels: torch.Tensor, transform: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Labels of pixels (N, H, W) moved as the images are about to be; what comes in from outside has no class."""
+    same = torch.Generator()
+    same.set_state(generator.get_state())
+    return transform((labels - IGNORED_LABEL).unsqueeze(1), same).squeeze(1) + IGNORED_LABEL
 
 
 def _onednn_crashes(model: nn.Module, batch_size: int) -> bool:

@@ -66,7 +66,7 @@ class TrainingRun(ABC):
 
     @abstractmethod
     def validate(self) -> float:
-        """Share of the validation samples whose largest logit is that of their label."""
+        """Share of the validation samples, or of their pixels, whose largest logit is that of their label."""
 
     @property
     def best_epoch(self) -> EpochLog | None:
@@ -176,7 +176,8 @@ class TrainingRun(ABC):
         with torch.no_grad():
             targets = F.log_softmax(self.teacher(inputs) / distillation.temperature, dim=1)
         softened = F.log_softmax(logits / distillation.temperature, dim=1)
-        divergence = F.kl_div(softened, targets, reduction="batchmean", log_target=True)
+        per_class = F.kl_div(softened, targets, reduction="none", log_target=True)
+        divergence = per_class.sum(dim=1).mean()  # over samples, and over pixels where they are classified
         return torch.lerp(hard, divergence * distillation.temperature**2, distillation.weight)
 
     def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,8 @@ class TestSpread:
         assert spread.drop.mean == pytest.approx(0.0062)
         assert spread.drop.sd == pytest.approx(statistics.stdev(drops))
         assert (spread.drop.min, spread.drop.max) == pytest.approx((0.001, 0.009))
-        assert spread.top1.mean == pytest.approx(0.9 - 0.0062)
+        assert spread.metric == "top-1"
+        assert spread.value.mean == pytest.approx(0.9 - 0.0062)
         assert spread.variants == tuple(f"qat-{seed}" for seed in range(5))
 
     def test_the_median_stands_for_all(self, seeded):

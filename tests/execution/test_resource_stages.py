@@ -42,7 +42,6 @@ class TestMemory:
     @NEEDS_PROC
     def test_an_engine_takes_what_its_weights_take(self, store: Store) -> None:
         small, large = measured(store, memory_task(1)), measured(store, memory_task(65))
-        assert small.own_process
         # 64 MiB more weights. ONNX Runtime may hold a second copy, packed for its kernels, and the file while it reads.
         added = large.increase_bytes - small.increase_bytes
         assert 60 * MIB < added < 4 * 66 * MIB
@@ -57,8 +56,21 @@ class TestMemory:
         script += "get_target; get_target('onnxruntime').load_library(); sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
-    def test_without_isolation_the_record_says_so(self, store: Store) -> None:
-        assert not measured(store, memory_task(1), "none").own_process
+    @NEEDS_PROC
+    def test_without_isolation_the_process_is_a_fresh_one_too(self, store: Store) -> None:
+        # This process has imported torch, which alone takes hundreds of MiB.
+        assert measured(store, memory_task(1), "none").baseline_bytes < 160 * MIB
+
+    def test_an_engine_that_refuses_its_input_is_told(self, store: Store) -> None:
+        shape_that_it_does_not_take = MemoryConfig(
+            build=ENGINE,
+            input_shape=(3, 1, 1),
+            batch_size=1,
+            machine="here",
+        )
+        task = Task(MEMORY, shape_that_it_does_not_take, {"build": engine(1)})
+        outcome = LocalExecutor(store, isolation="none").run([task])[task.key]
+        assert isinstance(outcome, Failed)
 
     def test_it_is_read_from_the_store_on_the_same_machine_only(self) -> None:
         assert memory_task(1).key == memory_task(1).key
@@ -114,11 +126,12 @@ class TestEnergy:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         clock = FakeClock()
+        inputs: Any = {"build": SimpleNamespace(meta={"file": "engine"}, file=Path)}
         monkeypatch.setattr(resource_stages, "time", clock)
         monkeypatch.setattr(resource_stages, "open_counter", lambda _device: FakeCounter(clock))
-        monkeypatch.setattr(resource_stages, "_open", lambda _build, _inputs: clock)
+        monkeypatch.setattr(resource_stages, "_open", lambda _build, _path: clock)
         monkeypatch.setenv("HARNESS_MEASURING_LOCK", str(tmp_path / "lock"))
-        found = Energy.model_validate(resource_stages.measure_energy(energy_config(), {}, tmp_path, StageContext()))
+        found = Energy.model_validate(resource_stages.measure_energy(energy_config(), inputs, tmp_path, StageContext()))
         # An inference takes 2 ms: 10 W x 0.002 s + 0.05 J = 0.07 J, of which 0.05 J are its own.
         assert found.joules_per_inference == pytest.approx(0.07)
         assert found.net_joules_per_inference == pytest.approx(0.05)

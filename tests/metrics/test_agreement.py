@@ -41,3 +41,14 @@ def test_without_outputs_there_is_no_figure(unknown: str) -> None:
 
 def test_the_fp32_row_does_not_agree_with_itself() -> None:
     assert METRIC.compute(evidence(logits([0]), logits([0]), is_reference=True)) is None
+
+
+def test_of_pixels_it_is_the_mean_over_images() -> None:
+    # The first image agrees in all four pixels, the second in one.
+    reference = np.zeros((2, 3, 2, 2), np.float32)
+    reference[:, 0] = 1
+    outputs = reference.copy()
+    outputs[1, 2, 0, :] = outputs[1, 2, 1, 0] = 5
+    found = METRIC.compute(evidence(outputs, reference))
+    assert found.value == pytest.approx((1 + 1 / 4) / 2)
+    assert (found.unit, found.n, found.ci95) == ("share of pixels", 2, (0.25, 1.0))

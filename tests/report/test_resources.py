@@ -18,7 +18,6 @@ HOST = Memory(
     peak_bytes=92 * MIB,
     increase_bytes=12 * MIB,
     source="VmHWM, reset before",
-    own_process=True,
     inferences=10,
 )
 COUNTED = Energy(
@@ -51,12 +50,6 @@ class TestMemory:
         assert table is not None
         assert table.rows == ((quickstart.rows[0].variant.id, "12.0 MiB", "92.0 MiB", "80.0 MiB", NONE, NONE),)
         assert "VmHWM" in table.caption
-
-    def test_a_shared_process_is_told(self, quickstart: RunResults) -> None:
-        shared = HOST.model_copy(update={"own_process": False})
-        table = resource_tables.memory_table(with_sections(quickstart, memory=shared))
-        assert table is not None
-        assert table.rows[0][1] == "12.0 MiB (not in a process of its own)"
 
     def test_of_the_gpu(self, quickstart: RunResults) -> None:
         update = {"device_bytes": 300 * MIB, "device_source": "NVML, this process"}

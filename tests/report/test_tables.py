@@ -13,7 +13,7 @@ from harness.report import tables
 from harness.report.flat import csv_text
 from harness.report.markdown import escaped
 from harness.report.variants import NONE
-from harness.results import MetricValue
+from harness.results import Gate, MetricValue
 
 
 class TestTables:
@@ -72,6 +72,25 @@ class TestTables:
         assert table.headings == ("Variant", "peak_memory, MiB")
         assert table.rows == ((first.variant.id, "12.5"),)
 
+    def test_gates_with_value_interval_and_what_they_compare_with(self, quickstart):
+        gate = Gate(
+            variant="v",
+            metric="latency.median_ms",
+            limit="at most 0.7 of fp32",
+            value=2 / 3,
+            verdict="pass",
+            interval=(0.66, 0.6734),
+            compared_with="net-fp32",
+        )
+        missing = Gate(
+            variant="w", metric="top1", limit="at least 0.9", value=None, verdict="inconclusive", reason="built"
+        )
+        table = tables.gates_table(quickstart.model_copy(update={"gates": (gate, missing)}))
+        assert table.rows == (
+            *[("pass", "v", "latency.median_ms", "at most 0.7 of fp32", "0.6667", "0.66 to 0.6734", "net-fp32", NONE)],
+            *[("inconclusive", "w", "top1", "at least 0.9", NONE, NONE, NONE, "built")],
+        )
+
     def test_no_rows_no_table(self, latency_only):
         assert tables.data_table(latency_only) is None
         assert tables.gates_table(latency_only) is None
@@ -94,6 +113,18 @@ class TestFlatFile:
         assert (ptq["top1"], ptq["drop"]) == (accuracy.top1, accuracy.drop)
         assert (ptq["drop_ci95_low"], ptq["drop_ci95_high"]) == accuracy.drop_ci95
         assert frame["recommended"].sum() == 1
+
+    def test_the_worst_gate_of_a_row_and_those_that_do_not_pass(self, lossy):
+        verdicts = ("pass", "inconclusive", "fail")
+        gates = tuple(
+            Gate(variant=row.variant.id, metric="top1", limit=f"at least {index}", value=0.5, verdict=verdict)
+            for row, last in zip(lossy.rows[:3], range(1, 4), strict=True)
+            for index, verdict in enumerate(verdicts[:last])
+        )
+        frame = pd.read_csv(io.StringIO(csv_text(lossy.model_copy(update={"gates": gates})))).astype(object)
+        assert list(frame["gates"].iloc[:3]) == ["pass", "inconclusive", "fail"]
+        assert frame["gates_not_passed"].iloc[2] == "top1 at least 1; top1 at least 2"
+        assert frame["gates"].iloc[3:].isna().all()
 
     def test_counts_stay_whole_where_some_rows_have_none(self, lossy):
         header, fp32, ptq, *_ = csv_text(lossy).splitlines()

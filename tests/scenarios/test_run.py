@@ -350,6 +350,37 @@ def failed(start: Start, first: Run) -> Iterator[Run]:
         yield start("failed", ("threads: 1", "threads: 2"))
 
 
+class TestResources:
+    def test_every_engine_that_ran_has_its_memory(self, first: Run) -> None:
+        for row in first.results.rows:
+            assert (row.memory is not None) == (row.status == "ok")
+            if row.memory is not None:
+                assert row.memory.increase_bytes == row.memory.peak_bytes - row.memory.baseline_bytes
+
+    def test_every_stage_that_made_a_variant_has_its_peak(self, first: Run) -> None:
+        cost = first.row(QAT).cost
+        assert cost is not None
+        assert set(cost.peak_bytes) == {"train", "calibrate", "quantize", "finetune", "export", "build"}
+        assert min(cost.peak_bytes.values()) > 50 * 1024**2  # Python with torch
+
+    def test_energy_is_a_figure_or_a_reason(self, start: Start, first: Run) -> None:
+        budget = "budget_s: 20}"
+        run = start(
+            "energy",
+            (budget, "budget_s: 20, latency: false, energy: true, energy_s: 0.3, energy_idle_s: 0.1}"),
+            only="fp32",
+        )
+        energy = run.row(FP32).energy
+        assert energy is not None
+        assert (energy.joules_per_inference is None) == (energy.reason is not None)
+        assert all(row.energy is None for row in first.results.rows)  # not asked for
+
+    def test_the_record_holds_seeds_and_threads(self, first: Run) -> None:
+        environment = first.results.environment
+        assert environment["seeds"] == {"scenario": 0}
+        assert environment["threads"] == {"onnxruntime": 1}
+
+
 class TestFailure:
     def test_its_row_says_why(self, failed: Run) -> None:
         row = failed.row(PTQ_ENTROPY)

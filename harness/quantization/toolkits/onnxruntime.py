@@ -46,7 +46,10 @@ class OnnxRuntimeStatic(Toolkit):
         extra: dict[str, Any] = {"CalibPercentile": request.percentile} if request.percentile is not None else {}
         with tempfile.TemporaryDirectory() as folder:
             prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(source.onnx_path), str(prepared))
+            try:
+                quant_pre_process(str(source.onnx_path), str(prepared))
+            except Exception:  # a bare Exception: it cannot work out the shapes behind, for instance, `Resize`
+                quant_pre_process(str(source.onnx_path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
                 str(prepared),
                 str(destination),

@@ -48,6 +48,12 @@ def profiles(model: ModelProto, options: TensorRtBuildOptions, name: str) -> tup
     for input_name, shape in dynamic.items():
         if not options.batch_profiles or None in shape[1:]:
             raise _no_profile(name, input_name, shape)
+    if not any(low <= options.batch_size <= high for low, _, high in options.batch_profiles):
+        shown = ", ".join(f"[{low}, {best}, {high}]" for low, best, high in options.batch_profiles)
+        raise StageError(
+            f"{name}: none of the batch profiles {shown} takes a batch of {options.batch_size}",
+            fix=f"add one to `batch_profiles`, for instance [1, {options.batch_size}, {options.batch_size}]",
+        )
     return tuple(
         {input_name: _with_batch(sizes, shape[1:]) for input_name, shape in dynamic.items()}
         for sizes in options.batch_profiles

@@ -107,6 +107,17 @@ class TestProfiles:
         assert first["input"] == ShapeRange(min=(1, *INPUT_SHAPE), opt=(1, *INPUT_SHAPE), max=(1, *INPUT_SHAPE))
         assert second["input"] == ShapeRange(min=(2, *INPUT_SHAPE), opt=(8, *INPUT_SHAPE), max=(32, *INPUT_SHAPE))
 
+    @pytest.mark.parametrize(("batch_size", "fits"), [(1, True), (3, False), (4, True), (8, True), (9, False)])
+    def test_some_profile_must_take_the_rows_batch(self, tmp_path: Path, batch_size: int, fits: bool):
+        model = onnx.load(float_network(tmp_path / "f.onnx"))
+        options = TensorRtBuildOptions(batch_size=batch_size, batch_profiles=((1, 1, 2), (4, 8, 8)))
+        if fits:
+            assert len(profiles(model, options, "f.onnx")) == 2
+            return
+        with pytest.raises(StageError, match=rf"\[1, 1, 2\], \[4, 8, 8\] takes a batch of {batch_size}") as caught:
+            profiles(model, options, "f.onnx")
+        assert f"[1, {batch_size}, {batch_size}]" in str(caught.value.fix)
+
     def test_a_profile_for_another_input_does_not_do(self, tmp_path: Path):
         model = onnx.load(float_network(tmp_path / "f.onnx"))
         shape = (1, *INPUT_SHAPE)

@@ -1,0 +1,204 @@
+"""Baselines: what a later run is judged against, as a small JSON file that is reviewed and committed.
+
+One block per variant, keys sorted, figures rounded, and nothing that is different each time it is saved but the
+measured figures themselves. Lists of layers, which variants share, stand once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from harness.compare.environment_rules import rule_for
+from harness.compare.environments import machine_class
+from harness.compare.snapshot import DIGEST_CHARACTERS, Material, Snapshot
+from harness.results import Dataset, Layer, Record, Row, RunResults, WeightsFile
+
+FOLDER = "baselines"
+SIGNIFICANT_DIGITS = 6
+_SHORT_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
+_ITEM = re.compile(r"^( *)\{\s+(\"[^{}]*?)\s+\}(?=,?$)", re.MULTILINE)
+_KEPT_LISTS = frozenset({"steps"})
+"""Short lists of records that comparisons read."""
+
+
+class StoredVariant(Record):
+    """One variant of a baseline."""
+
+    row: dict[str, Any]
+    """Of `results.Row`, without what is empty; `coverage.layers` names an entry of `layers`."""
+    correct: str | None = None
+    """Per test sample, whether top-1 was right: packed bits, zlib, base64."""
+    samples: int | None = None
+    """How many bits `correct` holds."""
+    digests: dict[str, str] = Field(default_factory=dict)
+    stored_bytes: dict[str, int] = Field(default_factory=dict)
+    stages: dict[str, str] = Field(default_factory=dict)
+
+
+class Baseline(Record):
+    """All that is needed to judge a new run without the run that it was saved from."""
+
+    baseline_version: Literal[1] = 1
+    scenario: str
+    machine_class: str
+    confidence: float = 0.95
+    environment: dict[str, Any]
+    datasets: tuple[Dataset, ...] = ()
+    weights: tuple[WeightsFile, ...] = ()
+    calibration_samples: dict[str, int] = Field(default_factory=dict)
+    layers: dict[str, tuple[Layer, ...]] = Field(default_factory=dict)
+    """Layers of engines that have weights, by a digest of the list."""
+    variants: dict[str, StoredVariant]
+
+
+def baseline_path(folder: Path, environment: Mapping[str, Any], name: str) -> Path:
+    """Where the baseline of a scenario lies for machines like this one."""
+    return folder / machine_class(environment) / f"{name}.json"
+
+
+def baseline_of(snapshot: Snapshot) -> Baseline:
+    """What of a run is stored."""
+    results = snapshot.results
+    layers: dict[str, tuple[Layer, ...]] = {}
+    variants = {row.variant.id: _stored(row, snapshot.of(row.variant.id), layers) for row in results.rows}
+    return Baseline(
+        scenario=results.scenario,
+        machine_class=machine_class(results.environment),
+        confidence=results.confidence,
+        environment=_lasting(results.environment),
+        datasets=results.datasets,
+        weights=results.weights,
+        calibration_samples=results.calibration_samples,
+        layers=layers,
+        variants=variants,
+    )
+
+
+def save_baseline(snapshot: Snapshot, path: Path) -> None:
+    """Write the baseline of a run, replacing the one that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(baseline_text(baseline_of(snapshot)), encoding="utf-8", newline="\n")
+
+
+def baseline_text(baseline: Baseline) -> str:
+    """As JSON with one value per line, and intervals and items of lists on one line each."""
+    plain = _rounded(baseline.model_dump(mode="json", exclude_defaults=True) | {"baseline_version": 1})
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
+    text = _SHORT_LIST.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
+    return _ITEM.sub(lambda found: f"{found.group(1)}{{{' '.join(found.group(2).split())}}}", text) + "\n"
+
+
+def load_baseline(path: Path, name: str | None = None) -> Snapshot:
+    """Read what `save_baseline` wrote; ValueError (pydantic's included) when it does not fit."""
+    baseline = Baseline.model_validate_json(path.read_text(encoding="utf-8"))
+    rows, material = [], {}
+    for variant_id, stored in baseline.variants.items():
+        rows.append(_row(stored, baseline.layers))
+        material[variant_id] = Material(
+            correct=None if stored.correct is None else unpacked(stored.correct, stored.samples or 0),
+            digests=stored.digests,
+            stored_bytes=stored.stored_bytes,
+            stages=stored.stages,
+        )
+    results = RunResults(
+        scenario=baseline.scenario,
+        run_id="baseline",
+        started_at="",
+        wall_s=0.0,
+        confidence=baseline.confidence,
+        environment=baseline.environment,
+        datasets=baseline.datasets,
+        weights=baseline.weights,
+        calibration_samples=baseline.calibration_samples,
+        rows=tuple(rows),
+    )
+    return Snapshot(name or str(path), results, material, is_baseline=True)
+
+
+def packed(flags: npt.NDArray[np.bool_]) -> str:
+    """Booleans as text."""
+    return base64.b64encode(zlib.compress(np.packbits(flags).tobytes(), 9)).decode("ascii")
+
+
+def unpacked(text: str, n: int) -> npt.NDArray[np.bool_]:
+    """What `packed` was given; ValueError when the text is damaged or holds fewer than n."""
+    try:
+        raw = zlib.decompress(base64.b64decode(text, validate=True))
+    except zlib.error as error:
+        raise ValueError(f"damaged bits: {error}") from None
+    bits = np.unpackbits(np.frombuffer(raw, np.uint8))
+    if bits.size < n:
+        raise ValueError(f"{bits.size} bits instead of {n}")
+    return bits[:n].astype(np.bool_)
+
+
+def _stored(row: Row, material: Material, layers: dict[str, tuple[Layer, ...]]) -> StoredVariant:
+    plain = _without_long_lists(row.model_dump(mode="json", exclude_defaults=True, exclude={"files", "cost"}))
+    if row.coverage is not None:
+        weighted = tuple(layer for layer in row.coverage.layers if layer.weight_type is not None)
+        text = json.dumps([layer.model_dump(mode="json") for layer in weighted], sort_keys=True)
+        digest = sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS]
+        layers[digest] = weighted
+        plain["coverage"] |= {"layers": digest}
+    return StoredVariant(
+        row=plain,
+        correct=None if material.correct is None else packed(material.correct),
+        samples=None if material.correct is None else len(material.correct),
+        digests=dict(material.digests),
+        stored_bytes=dict(material.stored_bytes),
+        stages=dict(material.stages),
+    )
+
+
+def _without_long_lists(plain: dict[str, Any]) -> dict[str, Any]:
+    """Without lists of records, such as figures per layer or per class, which no comparison reads."""
+    kept: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            kept[key] = _without_long_lists(value)
+        elif key in _KEPT_LISTS or not (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+            kept[key] = value
+    return kept
+
+
+def _row(stored: StoredVariant, layers: Mapping[str, tuple[Layer, ...]]) -> Row:
+    plain = dict(stored.row)
+    if "coverage" in plain:
+        digest = plain["coverage"]["layers"]
+        if digest not in layers:
+            raise ValueError(f"there is no list of layers `{digest}`")
+        plain["coverage"] = plain["coverage"] | {"layers": layers[digest]}
+    return Row.model_validate(plain)
+
+
+def _lasting(environment: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Conditions without those that change from minute to minute."""
+    kept: dict[str, Any] = {}
+    for key, value in environment.items():
+        place = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            kept[key] = _lasting(value, f"{place}.")
+        elif isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+            kept[key] = [_lasting(item, f"{place}.{number}.") for number, item in enumerate(value)]
+        elif rule_for(place).severity is not None:
+            kept[key] = value
+    return kept
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,131 @@
+"""Whether variants keep the limits that a scenario sets, judged on the interval of each figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy import stats
+
+from harness.compare.gate_figures import Held, Sides, held_against
+from harness.compare.snapshot import Snapshot
+from harness.compare.statistics import holm
+from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
+from harness.results import Gate, GateVerdict, Row
+from harness.scenario.gate_selection import judged_by
+from harness.scenario.gates import GateSpec
+
+NO_VARIANT = "(none)"
+"""Stands where a gate had no variant to judge."""
+_FIGURE_ALONE = "no interval of this figure is known: judged on the figure alone"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One variant before one gate."""
+
+    gate: GateSpec
+    variant: str
+    held: Held
+
+
+def judge_gates(
+    gates: Sequence[GateSpec],
+    run: Snapshot,
+    baseline: Snapshot | None,
+    *,
+    baseline_file: Path | None = None,
+    confidence: float = 0.95,
+) -> tuple[Gate, ...]:
+    """Every gate for every variant that it judges, in the order of the scenario and of the rows.
+
+    The intervals are those of the rows. A breach counts as proven when it is for all variants of its gate at once
+    (Holm), so that a long matrix breaks no limit by luck; each pass is proven on its own. What has no figure is
+    `inconclusive` with the reason, and so is a gate without variants.
+    """
+    reference = Sides(run, baseline, baseline_file)
+    return tuple(judged for gate in gates for judged in _judge(gate, reference, confidence))
+
+
+def worst_exit_code(gates: Sequence[Gate], *, strict: bool) -> int:
+    """What the gates make of a run: a proven breach, or with `strict` an undecided one."""
+    verdicts = {gate.verdict for gate in gates}
+    if "fail" in verdicts:
+        return EXIT_GATE_FAILED
+    return EXIT_INCONCLUSIVE if strict and "inconclusive" in verdicts else EXIT_OK
+
+
+def gate_message(gate: Gate) -> str:
+    """One sentence: which variant, which figure, what it is and what it must be."""
+    if gate.value is None:
+        return f"gate {gate.verdict}: {gate.variant}: {gate.metric} must be {gate.limit}; {gate.reason}"
+    figure = f"{gate.value:.6g}"
+    if gate.interval is not None:
+        figure += f" ({gate.interval[0]:.6g} to {gate.interval[1]:.6g})"
+    against = f", compared with {gate.compared_with}" if gate.compared_with else ""
+    note = f" ({gate.reason})" if gate.reason else ""
+    return f"gate {gate.verdict}: {gate.variant}: {gate.metric} is {figure}{against}; it must be {gate.limit}{note}"
+
+
+def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
+    rows: Mapping[str, Row] = sides.run.rows
+    chosen = judged_by(gate, [row.variant for row in rows.values()])
+    if not chosen:
+        reason = "none of the variants that it judges is part of this run"
+        yield Gate(
+            variant=NO_VARIANT, metric=gate.metric, limit=str(gate), value=None, verdict="inconclusive", reason=reason
+        )
+        return
+    cases = [_Case(gate, variant.id, held_against(gate, rows[variant.id], sides)) for variant in chosen]
+    adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.held.value is not None]))
+    for case in cases:
+        p_value = next(adjusted) if case.held.value is not None else 1.0
+        yield _gate(case, _verdict(case, p_value, confidence))
+
+
+def _gate(case: _Case, verdict: GateVerdict) -> Gate:
+    held = case.held
+    alone = held.value is not None and held.interval is None and not held.is_exact
+    return Gate(
+        variant=case.variant,
+        metric=case.gate.metric,
+        limit=str(case.gate),
+        value=held.value,
+        verdict=verdict,
+        reason=held.reason or (_FIGURE_ALONE if alone else None),
+        interval=held.interval,
+        compared_with=held.compared_with,
+    )
+
+
+def _verdict(case: _Case, breach_p_value: float, confidence: float) -> GateVerdict:
+    held = case.held
+    if held.value is None:
+        return "inconclusive"
+    low, high = held.interval or (held.value, held.value)
+    limit = case.gate.limit
+    if high <= limit if case.gate.at_most is not None else low >= limit:
+        return "pass"
+    is_beyond = low > limit if case.gate.at_most is not None else high < limit
+    return "fail" if is_beyond and breach_p_value <= (1 - confidence) / 2 else "inconclusive"
+
+
+def _breach_p_value(case: _Case, confidence: float) -> float:
+    """One-sided, of a figure that keeps the limit; from the arm of the interval that points to it, as if normal."""
+    held = case.held
+    assert held.value is not None
+    beyond = held.value - case.gate.limit if case.gate.at_most is not None else case.gate.limit - held.value
+    if held.interval is None:
+        return 0.0 if beyond > 0 else 1.0
+    low, high = held.interval
+    arm = held.value - low if case.gate.at_most is not None else high - held.value
+    if arm <= 0:
+        return 0.0 if beyond > 0 else 1.0
+    # An interval that just leaves the limit out must count as proof where it is the only one.
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    return (
+        float(stats.norm.sf(beyond / arm * z))
+        if beyond < arm
+        else min((1 - confidence) / 2, float(stats.norm.sf(beyond / arm * z)))
+    )

@@ -1,0 +1,41 @@
+"""How good a row's predictions are: top-1 where there is one, else the metric of its task."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from harness.results import Accuracy, MetricValue, Row
+
+TOP1 = "top-1"
+
+
+class Quality(NamedTuple):
+    """What verdicts and conclusions about a row rest on."""
+
+    name: str
+    value: float
+    higher_is_better: bool
+    record: Accuracy | MetricValue
+    """Its loss against FP32, tests, margin and verdict have the same names in both."""
+
+    @property
+    def goodness(self) -> float:
+        """Larger is better."""
+        return self.value if self.higher_is_better else -self.value
+
+
+def quality(row: Row) -> Quality | None:
+    """None where the predictions were not judged; of several metrics of the task the first by name."""
+    if row.accuracy is not None:
+        return Quality(TOP1, row.accuracy.top1, True, row.accuracy)
+    task_metrics = task_qualities(row)
+    return task_metrics[0] if task_metrics else None
+
+
+def task_qualities(row: Row) -> list[Quality]:
+    """Every metric of the row that says how good its predictions are, by name; top-1 is not among them."""
+    return [
+        Quality(name, metric.value, metric.higher_is_better, metric)
+        for name, metric in sorted(row.metrics.items())
+        if metric.is_quality
+    ]

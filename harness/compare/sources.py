@@ -1,0 +1,105 @@
+"""From what a user names to snapshots: run folders, `results.json`, baseline files, and folders of any of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.compare.baseline import load_baseline
+from harness.compare.environments import machine_class
+from harness.compare.snapshot import Snapshot, snapshot_of_run
+from harness.errors import UsageError
+from harness.results import RunResults
+
+RESULTS = "results.json"
+_FIX = "give a run's folder, its results.json, a baseline file, or a folder of them"
+
+
+def read_side(path: Path, classes: Iterable[str] = ()) -> dict[str, Snapshot]:
+    """Snapshots by scenario; of several runs of one scenario the latest.
+
+    In a folder of baselines by machine class, those of `classes` are read. UsageError where nothing is found.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no {path}", fix=_FIX)
+    found: dict[str, Snapshot] = {}
+    for file in _files(path, frozenset(classes)):
+        snapshot = read_run(file) if file.name == RESULTS else read_baseline(file)
+        other = found.get(snapshot.results.scenario)
+        if other is None or other.results.started_at < snapshot.results.started_at:
+            found[snapshot.results.scenario] = snapshot
+    if not found:
+        raise UsageError(f"{path} holds neither a run nor a baseline{_other_classes(path)}", fix=_FIX)
+    return found
+
+
+def load_results(path: Path) -> RunResults:
+    """The record of a run, from its folder or its `results.json`; UsageError for anything else."""
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        return RunResults.load(file)
+    except OSError as error:
+        fix = "give a folder that `harness run` wrote"
+        raise UsageError(f"cannot read {file}: {error.strerror}", fix=fix) from error
+    except ValueError as error:
+        raise UsageError(f"{file} is not the record of a run: {_first(error)}", fix="run the scenario again") from error
+
+
+def read_run(file: Path) -> Snapshot:
+    """A run from its `results.json`, with the raw material beside it; UsageError for anything else."""
+    return snapshot_of_run(load_results(file), file.parent, str(file.parent if file.name == RESULTS else file))
+
+
+def read_baseline(file: Path) -> Snapshot:
+    """A baseline, or the record of a run under another name; UsageError for anything else."""
+    try:
+        if _is_run(file):
+            return read_run(file)
+        return load_baseline(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}", fix=_FIX) from error
+    except ValueError as error:
+        fix = "restore it from version control, or write it anew with `harness baseline save RUN`"
+        raise UsageError(f"{file} is not a baseline: {_first(error)}", fix=fix) from error
+
+
+def classes_of(side: Mapping[str, Snapshot]) -> list[str]:
+    """Machine classes that snapshots were made on."""
+    return sorted({machine_class(snapshot.results.environment) for snapshot in side.values()})
+
+
+def _files(path: Path, classes: frozenset[str]) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    if (path / RESULTS).is_file():
+        yield path / RESULTS
+        return
+    yield from sorted(path.glob("*.json"))
+    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
+        if (folder / RESULTS).is_file():
+            yield folder / RESULTS
+        elif folder.name in classes:
+            yield from sorted(folder.glob("*.json"))
+
+
+def _other_classes(path: Path) -> str:
+    """Baselines that are there, but for other machines."""
+    names = sorted(each.name for each in path.iterdir() if each.is_dir() and any(each.glob("*.json")))
+    return f" for this machine; there are baselines for {', '.join(names)}" if names else ""
+
+
+def _is_run(file: Path) -> bool:
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    return isinstance(plain, dict) and "rows" in plain
+
+
+def _first(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        return f"{problem['msg']} at `{place}`" if place else problem["msg"]
+    return str(error).splitlines()[0]

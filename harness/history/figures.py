@@ -1,0 +1,136 @@
+"""A run as flat records: one for each figure of each variant."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from harness.compare.environments import machine_class
+from harness.results import Row, RunResults
+from harness.row_figures import METRICS, figure_names, find
+
+NO_FIGURE: Final = "status"
+"""Name under which a variant without any figure stands, with its status and without a value."""
+_KEY_CHARACTERS = 16
+_UNITS: Final = {  # by the end of a name
+    "_per_s": "1/s",
+    "_ms": "ms",
+    "_mj": "mJ",
+    "_bytes": "B",
+    "_db": "dB",
+    "_s": "s",
+    "_j": "J",
+    "_w": "W",
+    "speedup": "x",
+} | dict.fromkeys(("top1", "top5", "drop", "agreement", "int8_macs", "noise_floor"), "share")
+_BETTER_WHEN_HIGHER: Final = ("top1", "top5", "agreement", "speedup", "_per_s", "int8_macs", "sqnr_db")
+_VERDICT_OF: Final = ("accuracy.drop", "accuracy.top1", "latency.speedup", "latency.median_ms")
+"""Figures whose section's verdict is about them."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, as it stands in the history."""
+
+    key: str
+    """The same for the same record, however often it is read."""
+    run_id: str
+    started_at: str
+    """ISO 8601 in UTC."""
+    scenario: str
+    machine_class: str
+    commit: str | None
+    dirty: bool | None
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FigureRecord:
+    """One figure of one variant."""
+
+    variant: str
+    metric: str
+    status: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    """Ends of the 95 % interval; None where the figure is exact or none is known."""
+    unit: str = ""
+    higher_is_better: bool | None = None
+    """None where more is neither better nor worse."""
+    verdict: str | None = None
+    reference: str | None = None
+    """Id of the FP32 row."""
+
+
+def run_record(results: RunResults) -> RunRecord:
+    """The run without its figures."""
+    git: Mapping[str, Any] = results.environment.get("git") or {}
+    # How long a run took is known to less than a microsecond: no two runs share all of these.
+    identity = json.dumps([results.scenario, results.run_id, results.started_at, results.wall_s])
+    return RunRecord(
+        key=sha256(identity.encode()).hexdigest()[:_KEY_CHARACTERS],
+        run_id=results.run_id,
+        started_at=in_utc(results.started_at),
+        scenario=results.scenario,
+        machine_class=machine_class(results.environment),
+        commit=git.get("commit"),
+        dirty=git.get("dirty"),
+        packages=dict(results.environment.get("packages") or {}),
+    )
+
+
+def figure_records(results: RunResults) -> Iterator[FigureRecord]:
+    """Every figure of every variant; a variant that has none is recorded with its status."""
+    for row in results.rows:
+        found = list(_figures(row))
+        yield from found or [FigureRecord(row.variant.id, NO_FIGURE, row.status, None)]
+
+
+def in_utc(text: str) -> str:
+    """An ISO 8601 time, so that times sort as text; as it is where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return moment.astimezone(UTC).isoformat() if moment.tzinfo else moment.replace(tzinfo=UTC).isoformat()
+
+
+def _figures(row: Row) -> Iterator[FigureRecord]:
+    for name in (*figure_names(), *(f"{METRICS}.{name}" for name in row.metrics)):
+        found = find(row, name)
+        if found is None or not math.isfinite(found.value):
+            continue
+        low, high = found.interval or (None, None)
+        section = getattr(row, name.partition(".")[0])
+        yield FigureRecord(
+            variant=row.variant.id,
+            metric=name,
+            status=row.status,
+            value=found.value,
+            low=low,
+            high=high,
+            unit=_unit(row, name),
+            higher_is_better=_is_better_when_higher(row, name),
+            verdict=section.verdict if name in _VERDICT_OF else None,
+            reference=None if row.latency is None else row.latency.reference,
+        )
+
+
+def _unit(row: Row, name: str) -> str:
+    section, _, rest = name.partition(".")
+    if section == METRICS:
+        return row.metrics[rest].unit
+    return next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
+
+
+def _is_better_when_higher(row: Row, name: str) -> bool | None:
+    section, _, rest = name.partition(".")
+    if section == METRICS:
+        return row.metrics[rest].higher_is_better
+    return name.endswith(_BETTER_WHEN_HIGHER)

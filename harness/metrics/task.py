@@ -1,0 +1,145 @@
+"""The contract of a metric for a task beyond classification: torchmetrics computes it, the harness judges it.
+
+Such a metric is one file in this folder:
+
+    class MeanIou(TaskMetric):
+        name = "mean_iou"
+        tasks = frozenset({"segmentation"})
+        unit = "share"
+
+        def make(self, n_classes):
+            return JaccardIndex(task="multiclass", num_classes=n_classes)
+
+    METRIC = MeanIou()
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from harness.compare.verdict import accuracy_verdict
+from harness.metrics.base import Evidence, Metric
+from harness.results import Interval, MetricValue
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+    import torchmetrics
+
+    from harness.metrics.resampling import SampleStates
+
+RESAMPLES = 2_000
+"""Each computes the metric twice. The smallest p-value is 1 / 2,001."""
+MIN_DIFFERENT = 10
+"""Samples on which a row and FP32 must differ for an interval: the bootstrap never draws what was not observed, and
+would prove equality by a few samples that are alike."""
+
+
+class TaskMetric(Metric):
+    """Compares every row with FP32 on the same samples; a sample is drawn, or exchanged, with all that is in it."""
+
+    unit: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    margin: ClassVar[float | None] = None
+    """Loss that still counts as the same; None: the scenario's `verdict.accuracy_margin`."""
+
+    @abstractmethod
+    def make(self, n_classes: int) -> torchmetrics.Metric:
+        """A new metric whose value is one number."""
+
+    def inputs(
+        self, outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predictions and targets for `update`, the first axis being the samples; by default classes and labels."""
+        import torch
+
+        return torch.from_numpy(outputs.argmax(axis=1)), torch.from_numpy(labels)
+
+    def states(self, outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> SampleStates:
+        """The metric's state for every sample."""
+        from harness.metrics.resampling import SampleStates  # imports torch
+
+        return SampleStates(self.make(outputs.shape[1]), *self.inputs(outputs, labels))
+
+    def compute(self, evidence: Evidence) -> MetricValue | None:
+        """The value and its paired loss against FP32; None without outputs or labels."""
+        outputs, labels, judgement = evidence.network_outputs, evidence.labels, evidence.judgement
+        if outputs is None or labels is None:
+            return None
+        own = self.states(outputs, labels)
+        rng = np.random.default_rng(judgement.seed)
+        n = len(labels)
+        draws = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+        values = np.array([own.value(counts) for counts in draws])
+        plain = MetricValue(
+            value=own.value(),
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            ci95=_interval(values, judgement.confidence),
+            n=n,
+            is_quality=True,
+        )
+        if evidence.is_reference or evidence.reference_outputs is None:
+            return plain
+        reference = self.states(evidence.reference_outputs, labels)
+        sign = 1.0 if self.higher_is_better else -1.0
+        loss = sign * (reference.value() - plain.value)
+        margin = judgement.accuracy_margin if self.margin is None else self.margin
+        compared = {"reference": evidence.reference_id, "drop": loss, "margin": margin}
+        if own.n_different(reference) < MIN_DIFFERENT:
+            return plain.model_copy(update={**compared, "verdict": "inconclusive"})
+        losses = sign * (np.array([reference.value(counts) for counts in draws]) - values)
+        tests = _tests(reference, own, loss, losses, margin, rng)
+        interval = _interval(losses, judgement.confidence)
+        return plain.model_copy(
+            update={
+                **compared,
+                "drop_ci95": interval,
+                "p_value": tests.difference,
+                "non_inferiority_p_value": tests.non_inferiority,
+                "non_superiority_p_value": tests.non_superiority,
+                "verdict": accuracy_verdict(interval, tests.difference, margin, 1.0 - judgement.confidence),
+            }
+        )
+
+
+class _Tests(NamedTuple):
+    difference: float
+    non_inferiority: float
+    non_superiority: float
+
+
+def _tests(
+    reference: SampleStates,
+    own: SampleStates,
+    loss: float,
+    losses: npt.NDArray[np.float64],
+    margin: float,
+    rng: np.random.Generator,
+) -> _Tests:
+    """Whether there is a difference: randomization, each sample's two results exchanged with probability one half.
+
+    Whether it is smaller than the margin: the share of bootstrap losses beyond it (Efron & Tibshirani 1993, ch. 16).
+    The observed data count as one draw, so that no p-value is zero (Phipson & Smyth 2010).
+    """
+    swaps = rng.random((len(losses), reference.n)) < 0.5
+    exchanged = [reference.mixed(own, swap) - own.mixed(reference, swap) for swap in swaps]
+    # Rounding must not make equal differences unequal.
+    as_large = np.abs(exchanged) >= abs(loss) - 1e-9
+    return _Tests(
+        difference=_share(as_large),
+        non_inferiority=_share(losses >= margin),
+        non_superiority=_share(losses <= -margin),
+    )
+
+
+def _share(flags: npt.NDArray[np.bool_]) -> float:
+    return float((1 + flags.sum()) / (1 + len(flags)))
+
+
+def _interval(values: npt.NDArray[np.float64], confidence: float) -> Interval:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,59 @@
+"""Runs a scenario as `harness run` does, for a pytest session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from harness.execution.outcomes import Listener
+from harness.execution.progress import progress_display
+from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.store import Store, default_root
+from harness.hardware import usable_cores
+from harness.pytest_plugin.state import STATE, LoadedScenario
+from harness.report import render
+from harness.results import RunResults
+
+_MOST_JOBS = 4
+
+
+def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path, config: pytest.Config) -> RunResults:
+    """Run the variants with the ids in `chosen`, and their FP32 rows; HarnessError for what cannot be started."""
+    settings, scenario = config.stash[STATE].settings, loaded.scenario
+    if not settings.latency:
+        measurement = scenario.measurement.model_copy(update={"latency": False})
+        scenario = scenario.model_copy(update={"measurement": measurement})
+    options = RunOptions(
+        jobs=min(usable_cores(), _MOST_JOBS),
+        isolation=settings.isolation,
+        download=settings.download,
+        select=lambda variant: variant.id in chosen,
+    )
+    store = Store(settings.store or default_root())
+    results = run_scenario(prepare(scenario, options), directory, store, options, _display(config))
+    render(results, directory)
+    return results
+
+
+def _display(config: pytest.Config) -> Callable[[], AbstractContextManager[Listener]]:
+    """Bars on a terminal, lines with `-v`; none in xdist workers, whose output nobody sees."""
+    verbosity = config.get_verbosity()
+    is_shown = verbosity >= 0 and (verbosity > 0 or (sys.__stderr__ is not None and sys.__stderr__.isatty()))
+
+    @contextmanager
+    def show() -> Iterator[Listener]:
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if not is_shown or hasattr(config, "workerinput"):
+            capture = None
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            if capture:
+                sys.stderr.write("\n")  # pytest has begun a line
+            with progress_display(quiet=capture is None) as listener:
+                yield listener
+
+    return show

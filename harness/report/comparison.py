@@ -1,0 +1,119 @@
+"""A comparison as tables for the terminal and as Markdown for a pull-request comment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.compare.change_words import (
+    cause_words,
+    change_figure,
+    change_words,
+    figure,
+    interval_words,
+    name_of,
+    sentence,
+    status_sentence,
+    summary,
+)
+from harness.compare.comparison import Comparison, Finding
+from harness.compare.wording import counted
+from harness.report.markdown import escaped, table
+from harness.report.tables import Table
+from harness.report.variants import NONE
+from harness.results import Verdict
+
+MARK = "<!-- harness compare -->"
+"""Lets a bot find its own comment again."""
+_ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "same")
+_MAX_ROWS = 200
+"""A comment holds 65,536 characters."""
+
+
+def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) -> Table | None:
+    """One line per judged figure, what is worse first."""
+    rows = [
+        (
+            finding.verdict,
+            finding.variant,
+            name_of(finding),
+            figure(finding, finding.base),
+            figure(finding, finding.new),
+            change_figure(finding) or NONE,
+            interval_words(finding) or ("exact" if finding.change is not None else NONE),
+        )
+        for verdict in verdicts
+        for finding in comparison.with_verdict(verdict)
+    ]
+    headings = ("Verdict", "Variant", "Figure", "Base", "New", "Change", "95 % interval")
+    caption = f"{comparison.new} against {comparison.base}"
+    return Table(caption, headings, tuple(rows), frozenset({3, 4, 5, 6})) if rows else None
+
+
+def conditions_table(comparison: Comparison) -> Table | None:
+    """What differs in machine, software and data, the gravest first."""
+    rows = [(each.severity, each.text) for each in comparison.conditions if each.severity != "note"]
+    return Table("Conditions that differ", ("Severity", "What"), tuple(rows)) if rows else None
+
+
+def messages(comparison: Comparison) -> Iterator[str]:
+    """One line for each regression, then for each improvement: variant, change and cause."""
+    for change in comparison.status_changes:
+        if change.is_regression:
+            yield f"regression: {status_sentence(change)}"
+    for finding in comparison.with_verdict("worse"):
+        yield f"regression: {sentence(finding)}"
+    for finding in comparison.with_verdict("better"):
+        yield f"improvement{'' if finding.causes else ', unexplained'}: {sentence(finding)}"
+    for change in comparison.status_changes:
+        if not change.is_regression:
+            yield f"changed: {status_sentence(change)}"
+
+
+def headline(comparison: Comparison) -> str:
+    """The outcome in one line."""
+    if comparison.regressions:
+        return f"{counted(comparison.regressions, 'regression')} proven"
+    if comparison.with_verdict("better"):
+        return "No regression proven; " + counted(len(comparison.with_verdict("better")), "improvement")
+    return "No regression proven"
+
+
+def markdown_text(comparison: Comparison) -> str:
+    """For a pull-request comment: what is worse, with its cause, in sight; everything else folded."""
+    lines = [MARK, f"## {escaped(headline(comparison))}", "", f"{_sides(comparison)}. {summary(comparison)}.", ""]
+    if comparison.is_forced:
+        lines += ["**Forced:** figures were compared whose conditions forbid it, see below.", ""]
+    lines += [
+        f"- **Regression.** {escaped(status_sentence(each))}"
+        for each in comparison.status_changes
+        if each.is_regression
+    ]
+    lines += list(_bullets("Regression", comparison.with_verdict("worse")))
+    lines += list(_bullets("Improvement", comparison.with_verdict("better")))
+    lines += [f"- {escaped(status_sentence(each))}" for each in comparison.status_changes if not each.is_regression]
+    folded = [
+        ("Every figure", changes_table(comparison)),
+        ("Conditions that differ", conditions_table(comparison)),
+    ]
+    for heading, content in folded:
+        if content is not None:
+            lines += ["", f"<details><summary>{heading}</summary>", "", *_rows(content), "", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def _bullets(word: str, findings: Sequence[Finding]) -> Iterator[str]:
+    for finding in findings:
+        text = f"{change_words(finding)}. {cause_words(finding)}."
+        unexplained = "" if finding.causes or word == "Regression" else ", unexplained"
+        yield f"- **{word}{unexplained}.** {escaped(finding.variant)}: {escaped(text)}"
+
+
+def _rows(content: Table) -> Iterator[str]:
+    shown = content.rows[:_MAX_ROWS]
+    yield table(Table(content.caption, content.headings, shown, content.numeric))
+    if len(content.rows) > len(shown):
+        yield f"\n{len(content.rows) - len(shown)} more rows are left out here."
+
+
+def _sides(comparison: Comparison) -> str:
+    return f"{escaped(comparison.new)} against {escaped(comparison.base)}"

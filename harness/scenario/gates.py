@@ -1,0 +1,107 @@
+"""Gates: limits that variants must keep. The keys of one read as a sentence.
+
+`{metric: size.engine_bytes, at_most: 0.35, of: fp32, select: method=ptq}`: the engine's bytes are at most 0.35 of
+FP32's, for every PTQ variant.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from harness.errors import unknown_name
+from harness.row_figures import METRICS, figure_names, short_names
+from harness.scenario.axes import Axes
+from harness.scenario.fields import Listed, Section, Text
+from harness.scenario.known import metric_names
+
+Yardstick = Literal["fp32", "baseline"]
+
+RELATIVE_TO_FP32 = frozenset({"accuracy.drop", "accuracy.agreement", "latency.speedup", f"{METRICS}.agreement"})
+"""Figures that compare with FP32 by themselves; the FP32 row has none of them."""
+
+
+def _metric(name: str) -> str:
+    """The dotted name of a figure."""
+    extra = {f"{METRICS}.{metric}" for metric in metric_names()}
+    known = {*figure_names(), *extra}
+    if name in known:
+        return name
+    if name in short_names():
+        return short_names()[name]
+    if f"{METRICS}.{name}" in extra:
+        return f"{METRICS}.{name}"
+    message, fix = unknown_name("metric", name, [*known, *short_names()])
+    raise PydanticCustomError("metric", "{message}", {"message": message, "fix": fix})
+
+
+class GateSpec(Section):
+    """A limit that variants must keep, judged on the interval of the figure.
+
+    Give one of `at_most` and `at_least`, and at most one of `of`, `below` and `above`. How it is judged:
+    [gates and baselines](gates-and-baselines.md).
+    """
+
+    metric: Annotated[Text, AfterValidator(_metric)]
+    """A figure of `results.json`, for instance `accuracy.drop`, `latency.speedup`, `size.engine_bytes`,
+    `coverage.int8_macs` or `metrics.NAME`. The last part is enough where it stands for one figure only."""
+    at_most: float | None = None
+    """Largest value that passes. Shares are fractions: 0.01 is one point or 1 %."""
+    at_least: float | None = None
+    """Smallest value that passes."""
+    of: Yardstick | None = None
+    """The limit is a multiple of this variant's FP32 row (`fp32`) or of its figure in the stored `baseline`."""
+    below: Yardstick | None = None
+    """The limit is of how far the figure lies below that of `fp32` or `baseline`, in the unit of the figure."""
+    above: Yardstick | None = None
+    """Likewise, above it."""
+    select: Listed[Text] = ()
+    """Variants that are judged, as `--select` takes them: a glob on the id, or `AXIS=VALUE[,VALUE]`; all must match.
+    Without `select` and `where`: every variant but the FP32 rows."""
+    where: Axes | None = None
+    """Variants that are judged: those that match every key."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise PydanticCustomError(
+                "gate", "a gate has one limit", {"fix": "give either `at_most` or `at_least`; two limits are two gates"}
+            )
+        given = [name for name in ("of", "below", "above") if getattr(self, name) is not None]
+        if len(given) > 1:
+            words = " and ".join(f"`{name}`" for name in given)
+            raise PydanticCustomError("gate", "{words} contradict each other", {"words": words, "fix": "keep one"})
+        if self.yardstick == "fp32" and self.metric in RELATIVE_TO_FP32:
+            raise PydanticCustomError(
+                "gate",
+                "`{metric}` compares with FP32 already",
+                {"metric": self.metric, "fix": f"delete `{given[0]}`"},
+            )
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The number that was given."""
+        limit = self.at_most if self.at_most is not None else self.at_least
+        assert limit is not None
+        return limit
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """What the figure is compared with before the limit is applied."""
+        return self.of or self.below or self.above
+
+    @property
+    def compares_with_fp32(self) -> bool:
+        """Whether FP32 rows have nothing to be judged by."""
+        return self.yardstick == "fp32" or self.metric in RELATIVE_TO_FP32
+
+    def __str__(self) -> str:
+        """The limit in words, without the metric: `at most 0.35 of fp32`."""
+        words = f"at {'most' if self.at_most is not None else 'least'} {self.limit:g}"
+        for relation in ("of", "below", "above"):
+            if (yardstick := getattr(self, relation)) is not None:
+                words += f" {relation} {'the ' if yardstick == 'baseline' else ''}{yardstick}"
+        return words

@@ -1,0 +1,83 @@
+"""Write the starter project into a folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import harness
+from harness.errors import UsageError
+
+DISTRIBUTION = "quant-harness"
+EXTRAS = "pytest"
+FILES = Path(__file__).parent / "files"
+_DOTTED = ("github", "gitignore")
+"""Names that begin with a dot in a project, and not here, where git and packaging would act on them."""
+_MARK = "@{}@"
+_GENERATED = "__pycache__"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was done."""
+
+    new: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    """Files that were there already and were not touched."""
+
+
+def write_starter(directory: Path, requirement: str) -> Written:
+    """Write every file that is not there yet; UsageError when the folder cannot be written to.
+
+    Args:
+        directory: made when missing.
+        requirement: how pip finds this package: a line of `requirements.txt`.
+    """
+    new, kept = [], []
+    for path, text in starter_files(requirement, directory.resolve().name):
+        target = directory / path
+        if target.exists() or target.is_symlink():
+            kept.append(target)
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except OSError as error:
+            raise UsageError(f"cannot write {target}: {error.strerror}", fix="choose another folder") from None
+        new.append(target)
+    return Written(tuple(new), tuple(kept))
+
+
+def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
+    """Path in the project and text of every file."""
+    words = {"REQUIREMENT": requirement, "PROJECT": name, "VERSION": harness.__version__}
+    for source in sorted(FILES.rglob("*")):
+        if source.is_file() and _GENERATED not in source.parts:
+            text = source.read_text(encoding="utf-8")
+            for word, meaning in words.items():
+                text = text.replace(_MARK.format(word), meaning)
+            yield _in_project(source.relative_to(FILES)), text
+
+
+def installed_requirement() -> str:
+    """How pip finds what is installed here: the repository that it came from (PEP 610), else its version."""
+    package = f"{DISTRIBUTION}[{EXTRAS}]"
+    try:
+        text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        text = None
+    origin = json.loads(text) if text else {}
+    repository = origin.get("vcs_info")
+    if repository:
+        revision = repository.get("commit_id") or repository.get("requested_revision")
+        return f"{package} @ {repository['vcs']}+{origin['url']}@{revision}"
+    return f"{package}=={harness.__version__}"
+
+
+def _in_project(path: Path) -> Path:
+    first, *rest = path.parts
+    return Path(f".{first}" if first in _DOTTED else first, *rest)

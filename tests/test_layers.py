@@ -14,7 +14,14 @@ LOWER = (
     *("report", "probes", "load", "history", "starter"),
 )
 UPPER = ("harness.execution", "harness.cli", "harness.pytest_plugin")
-FILES = [file for name in LOWER for file in sorted((ROOT / "harness" / name).rglob("*.py"))]
+TEMPLATES = ROOT / "harness" / "starter" / "files"
+"""Of a user's project: they use the harness from above."""
+FILES = [
+    file
+    for name in LOWER
+    for file in sorted((ROOT / "harness" / name).rglob("*.py"))
+    if not file.is_relative_to(TEMPLATES)
+]
 
 
 def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:

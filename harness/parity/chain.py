@@ -70,7 +70,7 @@ def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: floa
 
     before, after = chain.outputs[start][:n], chain.outputs[end][:n]
     plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())
-    if chain.labels is None:
+    if chain.labels is None or chain.labels.ndim > 1:  # a class per pixel: pixels of one image are not independent
         return plain
     labels = chain.labels[:n]
     correct = after.argmax(axis=1) == labels

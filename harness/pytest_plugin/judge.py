@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.compare.gates import gate_message
 from harness.results import Row, Variant
 from harness.row_figures import METRICS, figure_names, find
 
@@ -36,6 +35,8 @@ def judge(run: Run, variant: Variant, *, strict: bool) -> None:
     failing = {"fail", "inconclusive"} if strict else {"fail"}
     gates = [gate for gate in run.gates(variant) if gate.verdict in failing]
     if gates:
+        from harness.compare.gates import gate_message  # imports scipy
+
         _fail([gate_message(gate) for gate in gates], run, row)
 
 

@@ -161,6 +161,12 @@ class TestReports:
             ]
         )
 
+    def test_the_summary_tells_of_a_gate_that_judged_no_variant(self, scripted, run) -> None:
+        write_script(scripted, gates=[gate("inconclusive", "(none)", value=None, reason="no variant fits")])
+        result = run(TINY)
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines(["gate inconclusive: (none): accuracy.drop must be at most 0.01; no variant fits"])
+
     def test_a_quiet_summary_is_the_report_alone(self, scripted, run) -> None:
         result = run(TINY, "-q")
         result.stdout.fnmatch_lines(["report: */report.html"])

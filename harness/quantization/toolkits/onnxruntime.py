@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 from pathlib import Path
@@ -45,11 +46,12 @@ class OnnxRuntimeStatic(Toolkit):
         logging.getLogger().setLevel(logging.ERROR)  # its calibrators report every tensor on the root logger
         extra: dict[str, Any] = {"CalibPercentile": request.percentile} if request.percentile is not None else {}
         with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
-            try:
-                quant_pre_process(str(source.onnx_path), str(prepared))
-            except Exception:  # a bare Exception: it cannot work out the shapes behind, for instance, `Resize`
-                quant_pre_process(str(source.onnx_path), str(prepared), skip_symbolic_shape=True)
+            original, prepared = source.onnx_path.resolve(), Path(folder) / "prepared.onnx"
+            with contextlib.chdir(folder):  # before it gives up, it leaves a file in the working directory
+                try:
+                    quant_pre_process(str(original), str(prepared))
+                except Exception:  # a bare Exception: it cannot work out the shapes behind, for instance, `Resize`
+                    quant_pre_process(str(original), str(prepared), skip_symbolic_shape=True)
             quantize_static(
                 str(prepared),
                 str(destination),

@@ -4,7 +4,7 @@ The rule. A figure without noise (bytes, coverage, the accuracy of networks that
 runs that repeat each other to the last digit, has stepped wherever its value changed by more than its margin. For all
 others:
 
-1. Single bad nights are moved to within `_OUTLIER` standard deviations of the median of their neighbours (Hampel 1974).
+1. Single bad nights are moved to within `_OUTLIER` standard deviations of the median of their neighbours.
    `ruptures` (Truong, Oudre & Vayatis 2020, Signal Processing 167:107299) proposes places: PELT (Killick, Fearnhead &
    Eckley 2012), the exact optimum of squared distances from the means of the segments and a penalty for each segment.
    A segment has at least `MIN_RUNS` runs.
@@ -116,12 +116,20 @@ def _noise(values: Values, errors: Values) -> float:
 
 
 def _without_outliers(values: Values, errors: Values) -> Values:
-    """Values more than `_OUTLIER` standard deviations from the median of their neighbours, moved to that distance."""
-    import pandas as pd
+    """Single bad nights, moved to `_OUTLIER` standard deviations from the level that they stand out of.
 
-    level = pd.Series(values).rolling(2 * MIN_RUNS + 1, center=True, min_periods=1).median().to_numpy()
+    A level of `MIN_RUNS` runs is the majority of some `2 * MIN_RUNS - 1` neighbours, and so their median; fewer never
+    are.
+    """
+    width = 2 * MIN_RUNS - 1
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, width), axis=1)
     reach = _OUTLIER * _noise(values, errors)
-    return np.clip(values, level - reach, level + reach)
+    moved = values.copy()
+    for place, value in enumerate(values):
+        around = medians[max(0, place - width + 1) : place + 1]
+        level = around[np.abs(around - value).argmin()]
+        moved[place] = np.clip(value, level - reach, level + reach)
+    return moved
 
 
 def _tested(values: Values, errors: Values, places: Sequence[int], number: int) -> Step:

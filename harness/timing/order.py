@@ -46,12 +46,12 @@ class Order(BaseModel):
     """Of the process, from its start."""
 
 
-def run_process(order: Order, command: Sequence[str] = COMMAND) -> Block:
+def run_process(order: Order, command: Sequence[str] | None = None) -> Block:
     """Time the sessions in a new process: its memory layout is one draw among many, and its crash costs only itself.
 
     Args:
         order: what to time.
-        command: of the process; the path of its result is added to it.
+        command: of the process, `COMMAND` when None; the path of its result is added to it.
 
     Raises:
         StageError: the process failed; with the last lines that it wrote.
@@ -60,7 +60,7 @@ def run_process(order: Order, command: Sequence[str] = COMMAND) -> Block:
         result, log = Path(folder) / "block.npz", Path(folder) / "log.txt"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own module
-                [*command, str(result)], stdin=subprocess.PIPE, stdout=output, stderr=output
+                [*(command or COMMAND), str(result)], stdin=subprocess.PIPE, stdout=output, stderr=output
             )
             assert process.stdin is not None
             try:

@@ -1,0 +1,133 @@
+"""`harness nightly`: run, history, gates, comparison, report; one exit code, messages that name variant and cause."""
+
+import json
+import math
+
+import pytest
+from oracles.recorded_runs import FP32, PTQ, QAT, right
+
+from harness.history.database import entries
+from harness.results import Gate
+
+
+def first(nights):
+    result = nights.night("--first")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_the_first_night_saves_a_baseline_to_commit(nights):
+    assert "baseline saved, commit it: " in first(nights).output
+    (path,) = (nights.root / "baselines").glob("*/tiny.json")
+    assert json.loads(path.read_text())["scenario"] == "tiny"
+
+
+def test_without_a_baseline_only_gates_are_judged_and_it_is_said(nights):
+    result = nights.night()
+    assert result.exit_code == 0
+    assert "no baseline of tiny for this machine" in result.output
+    assert not (nights.root / "baselines").exists()
+    assert nights.night("--strict").exit_code == 4
+
+
+def test_every_night_offers_its_own_figures_as_baseline(nights):
+    nights.night()
+    assert len(list((nights.root / "reports" / "nightly-001" / "baselines").glob("*/tiny.json"))) == 1
+
+
+def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
+    first(nights)
+    for number in range(20):
+        noise = 0.004 * math.sin(12.9898 * number)  # within the interval of ± 1 %
+        result = nights.night(speedup=1.5 * math.exp(noise))
+        assert result.exit_code == 0, result.output
+        assert "regression" not in result.output.replace("No regression", "")
+        assert "lasting step" not in result.output
+    assert len({each.run.key for each in entries(nights.root / "reports" / "history.sqlite")}) == 21
+
+
+@pytest.mark.parametrize(
+    ("finding", "words"),
+    [
+        ({"correct": right(lost=60)}, "top-1 fell by 6.00 points"),
+        ({"speedup": 1.5 / 1.1}, "slower by 10.0 %"),
+        ({"float_weights": ("layer1.conv",)}, "size.weight_bytes rose"),
+        ({"floats": {"layer1.conv": "it is in the skip set"}}, "INT8 coverage fell by 70.00 points"),
+        ({"status": "failed", "reason": "out of memory"}, f"{PTQ} is failed, before ok: out of memory"),
+        ({"extra": {"variant_id": QAT, "status": "failed", "reason": "no such kernel"}}, f"{QAT} is new and failed"),
+    ],
+    ids=["accuracy", "latency", "size", "coverage", "failing", "new and failing"],
+)
+def test_a_regression_is_exit_code_1_with_variant_and_change(nights, finding, words):
+    first(nights)
+    result = nights.night(**finding)
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("regression: ") and words in line]
+    assert lines, result.output
+    assert PTQ in lines[0] or QAT in lines[0]
+    report = (nights.root / "reports" / "nightly-002" / "nightly.md").read_text()
+    assert words.split(":")[0].replace("_", "\\_") in report or words in report
+
+
+def test_a_scenario_that_vanished_is_a_regression(nights):
+    nights.add("other")
+    first(nights)
+    nights.remove("other")
+    result = nights.night()
+    assert result.exit_code == 1
+    assert "regression: scenario other vanished" in result.output
+
+
+def test_a_scenario_that_was_not_asked_for_has_not_vanished(nights):
+    nights.add("other")
+    first(nights)
+    assert nights.night("scenarios/tiny.yaml").exit_code == 0
+
+
+def test_a_variant_that_failed_in_the_baseline_already_is_exit_code_3_or_1_and_never_0(nights):
+    nights.night("--first", status="failed", reason="out of memory")
+    result = nights.night(status="failed", reason="out of memory")
+    assert result.exit_code == 3
+    assert f"failed: {PTQ}: out of memory" in result.output
+
+
+def test_a_broken_gate_is_exit_code_1(nights):
+    first(nights)
+    gate = Gate(variant=PTQ, metric="accuracy.drop", limit="at most 0.01", value=0.05, verdict="fail")
+    result = nights.night(gates=[gate])
+    assert result.exit_code == 1
+    assert PTQ in result.output and "accuracy.drop" in result.output
+
+
+def test_a_step_that_lasts_is_told_with_its_run(nights):
+    for number in range(6):
+        nights.night(engine_bytes=1400 if number < 5 else 2000)
+    assert "lasting step, worse: tiny, " + PTQ in nights.night(engine_bytes=2000).output
+    assert "size.engine_bytes rose by 42.9 %" in nights.night(engine_bytes=2000).output
+
+
+def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
+    first(nights)
+    (path,) = (nights.root / "baselines").glob("*/tiny.json")
+    path.write_text("{", encoding="utf-8")
+    result = nights.night()
+    assert result.exit_code != 0
+    assert "is not a baseline" in str(result.exception)
+    assert not (nights.root / "reports" / "nightly-002").exists()
+
+
+def test_a_folder_without_scenarios_and_an_out_that_is_taken_are_bad_input(nights):
+    (nights.root / "empty").mkdir()
+    assert "holds no scenario" in str(nights.night("empty").exception)
+    first(nights)
+    nights.number -= 1
+    assert "is not an empty folder" in str(nights.night().exception)
+
+
+def test_the_report_and_the_page_of_the_history_are_there(nights):
+    first(nights)
+    nights.night()
+    out = nights.root / "reports" / "nightly-002"
+    assert (out / "nightly.md").read_text().startswith("# Nightly")
+    assert json.loads((out / "comparison.json").read_text())["scenarios"] == ["tiny"]
+    assert FP32 in (out / "history.html").read_text()

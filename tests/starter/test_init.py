@@ -1,0 +1,107 @@
+"""`harness init`: what it writes, and what it never touches."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.execution.run import RunOptions, prepare
+from harness.scenario import expand, load_scenario
+from harness.starter import write
+from harness.starter.write import installed_requirement
+
+runner = CliRunner()
+EXPECTED = {
+    ".github/workflows/ci.yml",
+    ".github/workflows/nightly.yml",
+    ".gitignore",
+    "README.md",
+    "models/small_cnn.py",
+    "pyproject.toml",
+    "requirements.txt",
+    "scenarios/small_cnn.yaml",
+    "tests/test_small_cnn.py",
+    "tox.ini",
+}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "my_project"
+    assert runner.invoke(app, ["init", str(folder)]).exit_code == 0
+    return folder
+
+
+def test_every_file_is_written(project):
+    assert files(project) == EXPECTED
+    assert (project / "README.md").read_text().startswith("# my_project\n")
+
+
+def test_no_placeholder_is_left(project):
+    for name in EXPECTED:
+        for word in ("REQUIREMENT", "PROJECT", "VERSION"):
+            assert f"@{word}@" not in (project / name).read_text()
+
+
+def test_the_scenario_is_ready_to_run(project):
+    scenario = load_scenario(project / "scenarios" / "small_cnn.yaml")
+    assert [variant.method for variant in expand(scenario)] == ["fp32", "ptq", "ptq", "qat"]
+    assert len(scenario.gates) == 3
+    prepare(scenario, RunOptions())
+
+
+def test_nothing_is_overwritten_and_what_is_there_is_listed(project):
+    readme = project / "README.md"
+    readme.write_text("mine", encoding="utf-8")
+    (project / "tox.ini").unlink()
+    result = runner.invoke(app, ["init", str(project)])
+    assert result.exit_code == 2
+    assert f"exists: {readme}" in result.output
+    assert not (project / "tox.ini").exists()
+    assert runner.invoke(app, ["init", str(project), "--add"]).exit_code == 0
+    assert (project / "tox.ini").is_file()
+    assert readme.read_text() == "mine"
+
+
+def test_the_requirement_is_the_users_or_where_the_package_came_from(tmp_path, monkeypatch):
+    line = "quant-harness[pytest] @ git+https://example.org/harness@v1"
+    runner.invoke(app, ["init", str(tmp_path / "a"), "--requirement", line])
+    assert line in (tmp_path / "a" / "requirements.txt").read_text().splitlines()
+
+    class FromGit:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return '{"url": "https://example.org/q", "vcs_info": {"vcs": "git", "commit_id": "abc"}}'
+
+    monkeypatch.setattr(write.importlib.metadata, "distribution", lambda _: FromGit())
+    assert installed_requirement() == "quant-harness[pytest] @ git+https://example.org/q@abc"
+
+
+@pytest.mark.parametrize("name", ["ci", "nightly"])
+def test_workflows_read_only_and_keep_their_reports(project, name):
+    workflow = YAML(typ="safe").load((project / ".github" / "workflows" / f"{name}.yml").read_text())
+    assert workflow["permissions"] == {"contents": "read"}  # no commit, no pull request
+    for job in workflow["jobs"].values():
+        uploads = [step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact")]
+        assert [step["if"] for step in uploads] == ["always()"]
+
+
+def test_the_night_runs_what_tox_runs_and_keeps_the_history(project):
+    workflow = YAML(typ="safe").load((project / ".github" / "workflows" / "nightly.yml").read_text())
+    cpu, gpu = workflow["jobs"]["cpu"], workflow["jobs"]["gpu"]
+    assert "tox -e nightly" in [step.get("run") for step in cpu["steps"]]
+    assert "commands = harness nightly scenarios {posargs}" in (project / "tox.ini").read_text()
+    assert any(step.get("run", "").endswith("harness nightly scenarios") for step in gpu["steps"])
+    assert gpu["if"] == "vars.HARNESS_GPU == 'true'"
+    assert gpu["runs-on"][0] == "self-hosted"
+    saved = [step["with"]["path"] for step in cpu["steps"] if step.get("uses", "") == "actions/cache/save@v4"]
+    assert saved == ["store", "history"]
+    keys = [step["with"]["key"] for step in cpu["steps"] if "cache/restore" in step.get("uses", "")]
+    assert "hashFiles('scenarios/**', 'models/**', 'requirements.txt')" in keys[0]
+    assert cpu["env"]["HARNESS_HISTORY"].endswith("/history/history.sqlite")

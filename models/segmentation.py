@@ -43,5 +43,5 @@ class UNet(nn.Module):
 
 
 def unet_small(in_channels: int = 1, n_classes: int = 3, width: int = 8) -> UNet:
-    """About 13,000 parameters at width 8."""
+    """About 14,000 parameters at width 8."""
     return UNet(in_channels, n_classes, width)

@@ -65,7 +65,14 @@ class TestGatesOfARun:
             monkeypatch.setattr(execution, "prepare", lambda *_: SimpleNamespace(scenario=scenario))
             monkeypatch.setattr(execution, "run_scenario", lambda *_: results)
             monkeypatch.setattr(report, "render", lambda *_: [])
-            arguments = ["run", str(QUICKSTART), "--out", str(tmp_path / "out"), *(["--strict"] if strict else [])]
+            arguments = [
+                "run",
+                str(QUICKSTART),
+                "--no-history",
+                "--out",
+                str(tmp_path / "out"),
+                *(["--strict"] if strict else []),
+            ]
             return invoke(*arguments, code=code)
 
         return run

@@ -76,7 +76,7 @@ def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | N
     if not chain.tasks:
         return None
     outputs: dict[Link, npt.NDArray[np.float32]] = {}
-    absent: dict[str, str] = {str(link): reason for link, reason in chain.absent.items()}
+    absent = {str(link): reason for link, reason in chain.absent.items()}
     labels: npt.NDArray[np.int64] | None = None
     for link, task in chain.links.items():
         outcome = outcomes.get(task.key)

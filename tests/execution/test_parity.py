@@ -1,4 +1,4 @@
-"""From the tasks of a parity chain to evidence: a failed link is missing, with its reason, and the rest goes on."""
+"""From the tasks of a parity chain to evidence: a link that failed is missing with its reason, and the rest goes on."""
 
 from __future__ import annotations
 

@@ -101,8 +101,10 @@ def test_the_readme_names_options_that_exist():
     from harness.cli import app
 
     row = next(line for line in read("README.md").splitlines() if line.startswith("| `harness run "))
-    existing = {name for option in get_command(app).commands["run"].params for name in option.opts}
-    assert set(re.findall(r"`(--[a-z]+)`", row)) == existing & {name for name in existing if name.startswith("--")}
+    # A switch that is on by default is listed by the name that turns it off.
+    options = get_command(app).commands["run"].params
+    existing = {name for option in options for name in option.secondary_opts or option.opts}
+    assert set(re.findall(r"`(--[a-z-]+)`", row)) == existing & {name for name in existing if name.startswith("--")}
 
 
 def test_every_scenario_is_in_the_readme():

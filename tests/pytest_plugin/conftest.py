@@ -64,7 +64,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ["PYTHONPATH"]]))
     monkeypatch.setenv("HARNESS_STORE", str(pytester.path / "store"))
     monkeypatch.setenv("HARNESS_MEASURING_LOCK", str(pytester.path / "measuring.lock"))
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for name in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):  # this session's own must not reach the inner one
+        monkeypatch.delenv(name, raising=False)
     return pytester.path
 
 

@@ -15,13 +15,18 @@ TESTS = Path(__file__).parents[1]
 SLOWED = Path(__file__).with_name("slowed_engine.py")
 PTQ = "small_cnn-ptq-max-perchannel-onnxruntime-b1"
 SMALL = {
-    "  calibration_samples: 256": "  train_samples: 1500\n  calibration_samples: 64\n  test_samples: 500",
+    "  calibration_samples: 256": "  train_samples: 3000\n  calibration_samples: 64",
     "calibrator: [max, mse]": "calibrator: [max]",
     "method: [fp32, ptq, qat]": "method: [fp32, ptq]",
     "  exclude:\n    - {method: qat, calibrator: mse}\n": "",
-    "max_epochs: 3": "max_epochs: 2",
 }
 NOISE = "calib_dataset: {source: random_images, samples: 64, args: {input_shape: [1, 28, 28], n_classes: 10}}\n"
+DARK = (
+    "from harness.data.sources import random_images; random_images.MEAN = random_images.STD = 0.02; "
+    "from harness.cli import main; main()"
+)
+"""The command `harness` with dark noise, on which ranges become far too small."""
+SQNR = "parity onnx_fp32 to torch_quantized, SQNR"
 SKIP = 'quantization_params: {rules: [{modules: ["block2.conv1"], skip: true}]}\n'
 FLOAT_WEIGHT = 'quantization_params: {rules: [{modules: ["block2.conv2"], weight: {fake_quant: false}}]}\n'
 BUDGET = "measurement:\n  budget_s: 12\n"
@@ -75,24 +80,32 @@ def test_a_clean_night_is_no_regression(project):
     project.write()
     code, output = project.night()
     assert "No regression proven" in output
-    assert code == 0
+    assert code == 0, output
 
 
 @pytest.mark.parametrize(
     ("added", "change", "cause"),
     [
-        (NOISE, "top-1 fell by", "datasets.random_images.calibration"),
         (SKIP, "INT8 coverage fell by", "block2.conv1"),
         (FLOAT_WEIGHT, "size.weight_bytes rose by", "block2.conv2"),
     ],
-    ids=["accuracy", "coverage", "size"],
+    ids=["coverage", "size"],
 )
 def test_a_planted_fault_is_found_with_variant_and_cause(project, added, change, cause):
     project.write(added)
     code, output = project.night()
-    assert code == 1
+    assert code == 1, output
     (line,) = [text for text in output.splitlines() if text.startswith(f"regression: {PTQ}: {change}")]
     assert cause in line
+
+
+def test_calibration_on_noise_is_found(project):
+    """By what it does to the outputs: this network loses little top-1. One that does: `test_planted_regressions.py`."""
+    project.write(NOISE)
+    code, output = project.night("--isolation", "none", command=("-c", DARK))
+    assert code == 1, output
+    (line,) = [text for text in output.splitlines() if text.startswith(f"regression: {PTQ}: {SQNR} fell by")]
+    assert "datasets.random_images.calibration" in line
 
 
 def test_a_scenario_that_vanished(project):
@@ -102,7 +115,7 @@ def test_a_scenario_that_vanished(project):
     assert project.night("--first")[0] == 0
     other.unlink()
     code, output = project.night()
-    assert code == 1
+    assert code == 1, output
     assert "regression: scenario other vanished" in output
     for path in (project.root / "baselines").glob("*/other.json"):
         path.unlink()
@@ -118,7 +131,7 @@ def test_a_new_variant_that_fails(project):
     second = "  broken: {factory: models/broken.py:small_cnn, weights: random}\n\ntraining:"
     project.scenario.write_text(text.replace("\ntraining:", second), encoding="utf-8")
     code, output = project.night()
-    assert code == 1
+    assert code == 1, output
     assert "regression: broken-ptq-max-perchannel-onnxruntime-b1 is new and failed" in output
 
 
@@ -129,5 +142,5 @@ def test_a_slower_engine(project):
     code, output = project.night("--first", *apart, command=(str(SLOWED), PTQ, "0"))
     assert code == 0, output
     code, output = project.night(*apart, command=(str(SLOWED), PTQ, "200"))
-    assert code == 1
+    assert code == 1, output
     assert f"regression: {PTQ}: slower by" in output

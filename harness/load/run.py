@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,10 @@ class NoSession:
     def run(self, batch: Array) -> Array:
         """Zeros, one class."""
         return np.zeros((len(batch), 1), np.float32)
+
+    def prepared(self, batch: Array) -> Callable[[], object]:
+        """Nothing."""
+        return lambda: None
 
 
 def warm_up(session: Session, library: SampleLibrary, batch_size: int, seconds: float) -> Expected:
@@ -60,7 +65,7 @@ def run_test(
     system = kind(session, library, expected.batch_size, logs_predictions=mode == "AccuracyOnly")
     issue = system.enqueue if isinstance(system, QueuedSystem) else system.answer
     sut = mlperf_loadgen.ConstructFastSUT(issue, _nothing_to_flush)
-    qsl = mlperf_loadgen.ConstructQSL(len(library), held, library.load, library.unload)
+    qsl = mlperf_loadgen.ConstructQSL(len(library), held, system.load, system.unload)
     try:
 
         def start() -> None:

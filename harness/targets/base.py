@@ -93,6 +93,10 @@ class Session(ABC):
     def time_runs(self, batch: Array, runs: int) -> list[float]:
         """Milliseconds of each of `runs` inferences of `batch`, one after the other."""
 
+    def prepared(self, batch: Array) -> Callable[[], object]:
+        """An inference of this batch as a call, with all that can be done beforehand done; its outputs are not read."""
+        return lambda: self.run(batch)
+
 
 class Target(ABC):
     """A place where networks are deployed; one module in this folder that defines `TARGET`."""

@@ -178,6 +178,8 @@ class Latency(Record):
     """Holds for all rows of the run at once."""
     threads: int
     includes_transfers: bool
+    parts_ms: dict[str, float] = Field(default_factory=dict)
+    """Medians of copying to a device, computing and copying back, where the target can tell them apart."""
 
 
 class Size(Record):

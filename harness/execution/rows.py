@@ -118,6 +118,7 @@ def gather(
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
         looks=1 if measured is None else int(str(measured.meta["looks"])),
         watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
+        parts_ms={} if measured is None else _parts_ms(measured, plan.variant.id),
         onnx_path=None if export is None else export.file(str(export.meta["file"])),
         engine_path=None if build is None else engine_file(build),
         weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
@@ -129,6 +130,11 @@ def gather(
         task=task,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
+
+
+def _parts_ms(measured: Artifact, name: str) -> dict[str, float]:
+    parts = cast("dict[str, dict[str, float]]", measured.meta["parts_ms"])
+    return parts.get(name, {})
 
 
 def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:

@@ -308,6 +308,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         "looks": looks,
         "watched": [*timings.signals()],
         "includes_transfers": timings.includes_transfers,
+        "parts_ms": {name: dict[str, JsonValue](parts) for name, parts in timings.parts_ms().items()},
     }
 
 

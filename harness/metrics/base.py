@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -52,6 +53,8 @@ class Evidence:
     """How often the verdicts on latency may have been looked at before measuring stopped."""
     watched: tuple[str, ...] = ()
     """What of the machine was watched while timing."""
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
+    """Medians of the parts of an inference, where the target can tell them apart."""
     onnx_path: Path | None = None
     engine_path: Path | None = None
     weight_bytes: int | None = None

@@ -41,6 +41,7 @@ class LatencyMetric(Metric):
             throughput_per_s=variant.batch_size * 1e3 / figures["median_ms"],
             threads=evidence.threads,
             includes_transfers=evidence.includes_transfers,
+            parts_ms=dict(evidence.parts_ms),
         )
         if evidence.is_reference:
             return plain

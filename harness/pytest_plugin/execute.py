@@ -15,6 +15,8 @@ from harness.execution.progress import progress_display
 from harness.execution.run import RunOptions, prepare, run_scenario
 from harness.execution.store import Store, default_root
 from harness.hardware import usable_cores
+from harness.history.database import append
+from harness.history.place import history_path
 from harness.pytest_plugin.state import STATE, LoadedScenario
 from harness.report import render
 from harness.results import RunResults
@@ -37,6 +39,8 @@ def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path
     store = Store(settings.store or default_root())
     results = run_scenario(prepare(scenario, options), directory, store, options, _display(config))
     render(results, directory)
+    if settings.history:
+        append(history_path(scenario.root), [results])
     return results
 
 

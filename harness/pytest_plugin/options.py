@@ -21,6 +21,8 @@ class Settings:
     strict: bool
     download: bool
     isolation: Literal["process", "none"]
+    history: bool
+    """Whether to append the runs to the history."""
     latency: bool
     """Whether to measure it."""
 
@@ -35,6 +37,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--harness-store", metavar="DIR", help="Artifact store. Default: $HARNESS_STORE, else the user's cache."
     )
     group.addoption("--harness-strict", action="store_true", help="An inconclusive gate fails.")
+    group.addoption("--harness-history", action="store_true", help="Append the runs to the history.")
     group.addoption("--harness-download", action="store_true", help="Allow data sets to be fetched from the network.")
     group.addoption(
         "--harness-isolation",
@@ -45,6 +48,7 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("harness_out", "As --harness-out, relative to the root.", "string", default="")
     parser.addini("harness_store", "As --harness-store, relative to the root.", "string", default="")
     parser.addini("harness_strict", "As --harness-strict.", "bool", default=False)
+    parser.addini("harness_history", "As --harness-history.", "bool", default=False)
     parser.addini("harness_download", "As --harness-download.", "bool", default=False)
     parser.addini("harness_isolation", "As --harness-isolation.", "string", default="process")
 
@@ -59,6 +63,7 @@ def read_settings(config: pytest.Config) -> Settings:
         store=_folder(config, "harness_store"),
         strict=config.getoption("harness_strict") or config.getini("harness_strict"),
         download=config.getoption("harness_download") or config.getini("harness_download"),
+        history=config.getoption("harness_history") or config.getini("harness_history"),
         isolation="none" if isolation == "none" else "process",
         latency=not (
             config.getoption("benchmark_disable", default=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from harness.compare.quality import TOP1
+from harness.compare.verdict import SIGNIFICANCE
 from harness.compare.wording import p_value, percent, points
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
 
+_CLASS_HEADINGS = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
 CLASSES_SHOWN = 3
 FEW_SAMPLES = 30
 """Of a class: below it the table says so, as an interval then spans tens of points."""
@@ -30,6 +32,21 @@ def _top5(accuracy: Accuracy) -> tuple[str, ...]:
     )
 
 
+def proven_classes_table(results: RunResults) -> Table | None:
+    """The classes whose loss against FP32 is proven."""
+    rows = [
+        (row.variant.id, *_class(found))
+        for row in results.rows
+        for found in _lossy_classes(row)
+        if found.p_value_adjusted is not None and found.p_value_adjusted < SIGNIFICANCE
+    ]
+    caption = (
+        f"Classes whose recall is proven to have dropped: p below {SIGNIFICANCE}, corrected for the row's classes. "
+        "`results.json` has the recall of every class"
+    )
+    return _table(caption, _CLASS_HEADINGS, rows)
+
+
 def classes_table(results: RunResults) -> Table | None:
     """The classes of every variant that lost the most samples' share against FP32; only classes that lost any."""
     rows = [(row.variant.id, *_class(found)) for row in results.rows for found in worst_classes(row)]
@@ -38,15 +55,18 @@ def classes_table(results: RunResults) -> Table | None:
         "so that the figures are too large on average: only the corrected p-value, over all classes of the row, tells "
         f"a loss from luck. Fewer than {FEW_SAMPLES} samples of a class prove little"
     )
-    headings = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
-    return _table(caption, headings, rows)
+    return _table(caption, _CLASS_HEADINGS, rows)
 
 
 def worst_classes(row: Row) -> list[ClassAccuracy]:
     """The classes with the largest loss, largest first; classes that lost nothing are left out."""
+    return _lossy_classes(row)[:CLASSES_SHOWN]
+
+
+def _lossy_classes(row: Row) -> list[ClassAccuracy]:
     classes = row.accuracy.classes if row.accuracy else ()
     lossy = [(found.drop, found) for found in classes if found.drop is not None and found.drop > 0]
-    return [found for _, found in sorted(lossy, key=lambda pair: (-pair[0], pair[1].label))[:CLASSES_SHOWN]]
+    return [found for _, found in sorted(lossy, key=lambda pair: (-pair[0], pair[1].label))]
 
 
 def _class(found: ClassAccuracy) -> tuple[str, ...]:

@@ -120,6 +120,7 @@ def _latency(row: Row) -> dict[str, Any]:
     return {
         **{f"{name}_ms": getattr(latency, f"{name}_ms", None) for name in quantiles},
         **{name: getattr(latency, name, None) for name in plain},
+        **{f"{part}_ms": ms for part, ms in (latency.parts_ms if latency else {}).items()},
         "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
         **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),

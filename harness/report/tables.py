@@ -81,12 +81,17 @@ def latency_table(results: RunResults) -> Table | None:
             NONE if row.latency.processes is None else str(row.latency.processes),
             f"{row.latency.rounds:,}",
             listed([f"{label} {count}" for label, count in row.latency.contaminated_rounds.items()]) or NONE,
+            _parts(row.latency),
         )
         for row in results.rows
         if row.latency is not None
     ]
-    headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds"
+    headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds|Of which"
     return _table("Milliseconds per inference, with order-statistic intervals", headings, rows, set(range(1, 8)))
+
+
+def _parts(latency: Latency) -> str:
+    return listed([f"{part.replace('_', ' ')} {three_digits(ms)}" for part, ms in latency.parts_ms.items()]) or NONE
 
 
 def _quantile(latency: Latency, name: str) -> str:
@@ -104,7 +109,7 @@ def metrics_table(results: RunResults) -> Table | None:
         (row.variant.id, *(_metric(row.metrics.get(name)) for name in units)) for row in results.rows if row.metrics
     ]
     headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
-    return _table("Further figures", headings, rows, set(range(1, len(units) + 1)))
+    return _table("Metrics, with their 95 % intervals", headings, rows, set(range(1, len(units) + 1)))
 
 
 def _metric(metric: MetricValue | None) -> str:

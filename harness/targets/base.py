@@ -93,6 +93,10 @@ class Session(ABC):
     def time_runs(self, batch: Array, runs: int) -> list[float]:
         """Milliseconds of each of `runs` inferences of `batch`, one after the other."""
 
+    def time_parts(self, batch: Array, runs: int) -> Mapping[str, list[float]]:
+        """Milliseconds of the parts of `runs` inferences, by part; empty where nobody can tell them apart."""
+        return {}
+
     def prepared(self, batch: Array) -> Callable[[], object]:
         """An inference of this batch as a call, with all that can be done beforehand done; its outputs are not read."""
         return lambda: self.run(batch)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +21,11 @@ from harness.timing.order import Order
 from harness.timing.rounds import time_rounds
 from harness.timing.samples import Block, save_block
 
+if TYPE_CHECKING:
+    from harness.targets.base import Array, Session
+
 STARTED_S = time.perf_counter()
+PARTS_RUNS = 20
 
 
 def main() -> None:
@@ -42,8 +47,14 @@ def main() -> None:
         watch=watch,
     )
     copies = any(session.includes_transfers for session in sessions.values())
-    save_block(Block(order.build, order.process, rounds, watch.signals, copies), Path(sys.argv[1]))
+    parts = {name: _parts(session, batch) for name, session in sessions.items()}
+    save_block(Block(order.build, order.process, rounds, watch.signals, copies, parts), Path(sys.argv[1]))
     sys.stdout.flush()
+
+
+def _parts(session: Session, batch: Array) -> dict[str, float]:
+    """Medians, taken after the rounds that are judged."""
+    return {part: float(np.median(times)) for part, times in session.time_parts(batch, PARTS_RUNS).items()}
 
 
 def _gpu_signals() -> tuple[Signal, ...]:

@@ -46,6 +46,8 @@ class Block:
     """What of `contamination` this machine lets one see."""
     includes_transfers: bool = False
     """Whether the times include copies between host and device."""
+    parts_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By session and part of an inference, the median of some inferences after the rounds; empty where unknown."""
 
 
 @dataclass
@@ -100,6 +102,15 @@ class Timings:
         """Whether the times include copies between host and device."""
         return any(block.includes_transfers for block in self.blocks)
 
+    def parts_ms(self) -> dict[str, dict[str, float]]:
+        """By session and part of an inference, the median over processes."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for block in self.blocks:
+            for name, parts in block.parts_ms.items():
+                for part, ms in parts.items():
+                    found.setdefault(name, {}).setdefault(part, []).append(ms)
+        return {name: {part: float(np.median(ms)) for part, ms in parts.items()} for name, parts in found.items()}
+
     def to_frame(self) -> pd.DataFrame:
         """One line per inference.
 
@@ -129,7 +140,7 @@ class Timings:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Timings:
-        """What `to_frame` made; the signals are not in it."""
+        """What `to_frame` made; signals and parts are not in it."""
         rounds: dict[tuple[int, int], dict[int, Round]] = {}
         by = ["build", "process", "round", "turn", "session", "contamination"]
         for key, group in frame.groupby(by, sort=True, observed=True):
@@ -160,6 +171,7 @@ def save_block(block: Block, path: Path) -> None:
         "process": block.process,
         "signals": block.signals,
         "includes_transfers": block.includes_transfers,
+        "parts_ms": block.parts_ms,
         "contamination": [each.contamination for each in block.rounds],
     }
     np.savez(path, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # the stubs take every keyword for `allow_pickle`
@@ -175,5 +187,10 @@ def load_block(path: Path) -> Block:
                 number, _, name = key.split("/", 2)
                 rounds[int(number)].samples_ms[name] = arrays[key]
     return Block(
-        about["build"], about["process"], tuple(rounds), tuple(about["signals"]), bool(about["includes_transfers"])
+        about["build"],
+        about["process"],
+        tuple(rounds),
+        tuple(about["signals"]),
+        bool(about["includes_transfers"]),
+        about["parts_ms"],
     )

@@ -79,6 +79,15 @@ def test_without_options_the_store_is_the_environments(start, project) -> None:
     assert not started.options.download
 
 
+@pytest.mark.parametrize(("args", "expected"), [((), []), (("--harness-history",), [None])])
+def test_a_run_is_appended_to_the_history_on_request(start, monkeypatch, project, args, expected) -> None:
+    appended = []
+    monkeypatch.setenv("HARNESS_HISTORY", str(project / "all.sqlite"))
+    monkeypatch.setattr(execute, "append", lambda path, runs: appended.append((path, runs)))
+    start(*args)
+    assert appended == [(project / "all.sqlite", [run]) for run in expected]  # `Started` has no results
+
+
 def test_an_unknown_isolation_is_a_usage_error(start, pytester) -> None:
     pytester.makeini("[pytest]\nharness_isolation = thread\n")
     with pytest.raises(pytest.UsageError, match="unknown isolation `thread`"):

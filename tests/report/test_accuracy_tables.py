@@ -64,6 +64,9 @@ class TestClasses:
             ("4", "1,000", "2.00", "p = 0.2"),
         ]
 
+    def test_only_those_whose_loss_is_proven_are_shown_at_once(self, detailed):
+        assert [row[1] for row in accuracy_tables.proven_classes_table(detailed).rows] == ["3"]
+
     def test_the_caption_warns_of_the_choice(self, detailed):
         assert "too large on average" in accuracy_tables.classes_table(detailed).caption
 

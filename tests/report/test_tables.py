@@ -29,6 +29,13 @@ class TestTables:
         assert rows["git.dirty"] == "False"
         assert rows["governor"] == NONE
 
+    def test_an_inference_is_split_where_the_target_can(self, quickstart):
+        row = quickstart.rows[0]
+        split = row.latency.model_copy(update={"parts_ms": {"to_device": 0.01, "compute": 0.25}})
+        rows = (row.model_copy(update={"latency": split}), quickstart.rows[1])
+        (first, second) = tables.latency_table(quickstart.model_copy(update={"rows": rows})).rows
+        assert (first[-1], second[-1]) == ("to device 0.0100, compute 0.250", NONE)
+
     def test_stages_from_the_store_cost_nothing_here(self, quickstart):
         assert tables.stage_summary_table(quickstart).rows == (
             ("train", "0", "1", NONE),

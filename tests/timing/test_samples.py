@@ -1,6 +1,7 @@
 """What was measured can be written, read and taken apart by build, process and round."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,11 +52,21 @@ def test_parquet_keeps_every_inference_the_order_of_turns_and_the_labels(timings
         assert again.samples(name).tolist() == timings.samples(name).tolist()
 
 
+def test_parts_of_an_inference_are_medians_over_processes(timings):
+    first, second = timings.blocks
+    known = Timings(
+        [replace(first, parts_ms={"a": {"compute": 1.0}}), replace(second, parts_ms={"a": {"compute": 3.0}})]
+    )
+    assert known.parts_ms() == {"a": {"compute": 2.0}}
+    assert timings.parts_ms() == {}
+
+
 def test_a_process_hands_over_all_it_knows(timings, tmp_path):
-    block = timings.blocks[0]
+    block = replace(timings.blocks[0], parts_ms={"a": {"compute": 0.5}})
     save_block(block, tmp_path / "block.npz")
     again = load_block(tmp_path / "block.npz")
     assert (again.build, again.process, again.signals) == (0, 0, ("load", "waited"))
+    assert again.parts_ms == {"a": {"compute": 0.5}}
     assert [each.contamination for each in again.rounds] == [("load", "waited"), ()]
     assert [list(each.samples_ms) for each in again.rounds] == [["a", "b"], ["b", "a"]]
     assert again.rounds[0].samples_ms["a"].tolist() == [2.0, 4.0, 90.0]

@@ -90,6 +90,11 @@ class TensorRtSession(Session):
         self._fill(batch)
         return [self._timed() for _ in range(runs)]
 
+    def time_parts(self, batch: Array, runs: int) -> dict[str, list[float]]:
+        """Copy to the device, computing, copy to the host."""
+        split = self.time_split(batch, runs)
+        return {name.removesuffix("_ms"): [getattr(timing, name) for timing in split] for name in Timing._fields}
+
     def run_on_device(self, address: int, shape: tuple[int, ...]) -> Array:
         """Outputs for an input that is on the device already, such as a contiguous torch tensor's `data_ptr()`.
 

@@ -64,6 +64,7 @@ def test_times_are_split_by_events_and_include_both_copies():
     # The double's clock advances by one at each of the four events.
     assert timing == (1.0, 1.0, 1.0)
     assert session.time_runs(batch(1), 3) == [3.0, 3.0, 3.0]
+    assert session.time_parts(batch(1), 2) == {"to_device": [1.0] * 2, "compute": [1.0] * 2, "to_host": [1.0] * 2}
     assert session.includes_transfers
 
 

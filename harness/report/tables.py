@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.compare.wording import byte_size, label, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
-from harness.results import Cost, Latency, Layer, MetricValue, RunResults, StageRun
+from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -104,12 +104,18 @@ def _quantile(latency: Latency, name: str) -> str:
 
 def metrics_table(results: RunResults) -> Table | None:
     """Figures of metrics that have no section of their own, one column per metric."""
-    units = {name: metric.unit for row in results.rows for name, metric in row.metrics.items()}
+    metrics = {row.variant.id: _not_shown_elsewhere(row) for row in results.rows}
+    units = {name: metric.unit for figures in metrics.values() for name, metric in figures.items()}
     rows = [
-        (row.variant.id, *(_metric(row.metrics.get(name)) for name in units)) for row in results.rows if row.metrics
+        (variant, *(_metric(figures.get(name)) for name in units)) for variant, figures in metrics.items() if figures
     ]
     headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
     return _table("Metrics, with their 95 % intervals", headings, rows, set(range(1, len(units) + 1)))
+
+
+def _not_shown_elsewhere(row: Row) -> dict[str, MetricValue]:
+    """Agreement of labelled samples stands beside their accuracy."""
+    return {name: metric for name, metric in row.metrics.items() if not (row.accuracy and name == "agreement")}
 
 
 def _metric(metric: MetricValue | None) -> str:

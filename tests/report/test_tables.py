@@ -74,7 +74,8 @@ class TestTables:
     def test_metrics_without_a_section_get_a_column_each(self, quickstart):
         first, second, *_ = quickstart.rows
         metric = MetricValue(value=12.5, unit="MiB", higher_is_better=False)
-        rows = (first.model_copy(update={"metrics": {"peak_memory": metric}}), second)
+        agreement = MetricValue(value=0.99, unit="share", higher_is_better=True)  # stands beside the accuracy
+        rows = (first.model_copy(update={"metrics": {"peak_memory": metric, "agreement": agreement}}), second)
         table = tables.metrics_table(quickstart.model_copy(update={"rows": rows}))
         assert table.headings == ("Variant", "peak_memory, MiB")
         assert table.rows == ((first.variant.id, "12.5"),)

@@ -13,17 +13,19 @@ from harness.targets.tensorrt.gpu import find_gpu
 ROOT = Path(__file__).parents[2]
 SCENARIO = """
 name: engines
-dataset:
-  source: random_images
-  calibration_samples: 32
-  test_samples: 8
-  args: {{input_shape: [1, 28, 28], n_classes: 10}}
+dataset: {{source: fashion_mnist, location: embedded, train_samples: 100, calibration_samples: 32, test_samples: 20}}
 models:
-  resnet8: {{factory: {root}/models/resnet.py:resnet8, weights: random}}
-matrix: {{method: [fp32, fp16, ptq], calibrator: max, target: [tensorrt-rtx, tensorrt]}}
+  resnet8: {{factory: {root}/models/resnet.py:resnet8}}
+training: {{max_epochs: 1, batch_size: 50, augmentations: []}}
+matrix:
+  method: [fp32, fp16, ptq, qat]
+  calibrator: max
+  target: [onnxruntime, tensorrt-rtx, tensorrt]
+  exclude: [{{method: fp16, target: onnxruntime}}]
 targets: {{tensorrt-rtx: {{compute_capabilities: [SM86, SM89]}}}}
-measurement: {{accuracy: false, latency: false}}
+measurement: {{latency: false}}
 """
+METHODS = ("fp32", "fp16", "ptq", "qat")
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,39 +40,31 @@ def test_rows_are_built_or_unavailable_and_the_run_ends_well(tmp_path: Path) -> 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = {row.variant.id: row for row in RunResults.load(tmp_path / "out" / "results.json").rows}
-    assert [(row.variant.method, row.variant.compute_capability, row.status) for row in rows.values()] == [
-        *[(method, capability, "built") for capability in ("SM86", "SM89") for method in ("fp32", "fp16", "ptq")],
-        *[(method, None, "unavailable") for method in ("fp32", "fp16", "ptq")],
+    assert [(row.variant.method, row.variant.place, row.status) for row in rows.values()] == [
+        *[(method, "onnxruntime", "ok") for method in METHODS if method != "fp16"],
+        *[(method, f"tensorrt-rtx for {gpu}", "built") for gpu in ("SM86", "SM89") for method in METHODS],
+        *[(method, "tensorrt", "unavailable") for method in METHODS],
     ]
-    ptq = rows["resnet8-ptq-max-perchannel-tensorrt-rtx-sm89-b1"]
-    assert ptq.reason == "no NVIDIA GPU here to run the engine on (built for SM89): no accuracy and no latency"
-    assert ptq.accuracy is None
-    assert ptq.latency is None
-    assert ptq.coverage is not None
-    assert ptq.coverage.int8_layers == "10/10"
-    assert ptq.size is not None
-    assert ptq.size.engine_bytes == (tmp_path / "out" / ptq.files["engine"]).stat().st_size
-    assert (tmp_path / "out" / ptq.files["audit"]).is_file()
-    assert ptq.cost is not None
-    assert ptq.cost.build_s is not None
+    for method in ("ptq", "qat"):
+        row = rows[f"resnet8-{method}-max-perchannel-tensorrt-rtx-sm89-b1"]
+        assert row.reason == "no NVIDIA GPU here to run the engine on (built for SM89): no accuracy and no latency"
+        assert row.accuracy is None
+        assert row.latency is None
+        assert row.coverage is not None
+        assert row.coverage.int8_layers == "10/10"
+        assert row.size is not None
+        assert row.size.engine_bytes == (tmp_path / "out" / row.files["engine"]).stat().st_size
+        assert (tmp_path / "out" / row.files["audit"]).is_file()
+        assert row.cost is not None
+        assert row.cost.build_s is not None
     assert "pip install tensorrt" in str(rows["resnet8-fp32-tensorrt-b1"].reason)
 
 
 def test_the_parity_chain_ends_at_the_file(tmp_path: Path) -> None:
-    text = SCENARIO.format(root=ROOT).replace("accuracy: false", "parity: layers").replace("[SM86, SM89]", "[SM86]")
+    text = SCENARIO.format(root=ROOT).replace("latency: false", "latency: false, parity: layers")
     (tmp_path / "s.yaml").write_text(text)
-    command = [
-        sys.executable,
-        "-m",
-        "harness.cli",
-        "run",
-        "s.yaml",
-        "--out",
-        "out",
-        "--quiet",
-        "--select",
-        "method=ptq",
-    ]
+    select = ["--select", "method=ptq", "--select", "*-sm86-*"]
+    command = [sys.executable, "-m", "harness.cli", "run", "s.yaml", "--out", "out", "--quiet", *select]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = RunResults.load(tmp_path / "out" / "results.json")

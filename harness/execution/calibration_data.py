@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from harness.data.load import load_splits
-from harness.data.samples import Splits, shared_images
+from harness.data.samples import Samples, Splits, shared_images
 from harness.errors import DataError
 from harness.execution.configs import DataConfig
 from harness.execution.plan import calibration_config
 from harness.results import Dataset, Split
-from harness.scenario import Scenario
+from harness.scenario import CalibDataset, Scenario
+
+Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel."""
+_NORMALISATION_ARGS = frozenset(("mean", "std"))
 
 
 @dataclass(frozen=True)
@@ -46,4 +51,14 @@ def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, do
         raise scenario.error(("calib_dataset",), message, fix="calibrate on images that are not judged on")
     split = Split(name="calibration", n=len(samples), sha256=samples.sha256())
     provenance = Dataset(name=own.name, source=own.source_description, splits=(split,))
-    return CalibrationData(config.model_copy(update={"fingerprint": own.fingerprint}), provenance)
+    update = {"fingerprint": own.fingerprint, "normalisation": _normalisation(calib, samples, splits.test)}
+    return CalibrationData(config.model_copy(update=update), provenance)
+
+
+def _normalisation(calib: CalibDataset, images: Samples, judged: Samples) -> Normalisation | None:
+    """That of the data set that the network was trained on: the network sees no other in production.
+
+    None, for the images' own, where the scenario sets it, or where pixels are of another type.
+    """
+    is_set = not _NORMALISATION_ARGS.isdisjoint(calib.args)
+    return None if is_set or images.images.dtype != judged.images.dtype else (judged.mean, judged.std)

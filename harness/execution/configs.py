@@ -45,6 +45,8 @@ class DataConfig(Config):
     spec: DatasetSpec
     seed: int
     fingerprint: str
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and standard deviation for the calibration images; None: those of the data set."""
     root: Path = Field(exclude=True)
     download: bool = Field(default=False, exclude=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -69,7 +70,10 @@ def _load_splits(config: DataConfig) -> Splits:
     splits = load_splits(config.spec, root=config.root, seed=config.seed, download=config.download)
     if splits.fingerprint != config.fingerprint:
         raise StageError("the data set changed during the run", fix="run again")
-    return splits
+    if config.normalisation is None:
+        return splits
+    mean, std = config.normalisation
+    return replace(splits, calibration=replace(splits.calibration, mean=mean, std=std))
 
 
 def new_model(config: ModelConfig) -> torch.nn.Module:

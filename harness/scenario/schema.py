@@ -68,7 +68,10 @@ class Dataset(DataPlace):
 
 
 class CalibDataset(DataPlace):
-    """Other data to calibrate on: samples of its training part, none of which may be among the test samples."""
+    """Other data to calibrate on: samples of its training part, none of which may be among the test samples.
+
+    They are normalised as those of `dataset`, on which the network was trained, unless `args` set `mean` or `std`.
+    """
 
     samples: Annotated[Count, Unit("sample")] = 512
     """How many there are to calibrate on. How many of them are used: `calib_params.num_calib_batches`."""

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.errors import ScenarioError
+from harness.execution.loading import read_splits
 from harness.execution.run import RunOptions, prepare
 from harness.scenario import load_scenario
 
@@ -19,7 +21,7 @@ name: calibration
 dataset: {{source: {source}}}
 calib_dataset: {calib}
 models:
-  net: {{factory: models/resnet.py:resnet8, args: {{width: 4}}, weights: {weights}}}
+  net: {{factory: models/resnet.py:resnet8, args: {{width: 4, in_channels: {channels}}}, weights: {weights}}}
 matrix: {{method: [fp32, ptq]}}
 """
 ALL = "fashion_mnist, location: embedded"
@@ -32,9 +34,10 @@ def start(tmp_path: Path):
     """Prepares a scenario with a calibration data set."""
     (tmp_path / "models").symlink_to(REPOSITORY / "models")
 
-    def run(calib: str, source: str = EMBEDDED, weights: str = "random"):
+    def run(calib: str, source: str = EMBEDDED, weights: str = "random", channels: int = 1):
         path = tmp_path / "calibration.yaml"
-        path.write_text(SCENARIO.format(calib=calib, source=source, weights=weights), encoding="utf-8")
+        text = SCENARIO.format(calib=calib, source=source, weights=weights, channels=channels)
+        path.write_text(text, encoding="utf-8")
         return prepare(load_scenario(path), RunOptions())
 
     return run
@@ -61,6 +64,23 @@ def test_other_calibration_data_is_another_key(start) -> None:
     some, more = (start(calib.format(n), source=RANDOM) for n in (70, 71))
     assert calibration_task(some).key != calibration_task(more).key
     assert some.plans[0].tasks["train"].key == more.plans[0].tasks["train"].key
+
+
+def test_calibration_images_are_normalised_as_the_network_was_trained(start) -> None:
+    prepared = start(f"{{source: {RANDOM}, samples: 70}}")
+    test = prepared.splits.test
+    calibration = read_splits(calibration_task(prepared).config.data).calibration
+    assert (calibration.mean, calibration.std) == (test.mean, test.std)
+    assert calibration.inputs().min() == test.inputs().min()  # black is black
+
+
+@pytest.mark.parametrize(("args", "mean"), [("size: 28", 0.5), ("size: 28, mean: [0.1, 0.1, 0.1]", 0.1)])
+def test_a_normalisation_that_the_scenario_sets_stays(start, tmp_path, args, mean) -> None:
+    for grey in (100, 200):
+        Image.new("RGB", (28, 28), (grey, grey, grey)).save(tmp_path / f"{grey}.png")
+    calib = f"{{source: image_folder, location: path, path: {tmp_path}, samples: 1, args: {{{args}}}}}"
+    prepared = start(calib, source="random_images, args: {input_shape: [3, 28, 28], n_classes: 10}", channels=3)
+    assert read_splits(calibration_task(prepared).config.data).calibration.mean == (mean,) * 3
 
 
 def test_without_calibration_data_the_training_part_gives_it(start) -> None:

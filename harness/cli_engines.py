@@ -24,6 +24,7 @@ _CHECK_SAMPLES = 4
 _PAGE_WIDTH = 10_000
 """Of tables that go into a file or a pipe: nothing is cut off there."""
 _DEFAULT_TARGET = "tensorrt-rtx"
+_TRTEXEC_LEVELS = {"ampere+": "ampere_plus", "sameComputeCapability": "same_compute_capability"}
 
 TargetName = Annotated[str, typer.Option("--target", help="Where the engine will run: a name of `harness doctor`.")]
 Shapes = list[str] | None
@@ -53,7 +54,8 @@ def build(
     strip_weights: Annotated[bool, typer.Option("--strip-weights", help="Leave the weights out.")] = False,
     version_compatible: Annotated[bool, typer.Option("--version-compatible")] = False,
     hardware_compatibility: Annotated[
-        str | None, typer.Option("--hardware-compatibility", help="ampere_plus or same_compute_capability.")
+        str | None,
+        typer.Option("--hardware-compatibility", help="ampere_plus or same_compute_capability; target tensorrt."),
     ] = None,
     samples: Annotated[
         Path | None, typer.Option(help="Inputs (.npy) that --fp16 is checked on. Default: normal random numbers.")
@@ -62,6 +64,7 @@ def build(
 ) -> None:
     """Build one engine from an ONNX file, and say what it executes in INT8."""
     ranges = _profiles(shapes, min_shapes, opt_shapes, max_shapes)
+    _check_one_kind(ranges, batch_size)
     given: dict[str, Any] = {
         "shape_profiles": ranges,
         "workspace_mib": workspace,
@@ -71,12 +74,12 @@ def build(
         "refit": refit or None,
         "strip_weights": strip_weights or None,
         "version_compatible": version_compatible or None,
-        "hardware_compatibility": hardware_compatibility,
+        "hardware_compatibility": _TRTEXEC_LEVELS.get(hardware_compatibility or "", hardware_compatibility),
         "verbose": verbose or None,
     }
     chosen, options = _options(target, fp16, int8, compute_capability, batch_size, given)
     _require_file(model, "an ONNX file")
-    _check_writable(save_engine)
+    _check_writable(save_engine, model)
     with _as_usage_error(), tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
         if int8:
             _require_quantized(model)
@@ -93,13 +96,16 @@ def audit(
     onnx: Annotated[Path | None, typer.Option(help="The ONNX file that an engine was built from.")] = None,
     compute_capability: Capability = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Largest batch of a file with a dynamic batch.")] = 1,
+    shapes: Annotated[Shapes, typer.Option("--shapes", help="NAME:1x3x224x224, where more is dynamic.")] = None,
     all_layers: Annotated[bool, typer.Option("--all", help="Show pointwise kernels, too.")] = False,
 ) -> None:
     """Show in what precision each layer executes; an ONNX file is built for the target first."""
     _require_file(file, "an engine or an ONNX file")
+    ranges = _profiles(shapes, None, None, None)
+    _check_one_kind(ranges, batch_size)
     with _as_usage_error():
         if file.suffix == ".onnx":
-            chosen, options = _options(target, False, False, compute_capability, batch_size, {})
+            chosen, options = _options(target, False, False, compute_capability, batch_size, {"shape_profiles": ranges})
             with tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
                 engine = chosen.build(file, Path(folder), options)
                 layers: Sequence[Layer] = chosen.audit(engine.path, file)
@@ -168,6 +174,11 @@ def _profiles(fixed: Shapes, least: Shapes, best: Shapes, most: Shapes) -> tuple
     return (profile,)
 
 
+def _check_one_kind(ranges: Sequence[object], batch_size: int) -> None:
+    if ranges and batch_size > 1:
+        raise UsageError("--batch-size has no effect beside shapes, which hold the batch", fix="leave --batch-size out")
+
+
 def _shapes(texts: Shapes) -> dict[str, tuple[int, ...]]:
     found = {}
     for text in [part for each in texts or () for part in each.split(",")]:
@@ -196,16 +207,16 @@ def _samples(model: Path, options: BuildOptions, file: Path | None) -> npt.NDArr
     import numpy as np
 
     from harness.export.onnx_file import check_operators, load_onnx, name_nodes
-    from harness.targets.tensorrt.checks import profiles
+    from harness.targets.tensorrt.checks import network_inputs, profiles
     from harness.targets.tensorrt.options import TensorRtBuildOptions
 
     loaded = load_onnx(model)
     name_nodes(loaded)
     check_operators(loaded, model.name)
-    (value, *others) = loaded.graph.input
+    (value, *others) = network_inputs(loaded)
     if others:
         raise UsageError("--fp16 is checked on networks with one input", fix="convert the network before building it")
-    fixed = tuple(each.dim_value for each in value.type.tensor_type.shape.dim)
+    fixed = tuple(max(0, each.dim_value) for each in value.type.tensor_type.shape.dim)
     if file is not None:
         return _read_samples(file, fixed)
     known = TensorRtBuildOptions.model_validate(
@@ -243,8 +254,10 @@ def _require_file(path: Path, what: str) -> None:
         raise UsageError(f"there is no file {path}", fix=f"give {what}")
 
 
-def _check_writable(save_engine: Path) -> None:
+def _check_writable(save_engine: Path, model: Path) -> None:
     """Before minutes of building, whether the result can be written."""
+    if save_engine.resolve() == model.resolve():
+        raise UsageError(f"{save_engine} is the network itself", fix="give --save-engine another file")
     if save_engine.is_dir():
         raise UsageError(f"{save_engine} is a folder", fix="give --save-engine a file")
     try:
@@ -278,25 +291,32 @@ def _build(
     from harness.targets.base import AUDIT_SUFFIX
 
     started = time.perf_counter()
-    engine = target.build(source, folder, options)
+    try:
+        engine = target.build(source, folder, options)
+    finally:
+        log = folder / "build.log"
+        if log.is_file():
+            typer.echo(log.read_text(encoding="utf-8"))
     seconds = time.perf_counter() - started
     layers = target.audit(engine.path, source)
     shutil.copyfile(engine.path, save_engine)
     record = engine.path.with_suffix(AUDIT_SUFFIX)
     if record.is_file():
         shutil.copyfile(record, save_engine.with_suffix(AUDIT_SUFFIX))
-    log = folder / "build.log"
-    if log.is_file():
-        typer.echo(log.read_text(encoding="utf-8"))
     return seconds, layers
 
 
 def _audit_engine(file: Path, target: str, onnx: Path | None) -> Sequence[Layer]:
     from harness.targets import get_target
-    from harness.targets.engine_record import EngineRecord
+    from harness.targets.engine_record import EngineRecord, sha256
 
     record = EngineRecord.load(file)
     if record is not None:
+        if record.sha256 not in (None, sha256(file)):
+            raise UsageError(
+                f"{file.name} is not the engine that its `.audit.json` describes: its checksum differs",
+                fix="build the engine again; if it is another one, remove that file and give --onnx",
+            )
         return record.layers
     if onnx is None:
         raise UsageError(

@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from oracles.onnx_files import float_network, qdq_network
+from onnx import helper
+from oracles.onnx_files import float_network, qdq_network, save
 
 from harness.cli_engines import _profiles
 from harness.errors import UsageError
 from harness.targets import get_target
+from harness.targets.engine_record import EngineRecord, sha256
 
 
 def harness(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -68,8 +71,11 @@ def test_an_onnx_file_is_built_to_be_audited(tmp_path: Path):
         (["{truncated}"], "is damaged or not an ONNX file"),
         (["{missing}"], "there is no file"),
         (["{float}", "--compute-capability", "SM90"], "cannot build for SM90"),
-        (["{float}", "--shapes", "images:1x32x16x16"], "input `input` has the dynamic shape ?x32x16x16"),
+        (["{float}", "--shapes", "images:1x32x16x16"], "float.onnx has no input `images`"),
+        (["{float}", "--shapes", "input:1x3x16x16"], "`input` is ?x32x16x16, which 1x3x16x16 does not fit"),
+        (["{float}", "--hardware-compatibility", "ampere+"], "takes no notice of hardware compatibility"),
         (["{float}", "--hardware-compatibility", "all"], "--hardware-compatibility"),
+        (["{float}", "--shapes", "input:1x32x16x16", "--batch-size", "4"], "--batch-size has no effect beside shapes"),
         (["{float}", "--shapes", "1x3"], "`1x3` is not a shape"),
         (["{float}", "--target", "tensorrtx"], "unknown target `tensorrtx`"),
         (["{float}", "--target", "onnxruntime", "--workspace", "64"], "target onnxruntime has no option --workspace"),
@@ -102,6 +108,59 @@ def test_a_target_that_is_not_installed_says_how_to_install_it(tmp_path: Path):
     assert done.returncode == 2
     assert "target tensorrt: " in done.stderr
     assert "fix: " in done.stderr
+
+
+def test_a_network_is_not_overwritten_by_its_engine(rtx: None, tmp_path: Path):
+    model = float_network(tmp_path / "f.onnx")
+    before = model.read_bytes()
+    done = harness("build", model, "--save-engine", model)
+    assert done.returncode == 2
+    assert "is the network itself" in done.stderr
+    assert model.read_bytes() == before
+
+
+def test_the_log_of_a_failed_build_is_printed_too(rtx: None, tmp_path: Path):
+    node = helper.make_node("Det", ["input"], ["output"], name="determinant")
+    model = save(tmp_path / "d.onnx", [node], [])
+    done = harness("build", model, "--verbose", "--save-engine", tmp_path / "e.engine")
+    assert done.returncode == 2
+    assert "VERBOSE: " in done.stdout
+
+
+def test_the_audit_of_another_engine_is_not_taken_for_this_ones(tmp_path: Path):
+    engine = tmp_path / "e.engine"
+    engine.write_bytes(b"built")
+    EngineRecord(builder="tensorrt 10", build_s=1.0, sha256=sha256(engine), engine_layers=()).save(engine)
+    assert harness("audit", engine).returncode == 0
+    engine.write_bytes(b"by trtexec")
+    done = harness("audit", engine)
+    assert done.returncode == 2
+    assert "its checksum differs" in done.stderr
+
+
+def test_a_shape_for_the_audit_of_a_file_whose_size_is_dynamic(rtx: None, tmp_path: Path):
+    model = onnx.load(float_network(tmp_path / "f.onnx"))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[2].dim_param = "height"
+    onnx.save(model, tmp_path / "f.onnx")
+    refused = harness("audit", tmp_path / "f.onnx")
+    assert refused.returncode == 2
+    assert "--shapes input:1x32x1x16" in refused.stderr
+    done = harness("audit", tmp_path / "f.onnx", "--shapes", "input:1x32x24x16")
+    assert done.returncode == 0, done.stderr
+    assert "0/2 layers" in done.stdout
+
+
+def test_fp16_of_a_file_that_lists_its_constants_among_its_inputs(rtx: None, tmp_path: Path):
+    """As exporters did before IR version 4."""
+    model = onnx.load(float_network(tmp_path / "f.onnx", batch=8))
+    model.graph.input.extend(
+        helper.make_tensor_value_info(each.name, each.data_type, each.dims) for each in model.graph.initializer
+    )
+    onnx.save(model, tmp_path / "f.onnx")
+    done = harness("build", tmp_path / "f.onnx", "--fp16", "--save-engine", tmp_path / "e.engine")
+    assert done.returncode == 0, done.stderr
+    assert "left in FP16" in done.stdout
 
 
 def test_an_engine_without_its_record(tmp_path: Path):

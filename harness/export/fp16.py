@@ -35,6 +35,8 @@ TOLERANCE = 0.01
 """Root mean square of the outputs' error over that of the outputs, for networks without Q/DQ."""
 QUANTIZED_TOLERANCE = 0.10
 """The same with Q/DQ, where values on the edge between two steps fall to the other side; 0.1 is an SQNR of 20 dB."""
+SCALES_OPSET = 19
+"""The first one with FP16 scales."""
 _Q_DQ = ("QuantizeLinear", "DequantizeLinear")
 _NO_OPTIMIZATION = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
 
@@ -59,7 +61,7 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = load_onnx(source)
+    model = _with_fp16_scales(load_onnx(source), source.name)
     name_nodes(model)
     rescaled = rescale_small_weights(model)
     try:
@@ -80,6 +82,20 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
             fix="keep this network in FP32: `high_precision: fp32`, or leave `fp16` out",
         )
     return Fp16Report(kept_fp32=kept, rescaled_weights=rescaled, error=error, samples=len(samples))
+
+
+def _with_fp16_scales(model: ModelProto, name: str) -> ModelProto:
+    """The model in an opset whose Q/DQ nodes may have FP16 scales."""
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), SCALES_OPSET)
+    if opset >= SCALES_OPSET or not any(node.op_type in _Q_DQ for node in model.graph.node):
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, SCALES_OPSET)
+    except Exception as error:  # the converter raises many kinds
+        raise StageError(
+            f"{name} has opset {opset}, in which Q/DQ scales cannot be FP16, and onnx cannot convert it to a later one",
+            fix=f"export with opset {SCALES_OPSET} or later",
+        ) from error
 
 
 def is_fp16(path: Path) -> bool:
@@ -174,7 +190,7 @@ def _largest_values(model: ModelProto, samples: Floats) -> dict[str, float]:
     probe.graph.output.extend(inner)
     session = _session(probe.SerializeToString())
     names = [output.name for output in session.get_outputs()]
-    for batch in _batches(samples):
+    for batch in _batches(samples, session):
         for name, values in zip(names, session.run(None, {session.get_inputs()[0].name: batch}), strict=True):
             if values.dtype == np.float32 and values.size:
                 largest[name] = max(largest.get(name, 0.0), float(np.abs(values).max()))
@@ -184,7 +200,7 @@ def _largest_values(model: ModelProto, samples: Floats) -> dict[str, float]:
 def _outputs(model: str | bytes, samples: Floats) -> Floats:
     session = _session(model)
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: batch})[0] for batch in _batches(samples)])
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in _batches(samples, session)])
 
 
 def _session(model: str | bytes) -> onnxruntime.InferenceSession:
@@ -195,8 +211,12 @@ def _session(model: str | bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _batches(samples: Floats) -> Sequence[Floats]:
-    return [samples[index : index + 1] for index in range(len(samples))]
+def _batches(samples: Floats, session: onnxruntime.InferenceSession) -> Sequence[Floats]:
+    """One sample each, or as many as a fixed batch has: it is filled up with the first ones."""
+    fixed = session.get_inputs()[0].shape[0]
+    size = fixed if isinstance(fixed, int) and fixed > 0 else 1
+    chosen = np.arange(-(-len(samples) // size) * size) % len(samples)
+    return [samples[chosen[start : start + size]] for start in range(0, len(chosen), size)]
 
 
 def _store(tensor: TensorProto, array: Array) -> None:

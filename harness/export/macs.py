@@ -35,7 +35,7 @@ def weighted_layers(path: Path) -> tuple[WeightedLayer, ...]:
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         dims = value.type.tensor_type.shape.dim
-        shapes.setdefault(value.name, tuple(d.dim_value if d.HasField("dim_value") else 1 for d in dims))
+        shapes.setdefault(value.name, tuple(d.dim_value if d.dim_value > 0 else 1 for d in dims))
     producers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[NodeProto]] = {}
     for node in graph.node:
@@ -49,7 +49,7 @@ def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model for a batch of one, with the shape of every tensor."""
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].HasField("dim_value"):
+        if dims and dims[0].dim_value <= 0:  # unset, or -1 as some exporters write it
             dims[0].dim_value = 1
     del model.graph.value_info[:]
     for value in model.graph.output:

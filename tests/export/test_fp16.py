@@ -142,3 +142,25 @@ class TestSmallScales:
 def test_relative_error(got: list[float], error: float):
     # Squares: 1 + 16 = 17 expected, 0 + 1 of the difference.
     assert relative_error(np.float32([1.0, 4.0]), np.float32(got)) == pytest.approx(error)
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_qdq_of_an_older_opset_is_converted_to_one_with_fp16_scales(tmp_path: Path, opset: int):
+    """Quantization toolkits that export through TorchScript write opset 13 to 17."""
+    path = qdq_network(tmp_path / "q.onnx")
+    model = onnx.load(path)
+    model.opset_import[0].version, model.ir_version = opset, 8
+    onnx.save(model, path)
+    convert_to_fp16(path, tmp_path / "h.onnx", SAMPLES)
+    assert onnx.load(tmp_path / "h.onnx").opset_import[0].version == 19
+    assert types(tmp_path / "h.onnx")["conv1.scale"] == TensorProto.FLOAT16
+    assert [node.name for node in onnx.load(tmp_path / "h.onnx").graph.node if node.op_type == "Conv"] == [
+        "conv1",
+        "conv2",
+    ]
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_a_fixed_batch_is_filled_up_with_samples(tmp_path: Path, batch: int):
+    report = convert_to_fp16(float_network(tmp_path / "f.onnx", batch=batch), tmp_path / "h.onnx", SAMPLES)
+    assert 0 < report.error < 2**-8

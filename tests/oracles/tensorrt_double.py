@@ -5,7 +5,9 @@ real one.
 """
 
 import enum
+import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,9 @@ class World:
         """Calls that report failure."""
         self.trt = Binding(self)
         self.device = RecordingDevice(self)
+        self.loggers: list[Any] = []
+        """Given to runtimes."""
+        self.input_type = "FLOAT"
         self.memory: dict[int, np.ndarray] = {}
         """Device memory by address."""
 
@@ -69,6 +74,7 @@ class Binding:
     """The module."""
 
     TensorIOMode = Mode
+    LayerInformationFormat = SimpleNamespace(JSON="JSON")
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -87,15 +93,18 @@ class Binding:
         def __init__(self) -> None: ...
 
     def nptype(self, dtype: str) -> type:
-        return {"FLOAT": np.float32}[dtype]
+        return {"FLOAT": np.float32, "HALF": np.float16}[dtype]
 
     def Runtime(self, logger: Any) -> "Runtime":  # noqa: N802  # TensorRT's name
+        self._world.loggers.append(logger)
         runtime = Runtime("Runtime", self._world.members("Runtime"), self._world)
         runtime._logger = logger
         return runtime
 
 
 class Runtime(Checked):
+    engine_host_code_allowed = False
+
     def get_engine_validity(self, plan: bytes) -> tuple[Any, int]:
         trt = self._world.trt
         if plan == b"foreign":
@@ -104,6 +113,7 @@ class Runtime(Checked):
 
     def deserialize_cuda_engine(self, plan: bytes) -> "Engine | None":
         if plan == b"good":
+            self._world.note(f"deserialize, host code {'' if self.engine_host_code_allowed else 'not '}allowed")
             return self._world.engine()
         self._logger.log("Severity.ERROR", "Serialization assertion magicTag failed")
         return None
@@ -125,7 +135,7 @@ class Engine(Checked):
         return Mode.INPUT if name == "input" else Mode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> str:
-        return "FLOAT"
+        return self._world.input_type
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
         low, high = self._world.profiles[profile]
@@ -134,9 +144,23 @@ class Engine(Checked):
     def create_runtime_config(self) -> "RuntimeConfig":
         return RuntimeConfig("IRuntimeConfig", self._world.members("IRuntimeConfig"), self._world)
 
+    def create_engine_inspector(self) -> "Inspector":
+        return Inspector("EngineInspector", self._world.members("EngineInspector"), self._world)
+
     def create_execution_context(self, runtime_config: Any = None) -> "Context":
         self._world.note("create_execution_context" + (" with a runtime configuration" if runtime_config else ""))
         return Context("IExecutionContext", self._world.members("IExecutionContext"), self._world)
+
+
+class Inspector(Checked):
+    """Knows the types of a dynamic batch only where it has a context with a shape, as in TensorRT 10."""
+
+    def get_engine_information(self, form: str) -> str:
+        context = getattr(self, "execution_context", None)
+        known = context is not None and hasattr(context, "_shape")
+        tensor = {"Format/Datatype": "Row major Int8 format" if known else "N/A due to dynamic shapes"}
+        layer = {"Name": "conv1", "LayerType": "CaskConvolution", "Inputs": [tensor], "Outputs": [tensor]}
+        return json.dumps({"Layers": [layer]})
 
 
 class RuntimeConfig(Checked):

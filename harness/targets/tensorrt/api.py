@@ -129,6 +129,8 @@ class Context(Protocol):
 class Inspector(Protocol):
     """`EngineInspector`."""
 
+    execution_context: Any
+
     def get_engine_information(self, form: Any, /) -> str: ...  # noqa: D102
 
 
@@ -150,7 +152,9 @@ class CudaEngine(Protocol):
 class Runtime(Protocol):
     """`Runtime`."""
 
-    def deserialize_cuda_engine(self, plan: bytes, /) -> CudaEngine | None: ...  # noqa: D102
+    engine_host_code_allowed: Any
+
+    def deserialize_cuda_engine(self, plan: Any, /) -> CudaEngine | None: ...  # noqa: D102
 
 
 class TensorRt(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.export.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer
+from harness.targets.tensorrt.layers import UNKNOWN
 
 INT8 = "Int8"
 _WITHOUT_WORK = {"signal", "wait", "shape_call", "NoOp", "Constant", "constant"}
@@ -48,22 +49,25 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
             int8=False,
             reason="not found among the engine's layers: it was merged into another one",
         )
-    int8 = layer.inputs[:1] == (INT8,) and layer.weights[:1] in ((INT8,), ())
+    source_type = _first(layer.inputs)
+    if source_type == UNKNOWN and layer.weights:  # a kernel has weights of the type that it multiplies in
+        source_type = layer.weights[0]
+    int8 = source_type == INT8 and layer.weights[:1] in ((INT8,), ())
     return Layer(
         name=source.name,
         op=layer.kind,
-        input_type=_first(layer.inputs),
+        input_type=source_type,
         # The constants of a layer on dequantized weights start with their scales: it multiplies in its input's type.
-        weight_type=_first(layer.weights if int8 else layer.inputs),
+        weight_type=_first(layer.weights) if int8 and layer.weights else source_type,
         output_type=_first(layer.outputs),
         macs=source.macs,
         int8=int8,
-        reason=None if int8 else _why_float(source, layer, compute_capability),
+        reason=None if int8 else _why_float(source, source_type, compute_capability),
     )
 
 
-def _why_float(source: WeightedLayer, layer: EngineLayer, compute_capability: str | None) -> str:
-    precision = _FLOAT_TYPES.get(_first(layer.inputs), _first(layer.inputs))
+def _why_float(source: WeightedLayer, source_type: str, compute_capability: str | None) -> str:
+    precision = _FLOAT_TYPES.get(source_type, source_type)
     if not source.weight_is_quantized and not source.input_is_quantized:
         return f"left in {precision}: not quantized in the ONNX file"
     if not (source.weight_is_quantized and source.input_is_quantized):

@@ -68,18 +68,49 @@ def network_flags(trt: api.TensorRt) -> int:
 
 def set_compute_capability(library: api.TensorRt, builder_config: api.BuilderConfig, name: str) -> None:
     """Build for this GPU generation; StageError when the library does not know it. RTX only."""
+    if not hasattr(library, "ComputeCapability"):
+        raise StageError(
+            f"{library.__name__} builds for the GPU of this machine only, not for {name}",
+            fix="leave the compute capability out, or use the target `tensorrt-rtx`",
+        )
     trt, config = cast(api.TensorRtRtx, library), cast(api.RtxBuilderConfig, builder_config)
     known = [each for each in trt.ComputeCapability.__members__ if each.startswith("SM")]
-    capability = getattr(trt.ComputeCapability, name, None)
-    if capability is None:
+    if name not in known:
         guess = nearest(name, known)
         raise StageError(
             f"{trt.__name__} {trt.__version__} cannot build for {name}",
             fix=f"did you mean {guess}?" if guess else f"use one of: {', '.join(known)}",
         )
     config.num_compute_capabilities = 1
-    if not config.set_compute_capability(capability, 0):
+    if not config.set_compute_capability(trt.ComputeCapability.__members__[name], 0):
         raise StageError(f"{trt.__name__} refuses to build for {name}", fix=f"use one of: {', '.join(known)}")
+
+
+def version_compatible_flags(trt: api.TensorRt) -> tuple[api.Value, ...]:
+    """Flags of engines that later versions run, too.
+
+    The engine then carries the lean runtime of its own version, without which a later version would have to be given
+    that runtime. RTX has no lean runtime.
+    """
+    if hasattr(trt, "ComputeCapability"):
+        return trt.BuilderFlag.VERSION_COMPATIBLE, trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME
+    return (trt.BuilderFlag.VERSION_COMPATIBLE,)
+
+
+def hardware_compatibility(trt: api.TensorRt, name: str) -> api.Value:
+    """A member of `HardwareCompatibilityLevel`; StageError where the library has it not, or takes no notice of it."""
+    if hasattr(trt, "ComputeCapability"):
+        raise StageError(
+            f"{trt.__name__} takes no notice of hardware compatibility",
+            fix="leave the compute capability out: the engine then runs on SM80 and later",
+        )
+    level = getattr(trt.HardwareCompatibilityLevel, name.upper(), None)
+    if level is None:
+        raise StageError(
+            f"{trt.__name__} {trt.__version__} has no hardware compatibility `{name}`",
+            fix="use `ampere_plus`, or a later version",
+        )
+    return level
 
 
 def new_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context:

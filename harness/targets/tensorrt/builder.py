@@ -17,8 +17,16 @@ from harness.errors import StageError
 from harness.results import Record
 from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt import api
-from harness.targets.tensorrt.binding import LIBRARIES, network_flags, set_compute_capability
+from harness.targets.tensorrt.binding import (
+    LIBRARIES,
+    hardware_compatibility,
+    network_flags,
+    set_compute_capability,
+    version_compatible_flags,
+)
+from harness.targets.tensorrt.inspector import inspected_layers
 from harness.targets.tensorrt.layers import LAYERS_HEADING, layers_from_log
+from harness.targets.tensorrt.logger import last_error, process_logger
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
 
 BYTES_PER_MIB = 1 << 20
@@ -50,22 +58,41 @@ class BuildReply(Record):
 
 def build(request: BuildRequest) -> BuildReply:
     """Build one engine and write it; errors come back in the reply."""
-    trt = LIBRARIES[request.module].load()
-    logger = new_logger(trt)
+    library = LIBRARIES[request.module]
+    trt = library.load()
+    logger = process_logger(trt)
     started = time.perf_counter()
     try:
         plan = _plan(trt, logger, request)
+        seconds = time.perf_counter() - started
+        layers = engine_layers(trt, plan, request.options, has_gpu=not library.names_capability)
     except StageError as error:
         return BuildReply(error=error.message, fix=error.fix, version=trt.__version__, log=_log(logger, request))
     request.engine_path.write_bytes(plan)
-    seconds = time.perf_counter() - started
     return BuildReply(
         version=trt.__version__,
         build_s=seconds,
-        layers=layers_from_log(text for _, text in logger.messages if text.startswith(LAYERS_HEADING)),
+        layers=layers,
         warnings=tuple(dict.fromkeys(text for severity, text in logger.messages if severity == "WARNING")),
         log=_log(logger, request),
     )
+
+
+def engine_layers(
+    trt: api.TensorRt, plan: Any, options: TensorRtBuildOptions, *, has_gpu: bool
+) -> tuple[EngineLayer, ...]:
+    """The layers of an engine that this process built.
+
+    From the inspector where the builder needs the GPU anyway: TensorRT 10 logs no types where the batch is dynamic.
+    """
+    logger = process_logger(trt)
+    if has_gpu:
+        runtime = trt.Runtime(logger)
+        runtime.engine_host_code_allowed = options.version_compatible
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is not None:
+            return inspected_layers(engine, trt)
+    return layers_from_log(text for _, text in logger.messages if text.startswith(LAYERS_HEADING))
 
 
 def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
@@ -78,8 +105,10 @@ def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
     cache = _timing_cache(config, request.options.timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        text = _errors(logger)
-        raise StageError(f"{trt.__name__} cannot build {request.onnx_path.name}: {text}", fix=_build_fix(text))
+        text = last_error(logger) or "it gives no reason"
+        raise StageError(
+            f"{trt.__name__} cannot build {request.onnx_path.name}: {text}", fix=_build_fix(text, request.options)
+        )
     if cache is not None and request.options.timing_cache is not None:
         Path(request.options.timing_cache).write_bytes(memoryview(cache.serialize()))
     return memoryview(plan)
@@ -107,10 +136,12 @@ def _parse_fix(text: str) -> str:
     return "change the network around the node, or deploy it on another target"
 
 
-def _build_fix(text: str) -> str:
+def _build_fix(text: str, options: TensorRtBuildOptions) -> str:
+    if "status == CUDA_SUCCESS" in text and (options.refit or options.strip_weights):
+        return "build engines to refit or without weights (`refit`, `strip_weights`) on a machine with a GPU"
     if "FP32 GEMM is not supported" in text:
         return "SM75 has no FP32 matrix products: build in FP16 (`--fp16`, `method: fp16`, `high_precision: fp16`)"
-    return "the builder's log says more: `--verbose`, or `verbose: true` in a scenario"
+    return "the builder's log says more: `harness build MODEL.onnx --verbose` prints it"
 
 
 def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:
@@ -127,13 +158,7 @@ def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOp
     for flag in _flags(trt, options):
         config.set_flag(flag)
     if options.hardware_compatibility != "none":
-        level = getattr(trt.HardwareCompatibilityLevel, options.hardware_compatibility.upper(), None)
-        if level is None:
-            raise StageError(
-                f"{trt.__name__} {trt.__version__} has no hardware compatibility `{options.hardware_compatibility}`",
-                fix="use `ampere_plus`, or a later version",
-            )
-        config.hardware_compatibility_level = level
+        config.hardware_compatibility_level = hardware_compatibility(trt, options.hardware_compatibility)
     return config
 
 
@@ -144,8 +169,7 @@ def _flags(trt: api.TensorRt, options: TensorRtBuildOptions) -> list[Any]:
     if options.strip_weights:
         flags.append(trt.BuilderFlag.STRIP_PLAN)
     if options.version_compatible:
-        # Without the lean runtime inside, which RTX does not have: whoever runs the engine has a runtime anyway.
-        flags += [trt.BuilderFlag.VERSION_COMPATIBLE, trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME]
+        flags += version_compatible_flags(trt)
     return flags
 
 
@@ -155,39 +179,36 @@ def _add_profile(builder: api.Builder, config: api.BuilderConfig, ranges: Mappin
         try:
             profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
         except (RuntimeError, ValueError) as error:
-            raise StageError(
-                f"TensorRT refuses the shapes {shapes.min}, {shapes.opt}, {shapes.max} for input `{name}`: {error}",
-                fix="give min <= opt <= max in every dimension",
-            ) from error
-    config.add_optimization_profile(profile)
+            raise _bad_profile(ranges, f": {error}") from error
+    if config.add_optimization_profile(profile) < 0:
+        raise _bad_profile(ranges)
+
+
+def _bad_profile(ranges: Mapping[str, ShapeRange], why: str = "") -> StageError:
+    shown = "; ".join(f"`{name}` {each.min}, {each.opt}, {each.max}" for name, each in ranges.items())
+    return StageError(
+        f"TensorRT refuses the profile {shown}{why}", fix="give min <= opt <= max in every dimension of every input"
+    )
 
 
 def _timing_cache(config: api.BuilderConfig, path: str | None) -> api.TimingCache | None:
     if path is None:
         return None
-    held = Path(path).read_bytes() if Path(path).is_file() else b""
+    file = Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab"):  # before minutes of building, whether it can be written
+            held = file.read_bytes()
+    except OSError as error:
+        raise StageError(
+            f"cannot write the timing cache {path}: {error.strerror}", fix="give --timing-cache (`timing_cache`) a file"
+        ) from error
     cache = config.create_timing_cache(held)
-    config.set_timing_cache(cache, False)
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise StageError(
+            f"the timing cache {path} is damaged, or from another version or GPU", fix="delete it, or give another file"
+        )
     return cache
-
-
-def new_logger(trt: api.TensorRt) -> Any:
-    """A logger that keeps every message as (severity, text); the binding allows only subclasses of its own."""
-
-    class KeepingLogger(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.messages: list[tuple[str, str]] = []
-
-        def log(self, severity: Any, text: str) -> None:
-            self.messages.append((str(severity).rpartition(".")[2], text))
-
-    return KeepingLogger()
-
-
-def _errors(logger: Any) -> str:
-    found = [text for severity, text in logger.messages if "ERROR" in severity]
-    return " ".join(found[-1].split()) if found else "it gives no reason"
 
 
 def _log(logger: Any, request: BuildRequest) -> tuple[str, ...]:

@@ -201,13 +201,17 @@ class TorchDevice(Device):
 
 def open_device(*, cuda_graph: bool = False) -> Device:
     """Through pycuda where it is installed, else torch; StageError when neither can use CUDA."""
+    broken = ""
     if not cuda_graph and importlib.util.find_spec("pycuda") is not None:
-        return PyCudaDevice()
+        try:
+            return PyCudaDevice()
+        except ImportError as error:  # built for another CUDA than the one here
+            broken = f"; pycuda cannot be imported: {error}"
     import torch
 
     if torch.cuda.is_available():
         return TorchDevice()
     raise StageError(
-        "there is no CUDA device that pycuda or torch can use",
+        f"there is no CUDA device that pycuda or torch can use{broken}",
         fix="pip install pycuda, or a torch build with CUDA; `harness doctor` shows what is found",
     )

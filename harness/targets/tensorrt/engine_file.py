@@ -8,8 +8,8 @@ from harness.errors import StageError
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import check_validity
-from harness.targets.tensorrt.builder import new_logger
 from harness.targets.tensorrt.gpu import Gpu
+from harness.targets.tensorrt.logger import last_error, process_logger
 
 _BUILD_AGAIN = "build it again on this machine, with this version and for this GPU"
 
@@ -37,19 +37,21 @@ def check_engine(path: Path, library: str, gpu: Gpu | None, *, any_version: bool
             raise StageError(f"{path.name} {words}", fix=_BUILD_AGAIN)
 
 
-def load_engine(path: Path, trt: api.TensorRt) -> api.CudaEngine:
-    """The engine of a file; StageError when it is damaged, or made by another version or for another GPU."""
+def load_engine(path: Path, trt: api.TensorRt, *, version_compatible: bool = False) -> api.CudaEngine:
+    """The engine of a file; StageError when it is damaged, or made by another version or for another GPU.
+
+    `version_compatible` lets TensorRT execute the runtime that such a file brings along.
+    """
     plan = path.read_bytes()
     if not plan:
         raise StageError(f"{path.name} is empty", fix="build the engine again")
-    logger = new_logger(trt)
+    logger = process_logger(trt)
+    before = len(logger.messages)
     runtime = trt.Runtime(logger)
     check_validity(trt, runtime, plan, path.name)
+    runtime.engine_host_code_allowed = version_compatible
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        said = [text for severity, text in logger.messages if "ERROR" in severity]
-        raise StageError(
-            f"{path.name} cannot be loaded: {' '.join(said[-1].split()) if said else 'TensorRT gives no reason'}",
-            fix=_BUILD_AGAIN,
-        )
+        reason = last_error(logger, before) or "TensorRT gives no reason"
+        raise StageError(f"{path.name} cannot be loaded: {reason}", fix=_BUILD_AGAIN)
     return engine

@@ -47,7 +47,8 @@ class TensorRtSettings(TargetOptions):
     optimization_level: Level | None = None
     """How long the builder searches, 0 to 5. Empty: TensorRT's default. TensorRT-RTX ignores it."""
     timing_cache: Text | None = None
-    """File of kernel timings that builds read and extend, relative to the working directory."""
+    """File of kernel timings that builds read and extend, relative to the working directory. No effect in
+    TensorRT-RTX."""
     batch_profiles: Listed[BatchRange] = ()
     """Optimization profiles, each `[min, opt, max]` of the batch size. Empty: one profile for each row, from 1 to its
     `batch_size` and tuned for that."""
@@ -56,15 +57,16 @@ class TensorRtSettings(TargetOptions):
     refit: bool = False
     """Weights of the engine can be replaced later. Needs a GPU when building."""
     strip_weights: bool = False
-    """Leave the weights out of the engine file. Needs a GPU when building."""
+    """Leave the weights out of the engine file. Needs a GPU when building; such engines are audited and not run."""
     version_compatible: bool = False
-    """The engine also runs with later TensorRT versions of the same major version."""
+    """The engine also runs with later TensorRT versions; `tensorrt` puts its lean runtime into the file for that."""
     hardware_compatibility: HardwareCompatibility = "none"
-    """Also run on other GPUs than the one it is built on. `tensorrt` only."""
+    """Also run on other GPUs than the one it is built on. TensorRT-RTX refuses it: leave `compute_capabilities` out."""
     cuda_graph: bool = False
     """Launch inferences as one CUDA graph. Through torch; pycuda has no graphs."""
     verbose: bool = False
-    """Keep the builder's whole log in the artifact, as `build.log`."""
+    """Keep the builder's whole log in the artifact, as `build.log`. Of a build that fails, `harness build --verbose`
+    prints it."""
 
 
 class TensorRtRtxSettings(TensorRtSettings):

@@ -12,6 +12,8 @@ from pathlib import Path
 from harness.errors import StageError
 from harness.targets.tensorrt.builder import BuildReply, BuildRequest
 
+BUILD_LOG = "build.log"
+"""Beside the engine, and where it would have been: all that the builder said."""
 _MODULE = "harness.targets.tensorrt.builder"
 _SHOWN_OUTPUT_CHARACTERS = 500
 
@@ -32,6 +34,9 @@ def build_in_new_process(request: BuildRequest) -> BuildReply:
         if done.returncode != 0 or not reply_path.is_file():
             raise StageError(f"{request.module} {_ending(done)} while it built {request.onnx_path.name}")
         reply = BuildReply.model_validate_json(reply_path.read_text(encoding="utf-8"))
+    if reply.log:
+        log = request.engine_path.with_name(BUILD_LOG)
+        log.write_text("\n".join(reply.log) + "\n", encoding="utf-8")
     if reply.error is not None:
         raise StageError(reply.error, fix=reply.fix)
     return reply

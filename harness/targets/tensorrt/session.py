@@ -11,12 +11,10 @@ import numpy as np
 
 from harness.errors import StageError
 from harness.targets.base import Session
-from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import new_context
 from harness.targets.tensorrt.devices import Array, Device, open_device
 from harness.targets.tensorrt.engine_file import load_engine
-from harness.targets.tensorrt.layers import layers_from_inspector
 from harness.targets.tensorrt.options import TensorRtBuildOptions
 
 if TYPE_CHECKING:
@@ -72,7 +70,7 @@ class TensorRtSession(Session):
         self._profile = 0
         self._events = [device.event() for _ in range(4)]
         self._wants_graph = cuda_graph
-        self._launch: Callable[[], None] = self._enqueue
+        self._graph: Callable[[], None] | None = None
 
     def run(self, batch: Array) -> Array:
         """Outputs of a batch of any size; it is split where no profile takes so many samples at once."""
@@ -102,19 +100,23 @@ class TensorRtSession(Session):
         """
         self._prepare(shape)
         self._set_address(self._input_name, address)
-        self._enqueue()
-        self._device.copy_to_host(self._output.host, self._output.buffer)
-        self._device.synchronize()
-        self._set_address(self._input_name, self._input.address)
+        try:
+            self._enqueue()
+            self._device.copy_to_host(self._output.host, self._output.buffer)
+            self._device.synchronize()
+        finally:
+            self._set_address(self._input_name, self._input.address)
         return self._output.host.copy()
 
     def run_tensor(self, tensor: torch.Tensor) -> Array:
         """Outputs for a tensor of torch on the GPU, read where it lies; StageError where it cannot be."""
         import torch
 
+        wanted = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(self._input_name))).name
+        held = str(tensor.dtype).removeprefix("torch.")
         problems = (
             (not tensor.is_cuda, "is not on the GPU", "move it there with `.cuda()`, or give `run` an array"),
-            (tensor.dtype != torch.float32, f"holds {tensor.dtype}", "convert it with `.float()`"),
+            (held != wanted, f"holds {held}, not {wanted}", f"convert it with `.to(torch.{wanted})`"),
             (not tensor.is_contiguous(), "is not contiguous", "call `.contiguous()` first"),
         )
         for holds, words, fix in problems:
@@ -125,13 +127,13 @@ class TensorRtSession(Session):
 
     def close(self) -> None:
         """Free the context before the engine, and events and buffers before the device's context."""
-        self._launch = self._enqueue
+        self._graph = None
         self._events = []
         del self._context
         del self._engine
-        if self._shape is not None:
-            del self._input, self._output
-            self._shape = None
+        self._shape = None
+        for name in ("_input", "_output"):
+            vars(self).pop(name, None)
         self._device.close()
 
     def _infer(self, batch: Array) -> Array:
@@ -163,6 +165,7 @@ class TensorRtSession(Session):
         """Choose the profile, tell the context the shape, and make buffers for it."""
         if shape == self._shape:
             return
+        self._shape = self._graph = None  # until all of this has worked
         self._choose_profile(shape[0])
         context = self._context
         if not context.set_input_shape(self._input_name, shape):
@@ -170,15 +173,14 @@ class TensorRtSession(Session):
         unknown = context.infer_shapes()
         if unknown:
             raise StageError(f"the engine cannot tell the shape of {', '.join(unknown)}")
-        self._launch = self._enqueue
         self._input = self._tensor(self._input_name)
         self._output = self._tensor(self._output_name)
-        self._shape = shape
         for _ in range(WARMUP_ENQUEUES):
             self._enqueue()
         self._device.synchronize()
         if self._wants_graph:
-            self._launch = self._device.capture(self._enqueue_on)
+            self._graph = self._device.capture(self._enqueue_on)
+        self._shape = shape
 
     def _tensor(self, name: str) -> Tensor:
         shape = tuple(self._context.get_tensor_shape(name))
@@ -216,6 +218,12 @@ class TensorRtSession(Session):
         if not self._context.set_tensor_address(name, address):
             raise StageError(f"the engine refuses the address of `{name}`")
 
+    def _launch(self) -> None:
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._graph()
+
     def _enqueue(self) -> None:
         self._enqueue_on(self._device.stream)
 
@@ -227,11 +235,9 @@ class TensorRtSession(Session):
 def open_session(path: Path, trt: api.TensorRt, options: TensorRtBuildOptions) -> TensorRtSession:
     """A session on this machine's GPU."""
     device = open_device(cuda_graph=options.cuda_graph)
-    return TensorRtSession(load_engine(path, trt), trt, device, cuda_graph=options.cuda_graph)
-
-
-def inspect_engine(path: Path, trt: api.TensorRt) -> tuple[EngineLayer, ...]:
-    """The layers of an engine file, from the inspector. Needs a GPU."""
-    engine = load_engine(path, trt)
-    inspector = engine.create_engine_inspector()
-    return layers_from_inspector(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+    try:
+        engine = load_engine(path, trt, version_compatible=options.version_compatible)
+        return TensorRtSession(engine, trt, device, cuda_graph=options.cuda_graph)
+    except StageError:
+        device.close()
+        raise

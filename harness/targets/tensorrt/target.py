@@ -106,6 +106,10 @@ class TensorRtTarget(Target):
 
     def cannot_run(self, options: Any) -> str | None:
         """A GPU of the generation that the engine was built for is needed."""
+        if options.strip_weights:
+            return (
+                "its weights were left out (`strip_weights`), and nobody has put them back: no accuracy and no latency"
+            )
         gpu = find_gpu()
         wanted = options.compute_capability
         if gpu is None:
@@ -132,8 +136,6 @@ class TensorRtTarget(Target):
             layers=audit(reply.layers, onnx_path, compute_capability=options.compute_capability),
         )
         record.save(engine_path)
-        if reply.log:
-            (directory / "build.log").write_text("\n".join(reply.log) + "\n", encoding="utf-8")
         return Engine(engine_path, weight_bytes(reply.layers), options)
 
     def _reply(self, onnx_path: Path, engine_path: Path, options: TensorRtBuildOptions) -> BuildReply:
@@ -177,9 +179,11 @@ class TensorRtTarget(Target):
         """What the build wrote beside the engine; else what the inspector says of it, on a GPU."""
         from harness.targets.engine_record import EngineRecord
         from harness.targets.tensorrt.audit import audit
-        from harness.targets.tensorrt.session import inspect_engine
+        from harness.targets.tensorrt.engine_file import load_engine
+        from harness.targets.tensorrt.inspector import inspected_layers
 
         record = EngineRecord.load(path)
         if record is not None:
             return audit(record.engine_layers, onnx_path, compute_capability=record.compute_capability)
-        return audit(inspect_engine(path, self.library.load()), onnx_path)
+        trt = self.library.load()
+        return audit(inspected_layers(load_engine(path, trt), trt), onnx_path)

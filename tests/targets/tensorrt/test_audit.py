@@ -82,3 +82,12 @@ def test_names_that_tensorrt_10_joins_with_a_plus(tmp_path: Path):
 
 def test_weight_bytes_are_the_sum():
     assert weight_bytes([conv("a", weight_bytes=3), conv("b", weight_bytes=4)]) == 7
+
+
+@pytest.mark.parametrize(("element_type", "int8"), [("Int8", True), ("Half", False)])
+def test_where_no_type_of_a_tensor_is_told_the_kernels_weights_decide(tmp_path: Path, element_type: str, int8: bool):
+    """TensorRT 10 tells none in its log where the batch is dynamic."""
+    hidden = {"inputs": ("unknown",), "outputs": ("unknown",), "weights": (element_type, "Float")}
+    first, _ = audit([conv("conv1", **hidden), conv("conv2")], qdq_network(tmp_path / "m.onnx"))
+    assert (first.input_type, first.weight_type, first.int8) == (element_type, element_type, int8)
+    assert int8 or str(first.reason).startswith("left in FP16 although quantized")

@@ -16,6 +16,7 @@ from harness.targets.engine_record import EngineRecord
 from harness.targets.tensorrt.options import TensorRtBuildOptions
 
 SAMPLES = np.random.default_rng(0).standard_normal((2, *INPUT_SHAPE)).astype(np.float32)
+PROFILE = {"min": 4, "opt": 2, "max": 2}
 WEIGHTS = 2 * CHANNELS * CHANNELS * 9
 
 
@@ -133,6 +134,25 @@ def test_a_timing_cache_is_written_and_read_again(rtx: Target, tmp_path: Path):
     assert all(layer.int8 for layer in weighted(rtx, path, tmp_path, timing_cache=str(cache)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"timing_cache": "/dev/null/cache"}, "cannot write the timing cache"),
+        ({"hardware_compatibility": "ampere_plus"}, "takes no notice of hardware compatibility"),
+        ({"compute_capability": "CURRENT"}, "cannot build for CURRENT"),
+        (
+            {"shape_profiles": ({"input": {key: (size, *INPUT_SHAPE) for key, size in PROFILE.items()}},)},
+            r"refuses the profile `input` \(4, 32, 16, 16\), \(2, 32, 16, 16\), \(2, 32, 16, 16\)",
+        ),
+    ],
+    ids=["timing_cache", "hardware_compatibility", "capability", "profile"],
+)
+def test_options_that_cannot_be_met_are_errors_with_a_fix(rtx: Target, tmp_path: Path, changes, words: str):
+    with pytest.raises(StageError, match=words) as caught:
+        rtx.build(qdq_network(tmp_path / "q.onnx"), tmp_path, options(**changes))
+    assert caught.value.fix
+
+
 def test_an_unknown_capability_names_the_nearest(rtx: Target, tmp_path: Path):
     with pytest.raises(StageError, match="cannot build for SM90") as caught:
         rtx.build(qdq_network(tmp_path / "q.onnx"), tmp_path, options("SM90"))
@@ -158,8 +178,10 @@ def test_flags_that_need_a_gpu_fail_with_what_the_builder_says(rtx: Target, tmp_
 
     if find_gpu() is not None:
         pytest.skip("there is a GPU here")
-    with pytest.raises(StageError, match=r"tensorrt_rtx cannot build q\.onnx: \w+"):
-        rtx.build(qdq_network(tmp_path / "q.onnx"), tmp_path, options(strip_weights=True))
+    with pytest.raises(StageError, match=r"tensorrt_rtx cannot build q\.onnx: \w+") as caught:
+        rtx.build(qdq_network(tmp_path / "q.onnx"), tmp_path, options(strip_weights=True, verbose=True))
+    assert "on a machine with a GPU" in str(caught.value.fix)
+    assert "ERROR: " in (tmp_path / "build.log").read_text()
 
 
 def test_a_builder_that_dies_is_an_error_of_this_build(rtx: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from oracles.onnx_files import INPUT_SHAPE, float_network, qdq_network, save
 
 from harness.errors import StageError
@@ -51,6 +51,42 @@ def test_int8_of_a_file_without_qdq(tmp_path: Path):
 def test_an_asymmetric_uint8_node_is_named(tmp_path: Path):
     path = qdq_network(tmp_path / "u.onnx", activation_type=np.uint8, zero_point=128)
     assert "node `conv1/Quantize` is asymmetric (uint8 with zero point 128)" in message(path)
+
+
+def test_constants_may_be_nodes(tmp_path: Path):
+    """As torch's older exporter writes scales and zero points."""
+    path = qdq_network(tmp_path / "u.onnx", activation_type=np.uint8, zero_point=128)
+    model = onnx.load(path)
+    constants = [helper.make_node("Constant", [], [each.name], value=each) for each in model.graph.initializer]
+    nodes = [*constants, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    assert "node `conv1/Quantize` is asymmetric (uint8 with zero point 128)" in message(path)
+
+
+def test_without_a_zero_point_onnx_and_tensorrt_quantize_differently(tmp_path: Path):
+    path = qdq_network(tmp_path / "n.onnx")
+    model = onnx.load(path)
+    del model.graph.node[0].input[2]
+    onnx.save(model, path)
+    assert message(path).startswith("n.onnx: node `conv1/Quantize` has no zero point")
+    model.graph.node[0].attribute.append(helper.make_attribute("output_dtype", TensorProto.INT8))
+    onnx.save(model, path)
+    load_checked(path, INT8)
+
+
+def test_an_int32_bias_as_onnxruntime_writes_it(tmp_path: Path):
+    path = qdq_network(tmp_path / "b.onnx")
+    model = onnx.load(path)
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(np.ones(32, np.int32), "b"), numpy_helper.from_array(np.float32(1e-4), "b.scale")]
+    )
+    bias = helper.make_node("DequantizeLinear", ["b", "b.scale"], ["b.float"], name="conv1/Bias")
+    model.graph.node.insert(0, bias)
+    next(node for node in model.graph.node if node.name == "conv1").input.append("b.float")
+    onnx.save(model, path)
+    assert "node `conv1/Bias` dequantizes int32" in message(path)
 
 
 def test_an_int8_zero_point_that_is_not_zero(tmp_path: Path):
@@ -122,5 +158,37 @@ class TestProfiles:
         model = onnx.load(float_network(tmp_path / "f.onnx"))
         shape = (1, *INPUT_SHAPE)
         options = TensorRtBuildOptions(shape_profiles=({"images": ShapeRange(min=shape, opt=shape, max=shape)},))
-        with pytest.raises(StageError, match="input `input`"):
+        with pytest.raises(StageError, match=r"f\.onnx has no input `images`") as caught:
             profiles(model, options, "f.onnx")
+        assert caught.value.fix == "its inputs are: input"
+
+    @pytest.mark.parametrize("batch", ["batch", 8])
+    @pytest.mark.parametrize("shape", [(4, 32, 16), (4, 16, 16, 16), (4, 32, 16, 16, 1)], ids=str)
+    def test_a_shape_that_does_not_fit_the_input(self, tmp_path: Path, batch: str | int, shape: tuple[int, ...]):
+        model = onnx.load(float_network(tmp_path / "f.onnx", batch=batch))
+        options = TensorRtBuildOptions(shape_profiles=({"input": ShapeRange(min=shape, opt=shape, max=shape)},))
+        with pytest.raises(StageError, match=rf"`input` is .x32x16x16, which {'x'.join(map(str, shape))} does not fit"):
+            profiles(model, options, "f.onnx")
+
+    def test_a_fixed_batch_cannot_be_changed(self, tmp_path: Path):
+        """TensorRT would take no notice of the profile."""
+        model = onnx.load(float_network(tmp_path / "f.onnx", batch=8))
+        shape = (4, *INPUT_SHAPE)
+        options = TensorRtBuildOptions(shape_profiles=({"input": ShapeRange(min=shape, opt=shape, max=shape)},))
+        with pytest.raises(StageError, match="8x32x16x16, which 4x32x16x16 does not fit"):
+            profiles(model, options, "f.onnx")
+
+    @pytest.mark.parametrize(("batch_size", "fits"), [(1, True), (8, True), (4, False)])
+    def test_nor_by_asking_for_another_batch_size(self, tmp_path: Path, batch_size: int, fits: bool):
+        model = onnx.load(float_network(tmp_path / "f.onnx", batch=8))
+        options = TensorRtBuildOptions(batch_size=batch_size)
+        if fits:
+            assert profiles(model, options, "f.onnx") == ()
+            return
+        with pytest.raises(StageError, match=r"f\.onnx has the fixed batch size 8; 4 was asked for"):
+            profiles(model, options, "f.onnx")
+
+    def test_minus_one_is_dynamic(self, tmp_path: Path):
+        model = onnx.load(float_network(tmp_path / "f.onnx", batch=-1))
+        (only,) = profiles(model, TensorRtBuildOptions(batch_profiles=((1, 1, 1),)), "f.onnx")
+        assert only["input"].max == (1, *INPUT_SHAPE)

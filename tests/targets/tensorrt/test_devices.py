@@ -117,3 +117,18 @@ class TestChoice:
     def test_a_graph_needs_torch(self, with_pycuda: None):
         with pytest.raises(StageError, match="no CUDA device that pycuda or torch can use"):
             open_device(cuda_graph=True)
+
+    def test_a_pycuda_that_cannot_be_imported_is_told_where_torch_cannot_help(
+        self, with_pycuda: None, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setitem(sys.modules, "pycuda.driver", None)  # importing it raises ImportError
+        with pytest.raises(StageError, match="pycuda cannot be imported"):
+            open_device()
+
+    def test_torch_stands_in_for_a_pycuda_that_cannot_be_imported(
+        self, with_pycuda: None, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.Stream", lambda: SimpleNamespace(cuda_stream=9))
+        assert open_device().stream == 9

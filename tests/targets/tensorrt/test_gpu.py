@@ -12,10 +12,14 @@ from harness.errors import StageError
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.targets.engine_record import record_path
+from harness.targets.tensorrt.audit import audit
 from harness.targets.tensorrt.devices import Device, PyCudaDevice, TorchDevice
+from harness.targets.tensorrt.engine_file import load_engine
 from harness.targets.tensorrt.gpu import find_gpu
+from harness.targets.tensorrt.inspector import inspected_layers
+from harness.targets.tensorrt.layers import layers_from_log
 from harness.targets.tensorrt.options import TensorRtBuildOptions
-from harness.targets.tensorrt.session import TensorRtSession, inspect_engine
+from harness.targets.tensorrt.session import TensorRtSession
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(find_gpu() is None, reason="no NVIDIA GPU here")]
 
@@ -42,6 +46,14 @@ def reference(path: Path) -> np.ndarray:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(None, {"input": BATCH})[0]
+
+
+def test_a_version_compatible_engine_runs(target: Target, tmp_path: Path) -> None:
+    """`tensorrt` puts its lean runtime into the file, which must be allowed to run."""
+    path, options = float_network(tmp_path / "m.onnx"), OPTIONS.model_copy(update={"version_compatible": True})
+    engine = target.build(path, tmp_path, options)
+    expected = reference(path)
+    assert np.abs(target.open(engine.path, options).run(BATCH) - expected).max() < 0.05 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("make", [float_network, qdq_network])
@@ -72,13 +84,19 @@ def test_a_tensor_of_torch_is_read_where_it_lies(target: Target, tmp_path: Path)
     assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
 
 
-def test_the_inspector_agrees_with_the_builders_log(target: Target, tmp_path: Path) -> None:
-    path = qdq_network(tmp_path / "m.onnx")
-    engine = target.build(path, tmp_path, OPTIONS)
-    inspected = inspect_engine(engine.path, target.library.load())
-    assert [layer.kind for layer in inspected]
-    logged = {layer.name: layer.int8 for layer in target.audit(engine.path, path) if layer.weight_type}
-    assert logged == {"conv1": True, "conv2": True}
+@pytest.mark.parametrize("batch", ["batch", 4], ids=["dynamic", "fixed"])
+def test_the_inspector_and_the_builders_log_give_the_same_audit(target: Target, tmp_path: Path, batch) -> None:
+    path = qdq_network(tmp_path / "m.onnx", batch=batch)
+    engine = target.build(path, tmp_path, OPTIONS.model_copy(update={"verbose": True}))
+    trt = target.library.load()
+    logged = "Layers:" + (tmp_path / "build.log").read_text().rpartition("VERBOSE: Layers:")[2]
+    sources = {
+        "built": target.audit(engine.path, path),
+        "inspected": audit(inspected_layers(load_engine(engine.path, trt), trt), path),
+        "logged": audit(layers_from_log([logged]), path),
+    }
+    found = {key: {layer.name: layer.int8 for layer in layers if layer.weight_type} for key, layers in sources.items()}
+    assert found == {key: {"conv1": True, "conv2": True} for key in sources}
 
 
 def test_a_cuda_graph_computes_the_same(target: Target, tmp_path: Path) -> None:

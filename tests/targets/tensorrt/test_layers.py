@@ -45,6 +45,39 @@ def test_constants_that_layers_share_are_counted_once():
     assert second.weight_bytes == 0
 
 
+def ten(name: str, shape: str, form: str) -> str:
+    return f"{{ Name: {name}, Location: Device, Dimensions: [{shape}], Format/Datatype: {form} }}"
+
+
+NCHW32 = "Thirty-two wide channel vectorized row major Int8 format"
+
+
+def test_a_convolution_in_the_log_of_tensorrt_10():
+    """It has no list of constants: what the kernel holds is told by number and type, among other attributes."""
+    text = (
+        f"Name: conv1 + relu1, LayerType: CaskConvolution, Inputs: [ {ten('x', '8,64,56,56', NCHW32)}, "
+        f"{ten('sum', '8,64,56,56', NCHW32)}], Outputs: [ {ten('y', '8,64,56,56', 'Row major linear FP16 format')}], "
+        'ParameterType: Convolution, Kernel: [3,3], PrePadding: [1,1], Groups: 1, Weights: {"Type": "Int8", '
+        '"Count": 36864}, Bias: {"Type": "Float", "Count": 64}, HasReLU: 1, TacticName: sm80_xmma_fprop, '
+        "TacticValue: 0x1, StreamId: 0, Metadata: [ONNX Layer: conv1]\x1e[ONNX Layer: relu1]"
+    )
+    (layer,) = layers_from_log([f"Layers:\n{text}\n\nBindings:\nx\ny"])
+    assert (layer.name, layer.kind, layer.tactic) == ("conv1 + relu1", "CaskConvolution", "sm80_xmma_fprop")
+    assert (layer.inputs, layer.weights, layer.outputs) == (("Int8", "Int8"), ("Int8", "Float"), ("Half",))
+    assert layer.onnx_nodes == ("conv1", "relu1")
+    assert layer.weight_bytes == 36864 + 4 * 64
+
+
+def test_a_reformatting_layer_in_the_log_of_tensorrt_10_has_no_tactic_name():
+    text = (
+        f"Name: Reformatting CopyNode for Input Tensor 0 to conv1, LayerType: Reformat, "
+        f"Inputs: [ {ten('x', '-1,3,8,8', 'N/A due to dynamic shapes')}], Outputs: [ {ten('y', '-1,3,8,8', 'Half')}], "
+        "ParameterType: Reformat, Origin: REFORMAT, TacticValue: 0x3e8, StreamId: 0, Metadata: "
+    )
+    (layer,) = layers_from_log([f"Layers:\n{text}"])
+    assert (layer.kind, layer.inputs, layer.outputs, layer.tactic) == ("Reformat", ("unknown",), ("Half",), "")
+
+
 def test_layers_without_tensors():
     text = "Name: e, LayerType: signal, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, Metadata: "
     (layer,) = layers_from_log([f"Layers:\n{text}"])
@@ -72,13 +105,14 @@ def test_both_dialects_of_the_inspector(key: str, int8: str, half: str):
         "Inputs": [{"Name": "x", key: int8}],
         "Outputs": [{"Name": "y", key: half}],
         "Weights": {"Type": "Int8", "Count": 9216},
+        "Bias": {"Type": "Float", "Count": 32},
         "TacticName": "sm80_xmma_fprop",
         "Metadata": "[ONNX Layer: conv1]\x1e[ONNX Layer: relu1]",
     }
     (found,) = layers_from_inspector(json.dumps({"Layers": [layer]}))
-    assert (found.inputs, found.weights, found.outputs) == (("Int8",), ("Int8",), ("Half",))
+    assert (found.inputs, found.weights, found.outputs) == (("Int8",), ("Int8", "Float"), ("Half",))
     assert found.onnx_nodes == ("conv1", "relu1")
-    assert found.weight_bytes == 9216
+    assert found.weight_bytes == 9216 + 4 * 32
 
 
 def test_an_engine_with_names_only_says_how_to_build_it():

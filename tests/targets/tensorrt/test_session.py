@@ -1,5 +1,7 @@
 """Running an engine, against a double of the binding that has the names of one version each."""
 
+import gc
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,8 @@ from oracles.tensorrt_double import CLASSES, SHAPE, World
 
 from harness.errors import StageError
 from harness.targets.tensorrt.engine_file import load_engine
-from harness.targets.tensorrt.session import WARMUP_ENQUEUES, TensorRtSession
+from harness.targets.tensorrt.options import TensorRtBuildOptions
+from harness.targets.tensorrt.session import WARMUP_ENQUEUES, TensorRtSession, open_session
 
 VERSIONS = ["tensorrt-10.0", "tensorrt-10.16", "tensorrt-11.4", "tensorrt-rtx-1.7"]
 
@@ -153,7 +156,7 @@ def test_a_tensor_of_torch_is_read_where_it_lies_once_torch_has_written_it(monke
     ("changes", "words", "fix"),
     [
         ({"is_cuda": False}, "is not on the GPU", ".cuda()"),
-        ({"dtype": torch.float16}, "holds torch.float16", ".float()"),
+        ({"dtype": torch.float16}, "holds float16, not float32", ".to(torch.float32)"),
         ({"contiguous": False}, "is not contiguous", ".contiguous()"),
     ],
     ids=["host", "half", "strided"],
@@ -164,6 +167,13 @@ def test_a_tensor_that_the_engine_cannot_read_is_refused(changes, words: str, fi
         session_of(world).run_tensor(Lying(0, **changes))
     assert fix in str(caught.value.fix)
     assert "execute" not in world.calls
+
+
+def test_an_engine_with_an_fp16_input_reads_fp16_tensors(monkeypatch: pytest.MonkeyPatch):
+    world = World("tensorrt-11.4")
+    world.input_type = "HALF"
+    with pytest.raises(StageError, match="holds float32, not float16"):
+        session_of(world).run_tensor(Lying(0))
 
 
 def test_a_cuda_graph_is_captured_after_the_warm_up_and_again_for_a_new_shape():
@@ -191,6 +201,63 @@ def test_a_call_that_fails_is_an_error(refused: str, words: str):
     world.refuses.add(refused)
     with pytest.raises(StageError, match=words):
         session_of(world).run(batch(1))
+
+
+def test_after_a_refused_shape_everything_is_set_up_anew():
+    world = World("tensorrt-11.4", profiles=((1, 4), (8, 8)))
+    session = session_of(world)
+    session.run(batch(2))
+    world.refuses.add("set_input_shape")
+    with pytest.raises(StageError, match="refuses the input shape"):
+        session.run(batch(8))
+    world.refuses.clear()
+    del world.calls[:]
+    np.testing.assert_allclose(session.run(batch(2)), means(batch(2)), rtol=1e-5)
+    assert world.calls[:3] == ["set_optimization_profile_async 0", "synchronize", "set_input_shape 2"]
+
+
+def test_after_a_failed_run_on_a_tensor_the_session_reads_its_own_buffer_again():
+    world = World("tensorrt-11.4")
+    session = session_of(world)
+    session.run(batch(2))
+    address = world.device.device_buffer(batch(2).nbytes)[1]
+    world.refuses.add("execute")
+    with pytest.raises(StageError, match="execute_async_v3 returned false"):
+        session.run_on_device(address, (2, *SHAPE))
+    world.refuses.clear()
+    np.testing.assert_allclose(session.run(batch(2)), means(batch(2)), rtol=1e-5)
+
+
+def test_an_engine_goes_with_the_last_name_of_its_session():
+    """Not when Python next looks for cycles: until then it would keep its memory on the GPU."""
+    session = session_of(World("tensorrt-11.4"))
+    session.run(batch(1))
+    context = weakref.ref(session._context)
+    gc.disable()
+    try:
+        del session
+        assert context() is None
+    finally:
+        gc.enable()
+
+
+def test_the_device_is_closed_when_the_engine_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    world = World("tensorrt-11.4")
+    monkeypatch.setattr("harness.targets.tensorrt.session.open_device", lambda **_: world.device)
+    (tmp_path / "e.engine").write_bytes(b"damaged")
+    with pytest.raises(StageError, match="magicTag"):
+        open_session(tmp_path / "e.engine", world.trt, TensorRtBuildOptions())
+    assert world.calls == ["close"]
+
+
+def test_all_engines_of_a_process_share_one_logger(tmp_path: Path):
+    """TensorRT goes on using the first one, which must not be freed with the first engine."""
+    world = World("tensorrt-11.4")
+    (tmp_path / "e.engine").write_bytes(b"good")
+    for _ in range(2):
+        load_engine(tmp_path / "e.engine", world.trt)
+    first, second = world.loggers
+    assert first is second
 
 
 def test_the_context_goes_before_the_device():

@@ -136,3 +136,10 @@ class TestWhereItRuns:
         monkeypatch.setattr(Library, "version", lambda _: None)
         assert get_target("tensorrt-rtx").availability().fix == "pip install tensorrt-rtx-cu13"
         assert get_target("tensorrt").availability().fix == "pip install tensorrt"
+
+    def test_an_engine_without_its_weights_is_not_run(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: Gpu("A10", "SM86"))
+        target = get_target("tensorrt")
+        settings = TensorRtSettings(strip_weights=True)
+        reason = target.cannot_run(target.build_options(variant("fp32", "tensorrt"), 1, settings))
+        assert "its weights were left out" in str(reason)

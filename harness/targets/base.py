@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -79,6 +79,14 @@ class EngineGraph:
     """Names under which the ONNX file that it was built from may know a node."""
 
 
+class Placement(NamedTuple):
+    """How a target wants networks quantized."""
+
+    number_format: TargetFormat
+    """At 8 bits."""
+    quantizer: type[PlacementQuantizer]
+
+
 class Session(ABC):
     """A loaded engine."""
 
@@ -129,10 +137,13 @@ class Target(ABC):
         """Why this target cannot deploy the variant, or None."""
 
     @abstractmethod
+    def placement(self) -> Placement:
+        """What quantized networks compute in here, and where quantizers stand. Imports torch."""
+
     def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
         """The number format of a quantized variant with these widths."""
+        return self.placement().number_format.with_bits(weight_bits, activation_bits)
 
-    @abstractmethod
     def quantizer(
         self,
         number_format: TargetFormat,
@@ -143,6 +154,13 @@ class Target(ABC):
         histogram: HistogramMethod | None = None,
     ) -> PlacementQuantizer:
         """The PT2E quantizer with this target's placement rules."""
+        return self.placement().quantizer(
+            number_format,
+            per_channel=per_channel,
+            weight_calibrator=weight_calibrator,
+            rules=rules,
+            histogram=histogram,
+        )
 
     @property
     def integer_biases(self) -> bool:

@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Session, Target
+from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
-    from harness.quantization.calibrators.base import Calibrator
-    from harness.quantization.descriptors import HistogramMethod
-    from harness.quantization.formats import TargetFormat
-    from harness.quantization.placement import PlacementQuantizer
-    from harness.quantization.rules import RuleSet
     from harness.scenario.target_options import TargetOptions
 
 _REDUCED_WEIGHT_BITS = 7
@@ -56,31 +51,11 @@ class OnnxRuntime(Target):
         """Whether integer kernels exist for the variant's bit widths; else it can only be simulated."""
         return variant.weight_bits in (None, 7, 8) and variant.activation_bits in (None, 8)
 
-    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
-        """uint8 affine activations and int8 symmetric weights, or fewer bits of the same kind."""
-        from harness.targets.onnxruntime.quantizer import FORMAT
+    def placement(self) -> Placement:
+        """uint8 affine activations, int8 symmetric weights; placed by ONNX Runtime's integer kernels."""
+        from harness.targets.onnxruntime.quantizer import FORMAT, OnnxRuntimeQuantizer
 
-        return FORMAT.with_bits(weight_bits, activation_bits)
-
-    def quantizer(
-        self,
-        number_format: TargetFormat,
-        *,
-        per_channel: bool,
-        weight_calibrator: Calibrator,
-        rules: RuleSet | None = None,
-        histogram: HistogramMethod | None = None,
-    ) -> PlacementQuantizer:
-        """Placement by ONNX Runtime's integer kernels."""
-        from harness.targets.onnxruntime.quantizer import OnnxRuntimeQuantizer
-
-        return OnnxRuntimeQuantizer(
-            number_format,
-            per_channel=per_channel,
-            weight_calibrator=weight_calibrator,
-            rules=rules,
-            histogram=histogram,
-        )
+        return Placement(FORMAT, OnnxRuntimeQuantizer)
 
     @property
     def integer_biases(self) -> bool:

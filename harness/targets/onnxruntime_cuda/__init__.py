@@ -7,20 +7,13 @@ for an integer convolution, so a quantized network computes there on dequantized
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from harness.results import Layer, Variant
 from harness.scenario.target_options import TargetOptions
-from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Session, Target
+from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
 from harness.targets.tensorrt.gpu import find_gpu
-
-if TYPE_CHECKING:
-    from harness.quantization.calibrators.base import Calibrator
-    from harness.quantization.descriptors import HistogramMethod
-    from harness.quantization.formats import TargetFormat
-    from harness.quantization.placement import PlacementQuantizer
-    from harness.quantization.rules import RuleSet
 
 _INSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"
 """Over the CPU build, which it contains. Without `--force-reinstall` pip may find that nothing is to be done."""
@@ -70,31 +63,11 @@ class OnnxRuntimeCuda(Target):
         """FP32, FP16 and Q/DQ files all run."""
         return None
 
-    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
-        """int8 symmetric activations and weights, or fewer bits of the same kind."""
-        from harness.targets.tensorrt.quantizer import FORMAT
+    def placement(self) -> Placement:
+        """TensorRT's, which has the fewest conversions."""
+        from harness.targets.tensorrt.quantizer import FORMAT, TensorRTQuantizer
 
-        return FORMAT.with_bits(weight_bits, activation_bits)
-
-    def quantizer(
-        self,
-        number_format: TargetFormat,
-        *,
-        per_channel: bool,
-        weight_calibrator: Calibrator,
-        rules: RuleSet | None = None,
-        histogram: HistogramMethod | None = None,
-    ) -> PlacementQuantizer:
-        """TensorRT's placement, which has the fewest conversions."""
-        from harness.targets.tensorrt.quantizer import TensorRTQuantizer
-
-        return TensorRTQuantizer(
-            number_format,
-            per_channel=per_channel,
-            weight_calibrator=weight_calibrator,
-            rules=rules,
-            histogram=histogram,
-        )
+        return Placement(FORMAT, TensorRTQuantizer)
 
     def float_type(self, variant: Variant, settings: TargetOptions) -> FloatType:
         """FP16 for `method: fp16`; what is dequantized computes in FP32."""

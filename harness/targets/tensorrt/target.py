@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.results import Layer, Variant
 from harness.scenario.target_options import TargetOptions
-from harness.targets.base import Availability, Engine, FloatType, Session, Target
+from harness.targets.base import Availability, Engine, FloatType, Placement, Session, Target
 from harness.targets.tensorrt.binding import Library
 from harness.targets.tensorrt.gpu import find_gpu
 from harness.targets.tensorrt.options import TensorRtBuildOptions, TensorRtSettings
 
 if TYPE_CHECKING:
-    from harness.quantization.calibrators.base import Calibrator
-    from harness.quantization.descriptors import HistogramMethod
-    from harness.quantization.formats import TargetFormat
-    from harness.quantization.placement import PlacementQuantizer
-    from harness.quantization.rules import RuleSet
     from harness.targets.tensorrt.builder import BuildReply
 
 _SCENARIO_ONLY = {"threads", "high_precision", "compute_capabilities", "batch_profiles"}
@@ -50,31 +45,11 @@ class TensorRtTarget(Target):
         """Nothing is refused: FP32, FP16 and INT8 all have kernels."""
         return None
 
-    def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
-        """int8 symmetric activations and weights, or fewer bits of the same kind."""
-        from harness.targets.tensorrt.quantizer import FORMAT
+    def placement(self) -> Placement:
+        """int8 symmetric activations and weights; placed by TensorRT's rules for explicit quantization."""
+        from harness.targets.tensorrt.quantizer import FORMAT, TensorRTQuantizer
 
-        return FORMAT.with_bits(weight_bits, activation_bits)
-
-    def quantizer(
-        self,
-        number_format: TargetFormat,
-        *,
-        per_channel: bool,
-        weight_calibrator: Calibrator,
-        rules: RuleSet | None = None,
-        histogram: HistogramMethod | None = None,
-    ) -> PlacementQuantizer:
-        """Placement by TensorRT's rules for explicit quantization."""
-        from harness.targets.tensorrt.quantizer import TensorRTQuantizer
-
-        return TensorRTQuantizer(
-            number_format,
-            per_channel=per_channel,
-            weight_calibrator=weight_calibrator,
-            rules=rules,
-            histogram=histogram,
-        )
+        return Placement(FORMAT, TensorRTQuantizer)
 
     def float_type(self, variant: Variant, settings: TargetOptions) -> FloatType:
         """FP16 for `method: fp16`, and for quantized variants unless the scenario says FP32."""

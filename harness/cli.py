@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
+from harness.cli_output import print_tables
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
@@ -23,17 +24,11 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
-    from harness.report.tables import Table
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
 
 DEBUG_VARIABLE = "HARNESS_DEBUG"
 """Set to show tracebacks of errors that are the user's to fix."""
-
-_LOG_WIDTH = 110
-"""Columns of tables that are not printed to a terminal."""
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -277,15 +272,10 @@ def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | 
 
 def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     """Tables, the skip sets and their files; the exit code."""
-    from rich.console import Console
-
     from harness.report.sensitivity import accuracy_table, conclusion, layers_table
 
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
     for analysis in record.analyses:
-        for content in (layers_table(analysis), accuracy_table(analysis)):
-            if content is not None:
-                console.print(_rich_table(content), "")
+        print_tables((layers_table(analysis), accuracy_table(analysis)))
         typer.echo(conclusion(analysis))
         if analysis.fragment is not None:
             typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
@@ -295,17 +285,6 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     if record.failures:
         return EXIT_VARIANT_FAILED
     return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_GATE_FAILED
-
-
-def _rich_table(content: Table) -> RichTable:
-    from rich.table import Table as RichTable
-
-    table = RichTable(title=content.caption, title_justify="left", box=None)
-    for index, heading in enumerate(content.headings):
-        table.add_column(heading, justify="right" if index in content.numeric else "left", no_wrap=heading == "Layer")
-    for row in content.rows:
-        table.add_row(*row)
-    return table
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:

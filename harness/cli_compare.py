@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli_output import print_tables, write_text
 from harness.errors import EXIT_GATE_FAILED, UsageError
 
 if TYPE_CHECKING:
     from harness.compare.comparison import Comparison
-    from harness.report.tables import Table
 
-_LOG_WIDTH = 160
-"""Columns of tables that are not printed to a terminal."""
 _STDOUT = Path("-")
 
 baseline = typer.Typer(help="Baselines: what later runs are compared with.", no_args_is_help=True)
@@ -100,16 +97,11 @@ def compare(
 
 
 def _print(comparison: Comparison) -> None:
-    from rich.console import Console
-
     from harness.compare.change_words import summary
     from harness.report.comparison import changes_table, conditions_table, headline, messages
 
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
     shown = changes_table(comparison, ("worse", "inconclusive", "better"))
-    for content in (shown, conditions_table(comparison)):
-        if content is not None:
-            console.print(_rich(content), "")
+    print_tables((shown, conditions_table(comparison)))
     for message in messages(comparison):
         typer.echo(message, err=message.startswith("regression"))
     typer.echo(f"{headline(comparison)}: {summary(comparison)}")
@@ -117,23 +109,8 @@ def _print(comparison: Comparison) -> None:
         typer.echo("--force compared figures whose conditions forbid it", err=True)
 
 
-def _rich(content: Table) -> object:
-    from rich.table import Table as RichTable
-
-    table = RichTable(title=content.caption, title_justify="left", box=None)
-    for index, heading in enumerate(content.headings):
-        table.add_column(heading, justify="right" if index in content.numeric else "left", overflow="fold")
-    for row in content.rows:
-        table.add_row(*row)
-    return table
-
-
 def _write(path: Path, text: str) -> None:
     if path == _STDOUT:
         typer.echo(text, nl=False)
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", fix="choose another file") from None
+    else:
+        write_text(path, text)

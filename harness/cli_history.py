@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from harness.cli_output import print_tables, write_text
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.results import RunResults
 
-_LOG_WIDTH = 160
-"""Columns of tables that are not printed to a terminal."""
 _SHOW = "show"
 
 File = Annotated[
@@ -61,8 +59,6 @@ def show(
     file: File = None,
 ) -> None:
     """Show trends per variant and figure, and the first run and commit of each proven step."""
-    from rich.console import Console
-
     from harness.history.database import entries
     from harness.history.place import history_path
     from harness.history.trends import Choice, parse_since, trends
@@ -76,9 +72,7 @@ def show(
         machine_class=machine_class,
     )
     found = trends(entries(history_path(given=file)), choice)
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
-    for caption, members in sections(found):
-        console.print(_rich(trends_table(members, caption)), "")
+    print_tables(trends_table(members, caption) for caption, members in sections(found))
     for kind, text in step_messages(found):
         typer.echo(f"{kind}: {text}")
     if not found:
@@ -128,15 +122,6 @@ def keep(results: RunResults, project_root: Path) -> None:
         typer.echo(f"not in the history: {error}", err=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file and the folders above it; UsageError when that cannot be done."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", fix="choose another file") from None
-
-
 def _records(path: Path) -> list[RunResults]:
     """The record of a run, or of every run in a folder: all of them, not the latest alone."""
     from harness.compare.sources import RESULTS, read_run
@@ -147,14 +132,3 @@ def _records(path: Path) -> list[RunResults]:
             raise UsageError(f"{path} holds no run", fix="give a folder that `harness run` wrote")
         return [read_run(file).results for file in files]
     return [read_run(path / RESULTS if path.is_dir() else path).results]
-
-
-def _rich(content: Any) -> object:
-    from rich.table import Table as RichTable
-
-    table = RichTable(title=content.caption, title_justify="left", box=None)
-    for index, heading in enumerate(content.headings):
-        table.add_column(heading, justify="right" if index in content.numeric else "left", overflow="fold")
-    for row in content.rows:
-        table.add_row(*row)
-    return table

@@ -110,7 +110,7 @@ def _outcome(night: Night) -> str:
 
 def _write(night: Night) -> None:
     """`nightly.md` for a job's summary, `comparison.json`, and the page of the history."""
-    from harness.cli_history import write_text
+    from harness.cli_output import write_text
     from harness.report.comparison import markdown_text
     from harness.report.history import html_text
     from harness.report.markdown import escaped

@@ -141,6 +141,13 @@ def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
     assert not (nights.root / "reports" / "nightly-002").exists()
 
 
+def test_a_history_that_cannot_be_used_is_bad_input_before_anything_runs(nights):
+    first(nights)
+    (nights.root / "reports" / "history.sqlite").write_text("not a database, and longer than its header" * 9)
+    assert "cannot use the history" in str(nights.night().exception)
+    assert not (nights.root / "reports" / "nightly-002").exists()
+
+
 def test_a_folder_without_scenarios_and_an_out_that_is_taken_are_bad_input(nights):
     (nights.root / "empty").mkdir()
     assert "holds no scenario" in str(nights.night("empty").exception)

@@ -289,7 +289,7 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:
     """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
-    from harness.compare.gates import gate_message, worst_exit_code
+    from harness.compare.gates import gate_messages, worst_exit_code
 
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
@@ -297,9 +297,8 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
-    for gate in results.gates:
-        if gate.verdict != "pass":
-            typer.echo(f"\n{gate_message(gate)}", err=True)
+    for message in gate_messages(results.gates):
+        typer.echo(f"\n{message}", err=True)
     html = next((path for path in written if path.suffix == ".html"), directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
     typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")

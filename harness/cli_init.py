@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,9 @@ def init(
         typer.echo(f"written: {path}")
     for path in written.kept:
         typer.echo(f"kept: {path}")
+    for path, text in written.incomplete:
+        typer.echo(f"\nadd to {path}, as pytest and the workflows rely on it:")
+        typer.echo(textwrap.indent(text, "    "), nl=False)
     typer.echo(f"\nrequirements.txt installs `{line}`; if pip cannot find that elsewhere, put another line there")
     typer.echo(f"next: cd {directory} && pytest")
     raise typer.Exit(EXIT_OK)

@@ -73,15 +73,20 @@ def nightly(
 
 def messages(night: Night) -> Iterator[str]:
     """One line or block for everything that a reader has to know, the gravest first."""
-    from harness.compare.gates import gate_message
+    from harness.compare.gates import gate_messages
     from harness.report.comparison import messages as changes
     from harness.report.history import step_messages
 
+    status_changes = () if night.comparison is None else night.comparison.status_changes
+    told = {(change.scenario, change.variant) for change in status_changes}
     if night.comparison is not None:
         yield from changes(night.comparison)
     for run in night.runs:
-        yield from (gate_message(gate) for gate in run.gates if gate.verdict != "pass")
-        yield from (f"failed: {row.variant.id}: {row.reason}" for row in run.rows if row.status == "failed")
+        scenario = run.scenario if len(night.runs) > 1 else None  # scenarios may have variants of one name
+        within = f"{scenario}, " if scenario else ""
+        failed = [row for row in run.rows if row.status == "failed" and (run.scenario, row.variant.id) not in told]
+        yield from (f"failed: {within}{row.variant.id}: {row.reason}" for row in failed)
+        yield from gate_messages(run.gates, scenario)
     from harness.nightly import recent_steps
 
     yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(night)))

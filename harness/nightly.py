@@ -102,8 +102,9 @@ def run_night(
     *,
     save_missing: bool = False,
 ) -> Night:
-    """Run, append, judge. Baselines are read before anything runs, so that a damaged file costs no night."""
+    """Run, append, judge. Baselines and history are opened before anything runs: a damaged file costs no night."""
     stored = stored_baselines(project.baselines)
+    append(project.history, ())
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     runs = []
     for item in prepared:

@@ -157,6 +157,19 @@ class TestCompare:
         invoke("compare", f"baselines/{CLASS}", "elsewhere", "--only", "accuracy,size,coverage,parity", code=0)
         invoke("compare", f"baselines/{CLASS}", "elsewhere", "--force", code=0)
 
+    def test_other_json_beside_the_runs_is_passed_over(self, project: Path) -> None:
+        invoke("compare", "runs/base", "slow", "--json", "runs/comparison.json", code=1)
+        (project / "runs" / "benchmark.json").write_text("[]")
+        invoke("compare", "runs", "slow", code=1)
+        invoke("baseline", "save", "runs", code=0)
+        invoke("compare", "baselines", "runs", code=0)
+
+    def test_a_damaged_file_in_a_folder_of_baselines_is_not_passed_over(self, project: Path) -> None:
+        invoke("baseline", "save", "runs", code=0)
+        (path,) = project.glob("baselines/*/*.json")
+        path.write_text(path.read_text()[:-20])
+        assert f"{path.name} is not a baseline" in refused("compare", "baselines", "slow").message
+
     def test_markdown_names_what_regressed_and_folds_the_rest(self, project: Path) -> None:
         invoke("compare", "runs/base", "slow", "--markdown", "out/comment.md", code=1)
         text = (project / "out" / "comment.md").read_text()

@@ -56,16 +56,37 @@ def worst_exit_code(gates: Sequence[Gate], *, strict: bool) -> int:
     return EXIT_INCONCLUSIVE if strict and "inconclusive" in verdicts else EXIT_OK
 
 
-def gate_message(gate: Gate) -> str:
-    """One sentence: which variant, which figure, what it is and what it must be."""
+def gate_messages(gates: Sequence[Gate], scenario: str | None = None) -> list[str]:
+    """What does not pass, of `scenario`. Variants that have no figure for one and the same reason share a message."""
+    judged = [gate for gate in gates if gate.value is not None and gate.verdict != "pass"]
+    limits: dict[tuple[str, str | None], list[str]] = {}
+    for gate in gates:
+        if gate.value is None:
+            limits.setdefault((gate.variant, gate.reason), []).append(f"{gate.metric} must be {gate.limit}")
+    variants: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
+    for (variant, reason), texts in limits.items():
+        variants.setdefault((reason, tuple(texts)), []).append(variant)
+    return [gate_message(gate, scenario) for gate in judged] + [
+        f"gate inconclusive: {_within(scenario)}{', '.join(names)}: {', '.join(texts)}; {reason}"
+        for (reason, texts), names in variants.items()
+    ]
+
+
+def gate_message(gate: Gate, scenario: str | None = None) -> str:
+    """One sentence: which variant (of which scenario), which figure, what it is and what it must be."""
+    subject = _within(scenario) + gate.variant
     if gate.value is None:
-        return f"gate {gate.verdict}: {gate.variant}: {gate.metric} must be {gate.limit}; {gate.reason}"
+        return f"gate {gate.verdict}: {subject}: {gate.metric} must be {gate.limit}; {gate.reason}"
     figure = f"{gate.value:.6g}"
     if gate.interval is not None:
         figure += f" ({gate.interval[0]:.6g} to {gate.interval[1]:.6g})"
     against = f", compared with {gate.compared_with}" if gate.compared_with else ""
     note = f" ({gate.reason})" if gate.reason else ""
-    return f"gate {gate.verdict}: {gate.variant}: {gate.metric} is {figure}{against}; it must be {gate.limit}{note}"
+    return f"gate {gate.verdict}: {subject}: {gate.metric} is {figure}{against}; it must be {gate.limit}{note}"
+
+
+def _within(scenario: str | None) -> str:
+    return "" if scenario is None else f"{scenario}, "
 
 
 def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:

@@ -78,17 +78,32 @@ def _files(path: Path, classes: frozenset[str]) -> Iterator[Path]:
     if (path / RESULTS).is_file():
         yield path / RESULTS
         return
-    yield from sorted(path.glob("*.json"))
+    yield from _own_files(path)
     for folder in sorted(each for each in path.iterdir() if each.is_dir()):
         if (folder / RESULTS).is_file():
             yield folder / RESULTS
         elif folder.name in classes:
-            yield from sorted(folder.glob("*.json"))
+            yield from _own_files(folder)
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """Baselines and runs; other JSON, such as `comparison.json` of a night, may lie beside them."""
+    return [file for file in sorted(folder.glob("*.json")) if not _is_foreign(file)]
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether it is sound JSON of another kind; a damaged file may have been a baseline, and is read to be refused."""
+    try:
+        return {"rows", "baseline_version"}.isdisjoint(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _other_classes(path: Path) -> str:
     """Baselines that are there, but for other machines."""
-    names = sorted(each.name for each in path.iterdir() if each.is_dir() and any(each.glob("*.json")))
+    if path.is_file():
+        return ""
+    names = sorted(each.name for each in path.iterdir() if each.is_dir() and _own_files(each))
     return f" for this machine; there are baselines for {', '.join(names)}" if names else ""
 
 

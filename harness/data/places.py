@@ -114,7 +114,7 @@ def _missing(spec: DatasetSpec, root: Path, places: Places) -> DataError:
     fixes = {
         "path": "correct `path`, or use `location: auto`",
         "env": f"set {ENVIRONMENT_VARIABLE} to the folder that holds `{places.folder}/`, or use `location: auto`",
-        "cache": "run again with `--download`",
+        "cache": "run again with `--download` (pytest: `--harness-download`)",
         "package": f"use `location: auto`, or {places.install}",
         "embedded": f"{places.install}, and use `location: auto`",
     }

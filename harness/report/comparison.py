@@ -15,7 +15,7 @@ from harness.compare.change_words import (
     status_sentence,
     summary,
 )
-from harness.compare.comparison import Comparison, Finding
+from harness.compare.comparison import Comparison, Finding, StatusChange
 from harness.compare.wording import counted
 from harness.report.markdown import escaped, table
 from harness.report.tables import Table
@@ -34,7 +34,7 @@ def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) 
     rows = [
         (
             finding.verdict,
-            finding.variant,
+            _within(comparison, finding) + finding.variant,
             name_of(finding),
             figure(finding, finding.base),
             figure(finding, finding.new),
@@ -59,14 +59,15 @@ def messages(comparison: Comparison) -> Iterator[str]:
     """One line for each regression, then for each improvement: variant, change and cause."""
     for change in comparison.status_changes:
         if change.is_regression:
-            yield f"regression: {status_sentence(change)}"
+            yield f"regression: {_within(comparison, change)}{status_sentence(change)}"
     for finding in comparison.with_verdict("worse"):
-        yield f"regression: {sentence(finding)}"
+        yield f"regression: {_within(comparison, finding)}{sentence(finding)}"
     for finding in comparison.with_verdict("better"):
-        yield f"improvement{'' if finding.causes else ', unexplained'}: {sentence(finding)}"
+        word = "improvement" if finding.causes else "improvement, unexplained"
+        yield f"{word}: {_within(comparison, finding)}{sentence(finding)}"
     for change in comparison.status_changes:
         if not change.is_regression:
-            yield f"changed: {status_sentence(change)}"
+            yield f"changed: {_within(comparison, change)}{status_sentence(change)}"
 
 
 def headline(comparison: Comparison) -> str:
@@ -84,13 +85,17 @@ def markdown_text(comparison: Comparison) -> str:
     if comparison.is_forced:
         lines += ["**Forced:** figures were compared whose conditions forbid it, see below.", ""]
     lines += [
-        f"- **Regression.** {escaped(status_sentence(each))}"
+        f"- **Regression.** {escaped(_within(comparison, each) + status_sentence(each))}"
         for each in comparison.status_changes
         if each.is_regression
     ]
-    lines += list(_bullets("Regression", comparison.with_verdict("worse")))
-    lines += list(_bullets("Improvement", comparison.with_verdict("better")))
-    lines += [f"- {escaped(status_sentence(each))}" for each in comparison.status_changes if not each.is_regression]
+    lines += list(_bullets("Regression", comparison, "worse"))
+    lines += list(_bullets("Improvement", comparison, "better"))
+    lines += [
+        f"- {escaped(_within(comparison, each) + status_sentence(each))}"
+        for each in comparison.status_changes
+        if not each.is_regression
+    ]
     folded = [
         ("Every figure", changes_table(comparison)),
         ("Conditions that differ", conditions_table(comparison)),
@@ -101,11 +106,17 @@ def markdown_text(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bullets(word: str, findings: Sequence[Finding]) -> Iterator[str]:
-    for finding in findings:
+def _bullets(word: str, comparison: Comparison, verdict: Verdict) -> Iterator[str]:
+    for finding in comparison.with_verdict(verdict):
         text = f"{change_words(finding)}. {cause_words(finding)}."
         unexplained = "" if finding.causes or word == "Regression" else ", unexplained"
-        yield f"- **{word}{unexplained}.** {escaped(finding.variant)}: {escaped(text)}"
+        yield f"- **{word}{unexplained}.** {escaped(_within(comparison, finding) + finding.variant)}: {escaped(text)}"
+
+
+def _within(comparison: Comparison, change: Finding | StatusChange) -> str:
+    """The scenario of a variant, where several are compared: they may have variants of one name."""
+    scenarios = {*comparison.scenarios, *(each.scenario for each in comparison.status_changes)}
+    return f"{change.scenario}, " if len(scenarios) > 1 and change.variant is not None else ""
 
 
 def _rows(content: Table) -> Iterator[str]:

@@ -18,6 +18,13 @@ _DOTTED = ("github", "gitignore")
 """Names that begin with a dot in a project, and not here, where git and packaging would act on them."""
 _MARK = "@{}@"
 _GENERATED = "__pycache__"
+_NEEDED = {
+    "tox.ini": "[testenv:nightly]",
+    "pyproject.toml": "harness_scenarios",
+    "requirements.txt": DISTRIBUTION,
+    ".gitignore": "/reports/",
+}
+"""What the workflows and pytest rely on, in files that a project usually has already."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Written:
     new: tuple[Path, ...]
     kept: tuple[Path, ...]
     """Files that were there already and were not touched."""
+    incomplete: tuple[tuple[Path, str], ...]
+    """Those of them that lack what the others rely on, and what the starter has there."""
 
 
 def write_starter(directory: Path, requirement: str) -> Written:
@@ -36,11 +45,13 @@ def write_starter(directory: Path, requirement: str) -> Written:
         directory: made when missing.
         requirement: how pip finds this package: a line of `requirements.txt`.
     """
-    new, kept = [], []
+    new, kept, incomplete = [], [], []
     for path, text in starter_files(requirement, directory.resolve().name):
         target = directory / path
         if target.exists() or target.is_symlink():
             kept.append(target)
+            if _lacks(target, _NEEDED.get(path.as_posix())):
+                incomplete.append((target, text))
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +60,7 @@ def write_starter(directory: Path, requirement: str) -> Written:
         except OSError as error:
             raise UsageError(f"cannot write {target}: {error.strerror}", fix="choose another folder") from None
         new.append(target)
-    return Written(tuple(new), tuple(kept))
+    return Written(tuple(new), tuple(kept), tuple(incomplete))
 
 
 def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
@@ -76,6 +87,10 @@ def installed_requirement() -> str:
         revision = repository.get("commit_id") or repository.get("requested_revision")
         return f"{package} @ {repository['vcs']}+{origin['url']}@{revision}"
     return f"{package}=={harness.__version__}"
+
+
+def _lacks(file: Path, needed: str | None) -> bool:
+    return needed is not None and file.is_file() and needed not in file.read_text(encoding="utf-8", errors="replace")
 
 
 def _in_project(path: Path) -> Path:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from oracles.recorded_runs import FP32, PTQ, recorded, right
+from oracles.recorded_runs import FP32, PTQ, QAT, recorded, right
 
-from harness.compare.gates import NO_VARIANT, gate_message, judge_gates, worst_exit_code
+from harness.compare.gates import NO_VARIANT, gate_message, gate_messages, judge_gates, worst_exit_code
 from harness.scenario.gates import GateSpec
 
 
@@ -169,3 +169,14 @@ class TestExitCodes:
             f"gate fail: {PTQ}: latency.median_ms is 0.666667 (0.660033 to 0.673367), compared with {FP32}; "
             "it must be at most 0.5 of fp32"
         )
+
+    def test_variants_without_a_figure_share_a_message_when_the_reason_is_one(self):
+        run = recorded().add(PTQ, speedup=1.5).add(QAT, status="unavailable", reason="no tensorrt")
+        other = "net-qat-tensorrt-b1"
+        run.add(other, status="unavailable", reason="no tensorrt")
+        gates = judge(run, {"metric": "speedup", "at_least": 2}, {"metric": "top1", "at_least": 0})
+        assert gate_messages(gates, "tiny") == [
+            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5 (1.48507 to 1.51508); it must be at least 2",
+            f"gate inconclusive: tiny, {QAT}, {other}: latency.speedup must be at least 2, "
+            "accuracy.top1 must be at least 0; unavailable: no tensorrt",
+        ]

@@ -5,7 +5,9 @@ import math
 
 import pytest
 from oracles.recorded_runs import FP32, PTQ, QAT, right
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.history.database import entries
 from harness.results import Gate
 
@@ -84,6 +86,18 @@ def test_a_scenario_that_was_not_asked_for_has_not_vanished(nights):
     assert nights.night("scenarios/tiny.yaml").exit_code == 0
 
 
+def test_variants_of_one_name_in_two_scenarios_are_told_apart(nights):
+    nights.add("other")
+    first(nights)
+    output = nights.night(status="failed", reason="out of memory").output
+    for name in ("tiny", "other"):
+        assert f"regression: {name}, {PTQ} is failed, before ok: out of memory" in output
+    assert output.count("out of memory") == 2  # each told once
+    assert f"regression: other, {PTQ}: slower by 10.0 %" in nights.night(speedup=1.5 / 1.1).output
+    report = (nights.root / "reports" / "nightly-003" / "nightly.md").read_text()
+    assert f"| worse | other, {PTQ} |" in report
+
+
 def test_a_variant_that_failed_in_the_baseline_already_is_exit_code_3_or_1_and_never_0(nights):
     nights.night("--first", status="failed", reason="out of memory")
     result = nights.night(status="failed", reason="out of memory")
@@ -106,6 +120,17 @@ def test_a_step_that_lasts_is_told_with_its_run(nights):
     assert "size.engine_bytes rose by 42.9 %" in nights.night(engine_bytes=2000).output
 
 
+def test_a_night_can_be_compared_and_accepted_as_it_lies(nights):
+    first(nights)
+    nights.night(engine_bytes=2000)
+    folder = "reports/nightly-002"
+    runner = CliRunner()
+    assert runner.invoke(app, ["compare", "baselines", folder]).exit_code == 1
+    assert runner.invoke(app, ["baseline", "save", folder]).exit_code == 0
+    assert runner.invoke(app, ["compare", "baselines", folder]).exit_code == 0
+    assert nights.night(engine_bytes=2000).exit_code == 0
+
+
 def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
     first(nights)
     (path,) = (nights.root / "baselines").glob("*/tiny.json")
@@ -113,6 +138,13 @@ def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
     result = nights.night()
     assert result.exit_code != 0
     assert "is not a baseline" in str(result.exception)
+    assert not (nights.root / "reports" / "nightly-002").exists()
+
+
+def test_a_history_that_cannot_be_used_is_bad_input_before_anything_runs(nights):
+    first(nights)
+    (nights.root / "reports" / "history.sqlite").write_text("not a database, and longer than its header" * 9)
+    assert "cannot use the history" in str(nights.night().exception)
     assert not (nights.root / "reports" / "nightly-002").exists()
 
 

@@ -102,9 +102,11 @@ class TestFailure:
 class TestInconclusive:
     SCRIPT = staticmethod(lambda: [gate("inconclusive", value=0.005, interval=[-0.01, 0.02])])
 
-    def test_it_passes(self, scripted, run) -> None:
+    def test_it_passes_and_the_summary_says_why_it_is_open(self, scripted, run) -> None:
         write_script(scripted, gates=self.SCRIPT())
-        run(TINY).assert_outcomes(passed=3)
+        result = run(TINY)
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines([f"gate inconclusive: {MAX}: accuracy.drop is 0.005 (-0.01 to 0.02)*"])
 
     def test_it_fails_when_strict(self, scripted, run) -> None:
         write_script(scripted, gates=self.SCRIPT())

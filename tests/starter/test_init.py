@@ -69,6 +69,17 @@ def test_nothing_is_overwritten_and_what_is_there_is_listed(project):
     assert readme.read_text() == "mine"
 
 
+def test_what_a_project_of_ones_own_lacks_is_shown(tmp_path):
+    """Without it, pytest passes without a scenario, and the workflows name environments of tox that are not there."""
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\n", encoding="utf-8")
+    (tmp_path / "tox.ini").write_text("[testenv:nightly]\n", encoding="utf-8")
+    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
+    output = runner.invoke(app, ["init", str(tmp_path), "--add"]).output
+    assert f"add to {tmp_path / 'pyproject.toml'}" in output
+    assert '    harness_scenarios = ["scenarios/*.yaml"]' in output
+    assert output.count("add to ") == 1
+
+
 def test_the_requirement_is_the_users_or_where_the_package_came_from(tmp_path, monkeypatch):
     line = "quant-harness[pytest] @ git+https://example.org/harness@v1"
     runner.invoke(app, ["init", str(tmp_path / "a"), "--requirement", line])
@@ -102,6 +113,20 @@ def test_the_night_runs_what_tox_runs_and_keeps_the_history(project):
     assert gpu["runs-on"][0] == "self-hosted"
     saved = [step["with"]["path"] for step in cpu["steps"] if step.get("uses", "") == "actions/cache/save@v4"]
     assert saved == ["store", "history"]
-    keys = [step["with"]["key"] for step in cpu["steps"] if "cache/restore" in step.get("uses", "")]
-    assert "hashFiles('scenarios/**', 'models/**', 'requirements.txt')" in keys[0]
     assert cpu["env"]["HARNESS_HISTORY"].endswith("/history/history.sqlite")
+
+
+@pytest.mark.parametrize(("name", "job"), [("ci", "tests"), ("nightly", "cpu")])
+def test_the_store_is_cached_by_content_and_starts_from_the_newest(project, name, job):
+    workflow = YAML(typ="safe").load((project / ".github" / "workflows" / f"{name}.yml").read_text())
+    steps = [step for step in workflow["jobs"][job]["steps"] if step.get("with", {}).get("path") == "store"]
+    restored, saved = steps
+    assert saved["with"]["key"] == restored["with"]["restore-keys"] + "${{ hashFiles('store/**') }}"
+    assert saved["if"].startswith("always() && !endsWith(steps.store.outputs.cache-matched-key")
+    assert restored["id"] == "store"
+
+
+def test_what_a_run_leaves_behind_is_no_change_of_the_checkout(project):
+    """Or else every night would be reported as one with uncommitted changes."""
+    ignored = (project / ".gitignore").read_text().splitlines()
+    assert {"/reports/", "/store/", "/history/", ".tox/"} <= set(ignored)

@@ -88,6 +88,16 @@ def test_transposed_convolutions_stay_in_float_and_count_as_float(tmp_path: Path
     assert coverage.int8_layers == "3/5"
 
 
+def test_a_skipped_convolution_is_explained_and_not_the_activation_fused_into_it(tmp_path: Path) -> None:
+    """The optimizer names a convolution in blocked layout after the output of its activation."""
+    convolution = nn.Conv2d(32, 32, 3, padding=1)
+    network = nn.Sequential(nn.Conv2d(3, 32, 1), nn.ReLU(), convolution, nn.ReLU(), nn.Conv2d(32, 4, 1))
+    layers = audited(quantize(network, skip=("2",)), tmp_path)
+    assert {layer.name: layer.reason for layer in layers if layer.weight_type == "float"}["2"] == (
+        "skipped: its weight is float in the ONNX file"
+    )
+
+
 def test_gates_and_silu_run_on_integers(tmp_path: Path) -> None:
     ops = [layer.op for layer in audited(prepare("gated"), tmp_path)]
     assert ops.count("QLinearSigmoid") == 2  # of SiLU and of the gate

@@ -41,7 +41,7 @@ EMBEDDED_SHA256 = "3e4ececf863622e8decf4ca130034c3c55cf0a6916682efa22afccc08ee94
 
 PLACES = Places(
     folder="fashion-mnist",
-    install="`apt-get install dataset-fashion-mnist`, or run again with `--download`",
+    install="`apt-get install dataset-fashion-mnist`, or run again with `--download` (pytest: `--harness-download`)",
     system=(Path("/usr/share/datasets/fashion-mnist"),),
     embedded=EMBEDDED_FILE,
 )

@@ -50,7 +50,7 @@ def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | Non
     else:
         int8 = node.op_type in WEIGHT_INPUT and weight in _INTEGER_TYPES
     is_explained = int8 or node.op_type in CONVERSIONS
-    names = source_names(node)
+    names = source_names(node) if weighted is None else (weighted.name,)  # not of an activation fused into it
     return Layer(
         name=weighted.name if weighted is not None else node.name or node.output[0],
         op=node.op_type,

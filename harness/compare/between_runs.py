@@ -23,6 +23,14 @@ class Estimate:
     """Two-sided, of a difference that is no larger than the margin."""
 
 
+def at_level(value: float, interval: Interval, confidence: float, wanted: float) -> Interval:
+    """An interval of another confidence, each arm as if normal; runs need not have been judged at the same."""
+    if confidence == wanted:
+        return interval
+    factor = float(stats.norm.isf((1 - wanted) / 2) / stats.norm.isf((1 - confidence) / 2))
+    return value - factor * (value - interval[0]), value + factor * (interval[1] - value)
+
+
 def independent_difference(
     base: float, base_ci: Interval, new: float, new_ci: Interval, *, confidence: float = 0.95
 ) -> Estimate:
@@ -43,15 +51,18 @@ def independent_difference(
     return Estimate(value, (low, high), min(p_value, 1.0))
 
 
-def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: float = 0.95) -> Estimate | None:
+def latency_ratio(
+    base: Latency, new: Latency, *, margin: float, confidence: float = 0.95, base_confidence: float | None = None
+) -> Estimate | None:
     """Time of the new run over time of the base, each as a multiple of FP32's in its own session: above 1 is slower.
 
     Times of two sessions are not comparable, the ratios to FP32 that were taken side by side in each are. Their logs
     are independent; a standard error is the interval's half width over its t quantile with (processes - 1) degrees of
     freedom (rounds, where the run has one process); both are combined as by Welch (1947, Biometrika 34:28-35), with
     Satterthwaite's degrees of freedom. The p-value is of a ratio within 1 ± `margin`. None without two speedups.
+    `base_confidence` is that of the base's intervals where it is another.
     """
-    parts = [_log_speedup(latency, confidence) for latency in (base, new)]
+    parts = [_log_speedup(base, base_confidence or confidence), _log_speedup(new, confidence)]
     if parts[0] is None or parts[1] is None:
         return None
     (base_log, base_error, base_degrees), (new_log, new_error, new_degrees) = parts[0], parts[1]

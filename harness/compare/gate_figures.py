@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.compare.between_runs import independent_difference, latency_ratio
+from harness.compare.between_runs import at_level, independent_difference, latency_ratio
 from harness.compare.environments import EnvironmentDifference, differences
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
@@ -61,7 +61,7 @@ class Sides:
 
 def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
     """What the gate's limit is compared with for one row."""
-    own = find(row, gate.metric)
+    own = find(row, gate.metric, confidence=sides.run.results.confidence)
     if own is None:
         return Held(None, reason=section_reason(row, gate.metric))
     if gate.yardstick is None:
@@ -73,7 +73,7 @@ def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
 
 def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
     reference = sides.fp32_of(row)
-    other = None if reference is None else find(reference, gate.metric)
+    other = None if reference is None else find(reference, gate.metric, confidence=sides.run.results.confidence)
     if reference is None or other is None:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
         return Held(None, reason=f"nothing to compare with: {why}")
@@ -104,28 +104,31 @@ def _against_baseline(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> He
         return Held(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
     name = str(where or sides.baseline.name)
     stored = sides.baseline.rows.get(row.variant.id)
-    other = None if stored is None else find(stored, gate.metric)
+    confidence, stored_confidence = sides.run.results.confidence, sides.baseline.results.confidence
+    other = None if stored is None else find(stored, gate.metric, confidence=stored_confidence)
     if stored is None or other is None:
         why = "it has no such variant" if stored is None else section_reason(stored, gate.metric)
         return Held(None, reason=f"nothing to compare with in {name}: {why}")
     if (refusal := sides.refusal(gate.metric)) is not None:
         return Held(None, reason=f"not comparable with {name}: {refusal}")
     if gate.metric == _TOP1:
-        change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=sides.run.results.confidence)
+        change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=confidence)
         if change is not None:
             low, high = change.drop_ci
             return _related(gate, other.value, own.value, (-high, -low), name)
     if gate.metric in _TIMES | _RATES and row.latency is not None and stored.latency is not None:
-        return _latency_against_baseline(gate, row, stored, other, name, sides.run.results.confidence)
+        return _latency_against_baseline(gate, row, stored, other, name, (stored_confidence, confidence))
+    if other.interval is not None:
+        other = Figure(other.value, at_level(other.value, other.interval, stored_confidence, confidence))
     return _unpaired(gate, other, own, name)
 
 
 def _latency_against_baseline(
-    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, confidence: float
+    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, levels: tuple[float, float]
 ) -> Held:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
-    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=confidence)
+    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=levels[1], base_confidence=levels[0])
     if found is None:
         return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
     ratio, (low, high) = found.value, found.interval

@@ -84,6 +84,11 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{share * 100:.{decimals}f} %"
 
 
+def level(confidence: float) -> str:
+    """A confidence as percentage, as short as it was written: 0.999 is `99.9 %`."""
+    return f"{confidence * 100:.10g} %"
+
+
 def points(share: float, *, sign: bool = False) -> str:
     """A difference of shares in percentage points, without the unit: 0.0123 is `1.23`."""
     text = f"{share * 100:{'+' if sign else ''}.2f}"

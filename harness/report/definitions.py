@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.compare.wording import listed, margin_points, percent
+from harness.compare.wording import level, listed, margin_points, percent
 from harness.results import Accuracy, Latency, Load, Parity, RunResults
 
 
@@ -12,20 +12,21 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
     """Term and explanation; only of what the run measured."""
     accuracies = [row.accuracy for row in results.rows if row.accuracy]
     latencies = [row.latency for row in results.rows if row.latency]
+    confidence = level(results.confidence)
     found = []
     if accuracies:
-        found += _accuracy(accuracies)
+        found += _accuracy(accuracies, confidence)
     if not accuracies and any("agreement" in row.metrics for row in results.rows):
         found.append(
             (
                 "Agreement",
-                "Share of test samples for which the variant predicts the same class as FP32, with its 95 % Wilson "
-                "interval. The samples have no labels: a class that changed may have been wrong before. Several crops "
-                "of one photo are not independent, so that the interval is then too narrow.",
+                f"Share of test samples for which the variant predicts the same class as FP32, with its {confidence} "
+                "Wilson interval. The samples have no labels: a class that changed may have been wrong before. Several "
+                "crops of one photo are not independent, so that the interval is then too narrow.",
             )
         )
     if latencies:
-        found += _latency(latencies)
+        found += _latency(latencies, confidence)
     loads = [row.load for row in results.rows if row.load]
     if loads:
         found += _load(loads)
@@ -86,16 +87,16 @@ def _resources(results: RunResults) -> list[tuple[str, str]]:
     return found
 
 
-def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
+def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, str]]:
     margins = _distinct(accuracy.margin for accuracy in accuracies)
     margin = listed([margin_points(value) for value in margins]) or "0"
     return [
-        ("Top-1", "Share of test samples whose class is predicted; below it the 95 % Wilson interval."),
+        ("Top-1", f"Share of test samples whose class is predicted; below it the {confidence} Wilson interval."),
         (
             "Drop",
             "Top-1 of FP32 minus top-1 of the variant on the same samples, in percentage points: what was lost is "
-            "positive. Below it the 95 % interval of this paired difference: Tango's score interval. Intervals are "
-            "those of each row alone.",
+            f"positive. Below it the {confidence} interval of this paired difference: Tango's score interval. "
+            "Intervals are those of each row alone.",
         ),
         (
             "Verdict on accuracy",
@@ -116,7 +117,7 @@ def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
     found = []
     steps = [step for parity in parities for step in parity.steps]
     if steps:
-        confidence = listed([percent(value, 0) for value in _distinct(parity.confidence for parity in parities)])
+        confidence = listed([level(value) for value in _distinct(parity.confidence for parity in parities)])
         found.append(
             (
                 "Parity",
@@ -154,7 +155,7 @@ def _family(accuracies: list[Accuracy]) -> str:
     )
 
 
-def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
+def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]:
     threads = listed([str(value) for value in _distinct(latency.threads for latency in latencies)])
     with_transfers = {latency.includes_transfers for latency in latencies}
     transfers = {True: "included", False: "not included"}
@@ -173,7 +174,8 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
             "Speedup",
             "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
             "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
-            "mean over rounds. Below it the 95 % interval over processes, which allows for looking several times.",
+            f"mean over rounds. Below it the {confidence} interval over processes, which allows for looking several "
+            "times.",
         ),
         (
             "Noise floor",

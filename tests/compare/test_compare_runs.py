@@ -1,5 +1,7 @@
 """Comparison of two runs: planted regressions are found, named and explained; clean nights are quiet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracles.recorded_runs import ENVIRONMENT, FP32, PTQ, recorded, right
@@ -8,7 +10,7 @@ from harness.compare.change_words import UNEXPLAINED, sentence, status_sentence
 from harness.compare.compare_runs import CompareOptions, compare_runs, sections_named
 from harness.compare.wording import TIMES
 from harness.errors import UsageError
-from harness.report.comparison import messages
+from harness.report.comparison import changes_table, messages
 
 STAGES = ("train", "calibrate", "quantize", "export", "build")
 
@@ -38,6 +40,12 @@ class TestCleanNights:
         assert {each.verdict for each in found.findings} == {"same"}
         assert found.status_changes == ()
         assert (found.exit_code(), found.exit_code(strict=True)) == (0, 0)
+
+    def test_the_level_of_the_intervals_is_said(self):
+        run = recorded().snapshot()
+        strict = replace(run, results=run.results.model_copy(update={"confidence": 0.99}))
+        table = changes_table(compare_runs({"tiny": run}, {"tiny": strict}))
+        assert table.headings[-1] == "99 % interval"
 
     def test_every_kind_of_figure_is_judged(self):
         found = compare(recorded(), recorded())

@@ -1,11 +1,13 @@
 """Gates: proven kept, proven broken, or neither, on the interval of each figure."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from oracles.recorded_runs import FP32, PTQ, recorded, right
 
 from harness.compare.gates import NO_VARIANT, gate_message, judge_gates, worst_exit_code
+from harness.compare.statistics import wilson_interval
 from harness.scenario.gates import GateSpec
 
 
@@ -45,6 +47,14 @@ class TestIntervals:
         assert found.verdict == "pass"
         assert found.interval is None
         assert "no interval of this figure is known" in found.reason
+
+    def test_agreement_has_the_interval_of_a_share_at_the_confidence_of_the_run(self):
+        gate = GateSpec.model_validate({"metric": "parity.torch_vs_engine.top1_agreement", "at_least": 0.99})
+        run = recorded().snapshot()
+        strict = replace(run, results=run.results.model_copy(update={"confidence": 0.9999}))
+        (found,) = judge_gates([gate], strict, None, confidence=0.9999)
+        assert found.interval == pytest.approx(wilson_interval(997, 1000, 0.9999))
+        assert found.verdict == "inconclusive"  # at 95 % it passes
 
     def test_agreement_has_the_interval_of_a_share(self):
         found = only(recorded(), {"metric": "parity.torch_vs_engine.top1_agreement", "at_least": 0.99})

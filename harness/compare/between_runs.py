@@ -21,6 +21,8 @@ class Estimate:
     interval: Interval
     p_value: float
     """Two-sided, of a difference that is no larger than the margin."""
+    degrees: float = math.inf
+    """Of freedom, of Student's t; infinite where the error is taken as normal."""
 
 
 def at_level(value: float, interval: Interval, confidence: float, wanted: float) -> Interval:
@@ -76,15 +78,20 @@ def latency_ratio(
     arm = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
     beyond = (abs(value) - math.log1p(margin)) / error
     p_value = min(1.0, 2 * float(stats.t.sf(beyond, degrees)))
-    return Estimate(math.exp(value), (math.exp(value - arm), math.exp(value + arm)), p_value)
+    return Estimate(math.exp(value), (math.exp(value - arm), math.exp(value + arm)), p_value, degrees)
+
+
+def degrees_of(latency: Latency) -> float:
+    """Degrees of freedom of a speedup: builds less one, or processes, or rounds where there was one process."""
+    units = (latency.builds, latency.processes, latency.rounds)
+    return max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
 
 
 def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, float] | None:
     """Log of the speedup, its standard error and its degrees of freedom."""
     if latency.speedup is None or latency.speedup_ci95 is None:
         return None
-    units = (latency.builds, latency.processes, latency.rounds)
-    degrees = max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
+    degrees = degrees_of(latency)
     if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
         return None  # one unit alone says nothing about the others
     low, high = map(math.log, latency.speedup_ci95)

@@ -167,8 +167,8 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
         (
             "Latency",
             f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. Quantiles have order-statistic intervals; p99 and p99.9 are shown only "
-            "when the samples suffice for one.",
+            f"to and from a device {copies}. Quantiles have order-statistic intervals, which know the processes that "
+            "ran and not the next one; p99 and p99.9 are shown only when the samples suffice for one.",
         ),
         (
             "Speedup",
@@ -189,10 +189,32 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
         ),
         (
             "Contaminated rounds",
-            "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
-            "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
+            f"Rounds in which something else happened are labelled, counted and kept. {_watched(latencies)} "
+            "`samples/latency.parquet` has the labels.",
         ),
     ]
+
+
+_LABELS = {
+    "waited": "a timing thread waited for a core",
+    "load": "other programs kept more than a quarter of a core busy",
+    "stolen": "the hypervisor gave a core away",
+    "clock": "the clock changed by more than 5 %",
+    "throttled": "a core was too hot",
+    "gpu_shared": "another process computed on the GPU",
+    "gpu_throttled": "the GPU lowered its clocks",
+}
+
+
+def _watched(latencies: list[Latency]) -> str:
+    """What could have been seen: no label proves nothing of what this machine does not show."""
+    seen = {label for latency in latencies for label in latency.watched}
+    if not seen:
+        return "This machine shows nothing of it, so that the absence of labels says nothing."
+    words = [f"{label} ({text})" for label, text in _LABELS.items() if label in seen]
+    unseen = [label for label in _LABELS if label not in seen and not label.startswith("gpu_")]
+    not_shown = f" Not shown by this machine: {', '.join(unseen)}." if unseen else ""
+    return f"Watched: {', '.join(words)}.{not_shown}"
 
 
 def _load(loads: list[Load]) -> list[tuple[str, str]]:

@@ -105,6 +105,8 @@ def run_scenario(
     """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
     started, clock = datetime.now(UTC), time.perf_counter()
     run_id = directory.name
+    # Of the beginning: what was committed then is what runs, and the load is that of others.
+    environment = fingerprint(prepared.scenario.root)
     with display() as listener:
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
@@ -138,7 +140,7 @@ def run_scenario(
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         confidence=scenario.verdict.confidence,
-        environment=fingerprint(scenario.root) | _settings(prepared),
+        environment=environment | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),

@@ -191,16 +191,11 @@ Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
 def _measure(
     prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], run_id: str, started: datetime
 ) -> Measured:
-    """Time the groups whose FP32 engine was built, each with those of its variants that were."""
+    """Time the groups of variants, each with its FP32 row."""
     if not prepared.scenario.measurement.latency:
         return []
-    groups: dict[str, list[VariantPlan]] = {}
-    for plan in prepared.plans:
-        build = plan.tasks.get("build")
-        if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
-            groups.setdefault(plan.reference_id, []).append(plan)
     nonce = _nonce(run_id, started)
-    timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+    timed = timed_groups(prepared.plans, outcomes)
     corrects = prepared.scenario.verdict.correction == "holm"
     comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
     tasks = {
@@ -208,6 +203,21 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> list[list[VariantPlan]]:
+    """Variants whose engine was built and runs, by their FP32 row, which must be among them.
+
+    One that failed when its engine ran before, in the evaluation or for its memory, would take the others of its group
+    with it.
+    """
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
+        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
+        if "build" in plan.tasks and plan.not_run is None and all_done:
+            groups.setdefault(plan.reference_id, []).append(plan)
+    return [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
 
 
 def _nonce(run_id: str, started: datetime) -> str:

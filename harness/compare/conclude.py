@@ -28,9 +28,11 @@ from harness.compare.wording import (
     listed,
     method_name,
     milliseconds,
+    noise,
     percent,
     plus_minus,
     speed,
+    speed_interval,
     speed_range,
 )
 from harness.results import Conclusion, Method, Row, SeedSpread, Status
@@ -184,8 +186,7 @@ def _latency_headline(deployed: Sequence[Row]) -> str | None:
 def _each_speed(deployed: Sequence[Row]) -> str | None:
     """Every variant by name, where no verdict on accuracy says which of them matter."""
     parts = [
-        f"{label(row.variant)} {speed(row.latency.speedup)} "
-        f"({row.latency.speedup_ci95[0]:.2f} to {row.latency.speedup_ci95[1]:.2f})"
+        f"{label(row.variant)} {speed(row.latency.speedup)} ({speed_interval(row.latency.speedup_ci95)})"
         for row in deployed
         if row.latency and row.latency.speedup and row.latency.speedup_ci95
     ]
@@ -231,7 +232,7 @@ def _speed_of(deployed: Sequence[Row]) -> str:
 
 def _noise(deployed: Sequence[Row]) -> str:
     floors = [row.latency.noise_floor for row in deployed if row.latency and row.latency.noise_floor is not None]
-    return f"; noise floor of the session {percent(max(floors), 1)}" if floors else ""
+    return f"; noise floor of the session {noise(max(floors))}" if floors else ""
 
 
 def _simulated_groups(cell: Cell) -> dict[str, list[Row]]:

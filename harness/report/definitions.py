@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.compare.wording import level, listed, margin_points, percent
+from harness.compare.wording import level, listed, margin_points, noise, percent
 from harness.results import Accuracy, Latency, Load, Parity, RunResults
 
 
@@ -162,7 +162,9 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
     copies = transfers[next(iter(with_transfers))] if len(with_transfers) == 1 else "included for some rows"
     margin = listed([percent(value, 1) for value in _distinct(latency.margin for latency in latencies)]) or "0 %"
     floors = _distinct(latency.noise_floor for latency in latencies)
-    floor = f" (here up to {percent(max(floors), 1)})" if floors else ""
+    floor = f" (here up to {noise(max(floors))})" if floors else ""
+    corrected = any(latency.p_value_adjusted != latency.p_value for latency in latencies)
+    together = ", or what does not hold when all rows of the run are judged at once (Holm's correction)"
     return [
         (
             "Latency",
@@ -185,7 +187,7 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
             "Verdict on latency",
             f"The band is the margin of {margin}, or the noise floor where that is larger. better: the interval lies "
             "above 1 + band. worse: below 1 / (1 + band). same: within the margin either way. inconclusive: anything "
-            "else, or what does not hold when all rows of the run are judged at once (Holm's correction).",
+            f"else{together if corrected else ''}.",
         ),
         (
             "Contaminated rounds",

@@ -168,3 +168,16 @@ class TestMarkdownEscaping:
     def test_names_stay_legible(self):
         assert escaped("where_qat_pays") == "where_qat_pays"
         assert escaped("a|b\nc") == r"a\|b c"
+
+
+def test_a_correction_is_named_where_there_was_one(quickstart):
+    def verdict_on_latency(adjusted):
+        latencies = [
+            row.latency and row.latency.model_copy(update={"p_value": 0.01, "p_value_adjusted": adjusted})
+            for row in quickstart.rows
+        ]
+        rows = [row.model_copy(update={"latency": each}) for row, each in zip(quickstart.rows, latencies, strict=True)]
+        return dict(definitions(quickstart.model_copy(update={"rows": tuple(rows)})))["Verdict on latency"]
+
+    assert "Holm" in verdict_on_latency(0.08)
+    assert "Holm" not in verdict_on_latency(0.01)

@@ -47,6 +47,7 @@ from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
 
+LATENCY_SAMPLES = "samples/latency.parquet"
 Display = Callable[[], AbstractContextManager[Listener]]
 
 
@@ -127,7 +128,8 @@ def run_scenario(
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    _keep_samples(directory, measured)
+    timed = _keep_samples(directory, measured)
+    rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
     files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
@@ -285,8 +287,8 @@ def _copy(source: Path, directory: Path, relative: Path) -> str:
     return relative.as_posix()
 
 
-def _keep_samples(directory: Path, measured: Measured) -> None:
-    """Every timed inference, so that all statistics can be recomputed."""
+def _keep_samples(directory: Path, measured: Measured) -> str | None:
+    """Every timed inference, so that all statistics can be recomputed; the file in the run's folder, None without."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
     # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
@@ -295,8 +297,10 @@ def _keep_samples(directory: Path, measured: Measured) -> None:
         for task, outcome, _ in measured
         if isinstance(outcome, Done) and isinstance(task.config, MeasureConfig)
     ]
-    if frames:
-        pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
+    if not frames:
+        return None
+    pd.concat(frames, ignore_index=True).to_parquet(directory / LATENCY_SAMPLES, index=False)
+    return LATENCY_SAMPLES
 
 
 def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:

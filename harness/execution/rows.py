@@ -126,7 +126,7 @@ def gather(
         reference_id=plan.reference_id,
         labels=_labels(reference, findings),
         outputs=outputs,
-        reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
+        reference_outputs=None if reference is None else _reference_outputs(reference, findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
@@ -159,6 +159,12 @@ def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:
 def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
     artifact = findings.artifact(plan, name)
     return None if artifact is None else np.load(artifact.file(OUTPUTS), allow_pickle=False)
+
+
+def _reference_outputs(reference: VariantPlan, findings: Findings) -> npt.NDArray[np.float32] | None:
+    """None where they hold NaN: what is no number is nothing to lose against."""
+    outputs = _outputs(reference, "outputs", findings)
+    return None if outputs is None or np.isnan(outputs).any() else outputs
 
 
 def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np.int64] | None:

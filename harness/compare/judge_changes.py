@@ -167,7 +167,8 @@ def _latency(scenario: str, old: Row, now: Row, confidence: float, base_confiden
 
 def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:
     base, new = min(before.value, rule.ceiling), min(after.value, rule.ceiling)
-    change = new - base if rule.kind == "difference" else _ratio(base, new)
+    # Minus infinity, an SQNR of NaN, may be on both sides.
+    change = 0.0 if new == base else new - base if rule.kind == "difference" else _ratio(base, new)
     interval, p_value = None, None
     repeats = change == 0 and name.partition(".")[0] in EXACT_SECTIONS
     if before.interval is not None and after.interval is not None and not repeats:
@@ -179,8 +180,8 @@ def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Fi
         scenario=run.scenario,
         variant=variant_id,
         metric=name,
-        base=_finite(before.value),
-        new=_finite(after.value),
+        base=before.value,
+        new=after.value,
         kind=rule.kind,
         change=_finite(change),
         interval=interval,
@@ -204,8 +205,8 @@ def _missing(
         scenario=scenario,
         variant=now.variant.id,
         metric=name,
-        base=None if before is None else _finite(before.value),
-        new=None if after is None else _finite(after.value),
+        base=None if before is None else before.value,
+        new=None if after is None else after.value,
         kind="difference",
         verdict="inconclusive",
         note=f"nothing to judge: {why or section_reason(now, name)}",

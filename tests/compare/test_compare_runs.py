@@ -1,5 +1,6 @@
 """Comparison of two runs: planted regressions are found, named and explained; clean nights are quiet."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,26 @@ class TestCleanNights:
         strict = replace(run, results=run.results.model_copy(update={"confidence": 0.99}))
         table = changes_table(compare_runs({"tiny": run}, {"tiny": strict}))
         assert table.headings[-1] == "99 % interval"
+
+    def test_outputs_that_stay_nan_are_no_change(self):
+        run = recorded().add(PTQ, sqnr_db=-math.inf)
+        found = finding(compare(run, run), "parity.torch_vs_engine.sqnr_db")
+        assert (found.verdict, found.change) == ("same", 0.0)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "verdict", "text"),
+        [
+            (45.0, -math.inf, "worse", "SQNR 45 dB, now NaN or infinity"),
+            (-math.inf, 45.0, "better", "SQNR NaN or infinity, now 45 dB"),
+            (math.inf, 40.0, "worse", "SQNR fell by 20 dB, 40 dB after identical"),
+        ],
+    )
+    def test_an_sqnr_without_end_is_said_in_words(self, before, after, verdict, text):
+        runs = [recorded().add(PTQ, sqnr_db=sqnr_db) for sqnr_db in (before, after)]
+        found = finding(compare(*runs), "parity.torch_vs_engine.sqnr_db")
+        assert found.verdict == verdict
+        assert text in sentence(found)
+        assert type(found).model_validate_json(found.model_dump_json()) == found
 
     def test_every_kind_of_figure_is_judged(self):
         found = compare(recorded(), recorded())

@@ -26,7 +26,8 @@ LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → en
 class Record(BaseModel):
     """Base of all records: immutable, and unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no infinity and no NaN; as null a file could not be read again.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Variant(Record):
@@ -225,7 +226,8 @@ class Agreement(Record):
     top1_agreement: float
     max_abs_error: float
     sqnr_db: float | None
-    """Signal-to-quantization-noise ratio; None when the outputs are identical."""
+    """Signal-to-quantization-noise ratio; None when the outputs are identical, minus infinity when one side has NaN or
+    infinity where the other has not."""
     n: int
 
 
@@ -258,7 +260,7 @@ class LayerParity(Record):
     kind: Literal["quantized", "float"]
     """`quantized`: compared as integers. `float`: before any quantizer."""
     sqnr_db: float | None
-    """Of this layer's own error; None when there is none."""
+    """Of this layer's own error; None when there is none, minus infinity when it has NaN or infinity."""
     accumulated_sqnr_db: float | None
     """With the errors of all layers before it."""
     largest_steps: float

@@ -46,7 +46,7 @@ _NOT_SECTIONS = frozenset({"variant"})
 
 
 class Figure(NamedTuple):
-    """A figure and its 95 % interval; None where it is exact, or where no interval is known."""
+    """A figure and its interval at the confidence of its run; None where it is exact, or where none is known."""
 
     value: float
     interval: Interval | None = None
@@ -74,8 +74,11 @@ def short_names() -> Mapping[str, str]:
     return {leaf: names[0] for leaf, names in found.items() if len(names) == 1}
 
 
-def find(row: Row, name: str) -> Figure | None:
-    """One figure of a row by its dotted name, or None when the row does not have it."""
+def find(row: Row, name: str, *, confidence: float = 0.95) -> Figure | None:
+    """One figure of a row by its dotted name, or None when the row does not have it.
+
+    `confidence` is that of the run: for intervals that its record does not hold.
+    """
     section, _, rest = name.partition(".")
     if section == METRICS:
         metric = row.metrics.get(rest)
@@ -89,7 +92,7 @@ def find(row: Row, name: str) -> Figure | None:
         return Figure(math.inf)  # the outputs are identical
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return Figure(float(value), _interval(holder, leaf, float(value)))
+    return Figure(float(value), _interval(holder, leaf, float(value), confidence))
 
 
 def section_reason(row: Row, name: str) -> str:
@@ -111,7 +114,7 @@ def _step_names() -> Iterator[str]:
         yield from _names(ParityStep, f"parity.{start}{_TO}{end}")
 
 
-def _interval(holder: Any, leaf: str, value: float) -> Interval | None:
+def _interval(holder: Any, leaf: str, value: float, confidence: float) -> Interval | None:
     names = (leaf, leaf.removesuffix("_ms"))
     interval: Interval | None = next(
         filter(None, (getattr(holder, f"{name}{_INTERVAL}", None) for name in names)), None
@@ -120,7 +123,7 @@ def _interval(holder: Any, leaf: str, value: float) -> Interval | None:
     if interval is None and leaf in _COUNTED and n:
         from harness.compare.statistics import wilson_interval  # imports scipy
 
-        return wilson_interval(round(value * n), n)
+        return wilson_interval(round(value * n), n, confidence)
     return interval
 
 

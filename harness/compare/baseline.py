@@ -144,11 +144,13 @@ def unpacked(text: str, n: int) -> npt.NDArray[np.bool_]:
 
 
 def _stored(row: Row, material: Material, layers: dict[str, tuple[Layer, ...]]) -> StoredVariant:
-    plain = _without_long_lists(row.model_dump(mode="json", exclude_defaults=True, exclude={"files", "cost"}))
+    # As text first: it holds infinite figures in a way that JSON can.
+    text = row.model_dump_json(exclude_defaults=True, exclude={"files", "cost"})
+    plain = _without_long_lists(json.loads(text))
     if row.coverage is not None:
         weighted = tuple(layer for layer in row.coverage.layers if layer.weight_type is not None)
-        text = json.dumps([layer.model_dump(mode="json") for layer in weighted], sort_keys=True)
-        digest = sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS]
+        listed = json.dumps([layer.model_dump(mode="json") for layer in weighted], sort_keys=True)
+        digest = sha256(listed.encode()).hexdigest()[:DIGEST_CHARACTERS]
         layers[digest] = weighted
         plain["coverage"] |= {"layers": digest}
     return StoredVariant(

@@ -21,6 +21,16 @@ class Estimate:
     interval: Interval
     p_value: float
     """Two-sided, of a difference that is no larger than the margin."""
+    degrees: float = math.inf
+    """Of freedom, of Student's t; infinite where the error is taken as normal."""
+
+
+def at_level(value: float, interval: Interval, confidence: float, wanted: float) -> Interval:
+    """An interval of another confidence, each arm as if normal; runs need not have been judged at the same."""
+    if confidence == wanted:
+        return interval
+    factor = float(stats.norm.isf((1 - wanted) / 2) / stats.norm.isf((1 - confidence) / 2))
+    return value - factor * (value - interval[0]), value + factor * (interval[1] - value)
 
 
 def independent_difference(
@@ -43,15 +53,18 @@ def independent_difference(
     return Estimate(value, (low, high), min(p_value, 1.0))
 
 
-def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: float = 0.95) -> Estimate | None:
+def latency_ratio(
+    base: Latency, new: Latency, *, margin: float, confidence: float = 0.95, base_confidence: float | None = None
+) -> Estimate | None:
     """Time of the new run over time of the base, each as a multiple of FP32's in its own session: above 1 is slower.
 
     Times of two sessions are not comparable, the ratios to FP32 that were taken side by side in each are. Their logs
     are independent; a standard error is the interval's half width over its t quantile with (processes - 1) degrees of
     freedom (rounds, where the run has one process); both are combined as by Welch (1947, Biometrika 34:28-35), with
     Satterthwaite's degrees of freedom. The p-value is of a ratio within 1 ± `margin`. None without two speedups.
+    `base_confidence` is that of the base's intervals where it is another.
     """
-    parts = [_log_speedup(latency, confidence) for latency in (base, new)]
+    parts = [_log_speedup(base, base_confidence or confidence), _log_speedup(new, confidence)]
     if parts[0] is None or parts[1] is None:
         return None
     (base_log, base_error, base_degrees), (new_log, new_error, new_degrees) = parts[0], parts[1]
@@ -65,15 +78,20 @@ def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: flo
     arm = float(stats.t.ppf((1 + confidence) / 2, degrees)) * error
     beyond = (abs(value) - math.log1p(margin)) / error
     p_value = min(1.0, 2 * float(stats.t.sf(beyond, degrees)))
-    return Estimate(math.exp(value), (math.exp(value - arm), math.exp(value + arm)), p_value)
+    return Estimate(math.exp(value), (math.exp(value - arm), math.exp(value + arm)), p_value, degrees)
+
+
+def degrees_of(latency: Latency) -> float:
+    """Degrees of freedom of a speedup: builds less one, or processes, or rounds where there was one process."""
+    units = (latency.builds, latency.processes, latency.rounds)
+    return max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
 
 
 def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, float] | None:
     """Log of the speedup, its standard error and its degrees of freedom."""
     if latency.speedup is None or latency.speedup_ci95 is None:
         return None
-    units = (latency.builds, latency.processes, latency.rounds)
-    degrees = max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
+    degrees = degrees_of(latency)
     if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
         return None  # one unit alone says nothing about the others
     low, high = map(math.log, latency.speedup_ci95)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from harness.compare.comparison import Comparison, Finding, StatusChange
 from harness.compare.wording import byte_size, counted, p_value, percent, points, speed, step_words
 from harness.results import Interval
@@ -88,6 +90,8 @@ def figure(finding: Finding, value: float | None) -> str:
     """One figure with its unit."""
     if value is None:
         return "not measured"
+    if math.isinf(value) and finding.metric.endswith("_db"):
+        return "identical" if value > 0 else "NaN or infinity"
     if finding.metric == "latency.speedup":
         return speed(value)
     if finding.metric in _SHARES or finding.metric.endswith("agreement"):

@@ -43,7 +43,7 @@ class RatioEstimate:
         if math.isinf(self.standard_error):
             return 0.0, math.inf
         half = float(stats.t.ppf((1 + confidence) / 2, self.degrees_of_freedom)) * self.standard_error
-        return math.exp(self.log_ratio - half), math.exp(self.log_ratio + half)
+        return _exp(self.log_ratio - half), _exp(self.log_ratio + half)
 
     def tail(self, bound: float) -> float:
         """Probability of an estimate at least this far above `bound` (logarithmic) if that were the truth."""
@@ -110,6 +110,14 @@ def claim(estimate: RatioEstimate, margin: float, band: float, looks: int = 1) -
     }
     verdict = min(tails, key=lambda word: tails[word])
     return Claim(verdict, min(1.0, 2.0 * tails[verdict] * looks))
+
+
+def _exp(exponent: float) -> float:
+    """Infinite where that is larger than a float: two processes at a high confidence say as good as nothing."""
+    try:
+        return math.exp(exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _of_units(means: NDArray[np.float64]) -> RatioEstimate:

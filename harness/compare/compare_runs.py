@@ -91,7 +91,11 @@ def _judged(waiting: Sequence[Candidate], scenarios: Mapping[str, _Scenario]) ->
 
 def _final(candidate: Candidate, p_value: float | None, scenario: _Scenario) -> Finding:
     verdict = candidate.decide(1.0 if p_value is None else p_value)
-    update: dict[str, object] = {"verdict": verdict, "p_value_adjusted": p_value}
+    update: dict[str, object] = {
+        "verdict": verdict,
+        "p_value_adjusted": p_value,
+        "confidence": scenario.new.results.confidence,
+    }
     if verdict in ("worse", "better"):
         pair = Pair(scenario.base, scenario.new, candidate.finding.variant, scenario.differences)
         update["causes"] = causes_of(pair, candidate.finding.metric)

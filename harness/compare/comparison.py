@@ -35,7 +35,9 @@ class Finding(Record):
     """`difference`: `change` is new - base. `ratio`: it is new / base - 1."""
     change: float | None = None
     interval: Interval | None = None
-    """Of `change`, at 95 %; None where the figures are exact."""
+    """Of `change`; None where the figures are exact."""
+    confidence: float = 0.95
+    """Of the interval and the verdict: that of the new run."""
     margin: float | None = None
     """Change that still counts as the same."""
     is_paired: bool | None = None

@@ -28,9 +28,11 @@ from harness.compare.wording import (
     listed,
     method_name,
     milliseconds,
+    noise,
     percent,
     plus_minus,
     speed,
+    speed_interval,
     speed_range,
 )
 from harness.results import Conclusion, Method, Row, SeedSpread, Status
@@ -184,12 +186,15 @@ def _latency_headline(deployed: Sequence[Row]) -> str | None:
 def _each_speed(deployed: Sequence[Row]) -> str | None:
     """Every variant by name, where no verdict on accuracy says which of them matter."""
     parts = [
-        f"{label(row.variant)} {speed(row.latency.speedup)} "
-        f"({row.latency.speedup_ci95[0]:.2f} to {row.latency.speedup_ci95[1]:.2f})"
+        f"{label(row.variant)} {speed(row.latency.speedup)} ({speed_interval(row.latency.speedup_ci95)})"
         for row in deployed
         if row.latency and row.latency.speedup and row.latency.speedup_ci95
     ]
-    return f"{_speed_of(deployed)}: {listed(parts, at_most=8)}{_noise(deployed)}." if parts else None
+    return (
+        f"{_speed_of(deployed)}: {listed(parts, at_most=8)}{_noise(deployed)}{_contamination(deployed)}."
+        if parts
+        else None
+    )
 
 
 def _agreements(deployed: Sequence[Row]) -> str | None:
@@ -221,7 +226,7 @@ def _latency(deployed: Sequence[Row]) -> str | None:
         return None
     undecided = sum(row.latency is not None and row.latency.verdict == "inconclusive" for row in deployed)
     open_rows = f"; {counted(undecided, 'variant')} undecided" if undecided else ""
-    return f"{_speed_of(deployed)}: {', '.join(parts)}{_noise(deployed)}{open_rows}."
+    return f"{_speed_of(deployed)}: {', '.join(parts)}{_noise(deployed)}{open_rows}{_contamination(deployed)}."
 
 
 def _speed_of(deployed: Sequence[Row]) -> str:
@@ -231,7 +236,17 @@ def _speed_of(deployed: Sequence[Row]) -> str:
 
 def _noise(deployed: Sequence[Row]) -> str:
     floors = [row.latency.noise_floor for row in deployed if row.latency and row.latency.noise_floor is not None]
-    return f"; noise floor of the session {percent(max(floors), 1)}" if floors else ""
+    return f"; noise floor of the session {noise(max(floors))}" if floors else ""
+
+
+def _contamination(deployed: Sequence[Row]) -> str:
+    """What else the machine did in the rounds, which are those of the whole group."""
+    latency = next((row.latency for row in deployed if row.latency), None)
+    if latency is None or not latency.contaminated_rounds:
+        return ""
+    counts = sorted(latency.contaminated_rounds.items(), key=lambda each: -each[1])
+    labels = listed([f"{name} in {count:,}" for name, count in counts], at_most=3)
+    return f"; of {latency.rounds:,} rounds, contaminated: {labels}"
 
 
 def _simulated_groups(cell: Cell) -> dict[str, list[Row]]:

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from harness.compare.between_runs import independent_difference, latency_ratio
+from harness.compare.between_runs import at_level, degrees_of, independent_difference, latency_ratio
 from harness.compare.environments import EnvironmentDifference, differences
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
-from harness.results import Interval, Row
+from harness.results import Interval, Latency, Row
 from harness.row_figures import EXACT_SECTIONS, Figure, find, section_reason
 from harness.scenario.gates import GateSpec
 
 _TOP1 = "accuracy.top1"
+_SPEEDUP = "latency.speedup"
 _TIMES = frozenset({"latency.median_ms"})
-_RATES = frozenset({"latency.throughput_per_s", "latency.speedup"})
+_RATES = frozenset({"latency.throughput_per_s", _SPEEDUP})
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Held:
     value: float | None
     interval: Interval | None = None
     is_exact: bool = False
+    degrees: float = math.inf
+    """Of freedom, of the interval's t quantile; infinite: a normal one."""
+    looks: int = 1
+    """That share the interval's error among them."""
     compared_with: str | None = None
     reason: str | None = None
 
@@ -61,10 +66,12 @@ class Sides:
 
 def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
     """What the gate's limit is compared with for one row."""
-    own = find(row, gate.metric)
+    own = find(row, gate.metric, confidence=sides.run.results.confidence)
     if own is None:
         return Held(None, reason=section_reason(row, gate.metric))
     if gate.yardstick is None:
+        if gate.metric == _SPEEDUP and row.latency is not None:
+            return _speedup_held(row.latency, own.value, own.interval)
         return Held(own.value, own.interval, is_exact=_is_exact(gate.metric))
     if gate.yardstick == "fp32":
         return _against_fp32(gate, row, own, sides)
@@ -73,7 +80,7 @@ def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
 
 def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
     reference = sides.fp32_of(row)
-    other = None if reference is None else find(reference, gate.metric)
+    other = None if reference is None else find(reference, gate.metric, confidence=sides.run.results.confidence)
     if reference is None or other is None:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
         return Held(None, reason=f"nothing to compare with: {why}")
@@ -83,8 +90,14 @@ def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
         low, high = row.accuracy.drop_ci95
         return _related(gate, other.value, own.value, (-high, -low), name)
     if (ratio := _paired_speedup(gate.metric, row)) is not None and gate.of is not None:
-        return Held(*ratio, compared_with=name)
+        assert row.latency is not None
+        return _speedup_held(row.latency, *ratio, compared_with=name)
     return _unpaired(gate, other, own, name)
+
+
+def _speedup_held(latency: Latency, value: float, interval: Interval | None, compared_with: str | None = None) -> Held:
+    """Of a handful of processes: their error has the long tails of Student's t."""
+    return Held(value, interval, degrees=degrees_of(latency), looks=latency.looks, compared_with=compared_with)
 
 
 def _paired_speedup(metric: str, row: Row) -> tuple[float, Interval] | None:
@@ -104,38 +117,42 @@ def _against_baseline(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> He
         return Held(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
     name = str(where or sides.baseline.name)
     stored = sides.baseline.rows.get(row.variant.id)
-    other = None if stored is None else find(stored, gate.metric)
+    confidence, stored_confidence = sides.run.results.confidence, sides.baseline.results.confidence
+    other = None if stored is None else find(stored, gate.metric, confidence=stored_confidence)
     if stored is None or other is None:
         why = "it has no such variant" if stored is None else section_reason(stored, gate.metric)
         return Held(None, reason=f"nothing to compare with in {name}: {why}")
     if (refusal := sides.refusal(gate.metric)) is not None:
         return Held(None, reason=f"not comparable with {name}: {refusal}")
     if gate.metric == _TOP1:
-        change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=sides.run.results.confidence)
+        change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=confidence)
         if change is not None:
             low, high = change.drop_ci
             return _related(gate, other.value, own.value, (-high, -low), name)
     if gate.metric in _TIMES | _RATES and row.latency is not None and stored.latency is not None:
-        return _latency_against_baseline(gate, row, stored, other, name, sides.run.results.confidence)
+        return _latency_against_baseline(gate, row, stored, other, name, (stored_confidence, confidence))
+    if other.interval is not None:
+        other = Figure(other.value, at_level(other.value, other.interval, stored_confidence, confidence))
     return _unpaired(gate, other, own, name)
 
 
 def _latency_against_baseline(
-    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, confidence: float
+    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, levels: tuple[float, float]
 ) -> Held:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
-    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=confidence)
+    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=levels[1], base_confidence=levels[0])
     if found is None:
         return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
     ratio, (low, high) = found.value, found.interval
     if gate.metric in _RATES:
         ratio, (low, high) = 1 / ratio, (1 / high, 1 / low)
     if gate.of is not None:
-        return Held(ratio, (low, high), compared_with=name)
+        return Held(ratio, (low, high), degrees=found.degrees, compared_with=name)
     sign = -1.0 if gate.below else 1.0
     ends = sorted(sign * other.value * (end - 1) for end in (low, high))
-    return Held(sign * other.value * (ratio - 1), (ends[0], ends[1]), compared_with=name)
+    change = sign * other.value * (ratio - 1)
+    return Held(change, (ends[0], ends[1]), degrees=found.degrees, compared_with=name)
 
 
 def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, name: str) -> Held:

@@ -133,7 +133,7 @@ def _verdict(case: _Case, breach_p_value: float, confidence: float) -> GateVerdi
 
 
 def _breach_p_value(case: _Case, confidence: float) -> float:
-    """One-sided, of a figure that keeps the limit; from the arm of the interval that points to it, as if normal."""
+    """One-sided, of a figure that keeps the limit; from the arm of the interval that points to it."""
     held = case.held
     assert held.value is not None
     beyond = held.value - case.gate.limit if case.gate.at_most is not None else case.gate.limit - held.value
@@ -143,10 +143,8 @@ def _breach_p_value(case: _Case, confidence: float) -> float:
     arm = held.value - low if case.gate.at_most is not None else high - held.value
     if arm <= 0:
         return 0.0 if beyond > 0 else 1.0
+    tail = (1 - confidence) / 2
+    quantile = float(stats.t.isf(tail / held.looks, held.degrees))
+    p_value = min(1.0, held.looks * float(stats.t.sf(beyond / arm * quantile, held.degrees)))
     # An interval that just leaves the limit out must count as proof where it is the only one.
-    z = float(stats.norm.ppf((1 + confidence) / 2))
-    return (
-        float(stats.norm.sf(beyond / arm * z))
-        if beyond < arm
-        else min((1 - confidence) / 2, float(stats.norm.sf(beyond / arm * z)))
-    )
+    return p_value if beyond < arm else min(tail, p_value)

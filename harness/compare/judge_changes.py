@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from harness.compare.between_runs import independent_difference, latency_ratio
+from harness.compare.between_runs import at_level, independent_difference, latency_ratio
 from harness.compare.comparison import ChangeKind, Finding
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
@@ -64,17 +64,26 @@ def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozens
     if "accuracy" in sections and old.accuracy is not None:
         yield _accuracy(base, new, variant_id) or _missing(scenario, now, TOP1, find(old, TOP1))
     if "latency" in sections and old.latency is not None and old.latency.speedup is not None:
-        yield _latency(scenario, old, now, confidence) or _missing(scenario, now, SPEEDUP, find(old, SPEEDUP))
+        found = _latency(scenario, old, now, confidence, base.results.confidence)
+        yield found or _missing(scenario, now, SPEEDUP, find(old, SPEEDUP))
+    levels = base.results.confidence, confidence
     names = [*figure_names(), *(f"{METRICS}.{name}" for name in old.metrics)]
     for name in names:
         rule = _rule(name, old) if name.partition(".")[0] in sections else None
-        before = find(old, name)
+        before = _at(find(old, name, confidence=levels[0]), *levels)
         if rule is not None and before is not None:
-            after = find(now, name)
+            after = find(now, name, confidence=confidence)
             if after is None:
                 yield _missing(scenario, now, name, before)
             else:
                 yield _figure(new.results, variant_id, name, rule, before, after)
+
+
+def _at(figure: Figure | None, confidence: float, wanted: float) -> Figure | None:
+    """A figure with its interval at the level of the new run."""
+    if figure is None or figure.interval is None:
+        return figure
+    return Figure(figure.value, at_level(figure.value, figure.interval, confidence, wanted))
 
 
 def _rule(name: str, row: Row) -> _Rule | None:
@@ -117,13 +126,13 @@ def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | Non
     return Candidate(finding, lambda p_value: _by_interval(interval, margin, p_value <= 1 - confidence))
 
 
-def _latency(scenario: str, old: Row, now: Row, confidence: float) -> Candidate | None:
+def _latency(scenario: str, old: Row, now: Row, confidence: float, base_confidence: float) -> Candidate | None:
     if old.latency is None or now.latency is None:
         return None
     margin = _margin(now.latency.margin, old.latency.margin, DEFAULT_LATENCY_MARGIN)
     # Noise proves nothing, and is no reason to call two engines the same: as in `latency_verdict`.
     band = max(latency_band(margin, latency.noise_floor) for latency in (old.latency, now.latency))
-    found = latency_ratio(old.latency, now.latency, margin=band, confidence=confidence)
+    found = latency_ratio(old.latency, now.latency, margin=band, confidence=confidence, base_confidence=base_confidence)
     if found is None and now.latency.speedup is not None:
         one = "a speedup has no usable interval: it was measured in one process and one round alone"
         return _missing(scenario, now, SPEEDUP, find(old, SPEEDUP), find(now, SPEEDUP), one)
@@ -158,7 +167,8 @@ def _latency(scenario: str, old: Row, now: Row, confidence: float) -> Candidate 
 
 def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:
     base, new = min(before.value, rule.ceiling), min(after.value, rule.ceiling)
-    change = new - base if rule.kind == "difference" else _ratio(base, new)
+    # Minus infinity, an SQNR of NaN, may be on both sides.
+    change = 0.0 if new == base else new - base if rule.kind == "difference" else _ratio(base, new)
     interval, p_value = None, None
     repeats = change == 0 and name.partition(".")[0] in EXACT_SECTIONS
     if before.interval is not None and after.interval is not None and not repeats:
@@ -170,8 +180,8 @@ def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Fi
         scenario=run.scenario,
         variant=variant_id,
         metric=name,
-        base=_finite(before.value),
-        new=_finite(after.value),
+        base=before.value,
+        new=after.value,
         kind=rule.kind,
         change=_finite(change),
         interval=interval,
@@ -195,8 +205,8 @@ def _missing(
         scenario=scenario,
         variant=now.variant.id,
         metric=name,
-        base=None if before is None else _finite(before.value),
-        new=None if after is None else _finite(after.value),
+        base=None if before is None else before.value,
+        new=None if after is None else after.value,
         kind="difference",
         verdict="inconclusive",
         note=f"nothing to judge: {why or section_reason(now, name)}",

@@ -43,7 +43,7 @@ def judge_speedup(
     noise = None
     if TWIN in timings.names:
         twin = estimate_ratio(timings.log_ratios(reference, TWIN)).interval(level)
-        noise = math.inf if math.isinf(twin[1]) else math.exp(max(abs(math.log(end)) for end in twin)) - 1.0
+        noise = max(twin[1], 1.0 / twin[0] if twin[0] > 0 else math.inf) - 1.0
     estimate = estimate_ratio(timings.log_ratios(reference, name))
     return JudgedSpeedup(
         estimate, estimate.interval(level), noise, claim(estimate, margin, latency_band(margin, noise), looks)

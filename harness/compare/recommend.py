@@ -70,10 +70,15 @@ def _speedup_interval(row: Row) -> tuple[float, float]:
 
 
 def _is_proven_faster(row: Row, other: Row) -> bool:
-    """Intervals against the same FP32 rounds do not touch, and the ratio exceeds the band that does not count.
+    """Against FP32 by the verdict, which holds for all rows of the run.
 
-    Stricter than a direct test (Schenker & Gentleman 2001, The American Statistician 55:182-186).
+    Between two others: intervals against the same FP32 rounds do not touch, and the ratio exceeds the band that does
+    not count. Stricter than a direct test (Schenker & Gentleman 2001, The American Statistician 55:182-186).
     """
+    if other.variant.method == "fp32" and row.latency is not None and row.latency.verdict is not None:
+        return row.latency.verdict == "better"
+    if row.variant.method == "fp32" and other.latency is not None and other.latency.verdict is not None:
+        return other.latency.verdict == "worse"
     latencies = [each.latency for each in (row, other) if each.latency is not None]
     band = max(latency_band(latency.margin or 0.0, latency.noise_floor) for latency in latencies)
     apart = _speedup_interval(row)[0] > _speedup_interval(other)[1]

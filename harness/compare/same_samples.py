@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.compare.between_runs import independent_difference
+from harness.compare.between_runs import at_level, independent_difference
 from harness.compare.snapshot import Snapshot
 from harness.compare.statistics import paired_difference
 from harness.results import Interval, RunResults
@@ -42,7 +42,8 @@ def accuracy_change(
         identical = engines[0] is not None and engines[0] == engines[1] and bool(np.all(old.correct == now.correct))
         found = paired_difference(old.correct, now.correct, confidence=confidence, seed=seed)
         return AccuracyChange(found.drop, found.drop_ci, found.p_value, is_paired=True, is_identical=identical)
-    estimate = independent_difference(before.top1, before.top1_ci95, after.top1, after.top1_ci95, confidence=confidence)
+    before_ci = at_level(before.top1, before.top1_ci95, base.results.confidence, confidence)
+    estimate = independent_difference(before.top1, before_ci, after.top1, after.top1_ci95, confidence=confidence)
     low, high = estimate.interval
     return AccuracyChange(-estimate.value, (-high, -low), estimate.p_value, is_paired=False)
 

@@ -10,6 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "ptq": "PTQ", "qat": "QAT"}
 _DEFAULT_TOOLKIT = "torchao"
+_LARGEST_SPEED, _LARGEST_NOISE = 1000, 10
 
 
 def step_words(name: str) -> str:
@@ -84,6 +85,11 @@ def percent(share: float, decimals: int = 2) -> str:
     return f"{share * 100:.{decimals}f} %"
 
 
+def level(confidence: float) -> str:
+    """A confidence as percentage, as short as it was written: 0.999 is `99.9 %`."""
+    return f"{confidence * 100:.10g} %"
+
+
 def points(share: float, *, sign: bool = False) -> str:
     """A difference of shares in percentage points, without the unit: 0.0123 is `1.23`."""
     text = f"{share * 100:{'+' if sign else ''}.2f}"
@@ -140,6 +146,17 @@ def speed_range(ratios: Iterable[float]) -> str:
     ordered = sorted(ratios)
     low, high = speed(ordered[0]), speed(ordered[-1])
     return low if low == high else f"{low} to {high}"
+
+
+def speed_interval(interval: Interval) -> str:
+    """Ends of the interval of a speedup: `0.98 to 1.05`; what a few processes that disagree say has no upper end."""
+    low, high = interval
+    return f"{low:.2f} to {f'{high:.2f}' if high <= _LARGEST_SPEED else f'over {_LARGEST_SPEED:,}'}"
+
+
+def noise(floor: float) -> str:
+    """A noise floor as percentage, or that it is larger than anything that could be measured."""
+    return percent(floor, 1) if floor <= _LARGEST_NOISE else f"over {percent(_LARGEST_NOISE, 0)}"
 
 
 def counted(number: int, noun: str) -> str:

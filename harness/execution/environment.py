@@ -38,12 +38,16 @@ PACKAGES = (
     "onnxruntime-gpu",
     "onnxscript",
     "numpy",
+    "scipy",
+    "torchmetrics",
+    "torchvision",
+    "pycuda",
     "nvidia-modelopt",
     "nncf",
     "mlcommons-loadgen",
     "nvidia-ml-py",
 )
-PACKAGE_PREFIXES = ("tensorrt",)
+PACKAGE_PREFIXES = ("tensorrt", "nvidia-cublas", "nvidia-cudnn")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

@@ -5,6 +5,7 @@ This module is imported by workers only; `parity.py` names the functions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def layers(config: LayersConfig, inputs: Inputs, folder: Path, context: StageCon
     count = min(config.samples, len(samples))
     batches = first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES))
     found = compare_layers(onnx.load(_file(inputs["onnx"])), batches, prepared=prepared, engine=graph)
-    return {"samples": count, "layers": [layer.model_dump(mode="json") for layer in found]}
+    # As text first: it holds infinite errors in a way that JSON can.
+    return {"samples": count, "layers": [json.loads(layer.model_dump_json()) for layer in found]}
 
 
 def _file(artifact: Any) -> Path:

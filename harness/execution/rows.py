@@ -71,7 +71,7 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
-    faults: list[str] = []
+    faults = list(filter(None, [_not_numbers(evidence)]))
     for metric in metrics().values():
         if metric.tasks is not None and evidence.task not in metric.tasks:
             continue
@@ -90,6 +90,20 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
     return Row(variant=variant, status=status, reason=reason, metrics=extra, cost=_cost(plan, findings), **figures)
+
+
+def _not_numbers(evidence: Evidence) -> str | None:
+    """Why the outputs are worth nothing; accuracy would be that of whatever argmax makes of NaN."""
+    outputs = evidence.network_outputs
+    if outputs is None:
+        return None
+    broken = np.flatnonzero(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1))
+    if not len(broken):
+        return None
+    return (
+        f"the outputs hold NaN for {len(broken):,} of {len(outputs):,} test samples, first for number {broken[0]}: "
+        "`measurement.parity: layers` shows where they arise"
+    )
 
 
 def gather(
@@ -112,7 +126,7 @@ def gather(
         reference_id=plan.reference_id,
         labels=_labels(reference, findings),
         outputs=outputs,
-        reference_outputs=None if reference is None else _outputs(reference, "outputs", findings),
+        reference_outputs=None if reference is None else _reference_outputs(reference, findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
@@ -145,6 +159,12 @@ def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:
 def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
     artifact = findings.artifact(plan, name)
     return None if artifact is None else np.load(artifact.file(OUTPUTS), allow_pickle=False)
+
+
+def _reference_outputs(reference: VariantPlan, findings: Findings) -> npt.NDArray[np.float32] | None:
+    """None where they hold NaN: what is no number is nothing to lose against."""
+    outputs = _outputs(reference, "outputs", findings)
+    return None if outputs is None or np.isnan(outputs).any() else outputs
 
 
 def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np.int64] | None:

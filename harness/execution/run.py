@@ -47,6 +47,7 @@ from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
 
+LATENCY_SAMPLES = "samples/latency.parquet"
 Display = Callable[[], AbstractContextManager[Listener]]
 
 
@@ -105,6 +106,8 @@ def run_scenario(
     """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
     started, clock = datetime.now(UTC), time.perf_counter()
     run_id = directory.name
+    # Of the beginning: what was committed then is what runs, and the load is that of others.
+    environment = fingerprint(prepared.scenario.root)
     with display() as listener:
         executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
@@ -125,7 +128,8 @@ def run_scenario(
     rows = [
         _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    _keep_samples(directory, measured)
+    timed = _keep_samples(directory, measured)
+    rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
     files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
@@ -138,7 +142,7 @@ def run_scenario(
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         confidence=scenario.verdict.confidence,
-        environment=fingerprint(scenario.root) | _settings(prepared),
+        environment=environment | _settings(prepared),
         datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
         weights=prepared.weights,
         rows=tuple(rows),
@@ -189,16 +193,11 @@ Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
 def _measure(
     prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], run_id: str, started: datetime
 ) -> Measured:
-    """Time the groups whose FP32 engine was built, each with those of its variants that were."""
+    """Time the groups of variants, each with its FP32 row."""
     if not prepared.scenario.measurement.latency:
         return []
-    groups: dict[str, list[VariantPlan]] = {}
-    for plan in prepared.plans:
-        build = plan.tasks.get("build")
-        if build is not None and plan.not_run is None and isinstance(outcomes.get(build.key), Done):
-            groups.setdefault(plan.reference_id, []).append(plan)
     nonce = _nonce(run_id, started)
-    timed = [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+    timed = timed_groups(prepared.plans, outcomes)
     corrects = prepared.scenario.verdict.correction == "holm"
     comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
     tasks = {
@@ -206,6 +205,21 @@ def _measure(
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> list[list[VariantPlan]]:
+    """Variants whose engine was built and runs, by their FP32 row, which must be among them.
+
+    One that failed when its engine ran before, in the evaluation or for its memory, would take the others of its group
+    with it.
+    """
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
+        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
+        if "build" in plan.tasks and plan.not_run is None and all_done:
+            groups.setdefault(plan.reference_id, []).append(plan)
+    return [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
 
 
 def _nonce(run_id: str, started: datetime) -> str:
@@ -273,8 +287,8 @@ def _copy(source: Path, directory: Path, relative: Path) -> str:
     return relative.as_posix()
 
 
-def _keep_samples(directory: Path, measured: Measured) -> None:
-    """Every timed inference, so that all statistics can be recomputed."""
+def _keep_samples(directory: Path, measured: Measured) -> str | None:
+    """Every timed inference, so that all statistics can be recomputed; the file in the run's folder, None without."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
     # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
@@ -283,8 +297,10 @@ def _keep_samples(directory: Path, measured: Measured) -> None:
         for task, outcome, _ in measured
         if isinstance(outcome, Done) and isinstance(task.config, MeasureConfig)
     ]
-    if frames:
-        pd.concat(frames, ignore_index=True).to_parquet(samples / "latency.parquet", index=False)
+    if not frames:
+        return None
+    pd.concat(frames, ignore_index=True).to_parquet(directory / LATENCY_SAMPLES, index=False)
+    return LATENCY_SAMPLES
 
 
 def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:

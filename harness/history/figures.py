@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
+from harness.compare.between_runs import at_level
 from harness.compare.environments import machine_class
 from harness.results import Row, RunResults
-from harness.row_figures import METRICS, figure_names, find
+from harness.row_figures import METRICS, Figure, figure_names, find
 
 NO_FIGURE: Final = "status"
 """Name under which a variant without any figure stands, with its status and without a value."""
 _KEY_CHARACTERS = 16
+_CONFIDENCE: Final = 0.95
 _UNITS: Final = {  # by the end of a name
     "_per_s": "1/s",
     "_ms": "ms",
@@ -88,7 +90,7 @@ def run_record(results: RunResults) -> RunRecord:
 def figure_records(results: RunResults) -> Iterator[FigureRecord]:
     """Every figure of every variant; a variant that has none is recorded with its status."""
     for row in results.rows:
-        found = list(_figures(row))
+        found = list(_figures(row, results.confidence))
         yield from found or [FigureRecord(row.variant.id, NO_FIGURE, row.status, None)]
 
 
@@ -101,12 +103,12 @@ def in_utc(text: str) -> str:
     return moment.astimezone(UTC).isoformat() if moment.tzinfo else moment.replace(tzinfo=UTC).isoformat()
 
 
-def _figures(row: Row) -> Iterator[FigureRecord]:
+def _figures(row: Row, confidence: float) -> Iterator[FigureRecord]:
     for name in (*figure_names(), *(f"{METRICS}.{name}" for name in row.metrics)):
-        found = find(row, name)
+        found = find(row, name, confidence=confidence)
         if found is None or not math.isfinite(found.value):
             continue
-        low, high = found.interval or (None, None)
+        low, high = _ends(found, confidence)
         section = getattr(row, name.partition(".")[0])
         yield FigureRecord(
             variant=row.variant.id,
@@ -120,6 +122,14 @@ def _figures(row: Row) -> Iterator[FigureRecord]:
             verdict=section.verdict if name in _VERDICT_OF else None,
             reference=None if row.latency is None else row.latency.reference,
         )
+
+
+def _ends(figure: Figure, confidence: float) -> tuple[float | None, float | None]:
+    """Those of the 95 % interval, whatever the run's own confidence: series and their plots go on when it changes."""
+    if figure.interval is None:
+        return None, None
+    ends = at_level(figure.value, figure.interval, confidence, _CONFIDENCE)
+    return (None, None) if not all(map(math.isfinite, ends)) else ends
 
 
 def _unit(row: Row, name: str) -> str:

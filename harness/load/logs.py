@@ -87,7 +87,7 @@ def _latency_ms(scenario: LoadScenario, log: Log, percentile: str) -> float | No
 
 def _throughput(scenario: LoadScenario, log: Log, samples: int, duration_s: float) -> float | None:
     if scenario.throughput_key is not None:
-        return float(log[scenario.throughput_key])
+        return float(log[scenario.throughput_key]) or None  # zero: of a single query
     return samples / duration_s if duration_s > 0 else None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from harness.compare.latency import judge_speedup
 from harness.compare.statistics import quantile_with_interval
 from harness.metrics.base import Evidence, Metric
@@ -28,8 +30,7 @@ class LatencyMetric(Metric):
         for name, quantile in _QUANTILES.items():
             found = quantile_with_interval(samples, quantile, judgement.confidence)
             figures |= {f"{name}_ms": found and found.value, f"{name}_ci95": found and found.ci}
-        if figures["median_ms"] is None:
-            return None
+        figures["median_ms"] = float(np.median(samples))  # also where the samples are too few for its interval
         plain = Latency(
             **figures,
             n=len(samples),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
+from harness.parity.noise import decibels, error_of
 from harness.results import Agreement, LayerParity, Link, Parity, ParityStep
 
 if TYPE_CHECKING:
@@ -99,15 +100,17 @@ def _between(
 def agreement(reference: Outputs, other: Outputs) -> Agreement:
     """How alike two sets of outputs (n, classes) are.
 
-    SQNR in dB is 10 log10(sum(reference**2) / sum((reference - other)**2)).
+    SQNR in dB is 10 log10(sum(reference**2) / sum((reference - other)**2)). NaN or infinity on one side alone is an
+    infinite error; the same on both sides is none.
     """
     import numpy as np
 
-    noise = float(np.square(reference.astype(np.float64) - other).sum())
-    signal = float(np.square(reference.astype(np.float64)).sum())
+    expected = reference.astype(np.float64)
+    error = error_of(expected, other.astype(np.float64))
+    signal = float(np.square(expected[np.isfinite(expected)]).sum())
     return Agreement(
         top1_agreement=float((reference.argmax(1) == other.argmax(1)).mean()),
-        max_abs_error=float(np.abs(reference - other).max(initial=0.0)),
-        sqnr_db=10.0 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
+        max_abs_error=float(np.abs(error).max(initial=0.0)),
+        sqnr_db=decibels(signal, float(np.square(error).sum())),
         n=len(reference),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.parity.noise import decibels, error_of
 from harness.parity.sites import Site
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Deviation:
     def update(self, reference: Array, other: Array) -> None:
         """Add one batch."""
         expected = by_channel(reference) - self.site.zero_point
-        error = by_channel(other) - self.site.zero_point - expected
+        error = error_of(expected, by_channel(other) - self.site.zero_point)
+        expected = np.where(np.isfinite(expected), expected, 0.0)
         if not self._n:
             self._amax, self._largest, self._squares = (np.zeros(expected.shape[1]) for _ in range(3))
         self._amax = np.maximum(self._amax, np.abs(expected).max(axis=0, initial=0.0))
@@ -57,9 +58,7 @@ class Deviation:
     @property
     def sqnr_db(self) -> float | None:
         """Of the whole tensor; None when both are identical, or when there is no signal."""
-        if self._noise == 0 or self._signal == 0:
-            return None
-        return 10.0 * math.log10(self._signal / self._noise)
+        return decibels(self._signal, self._noise)
 
     @property
     def largest_steps(self) -> npt.NDArray[np.float64]:

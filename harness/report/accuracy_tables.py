@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.compare.quality import TOP1
-from harness.compare.verdict import SIGNIFICANCE
-from harness.compare.wording import p_value, percent, points
+from harness.compare.statistics import holm
+from harness.compare.wording import level, p_value, percent, points
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
@@ -18,7 +18,8 @@ FEW_SAMPLES = 30
 def top5_table(results: RunResults) -> Table | None:
     """Top-5 of every variant and its paired drop; None where no network has more than five classes."""
     rows = [(row.variant.id, *_top5(row.accuracy)) for row in results.rows if row.accuracy and row.accuracy.top5]
-    caption = "Share of samples whose class is among the five largest outputs; 95 % intervals of each row alone"
+    intervals = f"{level(results.confidence)} intervals of each row alone"
+    caption = f"Share of samples whose class is among the five largest outputs; {intervals}"
     return _table(caption, "Variant|Top-5|Interval|Drop, points|Interval of the drop|McNemar", rows)
 
 
@@ -33,16 +34,18 @@ def _top5(accuracy: Accuracy) -> tuple[str, ...]:
 
 
 def proven_classes_table(results: RunResults) -> Table | None:
-    """The classes whose loss against FP32 is proven."""
+    """The classes whose loss against FP32 is proven: for all classes of all rows at once, as the table looks at all."""
+    tested = [(row, each) for row in results.rows if row.accuracy for each in row.accuracy.classes]
+    tested = [(row, each) for row, each in tested if each.p_value is not None]
+    adjusted = holm([each.p_value or 0.0 for _, each in tested])
     rows = [
-        (row.variant.id, *_class(found))
-        for row in results.rows
-        for found in _lossy_classes(row)
-        if found.p_value_adjusted is not None and found.p_value_adjusted < SIGNIFICANCE
+        (row.variant.id, *_class(each.model_copy(update={"p_value_adjusted": p_value})))
+        for (row, each), p_value in zip(tested, adjusted, strict=True)
+        if p_value <= 1 - results.confidence and (each.drop or 0.0) > 0
     ]
     caption = (
-        f"Classes whose recall is proven to have dropped: p below {SIGNIFICANCE}, corrected for the row's classes. "
-        "`results.json` has the recall of every class"
+        f"Classes whose recall is proven to have dropped ({level(results.confidence)}, corrected for all classes of "
+        "all rows). `results.json` has the recall of every class"
     )
     return _table(caption, _CLASS_HEADINGS, rows)
 

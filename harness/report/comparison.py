@@ -16,7 +16,7 @@ from harness.compare.change_words import (
     summary,
 )
 from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import counted
+from harness.compare.wording import counted, level
 from harness.report.markdown import escaped, table
 from harness.report.tables import Table
 from harness.report.variants import NONE
@@ -44,7 +44,9 @@ def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) 
         for verdict in verdicts
         for finding in comparison.with_verdict(verdict)
     ]
-    headings = ("Verdict", "Variant", "Figure", "Base", "New", "Change", "95 % interval")
+    levels = {level(finding.confidence) for finding in comparison.findings}
+    interval = f"{levels.pop()} interval" if len(levels) == 1 else "Interval"
+    headings = ("Verdict", "Variant", "Figure", "Base", "New", "Change", interval)
     caption = f"{comparison.new} against {comparison.base}"
     return Table(caption, headings, tuple(rows), frozenset({3, 4, 5, 6})) if rows else None
 

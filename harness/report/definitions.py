@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.compare.wording import listed, margin_points, percent
+from harness.compare.wording import level, listed, margin_points, noise, percent
 from harness.results import Accuracy, Latency, Load, Parity, RunResults
 
 
@@ -12,20 +12,21 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
     """Term and explanation; only of what the run measured."""
     accuracies = [row.accuracy for row in results.rows if row.accuracy]
     latencies = [row.latency for row in results.rows if row.latency]
+    confidence = level(results.confidence)
     found = []
     if accuracies:
-        found += _accuracy(accuracies)
+        found += _accuracy(accuracies, confidence)
     if not accuracies and any("agreement" in row.metrics for row in results.rows):
         found.append(
             (
                 "Agreement",
-                "Share of test samples for which the variant predicts the same class as FP32, with its 95 % Wilson "
-                "interval. The samples have no labels: a class that changed may have been wrong before. Several crops "
-                "of one photo are not independent, so that the interval is then too narrow.",
+                f"Share of test samples for which the variant predicts the same class as FP32, with its {confidence} "
+                "Wilson interval. The samples have no labels: a class that changed may have been wrong before. Several "
+                "crops of one photo are not independent, so that the interval is then too narrow.",
             )
         )
     if latencies:
-        found += _latency(latencies)
+        found += _latency(latencies, confidence)
     loads = [row.load for row in results.rows if row.load]
     if loads:
         found += _load(loads)
@@ -86,16 +87,16 @@ def _resources(results: RunResults) -> list[tuple[str, str]]:
     return found
 
 
-def _accuracy(accuracies: list[Accuracy]) -> list[tuple[str, str]]:
+def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, str]]:
     margins = _distinct(accuracy.margin for accuracy in accuracies)
     margin = listed([margin_points(value) for value in margins]) or "0"
     return [
-        ("Top-1", "Share of test samples whose class is predicted; below it the 95 % Wilson interval."),
+        ("Top-1", f"Share of test samples whose class is predicted; below it the {confidence} Wilson interval."),
         (
             "Drop",
             "Top-1 of FP32 minus top-1 of the variant on the same samples, in percentage points: what was lost is "
-            "positive. Below it the 95 % interval of this paired difference: Tango's score interval. Intervals are "
-            "those of each row alone.",
+            f"positive. Below it the {confidence} interval of this paired difference: Tango's score interval. "
+            "Intervals are those of each row alone.",
         ),
         (
             "Verdict on accuracy",
@@ -116,7 +117,7 @@ def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
     found = []
     steps = [step for parity in parities for step in parity.steps]
     if steps:
-        confidence = listed([percent(value, 0) for value in _distinct(parity.confidence for parity in parities)])
+        confidence = listed([level(value) for value in _distinct(parity.confidence for parity in parities)])
         found.append(
             (
                 "Parity",
@@ -154,26 +155,29 @@ def _family(accuracies: list[Accuracy]) -> str:
     )
 
 
-def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
+def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]:
     threads = listed([str(value) for value in _distinct(latency.threads for latency in latencies)])
     with_transfers = {latency.includes_transfers for latency in latencies}
     transfers = {True: "included", False: "not included"}
     copies = transfers[next(iter(with_transfers))] if len(with_transfers) == 1 else "included for some rows"
     margin = listed([percent(value, 1) for value in _distinct(latency.margin for latency in latencies)]) or "0 %"
     floors = _distinct(latency.noise_floor for latency in latencies)
-    floor = f" (here up to {percent(max(floors), 1)})" if floors else ""
+    floor = f" (here up to {noise(max(floors))})" if floors else ""
+    corrected = any(latency.p_value_adjusted != latency.p_value for latency in latencies)
+    together = ", or what does not hold when all rows of the run are judged at once (Holm's correction)"
     return [
         (
             "Latency",
             f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. Quantiles have order-statistic intervals; p99 and p99.9 are shown only "
-            "when the samples suffice for one.",
+            f"to and from a device {copies}. Quantiles have order-statistic intervals, which know the processes that "
+            "ran and not the next one; p99 and p99.9 are shown only when the samples suffice for one.",
         ),
         (
             "Speedup",
             "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
             "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
-            "mean over rounds. Below it the 95 % interval over processes, which allows for looking several times.",
+            f"mean over rounds. Below it the {confidence} interval over processes, which allows for looking several "
+            "times.",
         ),
         (
             "Noise floor",
@@ -183,14 +187,36 @@ def _latency(latencies: list[Latency]) -> list[tuple[str, str]]:
             "Verdict on latency",
             f"The band is the margin of {margin}, or the noise floor where that is larger. better: the interval lies "
             "above 1 + band. worse: below 1 / (1 + band). same: within the margin either way. inconclusive: anything "
-            "else, or what does not hold when all rows of the run are judged at once (Holm's correction).",
+            f"else{together if corrected else ''}.",
         ),
         (
             "Contaminated rounds",
-            "Rounds in which a timing thread waited for a core, other programs kept more than a quarter of a core "
-            "busy, or the clock changed are labelled, counted and kept; `samples/latency.parquet` has the labels.",
+            f"Rounds in which something else happened are labelled, counted and kept. {_watched(latencies)} "
+            "`samples/latency.parquet` has the labels.",
         ),
     ]
+
+
+_LABELS = {
+    "waited": "a timing thread waited for a core",
+    "load": "other programs kept more than a quarter of a core busy",
+    "stolen": "the hypervisor gave a core away",
+    "clock": "the clock changed by more than 5 %",
+    "throttled": "a core was too hot",
+    "gpu_shared": "another process computed on the GPU",
+    "gpu_throttled": "the GPU lowered its clocks",
+}
+
+
+def _watched(latencies: list[Latency]) -> str:
+    """What could have been seen: no label proves nothing of what this machine does not show."""
+    seen = {label for latency in latencies for label in latency.watched}
+    if not seen:
+        return "This machine shows nothing of it, so that the absence of labels says nothing."
+    words = [f"{label} ({text})" for label, text in _LABELS.items() if label in seen]
+    unseen = [label for label in _LABELS if label not in seen and not label.startswith("gpu_")]
+    not_shown = f" Not shown by this machine: {', '.join(unseen)}." if unseen else ""
+    return f"Watched: {', '.join(words)}.{not_shown}"
 
 
 def _load(loads: list[Load]) -> list[tuple[str, str]]:

@@ -50,6 +50,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
     return {
         "run_id": results.run_id,
         "scenario": results.scenario,
+        "confidence": results.confidence,
         **variant,
         "status": row.status,
         "reason": row.reason,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.compare.wording import three_digits
 from harness.report.tables import Table, seconds
-from harness.report.variants import NONE
+from harness.report.variants import NONE, TOO_FEW
 from harness.results import LoadResult, RunResults
 
 _FIGURES = ("Samples/s", "p50, ms", "p90, ms", "p99, ms")
@@ -13,7 +13,7 @@ _FIGURES = ("Samples/s", "p50, ms", "p90, ms", "p99, ms")
 def load_table(results: RunResults) -> Table | None:
     """One line per variant and load scenario, with LoadGen's reason where it calls the result INVALID."""
     rows = tuple(
-        (row.variant.id, name.replace("_", " "), *_cells(result))
+        (row.variant.id, name.replace("_", " "), *_cells(result, results.confidence))
         for row in results.rows
         if row.load is not None
         for name, result in row.load.results.items()
@@ -35,17 +35,24 @@ def load_accuracy_table(results: RunResults) -> Table | None:
     return Table(caption, headings, rows, frozenset({1, 2, 3})) if rows else None
 
 
-def _cells(result: LoadResult) -> tuple[str, ...]:
-    latencies = (result.p50_ms, result.p90_ms, result.p99_ms)
+def _cells(result: LoadResult, confidence: float) -> tuple[str, ...]:
+    latencies = [(0.5, result.p50_ms), (0.9, result.p90_ms), (0.99, result.p99_ms)]
     return (
         "valid" if result.valid else "INVALID",
         NONE if result.samples_per_s is None else f"{result.samples_per_s:,.0f}",
-        *(NONE if value is None else three_digits(value) for value in latencies),
+        *(_percentile(share, value, result.queries, confidence) for share, value in latencies),
         _target(result),
         _queries(result),
         seconds(result.duration_s),
         result.reason or NONE,
     )
+
+
+def _percentile(share: float, value: float | None, queries: int, confidence: float) -> str:
+    """LoadGen writes all of them from one query on; here they need as many as those of the latency table."""
+    if value is None:
+        return NONE
+    return TOO_FEW if share**queries > (1 - confidence) / 2 else three_digits(value)
 
 
 def _target(result: LoadResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.compare.wording import listed, p_value, percent, plus_minus
@@ -23,6 +24,8 @@ _DIRECT = {
     "torch_vs_engine": "torch → engine",
 }
 _CHANNELS_SHOWN = 4
+NOT_FINITE = "NaN or infinity"
+"""Stands where one side has such values and the other has not."""
 
 
 def in_words(step: str) -> str:
@@ -122,7 +125,9 @@ def likeness(alike: Agreement | None) -> str:
     """Agreement, SQNR and largest error in one cell."""
     if alike is None:
         return NONE
-    noise = "identical" if alike.sqnr_db is None else f"{alike.sqnr_db:.1f} dB, {alike.max_abs_error:.2g}"
+    noise = _decibels(alike.sqnr_db)
+    if alike.max_abs_error and not math.isinf(alike.max_abs_error):
+        noise = f"{noise if alike.sqnr_db is not None else 'no signal'}, {alike.max_abs_error:.2g}"
     return f"{percent(alike.top1_agreement)}, {noise}"
 
 
@@ -159,7 +164,9 @@ def _channels(layer: LayerParity) -> str:
 
 
 def _decibels(value: float | None) -> str:
-    return "identical" if value is None else f"{value:.1f} dB"
+    if value is None:
+        return "identical"
+    return NOT_FINITE if math.isinf(value) else f"{value:.1f} dB"
 
 
 def _table(caption: str, headings: str, rows: Iterable[Sequence[str]], numeric: set[int]) -> Table | None:

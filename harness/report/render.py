@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from harness.compare.wording import counted
+from harness.compare.wording import counted, level
 from harness.report import accuracy_tables, figures, load_tables, markdown, parity_tables, resource_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
@@ -20,7 +20,6 @@ from harness.report.variants import TOO_FEW, Group, groups
 from harness.results import RunResults
 
 TEMPLATES = Path(__file__).parent / "templates"
-_BARS = "Bars: 95 % interval of the paired difference to FP32"
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
 _SAMPLE_FILES = ("predictions", "top_classes", "metric_states", "latency_samples")
 
@@ -63,7 +62,7 @@ def render(results: RunResults, directory: Path) -> list[Path]:
 def html_text(results: RunResults) -> str:
     """The page: self-contained, without scripts and without network."""
     shown = groups(results)
-    plots = {group.key: _plots(group) for group in shown}
+    plots = {group.key: _plots(group, results.confidence) for group in shown}
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
     template = _environment().get_template("report.html.j2")
     return template.render(style=style, plots=plots, **_context(results, shown))
@@ -83,6 +82,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
         "definitions": definitions(results),
         "summary": _summary(results),
         "too_few": TOO_FEW,
+        "level": level(results.confidence),
         "wall": tables.seconds(results.wall_s),
         "samples": _sample_files(results),
     }
@@ -129,12 +129,13 @@ def _summary(results: RunResults) -> str:
     return counted(len(rows), "variant") + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _plots(group: Group) -> list[Plot]:
+def _plots(group: Group, confidence: float) -> list[Plot]:
     """The plots that the group's figures allow; the bars of latency only where there is no accuracy to plot it with."""
+    bars = f"Bars: {level(confidence)} interval of the paired difference to FP32"
     both = figures.accuracy_latency(group.rows, f"{group.key}-both")
     found = [
-        (both, f"Up and to the left is better. {_BARS}, laid around FP32's top-1."),
-        (figures.drops(group.rows, f"{group.key}-drop"), f"Shaded: within the margin; right of it is worse. {_BARS}."),
+        (both, f"Up and to the left is better. {bars}, laid around FP32's top-1."),
+        (figures.drops(group.rows, f"{group.key}-drop"), f"Shaded: within the margin; right of it is worse. {bars}."),
         (None if both else figures.latencies(group.rows, f"{group.key}-latency"), "Shorter is faster."),
     ]
     return [_plot(svg, caption) for svg, caption in found if svg]

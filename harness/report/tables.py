@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.wording import byte_size, label, listed, percent, three_digits
+from harness.compare.wording import byte_size, label, level, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
 
@@ -87,7 +87,8 @@ def latency_table(results: RunResults) -> Table | None:
         if row.latency is not None
     ]
     headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds|Of which"
-    return _table("Milliseconds per inference, with order-statistic intervals", headings, rows, set(range(1, 8)))
+    caption = f"Milliseconds per inference, with order-statistic intervals ({level(results.confidence)})"
+    return _table(caption, headings, rows, set(range(1, 8)))
 
 
 def _parts(latency: Latency) -> str:
@@ -110,7 +111,8 @@ def metrics_table(results: RunResults) -> Table | None:
         (variant, *(_metric(figures.get(name)) for name in units)) for variant, figures in metrics.items() if figures
     ]
     headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
-    return _table("Metrics, with their 95 % intervals", headings, rows, set(range(1, len(units) + 1)))
+    caption = f"Metrics, with their {level(results.confidence)} intervals"
+    return _table(caption, headings, rows, set(range(1, len(units) + 1)))
 
 
 def _not_shown_elsewhere(row: Row) -> dict[str, MetricValue]:

@@ -12,6 +12,7 @@ from harness.compare.wording import (
     percent,
     points,
     speed,
+    speed_interval,
     three_digits,
 )
 from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
@@ -172,7 +173,7 @@ def _speedup(latency: Latency | None) -> Figure:
     if latency is None or latency.speedup is None:
         return Figure()
     interval = latency.speedup_ci95
-    return Figure(speed(latency.speedup), f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else "")
+    return Figure(speed(latency.speedup), speed_interval(interval) if interval else "")
 
 
 def _tail(latency: Latency | None, value_ms: float | None) -> str:

@@ -81,7 +81,7 @@ def host_signals(paths: Paths | None = None) -> tuple[Signal, ...]:
     | Signal | A round carries its name when |
     | --- | --- |
     | `waited` | the timing threads were ready to run but had no core for more than 2 % of the round |
-    | `load` | other processes kept more than a quarter of a core busy |
+    | `load` | other processes kept more than a quarter of a core busy, beyond two clock ticks (20 ms of core time) |
     | `stolen` | the hypervisor gave a core to another machine |
     | `clock` | the clock differs by more than 5 % from the first round's |
     | `throttled` | a core was throttled for its heat |
@@ -104,7 +104,9 @@ def host_signals(paths: Paths | None = None) -> tuple[Signal, ...]:
 
 
 def gpu_signals(nvml: Any, handle: Any) -> tuple[Signal, ...]:
-    """Of an NVIDIA GPU: `gpu_shared` (another process computes on it) and `gpu_throttled`.
+    """Of an NVIDIA GPU on which this process computes: `gpu_shared` (so does another) and `gpu_throttled`.
+
+    Processes are counted, not compared with this one: in a container the driver may know them by other numbers.
 
     Args:
         nvml: the module `pynvml`, initialised.
@@ -114,7 +116,7 @@ def gpu_signals(nvml: Any, handle: Any) -> tuple[Signal, ...]:
 
     def others() -> Reading:
         with suppress(nvml.NVMLError):
-            return float(sum(each.pid != os.getpid() for each in nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
+            return float(max(0, len(nvml.nvmlDeviceGetComputeRunningProcesses(handle)) - 1))
         return None
 
     def slowed() -> Reading:

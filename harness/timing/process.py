@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
+from harness.probes.nvml import Gpu
 from harness.targets import get_target
 from harness.timing.contamination import Signal, Watch, gpu_signals, host_signals
 from harness.timing.order import Order
@@ -33,11 +34,13 @@ def main() -> None:
     order = Order.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sessions = {}
+    needs_gpu = False
     for name, engine in order.sessions.items():
         target = get_target(engine.target)
+        needs_gpu |= target.needs_gpu
         sessions[name] = target.open(engine.path, target.options_from(engine.options))
     batch = np.random.default_rng(order.seed).standard_normal(order.batch_shape, dtype=np.float32)
-    watch = Watch([*host_signals(), *_gpu_signals()])
+    watch = Watch([*host_signals(), *(_gpu_signals() if needs_gpu else ())])
     rounds = time_rounds(
         sessions,
         batch,
@@ -58,13 +61,11 @@ def _parts(session: Session, batch: Array) -> dict[str, float]:
 
 
 def _gpu_signals() -> tuple[Signal, ...]:
-    """Of the first visible GPU, where there is one and NVML can be asked."""
+    """Of the GPU that CUDA uses, where NVML can be asked."""
     try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return gpu_signals(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
-    except Exception:  # no NVML, no driver or no GPU: nothing to watch
+        gpu = Gpu()
+        return gpu_signals(gpu.nvml, gpu.handle)
+    except Exception:  # no NVML, no driver, or one that lacks a question: nothing to watch
         return ()
 
 

@@ -1,6 +1,7 @@
 """Baselines: small, reviewable, and enough to judge a run without the run that they were saved from."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from harness.compare.baseline import (
     save_baseline,
     unpacked,
 )
-from harness.results import ParityStep
+from harness.results import Agreement, Parity, ParityStep
 
 
 @pytest.fixture
@@ -59,6 +60,18 @@ def test_figures_are_rounded_to_six_digits(tmp_path):
     save_baseline(run.snapshot(), tmp_path / "b.json")
     plain = json.loads((tmp_path / "b.json").read_text())
     assert plain["variants"][PTQ]["row"]["latency"]["speedup"] == 1.23457
+
+
+def test_figures_without_end_are_json_and_come_back(tmp_path):
+    def refuse(token):
+        raise AssertionError(f"{token} is no JSON")
+
+    run = recorded().add(PTQ, sqnr_db=-math.inf)
+    broken = Agreement(top1_agreement=0.2, max_abs_error=math.inf, sqnr_db=-math.inf, n=10)
+    run.rows[PTQ] = run.rows[PTQ].model_copy(update={"parity": Parity(torch_vs_engine=broken)})
+    save_baseline(run.snapshot(), tmp_path / "b.json")
+    json.loads((tmp_path / "b.json").read_text(), parse_constant=refuse)
+    assert load_baseline(tmp_path / "b.json").rows[PTQ].parity.torch_vs_engine == broken
 
 
 def test_intervals_and_layers_stand_on_one_line_each(stored):

@@ -7,7 +7,7 @@ import pytest
 from oracles.recorded_runs import PTQ, Recorded
 from scipy import stats
 
-from harness.compare.between_runs import independent_difference, latency_ratio
+from harness.compare.between_runs import at_level, independent_difference, latency_ratio
 from harness.compare.statistics import wilson_interval
 
 
@@ -91,3 +91,23 @@ class TestLatencyRatio:
             assert found is not None
             alarms += found.p_value < 0.05 / 40
         assert alarms == 0
+
+
+class TestOtherConfidences:
+    """A base that was judged at another confidence."""
+
+    def test_arms_go_with_the_normal_quantile(self):
+        # 1.959964 and 2.575829.
+        assert at_level(5.0, (4.0, 7.0), 0.95, 0.99) == pytest.approx((5 - 1.314223, 5 + 2 * 1.314223), rel=1e-6)
+        assert at_level(5.0, (4.0, 7.0), 0.95, 0.95) == (4.0, 7.0)
+
+    def test_a_speedup_has_the_same_error_at_whatever_level_it_was_written(self):
+        new = latency(1.4, 0.02, 20)
+        low, high = (stats.t.ppf(0.9995, 9) / stats.t.ppf(0.975, 9) * math.log(end / 1.5) for end in (1.485, 1.515))
+        at_95 = latency(1.5, 0.01, 10).model_copy(update={"speedup_ci95": (1.485, 1.515)})
+        at_999 = at_95.model_copy(update={"speedup_ci95": (1.5 * math.exp(low), 1.5 * math.exp(high))})
+        found = latency_ratio(at_999, new, margin=0.01, confidence=0.95, base_confidence=0.999)
+        expected = latency_ratio(at_95, new, margin=0.01, confidence=0.95)
+        assert found is not None and expected is not None
+        assert found.interval == pytest.approx(expected.interval)
+        assert found.p_value == pytest.approx(expected.p_value)

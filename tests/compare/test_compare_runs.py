@@ -1,5 +1,8 @@
 """Comparison of two runs: planted regressions are found, named and explained; clean nights are quiet."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracles.recorded_runs import ENVIRONMENT, FP32, PTQ, recorded, right
@@ -8,7 +11,7 @@ from harness.compare.change_words import UNEXPLAINED, sentence, status_sentence
 from harness.compare.compare_runs import CompareOptions, compare_runs, sections_named
 from harness.compare.wording import TIMES
 from harness.errors import UsageError
-from harness.report.comparison import messages
+from harness.report.comparison import changes_table, messages
 
 STAGES = ("train", "calibrate", "quantize", "export", "build")
 
@@ -38,6 +41,32 @@ class TestCleanNights:
         assert {each.verdict for each in found.findings} == {"same"}
         assert found.status_changes == ()
         assert (found.exit_code(), found.exit_code(strict=True)) == (0, 0)
+
+    def test_the_level_of_the_intervals_is_said(self):
+        run = recorded().snapshot()
+        strict = replace(run, results=run.results.model_copy(update={"confidence": 0.99}))
+        table = changes_table(compare_runs({"tiny": run}, {"tiny": strict}))
+        assert table.headings[-1] == "99 % interval"
+
+    def test_outputs_that_stay_nan_are_no_change(self):
+        run = recorded().add(PTQ, sqnr_db=-math.inf)
+        found = finding(compare(run, run), "parity.torch_vs_engine.sqnr_db")
+        assert (found.verdict, found.change) == ("same", 0.0)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "verdict", "text"),
+        [
+            (45.0, -math.inf, "worse", "SQNR 45 dB, now NaN or infinity"),
+            (-math.inf, 45.0, "better", "SQNR NaN or infinity, now 45 dB"),
+            (math.inf, 40.0, "worse", "SQNR fell by 20 dB, 40 dB after identical"),
+        ],
+    )
+    def test_an_sqnr_without_end_is_said_in_words(self, before, after, verdict, text):
+        runs = [recorded().add(PTQ, sqnr_db=sqnr_db) for sqnr_db in (before, after)]
+        found = finding(compare(*runs), "parity.torch_vs_engine.sqnr_db")
+        assert found.verdict == verdict
+        assert text in sentence(found)
+        assert type(found).model_validate_json(found.model_dump_json()) == found
 
     def test_every_kind_of_figure_is_judged(self):
         found = compare(recorded(), recorded())

@@ -121,6 +121,14 @@ class TestWhatWasNotMeasured:
         assert conclusion.recommended is None
         assert "points" not in conclusion.text
 
+    def test_rounds_in_which_something_else_happened_are_said(self, lab):
+        """Even where it was so in all of them: nothing is left out, and the reader must know."""
+        rows = [lab.row("fp32"), lab.row("ptq", ratio=1.7)]
+        update = {"contaminated_rounds": {"waited": 2, "load": 10}}
+        rows = [row.model_copy(update={"latency": row.latency.model_copy(update=update)}) for row in rows]
+        _, _, details = only(rows, lab.correct)
+        assert line(details, "Speed as").endswith("; of 10 rounds, contaminated: load in 10, waited in 2.")
+
     def test_accuracy_alone_recommends_nothing(self, lab):
         rows = [lab.row("fp32", measured="accuracy"), lab.row("ptq", measured="accuracy")]
         conclusion, headline, _ = only(rows, lab.correct)

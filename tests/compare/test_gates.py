@@ -1,11 +1,16 @@
 """Gates: proven kept, proven broken, or neither, on the interval of each figure."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from oracles.recorded_runs import FP32, PTQ, QAT, recorded, right
 
+from harness.compare.clusters import estimate_ratio
 from harness.compare.gates import NO_VARIANT, gate_message, gate_messages, judge_gates, worst_exit_code
+from harness.compare.statistics import wilson_interval
 from harness.scenario.gates import GateSpec
 
 
@@ -13,6 +18,14 @@ def judge(run, *gates, baseline=None, confidence=0.95):
     specs = [GateSpec.model_validate(gate) for gate in gates]
     stored = None if baseline is None else baseline.snapshot("stored")
     return judge_gates(specs, run.snapshot(), stored, baseline_file=Path("baselines/b.json"), confidence=confidence)
+
+
+def _measured(template, number, logs):
+    """A row with the speedup that four processes found, as `harness.compare.latency` has it with one look."""
+    estimate = estimate_ratio([[np.array([log]) for log in logs]])
+    update = {"speedup": estimate.ratio, "speedup_ci95": estimate.interval(0.95), "processes": 4, "looks": 1}
+    variant = template.variant.model_copy(update={"id": f"v{number}"})
+    return template.model_copy(update={"variant": variant, "latency": template.latency.model_copy(update=update)})
 
 
 def only(run, gate, **fields):
@@ -46,6 +59,14 @@ class TestIntervals:
         assert found.interval is None
         assert "no interval of this figure is known" in found.reason
 
+    def test_agreement_has_the_interval_of_a_share_at_the_confidence_of_the_run(self):
+        gate = GateSpec.model_validate({"metric": "parity.torch_vs_engine.top1_agreement", "at_least": 0.99})
+        run = recorded().snapshot()
+        strict = replace(run, results=run.results.model_copy(update={"confidence": 0.9999}))
+        (found,) = judge_gates([gate], strict, None, confidence=0.9999)
+        assert found.interval == pytest.approx(wilson_interval(997, 1000, 0.9999))
+        assert found.verdict == "inconclusive"  # at 95 % it passes
+
     def test_agreement_has_the_interval_of_a_share(self):
         found = only(recorded(), {"metric": "parity.torch_vs_engine.top1_agreement", "at_least": 0.99})
         # Wilson of 997 of 1,000.
@@ -64,6 +85,19 @@ class TestFamilies:
         gates = judge(many, {"metric": "speedup", "at_least": limit})
         assert alone.verdict == "fail"
         assert [gate.verdict for gate in gates] == ["inconclusive", *["pass"] * 19]
+
+    def test_four_processes_have_long_tails(self):
+        """All 20 variants stand right at the limit: one is called broken in at most 2.5 % of runs."""
+        rng, limit, alarms = np.random.default_rng(0), 1.5, 0
+        logs = rng.normal(math.log(limit), 0.01, size=(200, 20, 4))
+        gate = GateSpec.model_validate({"metric": "speedup", "at_least": limit})
+        for run in logs:
+            found = recorded().snapshot()
+            template = found.rows[PTQ]
+            rows = tuple(_measured(template, number, processes) for number, processes in enumerate(run))
+            results = found.results.model_copy(update={"rows": rows})
+            alarms += any(each.verdict == "fail" for each in judge_gates([gate], replace(found, results=results), None))
+        assert alarms <= 11  # 5 expected; more with probability 0.005; normal tails gave 28
 
     def test_a_clear_breach_stays_proven(self):
         many = recorded().add(PTQ, speedup=1.0)

@@ -50,6 +50,18 @@ def test_fp32_stays_when_nothing_is_faster(lab):
     assert chosen([lab.row("fp32"), lab.row("ptq", ratio=1.02)]) == "net-fp32"
 
 
+def test_fp32_stays_when_the_speedup_is_not_proven(lab):
+    """The table says inconclusive: the recommendation must not know better."""
+    unclear = lab.row("ptq", ratio=1.05, width=0.03)  # 1.02 to 1.08 with a band of 3 %
+    assert unclear.latency.verdict == "inconclusive"
+    assert chosen([lab.row("fp32"), unclear]) == "net-fp32"
+    corrected = lab.row("ptq", ratio=1.2)
+    corrected = corrected.model_copy(
+        update={"latency": corrected.latency.model_copy(update={"verdict": "inconclusive"})}
+    )
+    assert chosen([lab.row("fp32"), corrected]) == "net-fp32"
+
+
 def test_fp32_stays_when_all_that_is_faster_loses(lab):
     assert chosen([lab.row("fp32"), lab.row("ptq", lost=300, ratio=3.0)]) == "net-fp32"
 

@@ -1,5 +1,7 @@
 """How figures and variants read."""
 
+import math
+
 import pytest
 
 from harness.compare import wording
@@ -75,3 +77,16 @@ def test_counts_and_lists():
 def test_p_values():
     assert wording.p_value(0.0004) == "p < 0.001"
     assert wording.p_value(0.821) == "p = 0.82"
+
+
+def test_what_two_processes_that_disagree_say_is_not_printed_to_forty_digits():
+    assert wording.speed_interval((0.981, 1.052)) == "0.98 to 1.05"
+    assert wording.speed_interval((1.8e-29, 3.3e28)) == "0.00 to over 1,000"
+    assert wording.speed_interval((0.0, math.inf)) == "0.00 to over 1,000"
+    assert wording.noise(0.012) == "1.2 %"
+    assert wording.noise(math.inf) == wording.noise(7e59) == "over 1000 %"
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")])
+def test_levels_are_as_short_as_they_were_written(confidence, text):
+    assert wording.level(confidence) == text

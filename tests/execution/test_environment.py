@@ -3,12 +3,17 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import hardware
+from harness.execution import run
 from harness.execution.environment import fingerprint, git_state, gpus, packages
+from harness.execution.outcomes import Listener
+from harness.execution.store import Store
 from harness.hardware import CPU_FLAGS, cpu_flags, quota_cores, usable_cores
 
 X86 = "processor\t: 0\nmodel name\t: AMD EPYC 9R14\nflags\t\t: fpu avx2 avx512f avx512_vnni\n\nprocessor\t: 1\n"
@@ -230,4 +235,23 @@ class TestBlas:
 
 
 def test_packages_have_their_versions() -> None:
-    assert packages()["numpy"][0].isdigit()
+    found = packages()
+    assert all(found[name][0].isdigit() for name in ("numpy", "onnxruntime", "scipy", "torch", "torchmetrics"))
+
+
+def test_the_environment_is_that_of_the_beginning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A commit that is made while a run goes on is not what ran."""
+    happened = []
+
+    class Begun(Exception):
+        pass
+
+    def display() -> AbstractContextManager[Listener]:
+        happened.append("display")
+        raise Begun
+
+    monkeypatch.setattr(run, "fingerprint", lambda root: happened.append(f"environment of {root}"))
+    prepared = SimpleNamespace(scenario=SimpleNamespace(root="project"))
+    with pytest.raises(Begun):
+        run.run_scenario(prepared, tmp_path, Store(tmp_path), run.RunOptions(), display)  # type: ignore[arg-type]
+    assert happened == ["environment of project", "display"]

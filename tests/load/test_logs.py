@@ -74,6 +74,9 @@ class TestFigures:
         assert found.samples_per_s == 2000.0
         assert (found.p50_ms, found.p99_ms, found.target_percentile) == (None, None, None)
 
+    def test_a_single_query_has_no_rate(self) -> None:
+        assert result("single_stream", {"result_qps_with_loadgen_overhead": 0.0}).samples_per_s is None
+
 
 class TestInvalid:
     def test_the_reason_names_what_was_not_met_and_then_what_loadgen_says(self) -> None:

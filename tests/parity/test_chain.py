@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.parity.chain import ChainEvidence, agreement, parity_of
+from harness.results import Agreement
 
 N = 1000
 LABELS = np.arange(N) % 4
@@ -112,3 +113,27 @@ def test_sqnr_is_signal_over_squared_difference() -> None:
     assert agreement(reference, other).sqnr_db == pytest.approx(10 * np.log10(400))
     assert agreement(reference, other).max_abs_error == 1
     assert agreement(reference, reference).sqnr_db is None
+
+
+class TestNotNumbers:
+    """NaN must not read as identical, and a record with it must be readable again."""
+
+    reference = outputs(n=10)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_on_one_side_they_are_an_infinite_error(self, value: float) -> None:
+        other = self.reference.copy()
+        other[3, 1] = value
+        found = agreement(self.reference, other)
+        assert (found.max_abs_error, found.sqnr_db) == (np.inf, -np.inf)
+        assert Agreement.model_validate_json(found.model_dump_json()) == found
+        assert agreement(other, self.reference).sqnr_db == -np.inf
+
+    def test_on_both_sides_they_are_no_error(self) -> None:
+        both = self.reference.copy()
+        both[3, 1] = -np.inf
+        other = both.copy()
+        other[0, 0] += 1.0
+        found = agreement(both, other)
+        assert found.max_abs_error == 1.0
+        assert found.sqnr_db == pytest.approx(10 * np.log10(np.square(both[np.isfinite(both)]).sum()))

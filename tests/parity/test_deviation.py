@@ -44,6 +44,19 @@ class TestIntegers:
         error[:, 1] = 1
         assert deviation(INTEGERS, images(50), error).sqnr_db == pytest.approx(10 * math.log10(2 * 40**2))
 
+    def test_nan_and_infinity_are_a_fault_of_their_channel(self) -> None:
+        for site, value in ((FLOATS, np.nan), (FLOATS, np.inf), (FLOATS, -np.inf)):
+            error = images(0.0)
+            error[3, 1, 2, 1] = value
+            found = deviation(site, images(50), error)
+            assert found.faulty_channels == [1]
+            assert found.sqnr_db == -math.inf
+
+    def test_what_the_reference_has_too_is_none(self) -> None:
+        reference = images(50.0)
+        reference[0, 0, 0, 0] = np.inf
+        assert deviation(FLOATS, reference, images(0.0)).faulty_channels == []
+
     def test_identical_tensors_have_no_noise(self) -> None:
         assert deviation(INTEGERS, images(50), images(0.0)).sqnr_db is None
 

@@ -110,3 +110,31 @@ class TestCorrection:
         row = frame(quickstart).iloc[1]
         assert row["p_value_adjusted"] == quickstart.rows[1].accuracy.p_value_adjusted
         assert row["family_size"] == 20
+
+
+class TestConfidence:
+    """Every level in the report is that of the scenario."""
+
+    def test_no_interval_is_called_one_of_95_percent(self, detailed):
+        run = detailed.model_copy(update={"confidence": 0.999})
+        for text in (html_text(run), markdown_text(run)):
+            words = text.replace("\N{NO-BREAK SPACE}", " ")
+            assert "95 %" not in words
+            assert "99.9 % Wilson interval" in words
+            assert "99.9 % interval of this paired difference" in words
+            assert "99.9 % interval over processes" in words
+
+    def test_a_class_loses_at_the_level_of_the_scenario(self, detailed):
+        def proven(confidence):
+            table = accuracy_tables.proven_classes_table(detailed.model_copy(update={"confidence": confidence}))
+            return [] if table is None else [row[1] for row in table.rows]
+
+        assert proven(0.95) == ["3"]  # p = 5 x 0.002
+        assert proven(0.999) == []
+
+    def test_a_class_loses_among_all_classes_of_all_rows(self, detailed):
+        first, second, *rest = detailed.rows
+        classes = {"classes": tuple(class_accuracy(label, 1000, 0.01, 1.0) for label in range(21))}
+        first = first.model_copy(update={"accuracy": first.accuracy.model_copy(update=classes)})
+        many = detailed.model_copy(update={"rows": (first, second, *rest)})
+        assert accuracy_tables.proven_classes_table(many) is None  # p = 26 x 0.002

@@ -11,7 +11,7 @@ from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.load_tables import load_accuracy_table, load_table
 from harness.report.render import html_text, markdown_text
-from harness.report.variants import NONE
+from harness.report.variants import NONE, TOO_FEW
 from harness.results import Load, LoadAccuracy, LoadResult, RunResults
 
 REASON = "not met: latency bound; LoadGen: Reduce target QPS to improve latency."
@@ -79,6 +79,26 @@ def test_too_few_queries_for_the_percentile_are_said(loaded: RunResults) -> None
     table = load_table(loaded.model_copy(update={"rows": rows}))
     assert table is not None
     assert table.rows[0][7] == "p90: too few queries"
+
+
+@pytest.mark.parametrize(
+    ("queries", "shown"),
+    # At 95 % an upper end exists from 0.5^6, 0.9^36 and 0.99^368 on.
+    [
+        (5, (TOO_FEW,) * 3),
+        (6, ("0.500", TOO_FEW, TOO_FEW)),
+        (36, ("0.500", "0.512", TOO_FEW)),
+        (367, ("0.500", "0.512", TOO_FEW)),
+        (368, ("0.500", "0.512", "0.700")),
+    ],
+)
+def test_percentiles_of_few_queries_are_not_shown(loaded: RunResults, queries: int, shown: tuple[str, ...]) -> None:
+    few = SINGLE.model_copy(update={"queries": queries})
+    load = Load(results={"single_stream": few}, overhead_us=2.0, loadgen_version="6.0.17")
+    rows = (loaded.rows[0].model_copy(update={"load": load}),)
+    table = load_table(loaded.model_copy(update={"rows": rows}))
+    assert table is not None
+    assert table.rows[0][4:7] == shown
 
 
 def test_agreement_of_accuracy_mode(loaded: RunResults) -> None:

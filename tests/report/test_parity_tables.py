@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from harness.report import parity_tables, render
@@ -22,7 +24,7 @@ def step(name: str, drop: float = 0.0, loses: bool = False, sqnr_db: float | Non
         start=start,
         end=end,
         top1_agreement=0.99,
-        max_abs_error=0.25,
+        max_abs_error={None: 0.0, -math.inf: math.inf}.get(sqnr_db, 0.25),
         sqnr_db=sqnr_db,
         n=1000,
         top1=0.9 - drop,
@@ -126,3 +128,9 @@ def test_the_step_and_the_layer_are_in_every_form_of_the_report(with_chains: Run
     assert first["lossy_step"] == ENGINE
     assert first["onnx_quantized_to_engine_drop"] == pytest.approx(0.03)
     assert (first["layers_at_fault"], first["first_layer_at_fault"]) == (2, "conv1")
+
+
+def test_nan_is_not_called_identical() -> None:
+    broken = parity_tables.likeness(step(ENGINE, sqnr_db=-math.inf))
+    assert broken == "99.00 %, NaN or infinity"
+    assert parity_tables.likeness(step(ENGINE, sqnr_db=None)) == "99.00 %, identical"

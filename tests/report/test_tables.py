@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from harness.compare.wording import label
 from harness.report import tables
+from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.markdown import escaped
 from harness.report.variants import NONE
@@ -35,6 +36,21 @@ class TestTables:
         rows = (row.model_copy(update={"latency": split}), quickstart.rows[1])
         (first, second) = tables.latency_table(quickstart.model_copy(update={"rows": rows})).rows
         assert (first[-1], second[-1]) == ("to device 0.0100, compute 0.250", NONE)
+
+    def test_what_the_machine_hides_is_said(self, quickstart):
+        """A round without labels proves nothing of what nobody watched."""
+
+        def said(*watched):
+            rows = [
+                row.model_copy(update={"latency": row.latency and row.latency.model_copy(update={"watched": watched})})
+                for row in quickstart.rows
+            ]
+            return dict(definitions(quickstart.model_copy(update={"rows": tuple(rows)})))["Contaminated rounds"]
+
+        assert "Watched: load (other programs kept" in said("load", "stolen")
+        assert "Not shown by this machine: waited, clock, throttled." in said("load", "stolen")
+        assert "gpu_shared (another process" in said("load", "gpu_shared")
+        assert "This machine shows nothing of it" in said()
 
     def test_stages_from_the_store_cost_nothing_here(self, quickstart):
         assert tables.stage_summary_table(quickstart).rows == (
@@ -153,3 +169,16 @@ class TestMarkdownEscaping:
     def test_names_stay_legible(self):
         assert escaped("where_qat_pays") == "where_qat_pays"
         assert escaped("a|b\nc") == r"a\|b c"
+
+
+def test_a_correction_is_named_where_there_was_one(quickstart):
+    def verdict_on_latency(adjusted):
+        latencies = [
+            row.latency and row.latency.model_copy(update={"p_value": 0.01, "p_value_adjusted": adjusted})
+            for row in quickstart.rows
+        ]
+        rows = [row.model_copy(update={"latency": each}) for row, each in zip(quickstart.rows, latencies, strict=True)]
+        return dict(definitions(quickstart.model_copy(update={"rows": tuple(rows)})))["Verdict on latency"]
+
+    assert "Holm" in verdict_on_latency(0.08)
+    assert "Holm" not in verdict_on_latency(0.01)

@@ -266,6 +266,7 @@ class TestFiles:
             latency = first.row(variant).latency
             ms = samples.loc[samples["session"] == variant, "ms"]
             assert latency is not None
+            assert first.row(variant).files["latency_samples"] == "samples/latency.parquet"
             assert latency.n == len(ms)
             assert latency.median_ms == pytest.approx(np.median(ms))
 

@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from oracles import nvml_double
 
+from harness.timing import process
 from harness.timing.contamination import Paths, Watch, gpu_signals, host_signals
 
 TICKS = 100
@@ -112,16 +114,25 @@ class TestGpu:
         ("processes", "reasons", "labels"),
         [
             ([], 0, ()),
-            ([7], 1, ()),  # this process; idle clocks
+            ([7], 1, ()),  # this process, by whatever number; idle clocks
             ([7, 8], 2, ("gpu_shared",)),
             ([7], 4, ("gpu_throttled",)),  # software power cap
         ],
     )
-    def test_labels(self, monkeypatch, processes, reasons, labels):
-        monkeypatch.setattr("harness.timing.contamination.os.getpid", lambda: 7)
+    def test_labels(self, processes, reasons, labels):
         watch = Watch(gpu_signals(self.nvml(processes, reasons), object()))
         watch.start()
         assert watch.stop() == labels
+
+    def test_it_is_the_gpu_that_cuda_uses(self, monkeypatch):
+        fake = nvml_double.install(monkeypatch, gpus=4)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+        monkeypatch.setattr(fake, "nvmlClocksEventReasonGpuIdle", 1, raising=False)
+        monkeypatch.setattr(fake, "nvmlClocksEventReasonApplicationsClocksSetting", 2, raising=False)
+        watch = Watch(process._gpu_signals()[:1])
+        watch.start()
+        assert watch.stop() == ("gpu_shared",)  # the double has two processes
+        assert fake.asked == [2]
 
     def test_a_driver_that_refuses_is_not_watched(self):
         def refuse(handle):

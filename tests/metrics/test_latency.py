@@ -1,0 +1,52 @@
+"""Figures of latency from few samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from harness.metrics.base import Evidence, Judgement
+from harness.metrics.latency import METRIC
+from harness.results import Latency, Variant
+from harness.timing.samples import TWIN, Block, Round, Timings
+
+VARIANT = Variant(id="ptq", model="net", method="ptq", target="onnxruntime", batch_size=1)
+
+
+def latency(times_ms: dict[str, list[list[float]]], confidence: float) -> Latency:
+    """One inference per round; by session, one list per process."""
+    processes = range(len(times_ms["fp32"]))
+    blocks = [
+        Block(0, process, tuple(_round(times_ms, process, number) for number in range(3))) for process in processes
+    ]
+    judgement = Judgement(confidence=confidence, accuracy_margin=0.005, latency_margin=0.01)
+    found = METRIC.compute(
+        Evidence(variant=VARIANT, judgement=judgement, is_reference=False, reference_id="fp32", timings=Timings(blocks))
+    )
+    assert found is not None
+    return found
+
+
+def _round(times_ms: dict[str, list[list[float]]], process: int, number: int) -> Round:
+    return Round({name: np.array([times[process][number]]) for name, times in times_ms.items()})
+
+
+def test_a_median_without_an_interval_is_still_a_median() -> None:
+    """Six inferences, as of a slow network in two processes, suffice for an interval at 95 %, not at 99 %."""
+    times = {"fp32": [[2.0, 2.1, 2.2], [2.3, 2.4, 2.5]], "ptq": [[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]]}
+    assert latency(times, 0.95).median_ci95 == (1.0, 1.5)
+    found = latency(times, 0.99)
+    assert (found.median_ms, found.median_ci95, found.p90_ms) == (pytest.approx(1.25), None, None)
+    assert found.speedup_ci95 is not None
+
+
+def test_two_processes_that_disagree_prove_nothing_at_a_high_confidence() -> None:
+    """The interval is wider than floats can say, and can still be written and read."""
+    times = {"fp32": [[2.0] * 3, [2.0] * 3], TWIN: [[2.0] * 3, [2.2] * 3], "ptq": [[1.0] * 3, [1.2] * 3]}
+    found = latency(times, 0.99999)
+    assert found.speedup_ci95 == (0.0, math.inf)
+    assert found.noise_floor == math.inf
+    assert found.p_value is not None and found.p_value > 1e-5
+    assert Latency.model_validate_json(found.model_dump_json()) == found

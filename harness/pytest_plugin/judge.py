@@ -50,12 +50,12 @@ def properties(run: Run, variant: Variant) -> list[Property]:
         if judged is not None and judged.verdict is not None:
             found.append((f"{name}.verdict", judged.verdict))
     for name in (*figure_names(), *(f"{METRICS}.{metric}" for metric in row.metrics)):
-        found += _figure(row, name)
+        found += _figure(row, name, run.results.confidence)
     return [*found, *((f"gate.{gate.metric}", f"{gate.verdict}: {gate.limit}") for gate in run.gates(variant))]
 
 
-def _figure(row: Row, name: str) -> Iterator[Property]:
-    figure = find(row, name)
+def _figure(row: Row, name: str, confidence: float) -> Iterator[Property]:
+    figure = find(row, name, confidence=confidence)
     if figure is None:
         return
     yield name, int(figure.value) if figure.value.is_integer() else figure.value

@@ -140,7 +140,13 @@ class Timings:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Timings:
-        """What `to_frame` made; signals and parts are not in it."""
+        """What `to_frame` made; signals and parts are not in it.
+
+        Raises:
+            ValueError: the inferences of several groups, as a run keeps them; each has a twin of its own.
+        """
+        if "group" in frame and frame["group"].nunique() > 1:
+            raise ValueError('several groups of sessions: choose one, `frame[frame["group"] == FP32_ROW]`')
         rounds: dict[tuple[int, int], dict[int, Round]] = {}
         by = ["build", "process", "round", "turn", "session", "contamination"]
         for key, group in frame.groupby(by, sort=True, observed=True):

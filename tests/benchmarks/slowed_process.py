@@ -42,7 +42,7 @@ class SlowedTarget:
         found = re.fullmatch(r"(.*)\+(.*)%", name)
         assert found is not None, name
         self._target, self._share = get_target(found[1]), float(found[2]) / 100
-        self.options_from = self._target.options_from
+        self.options_from, self.needs_gpu = self._target.options_from, self._target.needs_gpu
 
     def open(self, path, options) -> Session:
         return SlowedSession(self._target.open(path, options), self._share)

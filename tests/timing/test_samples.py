@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.timing.samples import Block, Round, Timings, load_block, save_block
@@ -70,3 +71,12 @@ def test_a_process_hands_over_all_it_knows(timings, tmp_path):
     assert [each.contamination for each in again.rounds] == [("load", "waited"), ()]
     assert [list(each.samples_ms) for each in again.rounds] == [["a", "b"], ["b", "a"]]
     assert again.rounds[0].samples_ms["a"].tolist() == [2.0, 4.0, 90.0]
+
+
+def test_groups_are_not_mixed(make_block):
+    """Each has a twin of its own under the same name."""
+    frame = Timings([make_block(fp32=[1.0, 1.0], twin=[1.0, 1.1])]).to_frame()
+    both = pd.concat([frame.assign(group="b1"), frame.assign(group="b2")])
+    with pytest.raises(ValueError, match="several groups"):
+        Timings.from_frame(both)
+    assert Timings.from_frame(both[both["group"] == "b2"]).n_rounds == 2

@@ -37,7 +37,7 @@ def nightly(
     """Run all scenarios, append to the history, judge gates, compare with the baselines, report.
 
     Exit code 0: nothing is proven worse; 1: a gate is broken or a regression proven; 2: bad input; 3: a variant failed,
-    as it did in the baseline; 4: undecided, with --strict.
+    as it did in the baseline or without one; 4: undecided, with --strict.
     """
     from harness.execution.progress import progress_display
     from harness.execution.run import RunOptions

@@ -179,6 +179,21 @@ class TestCompare:
         assert "<details><summary>Every figure</summary>" in text
         assert text.count("| same |") == 13  # 15 figures, one worse, one undecided
 
+    def test_markdown_fits_into_a_comment_and_says_what_is_left_out(self, project: Path) -> None:
+        ids = [f"net{number:03}-ptq-max-perchannel-onnxruntime-b1" for number in range(300)]
+        base, new = recorded(), recorded(started_at="2025-01-02T12:00:00+00:00")
+        for variant in ids:
+            base.add(variant)
+            new.add(variant, speedup=1.2)
+        base.write(project / "many")
+        new.write(project / "slower")
+        text = invoke("compare", "many", "slower", "--markdown", "-", code=1)
+        assert len(text) < 65_536
+        told = text.count("- **Regression.**")
+        assert 0 < told < len(ids)
+        assert f"- {len(ids) - told} more are left out here." in text
+        assert "more rows are left out here." in text
+
     def test_markdown_on_the_standard_output_stands_alone(self, project: Path) -> None:
         assert invoke("compare", "runs/base", "slow", "--markdown", "-", code=1).startswith(MARK)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from harness.compare.change_words import (
     cause_words,
@@ -25,8 +27,8 @@ from harness.results import Verdict
 MARK = "<!-- harness compare -->"
 """Lets a bot find its own comment again."""
 _ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "same")
-_MAX_ROWS = 200
-"""A comment holds 65,536 characters."""
+_MAX_CHARACTERS = 25_000
+"""Of what is in sight, and of a folded table: a comment holds 65,536 characters."""
 
 
 def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) -> Table | None:
@@ -86,18 +88,20 @@ def markdown_text(comparison: Comparison) -> str:
     lines = [MARK, f"## {escaped(headline(comparison))}", "", f"{_sides(comparison)}. {summary(comparison)}.", ""]
     if comparison.is_forced:
         lines += ["**Forced:** figures were compared whose conditions forbid it, see below.", ""]
-    lines += [
+    bullets = [
         f"- **Regression.** {escaped(_within(comparison, each) + status_sentence(each))}"
         for each in comparison.status_changes
         if each.is_regression
     ]
-    lines += list(_bullets("Regression", comparison, "worse"))
-    lines += list(_bullets("Improvement", comparison, "better"))
-    lines += [
+    bullets += _bullets("Regression", comparison, "worse")
+    bullets += _bullets("Improvement", comparison, "better")
+    bullets += [
         f"- {escaped(_within(comparison, each) + status_sentence(each))}"
         for each in comparison.status_changes
         if not each.is_regression
     ]
+    shown = _fitting([len(bullet) for bullet in bullets])
+    lines += bullets[:shown] + ([f"- {len(bullets) - shown} more are left out here."] if shown < len(bullets) else [])
     folded = [
         ("Every figure", changes_table(comparison)),
         ("Conditions that differ", conditions_table(comparison)),
@@ -122,10 +126,15 @@ def _within(comparison: Comparison, change: Finding | StatusChange) -> str:
 
 
 def _rows(content: Table) -> Iterator[str]:
-    shown = content.rows[:_MAX_ROWS]
+    shown = content.rows[: _fitting([sum(len(cell) + len(" | ") for cell in row) for row in content.rows])]
     yield table(Table(content.caption, content.headings, shown, content.numeric))
     if len(content.rows) > len(shown):
         yield f"\n{len(content.rows) - len(shown)} more rows are left out here."
+
+
+def _fitting(lengths: Sequence[int]) -> int:
+    """How many of these texts, from the first on, fit."""
+    return bisect_right(list(accumulate(lengths)), _MAX_CHARACTERS)
 
 
 def _sides(comparison: Comparison) -> str:

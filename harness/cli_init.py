@@ -10,6 +10,8 @@ import typer
 
 from harness.errors import EXIT_OK, EXIT_USAGE, UsageError
 
+_LOCAL = "file:"
+
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder of the project. Default: this one.")] = Path(),
@@ -50,6 +52,8 @@ def init(
     for path, text in written.incomplete:
         typer.echo(f"\nadd to {path}, as pytest and the workflows rely on it:")
         typer.echo(textwrap.indent(text, "    "), nl=False)
-    typer.echo(f"\nrequirements.txt installs `{line}`; if pip cannot find that elsewhere, put another line there")
+    typer.echo(f"\nrequirements.txt installs `{line}`")
+    if f"@ {_LOCAL}" in line:
+        typer.echo("that is a place on this machine: name a repository or a version there before other machines use it")
     typer.echo(f"next: cd {directory} && pytest")
     raise typer.Exit(EXIT_OK)

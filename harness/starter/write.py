@@ -75,7 +75,7 @@ def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def installed_requirement() -> str:
-    """How pip finds what is installed here: the repository that it came from (PEP 610), else its version."""
+    """How pip finds what is installed here: the place that it was installed from (PEP 610), else its version."""
     package = f"{DISTRIBUTION}[{EXTRAS}]"
     try:
         text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
@@ -86,6 +86,8 @@ def installed_requirement() -> str:
     if repository:
         revision = repository.get("commit_id") or repository.get("requested_revision")
         return f"{package} @ {repository['vcs']}+{origin['url']}@{revision}"
+    if "url" in origin:
+        return f"{package} @ {origin['url']}"
     return f"{package}=={harness.__version__}"
 
 

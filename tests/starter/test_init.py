@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+from harness import __version__
 from harness.cli import app
 from harness.execution.run import RunOptions, prepare
 from harness.scenario import expand, load_scenario
@@ -85,13 +86,29 @@ def test_the_requirement_is_the_users_or_where_the_package_came_from(tmp_path, m
     runner.invoke(app, ["init", str(tmp_path / "a"), "--requirement", line])
     assert line in (tmp_path / "a" / "requirements.txt").read_text().splitlines()
 
-    class FromGit:
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        (
+            '{"url": "https://example.org/q", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
+            " @ git+https://example.org/q@abc",
+        ),
+        ('{"url": "file:///home/me/q", "dir_info": {}}', " @ file:///home/me/q"),
+        (None, f"=={__version__}"),
+    ],
+    ids=["repository", "folder", "index"],
+)
+def test_without_one_it_is_where_the_package_came_from(tmp_path, monkeypatch, origin, expected):
+    class Distribution:
         def read_text(self, name):
             assert name == "direct_url.json"
-            return '{"url": "https://example.org/q", "vcs_info": {"vcs": "git", "commit_id": "abc"}}'
+            return origin
 
-    monkeypatch.setattr(write.importlib.metadata, "distribution", lambda _: FromGit())
-    assert installed_requirement() == "quant-harness[pytest] @ git+https://example.org/q@abc"
+    monkeypatch.setattr(write.importlib.metadata, "distribution", lambda _: Distribution())
+    assert installed_requirement() == f"quant-harness[pytest]{expected}"
+    output = runner.invoke(app, ["init", str(tmp_path / "a")]).output
+    assert ("a place on this machine" in output) == ("file:" in expected)
 
 
 @pytest.mark.parametrize("name", ["ci", "nightly"])

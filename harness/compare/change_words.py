@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from harness.compare.comparison import Comparison, Finding, StatusChange
 from harness.compare.wording import byte_size, counted, p_value, percent, points, speed, step_words
@@ -19,14 +20,26 @@ _NAMES = {
 }
 
 
-def sentence(finding: Finding) -> str:
-    """`VARIANT: slower by 9.8 % (7.1 to 12.5 %), 1.38x the speed of FP32 after 1.52x. Cause: …`."""
-    text = f"{finding.variant}: {change_words(finding)}"
+def sentence(finding: Finding, *others: Finding) -> str:
+    """`VARIANT: slower by 9.8 % (7.1 to 12.5 %), 1.38x the speed of FP32 after 1.52x. Cause: …`.
+
+    `others` are of the same variant and have the same causes, see `with_one_cause`.
+    """
+    text = f"{finding.variant}: {'; '.join(map(change_words, (finding, *others)))}"
     if finding.verdict in ("worse", "better"):
         text += f". {cause_words(finding)}"
     elif finding.note:
         text += f". {finding.note}"
     return text
+
+
+def with_one_cause(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """The findings of a variant that have the same causes together, in the order of the first of each."""
+    groups: dict[object, list[Finding]] = {}
+    for finding in findings:
+        key = (finding.scenario, finding.variant, finding.causes or finding.metric)
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
 
 
 def cause_words(finding: Finding) -> str:

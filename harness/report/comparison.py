@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from harness.compare.change_words import (
-    cause_words,
     change_figure,
-    change_words,
     figure,
     interval_words,
     name_of,
     sentence,
     status_sentence,
     summary,
+    with_one_cause,
 )
 from harness.compare.comparison import Comparison, Finding, StatusChange
 from harness.compare.wording import counted, level
@@ -60,15 +59,15 @@ def conditions_table(comparison: Comparison) -> Table | None:
 
 
 def messages(comparison: Comparison) -> Iterator[str]:
-    """One line for each regression, then for each improvement: variant, change and cause."""
+    """One line for what regressed in a variant for one cause, then for what improved: variant, changes and cause."""
     for change in comparison.status_changes:
         if change.is_regression:
             yield f"regression: {_within(comparison, change)}{status_sentence(change)}"
-    for finding in comparison.with_verdict("worse"):
-        yield f"regression: {_within(comparison, finding)}{sentence(finding)}"
-    for finding in comparison.with_verdict("better"):
-        word = "improvement" if finding.causes else "improvement, unexplained"
-        yield f"{word}: {_within(comparison, finding)}{sentence(finding)}"
+    for together in with_one_cause(comparison.with_verdict("worse")):
+        yield f"regression: {_within(comparison, together[0])}{sentence(*together)}"
+    for together in with_one_cause(comparison.with_verdict("better")):
+        word = "improvement" if together[0].causes else "improvement, unexplained"
+        yield f"{word}: {_within(comparison, together[0])}{sentence(*together)}"
     for change in comparison.status_changes:
         if not change.is_regression:
             yield f"changed: {_within(comparison, change)}{status_sentence(change)}"
@@ -113,10 +112,10 @@ def markdown_text(comparison: Comparison) -> str:
 
 
 def _bullets(word: str, comparison: Comparison, verdict: Verdict) -> Iterator[str]:
-    for finding in comparison.with_verdict(verdict):
-        text = f"{change_words(finding)}. {cause_words(finding)}."
-        unexplained = "" if finding.causes or word == "Regression" else ", unexplained"
-        yield f"- **{word}{unexplained}.** {escaped(_within(comparison, finding) + finding.variant)}: {escaped(text)}"
+    for together in with_one_cause(comparison.with_verdict(verdict)):
+        unexplained = "" if together[0].causes or word == "Regression" else ", unexplained"
+        text = f"{_within(comparison, together[0])}{sentence(*together)}."
+        yield f"- **{word}{unexplained}.** {escaped(text)}"
 
 
 def _within(comparison: Comparison, change: Finding | StatusChange) -> str:

@@ -152,6 +152,8 @@ class TestPlanted:
         assert f"{PTQ}: size.weight_bytes rose by 210.0 %" in text
         assert "weights are float in the engine, int8 before: layer1.conv" in text
         assert "the ONNX file stores 2.83 KiB of weights in float" in text
+        (told,) = [line for line in messages(found) if line.startswith(f"regression: {PTQ}: size")]
+        assert all(f"{size} rose by" in told for size in sizes)
 
     def test_coverage_when_one_conv_is_skipped(self):
         night = recorded().add(PTQ, floats={"layer1.conv": "skipped"}, stages=stages("quantize"))

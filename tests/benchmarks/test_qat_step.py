@@ -39,9 +39,7 @@ def make_network(name: str) -> torch.nn.Module:
 
 def make_prepared(model: torch.nn.Module) -> torch.fx.GraphModule:
     target = get_target("onnxruntime")
-    quantizer = target.quantizer(
-        target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"), skip=()
-    )
+    quantizer = target.quantizer(target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"))
     prepared = quantized.prepare(capture(model, SHAPE), quantizer)
     quantized.collect(prepared, torch.randn(BATCH, *SHAPE))
     quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))

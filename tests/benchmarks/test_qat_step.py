@@ -94,7 +94,7 @@ def test_a_qat_step_beside_an_fp32_step(benchmark, name: str) -> None:
         losses = benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1, warmup_rounds=2)
     finally:
         torch.set_num_threads(threads)
-    median = {key: statistics.median(times[2:]) for key, times in seconds.items()}
+    median = {key: statistics.median(times[-ROUNDS:]) for key, times in seconds.items()}
     benchmark.extra_info["median_ms"] = {key: round(value * 1e3, 1) for key, value in median.items()}
     for base in ("fp32", "fp32_channels_last"):
         ratios = {key: round(value / median[base], 2) for key, value in median.items()}

@@ -289,12 +289,13 @@ def _build(
     import time
 
     from harness.targets.base import AUDIT_SUFFIX
+    from harness.targets.tensorrt.process import BUILD_LOG
 
     started = time.perf_counter()
     try:
         engine = target.build(source, folder, options)
     finally:
-        log = folder / "build.log"
+        log = folder / BUILD_LOG
         if log.is_file():
             typer.echo(log.read_text(encoding="utf-8"))
     seconds = time.perf_counter() - started

@@ -74,6 +74,7 @@ def nightly(
 def messages(night: Night) -> Iterator[str]:
     """One line or block for everything that a reader has to know, the gravest first."""
     from harness.compare.gates import gate_messages
+    from harness.compare.wording import within
     from harness.report.comparison import messages as changes
     from harness.report.history import step_messages
 
@@ -82,10 +83,9 @@ def messages(night: Night) -> Iterator[str]:
     if night.comparison is not None:
         yield from changes(night.comparison)
     for run in night.runs:
-        scenario = run.scenario if len(night.runs) > 1 else None  # scenarios may have variants of one name
-        within = f"{scenario}, " if scenario else ""
+        scenario = run.scenario if len(night.runs) > 1 else None
         failed = [row for row in run.rows if row.status == "failed" and (run.scenario, row.variant.id) not in told]
-        yield from (f"failed: {within}{row.variant.id}: {row.reason}" for row in failed)
+        yield from (f"failed: {within(scenario)}{row.variant.id}: {row.reason}" for row in failed)
         yield from gate_messages(run.gates, scenario)
     from harness.nightly import recent_steps
 

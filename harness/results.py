@@ -5,6 +5,7 @@ The shape is stable: a field is added, never renamed, without a new `SCHEMA_VERS
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,6 +29,11 @@ class Record(BaseModel):
 
     # JSON has no infinity and no NaN; as null a file could not be read again.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    def plain(self, **options: Any) -> dict[str, Any]:
+        """As JSON holds it, infinite figures as texts, which `model_dump` does not do; `options` are those of that."""
+        values: dict[str, Any] = json.loads(self.model_dump_json(**options))
+        return values
 
 
 class Variant(Record):

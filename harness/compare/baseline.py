@@ -144,13 +144,11 @@ def unpacked(text: str, n: int) -> npt.NDArray[np.bool_]:
 
 
 def _stored(row: Row, material: Material, layers: dict[str, tuple[Layer, ...]]) -> StoredVariant:
-    # As text first: it holds infinite figures in a way that JSON can.
-    text = row.model_dump_json(exclude_defaults=True, exclude={"files", "cost"})
-    plain = _without_long_lists(json.loads(text))
+    plain = _without_long_lists(row.plain(exclude_defaults=True, exclude={"files", "cost"}))
     if row.coverage is not None:
         weighted = tuple(layer for layer in row.coverage.layers if layer.weight_type is not None)
-        listed = json.dumps([layer.model_dump(mode="json") for layer in weighted], sort_keys=True)
-        digest = sha256(listed.encode()).hexdigest()[:DIGEST_CHARACTERS]
+        text = json.dumps([layer.model_dump(mode="json") for layer in weighted], sort_keys=True)
+        digest = sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS]
         layers[digest] = weighted
         plain["coverage"] |= {"layers": digest}
     return StoredVariant(

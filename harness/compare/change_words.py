@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import byte_size, counted, p_value, percent, points, speed, step_words
+from harness.compare.wording import NOT_FINITE, byte_size, counted, p_value, percent, points, speed, step_words
 from harness.results import Interval
 
 UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
@@ -104,7 +104,7 @@ def figure(finding: Finding, value: float | None) -> str:
     if value is None:
         return "not measured"
     if math.isinf(value) and finding.metric.endswith("_db"):
-        return "identical" if value > 0 else "NaN or infinity"
+        return "identical" if value > 0 else NOT_FINITE
     if finding.metric == "latency.speedup":
         return speed(value)
     if finding.metric in _SHARES or finding.metric.endswith("agreement"):

@@ -11,6 +11,7 @@ from scipy import stats
 from harness.compare.gate_figures import Held, Sides, held_against
 from harness.compare.snapshot import Snapshot
 from harness.compare.statistics import holm
+from harness.compare.wording import within
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.results import Gate, GateVerdict, Row
 from harness.scenario.gate_selection import judged_by
@@ -67,14 +68,14 @@ def gate_messages(gates: Sequence[Gate], scenario: str | None = None) -> list[st
     for (variant, reason), texts in limits.items():
         variants.setdefault((reason, tuple(texts)), []).append(variant)
     return [gate_message(gate, scenario) for gate in judged] + [
-        f"gate inconclusive: {_within(scenario)}{', '.join(names)}: {', '.join(texts)}; {reason}"
+        f"gate inconclusive: {within(scenario)}{', '.join(names)}: {', '.join(texts)}; {reason}"
         for (reason, texts), names in variants.items()
     ]
 
 
 def gate_message(gate: Gate, scenario: str | None = None) -> str:
     """One sentence: which variant (of which scenario), which figure, what it is and what it must be."""
-    subject = _within(scenario) + gate.variant
+    subject = within(scenario) + gate.variant
     if gate.value is None:
         return f"gate {gate.verdict}: {subject}: {gate.metric} must be {gate.limit}; {gate.reason}"
     figure = f"{gate.value:.6g}"
@@ -83,10 +84,6 @@ def gate_message(gate: Gate, scenario: str | None = None) -> str:
     against = f", compared with {gate.compared_with}" if gate.compared_with else ""
     note = f" ({gate.reason})" if gate.reason else ""
     return f"gate {gate.verdict}: {subject}: {gate.metric} is {figure}{against}; it must be {gate.limit}{note}"
-
-
-def _within(scenario: str | None) -> str:
-    return "" if scenario is None else f"{scenario}, "
 
 
 def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:

@@ -10,6 +10,8 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "ptq": "PTQ", "qat": "QAT"}
 _DEFAULT_TOOLKIT = "torchao"
+NOT_FINITE = "NaN or infinity"
+"""Of a ratio of signal to error: one side has such values and the other has not."""
 _LARGEST_SPEED, _LARGEST_NOISE = 1000, 10
 
 
@@ -157,6 +159,11 @@ def speed_interval(interval: Interval) -> str:
 def noise(floor: float) -> str:
     """A noise floor as percentage, or that it is larger than anything that could be measured."""
     return percent(floor, 1) if floor <= _LARGEST_NOISE else f"over {percent(_LARGEST_NOISE, 0)}"
+
+
+def within(scenario: str | None) -> str:
+    """In front of a variant's name where there are several scenarios, which may have variants of one name."""
+    return "" if scenario is None else f"{scenario}, "
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,20 +1,17 @@
-"""The separate calibration data of a scenario, checked against the data that judges."""
+"""The data of a scenario as stages see it, and its calibration data, checked against the data that judges."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from harness.data.load import load_splits
 from harness.data.samples import Samples, Splits, shared_images
+from harness.data.spec import DatasetSpec
 from harness.errors import DataError
-from harness.execution.configs import DataConfig
-from harness.execution.plan import calibration_config
+from harness.execution.configs import DataConfig, Normalisation
 from harness.results import Dataset, Split
 from harness.scenario import CalibDataset, Scenario
 
-Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation per channel."""
 _NORMALISATION_ARGS = frozenset(("mean", "std"))
 
 
@@ -27,6 +24,12 @@ class CalibrationData:
     """None when it is a part of the data set."""
 
 
+def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
+    """The scenario's data set as stages see it."""
+    spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
+    return _data_config(scenario, spec, fingerprint, download=download)
+
+
 def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, download: bool) -> CalibrationData:
     """The samples that calibrate.
 
@@ -35,7 +38,7 @@ def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, do
     calib = scenario.calib_dataset
     if calib is None:
         return CalibrationData(data, None)
-    config = calibration_config(scenario, calib, "", download=download)
+    config = _calibration_config(scenario, calib, download=download)
     try:
         own = load_splits(config.spec, root=scenario.root, seed=scenario.seed, download=download)
     except DataError as error:
@@ -62,3 +65,12 @@ def _normalisation(calib: CalibDataset, images: Samples, judged: Samples) -> Nor
     """
     is_set = not _NORMALISATION_ARGS.isdisjoint(calib.args)
     return None if is_set or images.images.dtype != judged.images.dtype else (judged.mean, judged.std)
+
+
+def _calibration_config(scenario: Scenario, calib: CalibDataset, *, download: bool) -> DataConfig:
+    spec = DatasetSpec.model_validate(calib.model_dump(exclude={"samples"}) | {"calibration_samples": calib.samples})
+    return _data_config(scenario, spec, "", download=download)
+
+
+def _data_config(scenario: Scenario, spec: DatasetSpec, fingerprint: str, *, download: bool) -> DataConfig:
+    return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)

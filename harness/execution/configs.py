@@ -7,7 +7,7 @@ checkout that moves keeps its results.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,13 +39,17 @@ class ModelConfig(Config):
     root: Path = Field(exclude=True)
 
 
+Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel."""
+
+
 class DataConfig(Config):
     """One data set and how it is split."""
 
     spec: DatasetSpec
     seed: int
     fingerprint: str
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    normalisation: Normalisation | None = None
     """Mean and standard deviation for the calibration images; None: those of the data set."""
     root: Path = Field(exclude=True)
     download: bool = Field(default=False, exclude=True)

@@ -5,7 +5,6 @@ This module is imported by workers only; `parity.py` names the functions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,7 @@ def layers(config: LayersConfig, inputs: Inputs, folder: Path, context: StageCon
     count = min(config.samples, len(samples))
     batches = first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES))
     found = compare_layers(onnx.load(_file(inputs["onnx"])), batches, prepared=prepared, engine=graph)
-    # As text first: it holds infinite errors in a way that JSON can.
-    return {"samples": count, "layers": [json.loads(layer.model_dump_json()) for layer in found]}
+    return {"samples": count, "layers": [layer.plain() for layer in found]}
 
 
 def _file(artifact: Any) -> Path:

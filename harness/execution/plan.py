@@ -8,8 +8,24 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.compare.environments import machine_class
-from harness.data.spec import DatasetSpec
 from harness.execution.availability import unavailable_reason
+from harness.execution.catalog import (
+    BUILD,
+    CALIBRATE,
+    ENERGY,
+    EXPORT,
+    FINETUNE,
+    LOAD,
+    MEASURE,
+    MEMORY,
+    ONNX_LIBRARIES,
+    PREDICT,
+    PREDICT_TORCH,
+    QUANTIZE,
+    QUANTIZE_ONNX,
+    TO_FP16,
+    TRAIN,
+)
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
@@ -32,14 +48,14 @@ from harness.execution.configs import (
     built,
 )
 from harness.execution.environment import machine
-from harness.execution.graph import Stage, Task
+from harness.execution.graph import Task
 from harness.execution.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
 from harness.execution.rule_checks import rules_for
 from harness.quantization.modules import Modules
 from harness.quantization.rules import Rule
 from harness.quantization.toolkits import DEFAULT, get_toolkit
 from harness.results import Link, Variant
-from harness.scenario import CalibDataset, Scenario
+from harness.scenario import Scenario
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.timing.plan import TimingPlan
@@ -53,50 +69,6 @@ FP16_SAMPLES = 32
 
 CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
-
-_STAGES = "harness.execution.stages"
-_RESOURCES = "harness.execution.resource_stages"
-_LOADING = "harness.execution.loading"
-_CORE = (_STAGES, _LOADING, "harness.quantization", "harness.export", "harness.targets")
-_QUANTIZATION = (_STAGES, _LOADING, "harness.quantization", "harness.targets")
-_TORCH = ("torch", "torchao", "numpy")
-_ONNX = (*_TORCH, "onnx", "onnxscript", "onnx-ir")
-TRAIN = Stage("train", 1, f"{_STAGES}:train", ("torch",), (_STAGES, _LOADING, "harness.training", "harness.data"))
-CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate", _TORCH, _QUANTIZATION)
-QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize", _TORCH, _QUANTIZATION)
-FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune", _TORCH, (*_QUANTIZATION, "harness.training"))
-EXPORT = Stage("export", 1, f"{_STAGES}:export", _ONNX, _CORE)
-# Toolkits change torch and the loggers when they are imported: each works in a process of its own.
-QUANTIZE_ONNX = Stage("quantize", 2, f"{_STAGES}:quantize_onnx", source=(*_CORE, "harness.data"), isolate=True)
-TO_FP16 = Stage("export", 1, f"{_STAGES}:to_fp16", ("onnx", "onnxruntime"), (_STAGES, "harness.export"))
-BUILD = Stage(
-    "build",
-    1,
-    f"{_STAGES}:build",
-    ("onnx", "onnxruntime"),
-    (_STAGES, "harness.targets", "harness.export"),
-    isolate=True,
-)
-PREDICT_TORCH = Stage("evaluate", 1, f"{_STAGES}:predict_torch", _TORCH, _QUANTIZATION)
-PREDICT = Stage(
-    "evaluate",
-    1,
-    f"{_STAGES}:predict_engine",
-    ("onnxruntime",),
-    (_STAGES, _LOADING, "harness.targets", "harness.data"),
-)
-MEASURE = Stage("measure", 1, f"{_STAGES}:measure_latency", isolate=True, exclusive=True)
-MEMORY = Stage(
-    "memory",
-    1,
-    f"{_RESOURCES}:measure_memory",
-    ("onnxruntime", "numpy"),
-    (_RESOURCES, "harness.probes", "harness.targets"),
-    isolate=True,
-)
-ENERGY = Stage("energy", 1, f"{_RESOURCES}:measure_energy", isolate=True, exclusive=True)
-
-LOAD = Stage("load", 1, "harness.execution.load_stage:measure_load", isolate=True, exclusive=True)
 
 
 @dataclass(frozen=True)
@@ -407,7 +379,7 @@ class Planner:
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
         )
-        libraries = (*_ONNX, *get_toolkit(str(variant.toolkit)).distributions)
+        libraries = (*ONNX_LIBRARIES, *get_toolkit(str(variant.toolkit)).distributions)
         stage = replace(QUANTIZE_ONNX, libraries=libraries)
         return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
 
@@ -502,19 +474,3 @@ def _before_calibration(variant: Variant) -> tuple[str, ...]:
     from harness.quantization.ptq_steps import before_calibration  # imports torch
 
     return before_calibration(variant.ptq_steps)
-
-
-def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
-    """The scenario's data set as stages see it."""
-    spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
-    return _data_config(scenario, spec, fingerprint, download=download)
-
-
-def calibration_config(scenario: Scenario, calib: CalibDataset, fingerprint: str, *, download: bool) -> DataConfig:
-    """The scenario's separate calibration data as stages see it."""
-    spec = DatasetSpec.model_validate(calib.model_dump(exclude={"samples"}) | {"calibration_samples": calib.samples})
-    return _data_config(scenario, spec, fingerprint, download=download)
-
-
-def _data_config(scenario: Scenario, spec: DatasetSpec, fingerprint: str, *, download: bool) -> DataConfig:
-    return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)

@@ -24,7 +24,7 @@ from harness.compare.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
-from harness.execution.calibration_data import CalibrationData, load_calibration
+from harness.execution.calibration_data import CalibrationData, data_config, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
@@ -33,7 +33,7 @@ from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.loading import new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
-from harness.execution.plan import NetworkInfo, Planner, VariantPlan, data_config
+from harness.execution.plan import NetworkInfo, Planner, VariantPlan
 from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules

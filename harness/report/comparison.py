@@ -17,7 +17,7 @@ from harness.compare.change_words import (
     with_one_cause,
 )
 from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import counted, level
+from harness.compare.wording import counted, level, within
 from harness.report.markdown import escaped, table
 from harness.report.tables import Table
 from harness.report.variants import NONE
@@ -119,9 +119,9 @@ def _bullets(word: str, comparison: Comparison, verdict: Verdict) -> Iterator[st
 
 
 def _within(comparison: Comparison, change: Finding | StatusChange) -> str:
-    """The scenario of a variant, where several are compared: they may have variants of one name."""
+    """The scenario of a variant, where several are compared."""
     scenarios = {*comparison.scenarios, *(each.scenario for each in comparison.status_changes)}
-    return f"{change.scenario}, " if len(scenarios) > 1 and change.variant is not None else ""
+    return within(change.scenario if len(scenarios) > 1 and change.variant is not None else None)
 
 
 def _rows(content: Table) -> Iterator[str]:

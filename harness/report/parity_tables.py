@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.compare.wording import listed, p_value, percent, plus_minus
+from harness.compare.wording import NOT_FINITE, listed, p_value, percent, plus_minus
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Agreement, LayerParity, Parity, ParityStep, Row, RunResults
@@ -24,8 +24,6 @@ _DIRECT = {
     "torch_vs_engine": "torch → engine",
 }
 _CHANNELS_SHOWN = 4
-NOT_FINITE = "NaN or infinity"
-"""Stands where one side has such values and the other has not."""
 
 
 def in_words(step: str) -> str:

@@ -12,13 +12,14 @@ from engine_stages import ENGINE, INPUT_SHAPE, engine
 from example_stages import task
 
 from harness.execution import energy_run, resource_stages
+from harness.execution.catalog import ENERGY, MEMORY
 from harness.execution.configs import EnergyConfig, MemoryConfig
 from harness.execution.context import StageContext
 from harness.execution.execute import PEAK, record_from
 from harness.execution.graph import Task
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Failed
-from harness.execution.plan import ENERGY, MEMORY, VariantPlan
+from harness.execution.plan import VariantPlan
 from harness.execution.store import Store
 from harness.metrics.energy import Block, energy_of
 from harness.results import Energy, Memory, Variant

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.data.load import load_splits
 from harness.data.spec import DatasetSpec
+from harness.execution.catalog import CALIBRATE, FINETUNE, QUANTIZE, TRAIN
 from harness.execution.configs import (
     CalibrateConfig,
     DataConfig,
@@ -16,7 +17,6 @@ from harness.execution.configs import (
 )
 from harness.execution.graph import Task
 from harness.execution.local import LocalExecutor
-from harness.execution.plan import CALIBRATE, FINETUNE, QUANTIZE, TRAIN
 from harness.execution.store import Store
 from harness.training.recipe import Recipe
 from harness.training.source_hash import source_sha256

@@ -57,6 +57,11 @@ TENSORRT_RTX = Library(
 LIBRARIES = {library.module: library for library in (TENSORRT, TENSORRT_RTX)}
 
 
+def _is_rtx(trt: api.TensorRt) -> bool:
+    """By what only RTX has, not by its name: doubles and later packages may be called otherwise."""
+    return hasattr(trt, "ComputeCapability")
+
+
 def network_flags(trt: api.TensorRt) -> int:
     """Flags of `create_network`: types come from the ONNX file.
 
@@ -68,7 +73,7 @@ def network_flags(trt: api.TensorRt) -> int:
 
 def set_compute_capability(library: api.TensorRt, builder_config: api.BuilderConfig, name: str) -> None:
     """Build for this GPU generation; StageError when the library does not know it. RTX only."""
-    if not hasattr(library, "ComputeCapability"):
+    if not _is_rtx(library):
         raise StageError(
             f"{library.__name__} builds for the GPU of this machine only, not for {name}",
             fix="leave the compute capability out, or use the target `tensorrt-rtx`",
@@ -92,14 +97,14 @@ def version_compatible_flags(trt: api.TensorRt) -> tuple[api.Value, ...]:
     The engine then carries the lean runtime of its own version, without which a later version would have to be given
     that runtime. RTX has no lean runtime.
     """
-    if hasattr(trt, "ComputeCapability"):
+    if _is_rtx(trt):
         return trt.BuilderFlag.VERSION_COMPATIBLE, trt.BuilderFlag.EXCLUDE_LEAN_RUNTIME
     return (trt.BuilderFlag.VERSION_COMPATIBLE,)
 
 
 def hardware_compatibility(trt: api.TensorRt, name: str) -> api.Value:
     """A member of `HardwareCompatibilityLevel`; StageError where the library has it not, or takes no notice of it."""
-    if hasattr(trt, "ComputeCapability"):
+    if _is_rtx(trt):
         raise StageError(
             f"{trt.__name__} takes no notice of hardware compatibility",
             fix="leave the compute capability out: the engine then runs on SM80 and later",
@@ -114,9 +119,17 @@ def hardware_compatibility(trt: api.TensorRt, name: str) -> api.Value:
 
 
 def new_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context:
-    """An execution context; RTX compiles kernels for the shapes in use before it runs them, not while it is timed."""
-    if not hasattr(library, "ComputeCapability"):
-        return engine.create_execution_context()
+    """An execution context; StageError where TensorRT gives none.
+
+    RTX compiles kernels for the shapes in use before it runs them, not while it is timed.
+    """
+    context = _rtx_context(library, engine) if _is_rtx(library) else engine.create_execution_context()
+    if context is None:
+        raise StageError("TensorRT gives no execution context: most often the GPU's memory is full")
+    return context
+
+
+def _rtx_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context | None:
     trt, rtx_engine = cast(api.TensorRtRtx, library), cast(api.RtxEngine, engine)
     runtime_config = rtx_engine.create_runtime_config()
     runtime_config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER

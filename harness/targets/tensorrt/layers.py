@@ -57,7 +57,7 @@ def _from_line(line: str, seen: set[str]) -> EngineLayer:
         outputs=_types(parts["outputs"]),
         tactic=tactic[1].strip() if tactic else "",
         onnx_nodes=tuple(dict.fromkeys(_ONNX_LAYER.findall(metadata[1]))) if metadata else (),
-        weight_bytes=sum(_constant_bytes(each["shape"], each["type"]) for each in new)
+        weight_bytes=sum(_constant_bytes(_sizes(each["shape"]), each["type"]) for each in new)
         + sum(map(_kernel_bytes, inside)),
     )
 
@@ -66,8 +66,12 @@ def _types(text: str) -> tuple[str, ...]:
     return tuple(_plain_type(each["type"]) for each in _TENSOR.finditer(text))
 
 
-def _constant_bytes(shape: str, element_type: str) -> int:
-    elements = math.prod(int(size) for size in shape.split(",") if size)
+def _sizes(text: str) -> Iterable[int]:
+    return (int(size) for size in text.split(",") if size)
+
+
+def _constant_bytes(shape: Iterable[int], element_type: str) -> int:
+    elements = math.prod(shape)
     return elements * _BYTES.get(_plain_type(element_type), 0) if elements > 1 else 0
 
 
@@ -102,7 +106,7 @@ def _from_json(layer: Mapping[str, Any]) -> EngineLayer:
 
 
 def _json_bytes(tensor: Mapping[str, Any]) -> int:
-    return _constant_bytes(",".join(map(str, tensor.get("Dimensions", []))), _json_type(tensor))
+    return _constant_bytes(map(int, tensor.get("Dimensions", [])), _json_type(tensor))
 
 
 def _json_type(tensor: Mapping[str, Any]) -> str:

@@ -57,8 +57,6 @@ class TensorRtSession(Session):
         self._engine = engine
         self._device = device
         self._context = new_context(trt, engine)
-        if self._context is None:
-            raise StageError("TensorRT gives no execution context: most often the GPU's memory is full")
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         outputs = [name for name in names if name not in inputs]

@@ -38,6 +38,7 @@ def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: P
     passes.use_constant_shapes(model)
     passes.drop_unused(model)
     if integer_biases:
+        passes.dequantize_across_channels(model)
         use_gemm(model)
         passes.drop_unused(model)
         passes.own_weights(model)

@@ -6,6 +6,7 @@ import ast
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from harness.export.graph_edit import (
@@ -97,6 +98,48 @@ def use_constant_shapes(model: ir.Model) -> None:
 def drop_unused(model: ir.Model) -> None:
     """Remove nodes and initializers that nothing reads."""
     ir.passes.common.RemoveUnusedNodesPass()(model)
+
+
+def dequantize_across_channels(model: ir.Model) -> None:
+    """Write weights whose scales do not run along the layer's output channels as float constants of the same values.
+
+    A tied weight may be quantized for another layer that reads it transposed. ONNX Runtime fuses such a
+    DequantizeLinear into an integer kernel that takes the scales for those of the output channels, and is wrong.
+    """
+    for node in list(model.graph):
+        if node.op_type not in _WEIGHTED or len(node.inputs) < 2:
+            continue
+        transpose = node.inputs[1].producer() if node.inputs[1] is not None else None
+        is_transposed = transpose is not None and transpose.op_type == "Transpose"
+        reader = transpose if transpose is not None and is_transposed else node
+        index = 0 if is_transposed else 1
+        dequantize = dequantize_of(reader.inputs[index])
+        values = _dequantized_across(dequantize, _channel_axis(node, is_transposed)) if dequantize is not None else None
+        if values is not None:
+            set_initializer(model, reader, index, values, f"{node.name}.weight")
+
+
+def _channel_axis(node: ir.Node, is_transposed: bool) -> int:
+    """Along which axis of its weight the output channels lie."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        return int(bool(node.attributes.get_int("transB", 0)) == is_transposed)
+    return 0 if is_transposed and node.op_type == "MatMul" else 1
+
+
+def _dequantized_across(dequantize: ir.Node, channel_axis: int) -> npt.NDArray[np.generic] | None:
+    """The values of a weight with scales along another axis; None where one integer kernel fits them."""
+    integers, scale = (constant(value) for value in dequantize.inputs[:2])
+    if integers is None or scale is None or scale.ndim != 1 or integers.ndim < 2:
+        return None
+    axis = dequantize.attributes.get_int("axis", 1) % integers.ndim
+    if axis == channel_axis:
+        return None
+    zero_point = constant(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
+    shape = [-1 if each == axis else 1 for each in range(integers.ndim)]
+    zero = 0 if zero_point is None else zero_point.astype(np.int32).reshape(shape)
+    return ((integers.astype(np.int32) - zero) * scale.reshape(shape)).astype(np.float32)
 
 
 def own_weights(model: ir.Model) -> None:

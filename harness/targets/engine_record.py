@@ -36,11 +36,16 @@ class EngineRecord(Record):
 
     builder: str
     """Library and version."""
+    target: str | None = None
+    """None in records of earlier versions."""
     compute_capability: str | None = None
     build_s: float
     sha256: str | None = None
     """Of the engine file."""
-    engine_layers: tuple[EngineLayer, ...]
+    engine_layers: tuple[EngineLayer, ...] = ()
+    """Empty where the engine file itself says what is in it."""
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    """Sizes of inputs that the file leaves open, for which multiply-accumulates are counted."""
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     """The audit: engine layers, mapped back to the ONNX file it was built from."""

@@ -26,6 +26,8 @@ class OnnxRuntimeOptions(BuildOptions):
     quantize_biases: bool = False
     """Let ONNX Runtime quantize biases by itself. It would then also run layers on integers that the scenario leaves
     in float; but the files of toolkits with a placement of their own are judged as their users would run them."""
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    """Sizes of inputs that the file leaves open beyond the batch, for which multiply-accumulates are counted."""
 
 
 class OnnxRuntime(Target):
@@ -99,9 +101,13 @@ class OnnxRuntime(Target):
         return engine_graph(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
-        """Read the optimized graph."""
+        """What the build wrote beside the engine; else read the optimized graph."""
+        from harness.targets.engine_record import EngineRecord, sha256
         from harness.targets.onnxruntime.audit import audit
 
+        record = EngineRecord.load(path)
+        if record is not None and record.sha256 == sha256(path):
+            return record.layers
         return audit(path, onnx_path)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, inliner
 
 from harness.errors import StageError
 from harness.export.mac_formulas import Call, Shape, UnknownShapeError, factors, product_of
@@ -90,7 +90,7 @@ def weighted_layers(path: Path, input_shapes: Mapping[str, Shape] | None = None)
     """
     model = onnx.load(path)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     sizes = input_sizes(model, input_shapes or {})
     index = OnnxIndex.of(model)
     products = {position: node for position, node in enumerate(index.nodes) if _is_product(node, index)}

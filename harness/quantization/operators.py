@@ -65,7 +65,7 @@ VIEWS = {
 
 
 def is_relu(node: Node) -> bool:
-    """Whether the node is min(max(x, 0), bound) for some positive bound or none, as engines fuse into the op before it."""
+    """Whether the node is min(max(x, 0), bound), bound positive or absent, which engines fuse into the op before it."""
     if node.target in RELUS:
         return True
     low, high = clamp_bounds(node)

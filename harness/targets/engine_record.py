@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.errors import StageError
 from harness.results import Layer, Record
@@ -44,7 +45,7 @@ class EngineRecord(Record):
     """Of the engine file."""
     engine_layers: tuple[EngineLayer, ...] = ()
     """Empty where the engine file itself says what is in it."""
-    input_shapes: dict[str, tuple[int, ...]] = {}
+    input_shapes: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
     """Sizes of inputs that the file leaves open, for which multiply-accumulates are counted."""
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()

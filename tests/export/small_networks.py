@@ -108,8 +108,8 @@ def mobilevit() -> nn.Module:
         y = self.local(x)
         n, c, h, w = y.shape
         y = y.reshape(n * c, h // 2, 2, w // 2, 2).transpose(2, 3).reshape(n, c, h * w // 4, 4).permute(0, 3, 2, 1)
-        q, k, v = self.qkv(y.reshape(n * 4, h * w // 4, c)).chunk(3, -1)
-        y = F.scaled_dot_product_attention(q, k, v).view(n, 4, h * w // 4, c).permute(0, 3, 2, 1)
+        q, k, v = self.qkv(y).chunk(3, -1)
+        y = F.scaled_dot_product_attention(q, k, v).permute(0, 3, 2, 1)
         y = y.reshape(n * c, h // 2, w // 2, 2, 2).transpose(2, 3).reshape(n, c, h, w)
         return self.head(self.fuse(torch.cat([x, y], 1)).mean((2, 3)))
 
@@ -137,7 +137,11 @@ def squeeze_excite() -> nn.Module:
         return self.head(x.mean((2, 3)))
 
     return Function(
-        forward, conv=nn.Conv2d(4, 4, 3, padding=1), down=nn.Conv2d(4, 2, 1), up=nn.Conv2d(2, 4, 1), head=nn.Linear(4, 5)
+        forward,
+        conv=nn.Conv2d(4, 4, 3, padding=1),
+        down=nn.Conv2d(4, 2, 1),
+        up=nn.Conv2d(2, 4, 1),
+        head=nn.Linear(4, 5),
     )
 
 
@@ -175,7 +179,9 @@ def lstm() -> nn.Module:
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         return self.head(self.lstm(x.flatten(2).transpose(1, 2))[0].mean(1))
 
-    return Function(forward, lstm=nn.LSTM(3, 8, num_layers=2, bidirectional=True, batch_first=True), head=nn.Linear(16, 5))
+    return Function(
+        forward, lstm=nn.LSTM(3, 8, num_layers=2, bidirectional=True, batch_first=True), head=nn.Linear(16, 5)
+    )
 
 
 def transposed() -> nn.Module:
@@ -195,12 +201,12 @@ def one_and_three_dimensions() -> nn.Module:
 
 def computed_kernel() -> nn.Module:
     def forward(self: nn.Module, x: Tensor) -> Tensor:
-        kernel = self.make(self.code).view(4, 3, 3, 3)
+        kernel = self.make(self.basis).view(4, 3, 3, 3)
         kernel = kernel * x.mean()  # nothing to fold
         return self.head(F.conv2d(x, kernel).mean((2, 3)))
 
     network = Function(forward, make=nn.Linear(2, 108, bias=False), head=nn.Linear(4, 5))
-    network.register_buffer("code", torch.ones(2))
+    network.register_buffer("basis", torch.ones(2))
     return network
 
 

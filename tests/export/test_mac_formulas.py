@@ -1,4 +1,4 @@
-"""Counts of single ONNX operators against arithmetic written out, and against torch's own counter for whole networks."""
+"""Counts of single ONNX operators against arithmetic written out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,23 @@ Inputs = dict[str, tuple[int | str, ...]]
 
 
 def save(
-    path: Path, op: str, inputs: Inputs, weights: dict[str, tuple[int, ...]], outputs: int = 1, domain: str = "", **attributes: Any
+    path: Path,
+    op: str,
+    inputs: Inputs,
+    weights: dict[str, tuple[int, ...]],
+    outputs: int = 1,
+    domain: str = "",
+    **attributes: Any,
 ) -> Path:
     """A file of one node, whose inputs are those given in the order of `inputs`, then `weights`; `_` leaves one out."""
     names = [name if not name.startswith("_") else "" for name in (*inputs, *weights)]
     results = [f"out{index}" for index in range(outputs)]
     node = helper.make_node(op, names, results, name="node", domain=domain, **attributes)
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items() if name[0] != "_"]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in inputs.items()
+        if name[0] != "_"
+    ]
     constants = [
         onnx.numpy_helper.from_array(np.ones(shape, np.float32), name)
         for name, shape in weights.items()
@@ -101,7 +111,12 @@ def test_a_product_with_the_weight_on_the_left_counts_as_one_with_it_on_the_righ
 
 def test_attention_of_onnx_runtime_counts_its_projection(tmp_path: Path) -> None:
     path = save(
-        tmp_path / "m.onnx", "Attention", {"x": ("n", 6, 8)}, {"w": (8, 24), "b": (24,)}, domain="com.microsoft", num_heads=2
+        tmp_path / "m.onnx",
+        "Attention",
+        {"x": ("n", 6, 8)},
+        {"w": (8, 24), "b": (24,)},
+        domain="com.microsoft",
+        num_heads=2,
     )
     (layer,) = weighted_layers(path)
     assert layer.macs == 6 * 8 * 24 + 6 * 6 * (8 + 8)
@@ -149,7 +164,10 @@ def test_the_body_of_a_loop_counts_as_often_as_it_runs(tmp_path: Path) -> None:
         "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
         [value("y", TensorProto.FLOAT, None)],
-        [onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "w"), onnx.numpy_helper.from_array(np.array(5), "n")],
+        [
+            onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "w"),
+            onnx.numpy_helper.from_array(np.array(5), "n"),
+        ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "m.onnx")
     (layer,) = weighted_layers(tmp_path / "m.onnx")

@@ -32,7 +32,9 @@ def data_table(results: RunResults) -> Table | None:
         for dataset in results.datasets
         for split in dataset.splits
     ]
-    rows += [(f"weights of {file.model}", file.source, NONE, NONE, file.sha256) for file in results.weights]
+    rows += [
+        (f"weights of {file.model}", file.source, file.note or NONE, NONE, file.sha256) for file in results.weights
+    ]
     return _table("Samples; the splits of one data set are disjoint", "Data set|Source|Split|n|sha256", rows, {3})
 
 

@@ -44,6 +44,8 @@ OUTPUT_TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 16_777_216
 TICK_S = 0.5
 """Between two looks at workers that say nothing."""
+START_LIMIT_S = 300.0
+"""For a worker to import what a job needs, before the job's own limit begins."""
 MOST_IDLE = 4
 """Workers that are kept for the networks they ran; each holds torch in memory."""
 TIMEOUT_FIX = "if it only needs longer, raise `timeouts` in the scenario, or set HARNESS_TIMEOUT_S"
@@ -75,6 +77,8 @@ class Worker:
         self._job: Job | None = None
         self._last_sign: float | None = None
         """When the job last showed progress, on the monotonic clock; None while it waits for another process."""
+        self._has_begun = False
+        """Whether the job has shown any: importing our own libraries is not the user's time."""
         self.user_code: str | None = None
         """The network of the user's that it may have run, whose code may have changed anything in the process."""
 
@@ -91,7 +95,7 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Start a job; the previous one must have finished."""
         self._job = job
-        self._last_sign = time.monotonic()
+        self._last_sign, self._has_begun = time.monotonic(), False
         with suppress(BrokenPipeError):  # it just died: `poll` finds that out and says how
             self._connection.send((job.key, job.label, pickle.dumps(job)))
 
@@ -104,6 +108,7 @@ class Worker:
                 message = self._connection.recv()
                 if isinstance(message, Done | Failed | Answer):
                     return self._with_output(message)
+                self._has_begun = True
                 self._last_sign = None if isinstance(message, TaskWaits) else time.monotonic()
                 if not isinstance(message, TaskWaits | TaskWorks):
                     listener(message)
@@ -140,8 +145,10 @@ class Worker:
         return replace(reply, output=_tail(self._log)) if isinstance(reply, Failed) else reply
 
     def _is_overdue(self) -> bool:
-        limit = None if self._job is None else self._job.timeout_s
-        return limit is not None and self._last_sign is not None and time.monotonic() - self._last_sign > limit
+        if self._job is None or self._job.timeout_s is None or self._last_sign is None:
+            return False
+        limit = self._job.timeout_s if self._has_begun else max(self._job.timeout_s, START_LIMIT_S)
+        return time.monotonic() - self._last_sign > limit
 
     def _timed_out(self) -> Failed:
         assert self._job is not None and self._job.timeout_s is not None

@@ -136,7 +136,7 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
     quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
-    passes = _Passes(config.correction)
+    passes = _Passes(config.correction, context)
     if config.correction is not None:
         notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
     seconds = time.perf_counter() - started
@@ -247,7 +247,7 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
+    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
     return {"n": len(samples)}
@@ -363,13 +363,17 @@ def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
 class _Passes:
     """Passes over the calibration samples, counted as they are started."""
 
-    def __init__(self, config: CorrectionConfig | None) -> None:
+    def __init__(self, config: CorrectionConfig | None, context: StageContext) -> None:
         self._config = config
+        self._context = context
         self.n = 0
 
     def start(self) -> Iterator[torch.Tensor]:
         """Another pass."""
         assert self._config is not None
         self.n += 1
-        samples = read_splits(self._config.data).calibration
-        return first_batches(samples, self._config.samples, self._config.batch_size)
+        samples, done = read_splits(self._config.data).calibration, 0
+        for batch in first_batches(samples, self._config.samples, self._config.batch_size):
+            yield batch
+            done += len(batch)
+            self._context.progress(done, self._config.samples, f"calibration samples, pass {self.n}")

@@ -54,7 +54,6 @@ def _run(message: tuple[str, str, bytes], sender: _Sender) -> Reply:
     except Exception as error:  # whatever importing a configuration's module raises
         return failure_from(error, label=label, key=key)
     context = StageContext(key, job.threads, sender.send, clock=sender.send)
-    context.working()
     try:
         return job.run(context)
     except BaseException as error:  # SIGINT is ignored here: even KeyboardInterrupt was raised by user code

@@ -74,7 +74,7 @@ def siblings_importable(path: Path | None) -> Iterator[None]:
         yield
         return
     folder = path.parent
-    known, entries = set(sys.modules), [str(folder), str(folder.parent)]
+    known, entries, before = set(sys.modules), [str(folder), str(folder.parent)], list(sys.path)
     sys.path[:0] = entries
     importlib.invalidate_caches()
     try:
@@ -83,8 +83,15 @@ def siblings_importable(path: Path | None) -> Iterator[None]:
         # First the modules: the path of a namespace package follows `sys.path`.
         for name in [key for key in sys.modules if key not in known and _is_sibling(key, folder, known)]:
             del sys.modules[name]
-        for entry in entries:
+        _restore_path(entries, before)
+
+
+def _restore_path(entries: list[str], before: list[str]) -> None:
+    """Take the entries away; what the user's code added stays, and what it removed comes back."""
+    for entry in entries:
+        if entry in sys.path:
             sys.path.remove(entry)
+    sys.path.extend(entry for entry in before if entry not in sys.path)
 
 
 def _is_sibling(name: str, folder: Path, known: set[str]) -> bool:

@@ -153,9 +153,7 @@ class Worker:
     def _timed_out(self) -> Failed:
         assert self._job is not None and self._job.timeout_s is not None
         reason = f"did not finish: it showed no progress for {self._job.timeout_s:g} s and was ended"
-        failed = self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
-        self._process.kill()
-        return failed
+        return self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
 
     def _crashed(self) -> Failed:
         self._process.join(_STOP_TIMEOUT_S)

@@ -24,6 +24,8 @@ from harness.hardware import usable_cores
 from harness.scenario import Scenario
 
 _SHOWN_OUTPUT_CHARACTERS = 300
+_STARTING = "starting"
+_START_FIX = 'a script that runs the harness needs `if __name__ == "__main__":` around it'
 _BOUNDARY_FIX = (
     "the file must be importable, and the factory return the network, without ending or blocking the process"
 )
@@ -116,7 +118,7 @@ class _Prober:
         number = next(self._number)
         if self._worker is None:
             self._worker = Worker(usable_cores(), self._logs / f"{number}.log")
-        self._step = "starting"
+        self._step = _STARTING
         self._worker.submit(ProbeJob(f"network {number}", request.factory, request, self._timeout_s))
         reply = self._worker.result(self._hear)
         self._timed_out = isinstance(reply, Failed) and reply.kind == TIMEOUT
@@ -134,6 +136,8 @@ class _Prober:
         if failed.kind == TIMEOUT:
             message = f"{self._step} did not finish within {self._timeout_s:g} s"
             fix = f"if it only needs longer, raise `timeouts.network_s`, or set {TIMEOUT_VARIABLE}"
+        elif self._step == _STARTING:
+            message, fix = f"the process that builds networks did not start: {failed.reason}", _START_FIX
         else:
             message, fix = f"{self._step}: {failed.reason}", _BOUNDARY_FIX
         return NetworkFault(PART_FACTORY, message + _last_words(failed.output), fix)

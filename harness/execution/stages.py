@@ -292,8 +292,11 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         )
 
     def run_process(order: Order) -> Block:
-        context.working()
-        return timing.run_process(order)
+        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
+        try:
+            return timing.run_process(order)
+        finally:
+            context.working()
 
     run = ExcludingFailures(make_order, config.reference, run_process)
     clear = partial(

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_
 from pydantic_core import PydanticCustomError
 
 from harness.errors import ScenarioError, nearest
+from harness.paths import expanded
 from harness.scenario.axes import Matrix
 from harness.scenario.fields import (
     ByName,
@@ -255,7 +256,7 @@ class Scenario(Section):
         """A path of the file, or a file of an installed package, as an absolute path."""
         if text.startswith(PACKAGE_PREFIX):
             return package_path(text)
-        return self.root / Path(text).expanduser()
+        return self.root / expanded(text)
 
     def error(self, loc: Loc, message: str, *, fix: str | None = None, on_key: bool = False) -> ScenarioError:
         """An error to raise about the value (or, `on_key`, the key) at `loc`, for instance `("dataset", "source")`.

@@ -281,6 +281,8 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
+    for warning in results.warnings:
+        typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import StageError, UsageError, unknown_name
 from harness.execution.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.execution.environment import fingerprint
+from harness.execution.expected import expect_accuracy
 from harness.execution.graph import Stage, Task
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done, Failed, Outcome
@@ -134,6 +135,10 @@ def analyse(
     plans = plan_analyses(prepared, options)
     with display() as listener:
         executor = LocalExecutor(store, jobs=run.jobs, isolation=run.isolation, progress=listener)
+        checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        analysed = {plan.variant.id for plan in plans}
+        refused = {plan.variant.id: plan.refused for plan in checked if plan.refused and plan.variant.id in analysed}
+        plans = [plan for plan in plans if plan.variant.id not in refused]
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(
         scenario=prepared.scenario.name,
@@ -145,7 +150,10 @@ def analyse(
             for plan in plans
             if (analysis := _analysis(plan, outcomes)) is not None
         ),
-        failures=tuple(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
+        failures=(
+            *(Failure(variant_id=name, reason=reason) for name, reason in refused.items()),
+            *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
+        ),
     )
     record.save(directory / "sensitivity.json")
     return record

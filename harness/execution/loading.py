@@ -20,7 +20,7 @@ from harness.execution.graph import Inputs
 from harness.execution.keys import digest
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
+from harness.quantization.capture import CAPTURE_NOTES, capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.modules import module_classes
 from harness.quantization.placement import PlacementQuantizer
@@ -142,7 +142,7 @@ def prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Pat
     graph, replaced = captured_to_quantize(model, weights)
     quantizer = make_quantizer(config, graph, replaced)
     network, notes = change_weights(graph, config.ptq_steps)
-    return quantized.prepare(network, quantizer), notes
+    return quantized.prepare(network, quantizer), [*graph.meta.get(CAPTURE_NOTES, ()), *notes]
 
 
 def load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:

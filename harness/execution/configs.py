@@ -15,6 +15,7 @@ from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
+from harness.training.file_sums import FileSum
 from harness.training.recipe import Recipe
 
 
@@ -35,7 +36,9 @@ class ModelConfig(Config):
     seed: int
     """Of the initial weights."""
     source_sha256: str
-    """Of the factory's source text."""
+    """Over all that making the network depends on."""
+    files: tuple[FileSum, ...] = Field(default=(), exclude=True)
+    """The user's files among that; a stage that finds one changed fails."""
     root: Path = Field(exclude=True)
 
 

@@ -29,7 +29,9 @@ from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.targets import get_target
-from harness.training.factory import build_model
+from harness.training.factory import build_model, parse_factory
+from harness.training.file_sums import require_unchanged
+from harness.training.model_files import keep_importable
 
 ValueT = TypeVar("ValueT")
 
@@ -77,8 +79,13 @@ def _load_splits(config: DataConfig) -> Splits:
 
 
 def new_model(config: ModelConfig) -> torch.nn.Module:
-    """The eager network as its factory makes it."""
-    return build_model(
+    """The eager network as its factory makes it; StageError when its files are no longer what the run began with.
+
+    What it imports when it runs can be imported until the next one is made.
+    """
+    name = parse_factory(config.factory)
+    keep_importable(name.file(config.root) if name.is_file else None)
+    model = build_model(
         config.factory,
         config.args,
         root=config.root,
@@ -87,6 +94,8 @@ def new_model(config: ModelConfig) -> torch.nn.Module:
         n_classes=config.n_classes,
         task=config.task,
     )
+    require_unchanged(config.files)
+    return model
 
 
 def with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:

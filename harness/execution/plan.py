@@ -18,7 +18,6 @@ from harness.execution.catalog import (
     LOAD,
     MEASURE,
     MEMORY,
-    ONNX_LIBRARIES,
     PREDICT,
     PREDICT_TORCH,
     QUANTIZE,
@@ -386,8 +385,7 @@ class Planner:
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
         )
-        libraries = (*ONNX_LIBRARIES, *get_toolkit(str(variant.toolkit)).distributions)
-        stage = replace(QUANTIZE_ONNX, libraries=libraries)
+        stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
         return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
 
     def _override_refusal(self, variant: Variant) -> str | None:

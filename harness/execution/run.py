@@ -49,7 +49,8 @@ from harness.quantization.modules import Modules
 from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
-from harness.training.source_hash import source_sha256
+from harness.training.dependencies import recorded
+from harness.training.model_files import keep_importable
 
 LATENCY_SAMPLES = "samples/latency.parquet"
 Display = Callable[[], AbstractContextManager[Listener]]
@@ -399,12 +400,17 @@ def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
             n_classes=splits.n_classes,
             task=splits.task,
             seed=scenario.seed,
-            source_sha256=source_sha256(spec.factory, scenario.root),
+            source_sha256="",
             root=scenario.root,
         )
-        model = new_model(config)
+        with recorded(spec.factory, scenario.root) as recording:
+            model = new_model(config)
+        found = recording.dependencies(model)
     except ModelError as error:
         raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
+    finally:
+        keep_importable(None)
+    config = config.model_copy(update={"source_sha256": found.sha256, "files": found.files})
     if spec.weights in ("train", "random"):
         return NetworkInfo(config, None, None, Modules.of(model))
     path = scenario.resolve(spec.weights)

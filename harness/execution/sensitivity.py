@@ -25,15 +25,8 @@ from harness.sensitivity_record import Analysis, Failure, LayerCost, Sensitivity
 
 DEFAULT_TOP = 5
 _STAGES = "harness.execution.sensitivity_stages"
-_SOURCE = (
-    _STAGES,
-    "harness.execution.stages",
-    "harness.execution.loading",
-    *(f"harness.{package}" for package in ("quantization", "targets", "training", "data", "compare")),
-)
-_LIBRARIES = ("torch", "torchao", "numpy", "scipy")
-RANK = Stage("sensitivity", 1, f"{_STAGES}:rank", _LIBRARIES, _SOURCE)
-SEARCH = Stage("skip search", 1, f"{_STAGES}:search", _LIBRARIES, _SOURCE)
+RANK = Stage("sensitivity", 1, f"{_STAGES}:rank")
+SEARCH = Stage("skip search", 1, f"{_STAGES}:search")
 
 
 @dataclass(frozen=True)

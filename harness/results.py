@@ -546,6 +546,10 @@ class WeightsFile(Record):
     source: str
     """As the scenario names it."""
     sha256: str
+    part: str | None = None
+    """Part of the file that was taken, for instance `state_dict`; None for all of it, or in records before this."""
+    note: str | None = None
+    """What was done to make the file fit: the part, prefixes that were removed, number formats."""
 
 
 class StageRun(Record):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from harness.errors import ModelError, nearest
 from harness.training.user_files import is_users
 
 PACKAGE_PREFIX = "_harness_models_"
+_MESSAGE_CHARACTERS = 1_000
 
 
 def import_file(path: Path) -> ModuleType:
@@ -36,11 +38,11 @@ def import_file(path: Path) -> ModuleType:
         _forget(package)
         with siblings_importable(path):
             module = _import_private(path, package, name)
-    except Exception as error:
+    except BaseException as error:  # a file may do anything when it is imported, and must not end the harness
         _forget(package)
-        raise ModelError(
-            f"importing {path} failed: {type(error).__name__}: {error}{_line_of(error, path)}", fix="correct the file"
-        ) from error
+        if is_interrupt(error):
+            raise
+        raise import_failure(str(path), error, _line_of(error, path)) from error
     vars(module)["__harness_content__"] = content
     return module
 
@@ -134,6 +136,36 @@ def siblings_importable(path: Path | None) -> Iterator[None]:
         yield
     finally:
         started.end()
+
+
+def import_failure(what: str, error: BaseException, place: str = "") -> ModelError:
+    """The error for a file or module of the user's that cannot be imported."""
+    if isinstance(error, SystemExit):
+        return ModelError(
+            f"importing {what} ended the process: SystemExit({message_of(error)}){place}",
+            fix='put what the file does as a program under `if __name__ == "__main__":`',
+        )
+    return ModelError(f"importing {what} failed: {described(error)}{place}", fix="correct the file")
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is the user's Ctrl-C; workers do not get one, so that theirs was raised by the code that runs."""
+    return isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None
+
+
+def described(error: BaseException) -> str:
+    """Type and message of an exception that user code raised."""
+    message = message_of(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def message_of(error: BaseException) -> str:
+    """First lines of an exception's message; it may be megabytes long, or fail to be made."""
+    try:
+        text = str(error).strip()
+    except BaseException as broken:  # whatever its `__str__` raises
+        return f"(its message cannot be shown: `__str__` raised {type(broken).__name__})"
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]} ... ({len(text):,} characters)"
 
 
 def missing_file(path: Path) -> ModelError:

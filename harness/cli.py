@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
+from harness.boundary import run_guarded
 from harness.cli_output import print_tables
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
-    HarnessError,
     UsageError,
     gravest,
 )
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from harness.execution.run import Prepared
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
-
-DEBUG_VARIABLE = "HARNESS_DEBUG"
-"""Set to show tracebacks of errors that are the user's to fix."""
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -49,17 +45,8 @@ Select = Annotated[
 
 
 def main() -> None:
-    """Entry point: errors that a user can act on are printed without a traceback."""
-    try:
-        app()
-    except HarnessError as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        sys.stderr.write(f"harness: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("harness: interrupted; finished stages are kept and will not run again\n")
-        sys.exit(130)
+    """Entry point for callers in Python; `harness.__main__` is that of the command."""
+    sys.exit(run_guarded(lambda: app(standalone_mode=False)))
 
 
 def _version(value: bool) -> None:
@@ -319,6 +306,8 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
+    for warning in results.warnings:
+        typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)

@@ -23,6 +23,7 @@ from harness.execution.store import Store
 from harness.history.database import append, entries
 from harness.history.place import history_path
 from harness.history.trends import Trend, trends
+from harness.paths import require_inside
 from harness.report import render
 from harness.results import RunResults
 from harness.scenario import load_scenario
@@ -119,7 +120,7 @@ def run_night(
     before = _of_this_machine(stored, after, names_beside(files))
     missing = tuple(name for name in after if name not in before)
     for name, snapshot in after.items():  # what to commit if this night is to be the new yardstick
-        save_baseline(snapshot, baseline_path(directory / FOLDER, snapshot.results.environment, name))
+        _save(snapshot, name, directory / FOLDER)
     saved = tuple(_save(after[name], name, project.baselines) for name in missing) if save_missing else ()
     comparison, not_compared = _compared(before, after, (str(project.baselines), str(directory)))
     looked_at = [trend for trend in trends(entries(project.history)) if trend.scenario in after]
@@ -185,6 +186,7 @@ def _refusals(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> 
 
 def _save(snapshot: Snapshot, name: str, folder: Path) -> Path:
     path = baseline_path(folder, snapshot.results.environment, name)
+    require_inside(path.parent, folder)
     save_baseline(snapshot, path)
     return path
 

@@ -16,6 +16,7 @@ from harness.data.tasks import Task
 from harness.execution.graph import Task as StageTask
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
+from harness.training.file_sums import FileSum
 from harness.training.recipe import Recipe
 
 
@@ -36,7 +37,9 @@ class ModelConfig(Config):
     seed: int
     """Of the initial weights."""
     source_sha256: str
-    """Of the factory's source text."""
+    """Over all that making the network depends on."""
+    files: tuple[FileSum, ...] = Field(default=(), exclude=True)
+    """The user's files among that; a stage that finds one changed fails."""
     root: Path = Field(exclude=True)
 
 

@@ -21,7 +21,7 @@ from harness.execution.graph import Inputs
 from harness.execution.keys import digest
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
+from harness.quantization.capture import CAPTURE_NOTES, capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.modules import module_classes
 from harness.quantization.placement import PlacementQuantizer
@@ -30,7 +30,9 @@ from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.targets import get_target
-from harness.training.factory import build_model
+from harness.training.factory import build_model, parse_factory
+from harness.training.file_sums import require_unchanged
+from harness.training.model_files import keep_importable
 from harness.training.weights import load_into
 
 ValueT = TypeVar("ValueT")
@@ -79,8 +81,13 @@ def _load_splits(config: DataConfig) -> Splits:
 
 
 def new_model(config: ModelConfig) -> torch.nn.Module:
-    """The eager network as its factory makes it."""
-    return build_model(
+    """The eager network as its factory makes it; StageError when its files are no longer what the run began with.
+
+    What it imports when it runs can be imported until the next one is made.
+    """
+    name = parse_factory(config.factory)
+    keep_importable(name.file(config.root) if name.is_file else None)
+    model = build_model(
         config.factory,
         config.args,
         root=config.root,
@@ -89,6 +96,8 @@ def new_model(config: ModelConfig) -> torch.nn.Module:
         n_classes=config.n_classes,
         task=config.task,
     )
+    require_unchanged(config.files)
+    return model
 
 
 def with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:
@@ -144,7 +153,7 @@ def prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Pat
     graph, replaced = captured_to_quantize(model, weights)
     quantizer = make_quantizer(config, graph, replaced)
     network, notes = change_weights(graph, config.ptq_steps)
-    return quantized.prepare(network, quantizer), notes
+    return quantized.prepare(network, quantizer), [*graph.meta.get(CAPTURE_NOTES, ()), *notes]
 
 
 def load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:

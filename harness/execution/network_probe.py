@@ -20,6 +20,7 @@ from harness.execution.process_tree import ends_in_copies
 
 if TYPE_CHECKING:
     from harness.quantization.modules import Classes
+    from harness.training.dependencies import Dependencies
 
 PART_FACTORY, PART_WEIGHTS = "factory", "weights"
 
@@ -53,7 +54,7 @@ class WeightsFacts:
 class NetworkFacts:
     """What planning needs to know of a network."""
 
-    source_sha256: str
+    dependencies: Dependencies
     classes: Mapping[str, Classes]
     """Of every module by its dotted name."""
     weights: WeightsFacts | None
@@ -92,26 +93,27 @@ class ProbeJob:
 def probe(request: NetworkRequest, on_step: Callable[[str], None]) -> NetworkFacts | NetworkFault:
     """Import, build and try the network; `on_step` is called with what comes next."""
     from harness.quantization.modules import module_classes
+    from harness.training.dependencies import recorded
     from harness.training.factory import build_model
-    from harness.training.source_hash import source_sha256
 
     part = PART_FACTORY
     try:
         on_step(f"reading `{request.factory}`")
-        source = source_sha256(request.factory, request.root)
-        model = build_model(
-            request.factory,
-            request.args,
-            root=request.root,
-            seed=request.seed,
-            input_shape=request.input_shape,
-            n_classes=request.n_classes,
-            task=request.task,
-            on_step=on_step,
-        )
+        with recorded(request.factory, request.root) as recording:
+            model = build_model(
+                request.factory,
+                request.args,
+                root=request.root,
+                seed=request.seed,
+                input_shape=request.input_shape,
+                n_classes=request.n_classes,
+                task=request.task,
+                on_step=on_step,
+            )
+        dependencies = recording.dependencies(model)
         classes = module_classes(model)
         part = PART_WEIGHTS
-        return NetworkFacts(source, classes, _load_weights(model, request, on_step))
+        return NetworkFacts(dependencies, classes, _load_weights(model, request, on_step))
     except ModelError as error:
         return NetworkFault(part, error.message, error.fix)
 

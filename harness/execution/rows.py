@@ -75,6 +75,8 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         return Row(variant=variant, status="failed", reason=plan.broken)
     if plan.unavailable is not None:
         return Row(variant=variant, status="unavailable", reason=plan.unavailable)
+    if plan.refused is not None:
+        return Row(variant=variant, status="failed", reason=plan.refused)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
@@ -120,6 +122,7 @@ def gather(
     judgement: Judgement,
     threads: int,
     task: Task = "classification",
+    class_names: tuple[str, ...] = (),
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
@@ -132,6 +135,7 @@ def gather(
         is_reference=plan.variant.id == plan.reference_id,
         reference_id=plan.reference_id,
         labels=_labels(reference, findings),
+        class_names=class_names,
         outputs=outputs,
         reference_outputs=None if reference is None else _reference_outputs(reference, findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),

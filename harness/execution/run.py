@@ -6,21 +6,24 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from pydantic import JsonValue
 
 from harness.compare import latency
 from harness.compare.baseline import FOLDER, baseline_path
+from harness.compare.chance import chance_warnings
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
 from harness.compare.gates import judge_gates
 from harness.compare.seeds import seed_spreads
 from harness.compare.snapshot import Snapshot, snapshot_of_run
 from harness.compare.sources import read_baseline
+from harness.data.doubts import doubts
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.errors import DataError, HarnessError, ScenarioError, StageError, UsageError
@@ -28,6 +31,7 @@ from harness.execution.calibration_data import CalibrationData, data_config, loa
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
+from harness.execution.expected import check_expected, expect_accuracy
 from harness.execution.graph import Task
 from harness.execution.load_run import check_load, keep_logs, run_load
 from harness.execution.local import Isolation, LocalExecutor
@@ -153,6 +157,9 @@ def run_scenario(
             progress=listener,
             timeout_s=stage_timeout_s(prepared.scenario),
         )
+        prepared = replace(
+            prepared, plans=expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        )
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
         energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
@@ -199,6 +206,11 @@ def run_scenario(
         qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
+        warnings=(
+            *doubts(prepared.splits),
+            *chance_warnings(rows, prepared.splits.n_classes),
+            *_outliers(prepared.plans, findings),
+        ),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     results.save(directory / "results.json")
@@ -308,7 +320,9 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        evidence.append(gather(plan, reference, findings, judgement, threads, prepared.splits.task))
+        splits = prepared.splits
+        names = splits.reading.class_names
+        evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
         rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
@@ -401,12 +415,25 @@ def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> di
     return samples
 
 
+def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ...]:
+    """What calibration left out, once for all variants that say the same."""
+    notes: dict[str, list[str]] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "quantize")
+        for note in cast("list[str]", artifact.meta.get("outliers", [])) if artifact is not None else ():
+            notes.setdefault(note, []).append(plan.variant.id)
+    return tuple(
+        f"{note} ({ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})" for note, ids in notes.items()
+    )
+
+
 def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
     spec = data_config(scenario, "", download=options.download).spec
     try:
         splits = load_splits(spec, root=scenario.root, seed=scenario.seed, download=options.download)
     except DataError as error:
         raise scenario.error(("dataset",), error.message, fix=error.fix) from error
+    check_expected(scenario, splits)
     for name in scenario.models:
         if scenario.models[name].weights == "train" and not splits.has_labels:
             raise scenario.error(
@@ -426,7 +453,8 @@ def _network(scenario: Scenario, name: str, splits: Splits, facts: NetworkFacts)
         n_classes=splits.n_classes,
         task=splits.task,
         seed=scenario.seed,
-        source_sha256=facts.source_sha256,
+        source_sha256=facts.dependencies.sha256,
+        files=facts.dependencies.files,
         root=scenario.root,
     )
     modules = Modules(facts.classes)

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import StageError, UsageError, unknown_name
 from harness.execution.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.execution.environment import fingerprint
+from harness.execution.expected import expect_accuracy
 from harness.execution.graph import Stage, Task
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done, Failed, Outcome
@@ -25,15 +26,8 @@ from harness.sensitivity_record import Analysis, Failure, LayerCost, Sensitivity
 
 DEFAULT_TOP = 5
 _STAGES = "harness.execution.sensitivity_stages"
-_SOURCE = (
-    _STAGES,
-    "harness.execution.stages",
-    "harness.execution.loading",
-    *(f"harness.{package}" for package in ("quantization", "targets", "training", "data", "compare")),
-)
-_LIBRARIES = ("torch", "torchao", "numpy", "scipy")
-RANK = Stage("sensitivity", 1, f"{_STAGES}:rank", _LIBRARIES, _SOURCE)
-SEARCH = Stage("skip search", 1, f"{_STAGES}:search", _LIBRARIES, _SOURCE)
+RANK = Stage("sensitivity", 1, f"{_STAGES}:rank")
+SEARCH = Stage("skip search", 1, f"{_STAGES}:search")
 
 
 @dataclass(frozen=True)
@@ -150,6 +144,10 @@ def analyse(
             progress=listener,
             timeout_s=stage_timeout_s(prepared.scenario),
         )
+        checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        analysed = {plan.variant.id for plan in plans}
+        refused = {plan.variant.id: plan.refused for plan in checked if plan.refused and plan.variant.id in analysed}
+        plans = [plan for plan in plans if plan.variant.id not in refused]
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(
         scenario=prepared.scenario.name,
@@ -162,6 +160,7 @@ def analyse(
             if (analysis := _analysis(plan, outcomes)) is not None
         ),
         failures=(
+            *(Failure(variant_id=name, reason=reason) for name, reason in refused.items()),
             *_broken(prepared),
             *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
         ),

@@ -135,7 +135,10 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     prepared, notes = prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
-    quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
+    calibrator = make_calibrator(config.calibrator, percentile=config.percentile)
+    quantized.set_ranges(prepared, histograms, calibrator)
+    outliers = quantized.outlier_notes(prepared, histograms, calibrator)
+    notes += outliers
     passes = _Passes(config.correction, context)
     if config.correction is not None:
         notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
@@ -146,7 +149,7 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes]}
+    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes], "outliers": [*outliers]}
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data.tasks import Task, output_shape
 from harness.errors import ModelError, unknown_name
+from harness.paths import expanded
 from harness.training.model_files import (
     described,
     import_failure,
@@ -38,7 +39,7 @@ class FactoryName(NamedTuple):
 
     def file(self, root: Path) -> Path:
         """The file; relative paths start at `root`."""
-        return (root / Path(self.place).expanduser()).resolve()
+        return (root / expanded(self.place)).resolve()
 
 
 def parse_factory(text: str) -> FactoryName:

@@ -9,10 +9,12 @@ import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from harness.errors import ModelError, nearest
+from harness.training.user_files import is_users
 
 PACKAGE_PREFIX = "_harness_models_"
 _MESSAGE_CHARACTERS = 1_000
@@ -63,51 +65,88 @@ def _forget(package: str) -> None:
         del sys.modules[name]
 
 
+@dataclass(frozen=True)
+class _Importable:
+    """A folder that is importable, and the one above it."""
+
+    folder: Path
+    known: frozenset[str]
+    """Modules that were there before."""
+
+    @classmethod
+    def start(cls, folder: Path) -> _Importable:
+        started = cls(folder, frozenset(sys.modules))
+        sys.path[:0] = started.entries
+        importlib.invalidate_caches()
+        return started
+
+    @property
+    def entries(self) -> list[str]:
+        return [str(self.folder), str(self.folder.parent)]
+
+    def end(self) -> None:
+        # First the modules: the path of a namespace package follows `sys.path`.
+        for name in [key for key in sys.modules if key not in self.known and self._is_within(key)]:
+            del sys.modules[name]
+        for entry in self.entries:
+            if entry in sys.path:
+                sys.path.remove(entry)
+
+    def _is_within(self, name: str) -> bool:
+        """Whether `name` is a file of the user's in one of the folders, or a package there that was not known."""
+        if name.startswith(PACKAGE_PREFIX):
+            return False
+        module = sys.modules[name]
+        file = getattr(module, "__file__", None)
+        if file is None and name.partition(".")[0] in self.known:
+            return False
+        places = [file] if file is not None else list(getattr(module, "__path__", ()))
+        return any(Path(each).is_relative_to(self.folder.parent) and is_users(each) for each in places)
+
+
+_kept: _Importable | None = None
+
+
+def keep_importable(path: Path | None) -> None:
+    """Let the folder of `path` stay importable, and the one above, for a network that imports when it runs.
+
+    Ends with the next call, which may name another file, or None.
+    """
+    global _kept
+    folder = None if path is None else path.parent
+    if _kept is not None and _kept.folder != folder:
+        _kept.end()
+        _kept = None
+    if _kept is None and folder is not None:
+        _kept = _Importable.start(folder)
+
+
 @contextmanager
 def siblings_importable(path: Path | None) -> Iterator[None]:
     """The folder of `path`, and the one above, are on `sys.path` inside the block.
 
-    Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names.
-    None: nothing happens.
+    Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names; but
+    for a folder that `keep_importable` keeps. None: nothing happens.
     """
-    if path is None:
-        yield
-        return
-    folder = path.parent
-    known, entries, before = set(sys.modules), [str(folder), str(folder.parent)], list(sys.path)
-    sys.path[:0] = entries
-    importlib.invalidate_caches()
+    with _removed_entries_come_back():
+        if path is None or (_kept is not None and _kept.folder == path.parent):
+            yield
+            return
+        started = _Importable.start(path.parent)
+        try:
+            yield
+        finally:
+            started.end()
+
+
+@contextmanager
+def _removed_entries_come_back() -> Iterator[None]:
+    """What the user's code takes from `sys.path`, the harness still needs."""
+    before = list(sys.path)
     try:
         yield
     finally:
-        # First the modules: the path of a namespace package follows `sys.path`.
-        for name in [key for key in sys.modules if key not in known and _is_sibling(key, folder, known)]:
-            del sys.modules[name]
-        _restore_path(entries, before)
-
-
-def _restore_path(entries: list[str], before: list[str]) -> None:
-    """Take the entries away; what the user's code added stays, and what it removed comes back."""
-    for entry in entries:
-        if entry in sys.path:
-            sys.path.remove(entry)
-    sys.path.extend(entry for entry in before if entry not in sys.path)
-
-
-def _is_sibling(name: str, folder: Path, known: set[str]) -> bool:
-    """Whether `name` is a file in `folder`, `folder` itself, or part of a package in it that was not known before."""
-    top = name.partition(".")[0]
-    if top.startswith(PACKAGE_PREFIX):
-        return False
-    if _file_folder(name) == folder:
-        return True
-    packages = {Path(entry) for entry in getattr(sys.modules.get(top), "__path__", ())}
-    return top not in known and bool(packages & {folder, folder / top})
-
-
-def _file_folder(name: str) -> Path | None:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return None if file is None else Path(file).parent
+        sys.path.extend(entry for entry in before if entry not in sys.path)
 
 
 def import_failure(what: str, error: BaseException, place: str = "") -> ModelError:

@@ -28,11 +28,10 @@ class Ended:
         assert "Traceback" not in self.output, self.output
 
 
-def harness(folder: Path, *arguments: str, module: str = "harness.cli", timeout_s: float = 20.0) -> Ended:
+def harness(folder: Path, *arguments: str, module: str = "harness.cli") -> Ended:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "HARNESS_STORE": str(folder / "store"),
-        "HARNESS_TIMEOUT_S": str(timeout_s),
         "COLUMNS": "400",
     }
     command = [sys.executable, "-m", module, *arguments]

@@ -71,10 +71,9 @@ class Findings:
 def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
-    if plan.broken is not None:
-        return Row(variant=variant, status="failed", reason=plan.broken)
-    if plan.unavailable is not None:
-        return Row(variant=variant, status="unavailable", reason=plan.unavailable)
+    if plan.broken is not None or plan.unavailable is not None:
+        status = "unavailable" if plan.broken is None else "failed"
+        return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
     if plan.refused is not None:
         return Row(variant=variant, status="failed", reason=plan.refused)
     failure = findings.failure(plan)

@@ -214,6 +214,7 @@ matrix:
   target: onnxruntime
   calibrator: max
 measurement: {{latency: false, memory: false, parity: "off"}}
+timeouts: {{network_s: 20, stage_s: 120}}
 """
 
 

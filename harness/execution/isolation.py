@@ -23,8 +23,11 @@ from harness.errors import describe_exit
 from harness.execution.execute import Order
 from harness.execution.outcomes import CRASH, Done, Failed, Listener, Outcome
 from harness.execution.worker import worker_main
+from harness.hardware import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CROWDED = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Where there are more threads than cores, one that waits must not keep a core busy."""
 OUTPUT_TAIL_BYTES = 16_384
 _STOP_TIMEOUT_S = 5.0
 _SPAWN = multiprocessing.get_context("spawn")
@@ -40,7 +43,7 @@ class Finished(NamedTuple):
 class Worker:
     """One process that runs one order at a time."""
 
-    def __init__(self, threads: int, log: Path) -> None:
+    def __init__(self, threads: int, log: Path, *, crowded: bool = False) -> None:
         self._log = log
         self._connection: Connection[Any, Any]
         self._connection, theirs = _SPAWN.Pipe()
@@ -123,7 +126,7 @@ class WorkerPool:
 
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""
-        worker = self._fresh(order.threads) if order.stage.isolate else self._kept()
+        worker = self._fresh(order) if order.stage.isolate else self._kept()
         self._busy[order.key] = (worker, order)
         worker.submit(order)
 
@@ -148,8 +151,11 @@ class WorkerPool:
         self._idle.clear()
         self._logs.cleanup()
 
-    def _fresh(self, threads: int) -> Worker:
-        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log")
+    def _fresh(self, order: Order | None = None) -> Worker:
+        alone = order is not None and order.stage.exclusive
+        threads = self._threads if order is None else order.threads
+        crowded = not alone and self.capacity * threads > usable_cores()
+        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log", crowded=crowded)
 
     def _kept(self) -> Worker:
         while self._idle:
@@ -157,7 +163,7 @@ class WorkerPool:
             if worker.alive:
                 return worker
             worker.kill()
-        return self._fresh(self._threads)
+        return self._fresh()
 
     def _release(self, worker: Worker, order: Order) -> None:
         if not worker.alive:

@@ -102,6 +102,7 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
             config.recipe,
             progress=context.progress,
             checkpoint=_checkpoint(context),
+            note=context.note,
         )
         meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
     else:
@@ -170,6 +171,7 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
         teacher=captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
         before_step=freezing_schedule(graph, freezing),
         checkpoint=_checkpoint(context),
+        note=context.note,
     )
     settle(graph, prepared)
     quantized.save_state(prepared, folder / STATE)
@@ -348,13 +350,8 @@ def _onnx_file(inputs: Inputs) -> Path:
 
 
 def _checkpoint(context: StageContext) -> Path | None:
-    """Where a training run that is killed goes on from; told when it does."""
-    if context.scratch is None:
-        return None
-    path = context.scratch / CHECKPOINT
-    if path.is_file():
-        context.note("going on from the last finished epoch of a run that was stopped")
-    return path
+    """Where a training run that is killed goes on from."""
+    return None if context.scratch is None else context.scratch / CHECKPOINT
 
 
 def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:

@@ -618,7 +618,7 @@ class BlurPool(Form):
 class Hooked(Form):
     def build(self) -> None:
         self.conv, self.norm = conv(), nn.BatchNorm2d(8)
-        self.conv.register_forward_hook(lambda module, inputs, output: output * 2)
+        self.conv.register_forward_hook(lambda *arguments: arguments[-1] * 2)
 
     def middle(self, x):
         return F.relu(self.norm(self.conv(x)))

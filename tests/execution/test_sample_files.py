@@ -76,7 +76,7 @@ def test_paired_figures_come_back(kept, name):
 
 def test_the_first_of_the_top_classes_is_the_prediction(kept):
     _, predictions, top = kept
-    assert top.columns.tolist() == ["variant", "sample", "rank", "class", "score"]
+    assert top.columns.tolist() == ["variant", "sample", "rank", "class", "class_name", "score"]
     assert top.groupby(["variant", "sample"], observed=True).size().unique().tolist() == [5]
     for name in ("fp32", "ptq", "w4"):
         first = top[(top["variant"] == name) & (top["rank"] == 1)]

@@ -33,8 +33,8 @@ def lines(results: RunResults) -> dict[str, str]:
 def test_every_step_count_and_note_has_a_line(quickstart) -> None:
     found = lines(with_data(quickstart))
     assert found["resize"] == "shorter side to 256, bicubic, antialiased"
-    assert found["classes"] == "2: cat and dog <b>"
-    assert found["files"] == "20 read, 3 skipped and 1 ignored"
+    assert found["classes"] == "2: cat, dog <b>"
+    assert found["files"] == "20 read, 3 skipped, 1 ignored"
     assert found["note"] == "3 files skipped: `.gif` is not read"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,23 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
+from harness.boundary import run_guarded
 from harness.cli_output import print_tables
 from harness.errors import (
     EXIT_GATE_FAILED,
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
-    HarnessError,
     UsageError,
     gravest,
 )
 
 if TYPE_CHECKING:
+    from harness.execution.run import Prepared
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
-
-DEBUG_VARIABLE = "HARNESS_DEBUG"
-"""Set to show tracebacks of errors that are the user's to fix."""
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -48,17 +45,8 @@ Select = Annotated[
 
 
 def main() -> None:
-    """Entry point: errors that a user can act on are printed without a traceback."""
-    try:
-        app()
-    except HarnessError as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        sys.stderr.write(f"harness: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("harness: interrupted; finished stages are kept and will not run again\n")
-        sys.exit(130)
+    """Entry point for callers in Python; `harness.__main__` is that of the command."""
+    sys.exit(run_guarded(lambda: app(standalone_mode=False)))
 
 
 def _version(value: bool) -> None:
@@ -98,7 +86,7 @@ def run(
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions, prepare, run_scenario
+    from harness.execution.run import RunOptions, prepare_all, run_scenario
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores
     from harness.report import render
@@ -113,7 +101,8 @@ def run(
         select=_selector(select),
     )
     # Every file is checked before the first one runs.
-    prepared = [prepare(load_scenario(path), options) for path in scenarios]
+    prepared = prepare_all([load_scenario(path) for path in scenarios], options)
+    _print_notes(prepared)
     store = Store(default_root())
     exit_codes = []
     for item in prepared:
@@ -204,6 +193,7 @@ def sensitivity(
         jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
     )
     prepared = prepare(loaded, run_options)
+    _print_notes([prepared])
     plan_analyses(prepared, options)
     display = lambda: progress_display(quiet=quiet)  # noqa: E731
     with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
@@ -262,6 +252,11 @@ def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]
     finally:
         if not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _print_notes(prepared: Sequence[Prepared]) -> None:
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:

@@ -52,6 +52,8 @@ def nightly(
     )
     files = scenario_files(scenarios or [_SCENARIOS])
     prepared = prepare_all(files, options)
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
     project = Project.at(prepared[0].scenario.root, baselines)
     night = run_night(
         prepared,

@@ -17,11 +17,13 @@ from harness.compare.judge_changes import SECTIONS
 from harness.compare.snapshot import Snapshot
 from harness.compare.sources import RESULTS, classes_of, read_baseline, read_run
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_VARIANT_FAILED, UsageError, gravest
-from harness.execution.run import Display, Prepared, RunOptions, prepare, run_scenario
+from harness.execution.run import Display, Prepared, RunOptions, run_scenario
+from harness.execution.run import prepare_all as prepare_scenarios
 from harness.execution.store import Store
 from harness.history.database import append, entries
 from harness.history.place import history_path
 from harness.history.trends import Trend, trends
+from harness.paths import require_inside
 from harness.report import render
 from harness.results import RunResults
 from harness.scenario import load_scenario
@@ -83,7 +85,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
 
 def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
-    prepared = [prepare(load_scenario(path), options) for path in files]
+    prepared = prepare_scenarios([load_scenario(path) for path in files], options)
     names = [item.scenario.name for item in prepared]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -118,7 +120,7 @@ def run_night(
     before = _of_this_machine(stored, after, names_beside(files))
     missing = tuple(name for name in after if name not in before)
     for name, snapshot in after.items():  # what to commit if this night is to be the new yardstick
-        save_baseline(snapshot, baseline_path(directory / FOLDER, snapshot.results.environment, name))
+        _save(snapshot, name, directory / FOLDER)
     saved = tuple(_save(after[name], name, project.baselines) for name in missing) if save_missing else ()
     comparison, not_compared = _compared(before, after, (str(project.baselines), str(directory)))
     looked_at = [trend for trend in trends(entries(project.history)) if trend.scenario in after]
@@ -184,6 +186,7 @@ def _refusals(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> 
 
 def _save(snapshot: Snapshot, name: str, folder: Path) -> Path:
     path = baseline_path(folder, snapshot.results.environment, name)
+    require_inside(path.parent, folder)
     save_baseline(snapshot, path)
     return path
 

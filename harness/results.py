@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from harness.paths import read_bounded, replace_text
+from harness.record_checks import check_environment, check_rows, check_values
 
 SCHEMA_VERSION: Final = 1
+MAX_RECORD_BYTES: Final = 2**28
+"""A larger file is refused before it is read."""
 
 Method = Literal["fp32", "fp16", "ptq", "qat"]
 BatchNormMode = Literal["folded", "frozen", "live"]
@@ -19,6 +24,8 @@ Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 Interval = tuple[float, float]
+Environment = Annotated[dict[str, Any], AfterValidator(check_environment)]
+"""Conditions of a run, as `execution.environment` reads them; parts may be missing."""
 Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
 """What is compared on the way from the eager network to the engine, in this order."""
 LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → engine"]
@@ -539,6 +546,10 @@ class WeightsFile(Record):
     source: str
     """As the scenario names it."""
     sha256: str
+    part: str | None = None
+    """Part of the file that was taken, for instance `state_dict`; None for all of it, or in records before this."""
+    note: str | None = None
+    """What was done to make the file fit: the part, prefixes that were removed, number formats."""
 
 
 class StageRun(Record):
@@ -611,7 +622,7 @@ class RunResults(Record):
     wall_s: float
     confidence: float = 0.95
     """Level of all intervals, whatever their fields are called."""
-    environment: dict[str, Any]
+    environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
     rows: tuple[Row, ...]
@@ -630,13 +641,16 @@ class RunResults(Record):
         return next_or_raise(self.rows, variant_id)
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write as JSON: all of it, or nothing. OSError where that cannot be done."""
+        replace_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RunResults:
-        """Read what `save` wrote; pydantic's ValidationError when it does not fit."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        """Read what `save` wrote; ValueError (pydantic's included) when it does not fit, OSError when it is no file."""
+        results = cls.model_validate_json(read_bounded(path, MAX_RECORD_BYTES))
+        check_rows(results.rows)
+        check_values(results)
+        return results
 
 
 def next_or_raise(rows: tuple[Row, ...], variant_id: str) -> Row:

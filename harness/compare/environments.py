@@ -20,6 +20,8 @@ _DOT_PRODUCTS = {"amx_int8": "amx", "avx512_vnni": "vnni", "avx_vnni": "vnni", "
 _VECTORS = {"avx512f": "avx512", "avx2": "avx2"}
 _NO_NAME = re.compile(r"\((?:r|tm|c)\)|@.*$|\b(?:cpu|processor|\d+-core)\b", re.IGNORECASE)
 _SLUG_LENGTH = 40
+_LONGEST_CLASS = 200
+"""Characters, so that it can be the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ def machine_class(environment: Mapping[str, Any]) -> str:
     cpu = environment.get("cpu") or {}
     gpus = [_slug(str(gpu.get("name", "gpu"))) for gpu in environment.get("gpus") or ()]
     cores = cpu.get("usable_cores") or cpu.get("logical_cores") or 0
-    parts = (_slug(str(environment.get("architecture") or "unknown")), _vectors(cpu.get("flags") or {}), f"{cores}core")
-    return "-".join([*parts, _slug(str(cpu.get("model") or "unknown")), *gpus])
+    architecture, vectors = _slug(str(environment.get("architecture") or "unknown")), _vectors(cpu.get("flags") or {})
+    parts = (architecture, vectors, f"{_slug(str(cores))}core")
+    name = "-".join([*parts, _slug(str(cpu.get("model") or "unknown")), *gpus])
+    return name[:_LONGEST_CLASS].rstrip("-")
 
 
 def _compared(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import load
 from harness.data.sources import data_sources
 from harness.data.spec import DatasetSpec
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, UsageError
 from harness.execution.store import Store, default_root
 from harness.hardware import cpu, governor, has_vnni, instruction_sets, usable_cores
 from harness.probes.energy import Device, open_counter
@@ -128,9 +128,12 @@ def _data() -> Iterator[Finding]:
 
 
 def _store() -> Finding:
-    root = default_root()
-    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    try:
+        root = default_root()
+    except UsageError as error:
+        return Finding("store", error.message, ok=False, required=True, fix=error.fix)
+    nearest = next(folder for folder in (root, *root.parents) if os.path.exists(folder))  # noqa: PTH110 - also no rights
     writable = os.access(nearest, os.W_OK)
-    size = Store(root).size() if root.exists() else None
+    size = Store(root).size() if os.access(root, os.R_OK) else None
     found = f"{root}" + (f", {size.artifacts} results, {size.bytes / 1e6:.0f} MB" if size else ", empty")
     return Finding("store", found, writable, required=True, fix="set HARNESS_STORE to a folder that you can write")

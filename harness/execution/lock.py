@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from harness.errors import UsageError
+from harness.paths import expanded
 
 LOCK_VARIABLE = "HARNESS_MEASURING_LOCK"
 _FILE_NAME = "quant-harness-measuring.lock"
@@ -26,7 +27,7 @@ def measuring_lock_path() -> Path:
     file in it in the variable.
     """
     if configured := os.environ.get(LOCK_VARIABLE):
-        return Path(configured).expanduser()
+        return expanded(configured)
     # Not `gettempdir` first: it follows TMPDIR, which differs between users and jobs of one machine.
     shared = Path("/tmp")  # noqa: S108
     return (shared if os.name == "posix" and shared.is_dir() else Path(tempfile.gettempdir())) / _FILE_NAME

@@ -18,7 +18,6 @@ from harness.execution.catalog import (
     LOAD,
     MEASURE,
     MEMORY,
-    ONNX_LIBRARIES,
     PREDICT,
     PREDICT_TORCH,
     QUANTIZE,
@@ -96,6 +95,8 @@ class VariantPlan:
     build: BuildConfig | None = None
     not_run: str | None = None
     """Why the engine can be built but not run on this machine."""
+    broken: str | None = None
+    """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
     refused: str | None = None
@@ -116,7 +117,10 @@ class Planner:
         data: DataConfig,
         calibration_data: DataConfig,
         networks: Mapping[str, NetworkInfo],
+        broken: Mapping[str, str] | None = None,
     ) -> None:
+        """`networks` are those that can be used, `broken` says of every other why not."""
+        self._broken = broken or {}
         self._scenario = scenario
         self._data = data
         self._calibration_data = calibration_data
@@ -125,6 +129,8 @@ class Planner:
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
+        if variant.model in self._broken:
+            return VariantPlan(variant, reference_id, broken=self._broken[variant.model])
         plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
         reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
@@ -335,6 +341,7 @@ class Planner:
             data=self._data if trains else None,
             recipe=self._recipe(variant.model) if trains else None,
             weights_sha256=network.weights_sha256,
+            weights_key=self._scenario.models[variant.model].weights_key,
             weights_path=network.weights_path,
         )
         return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
@@ -386,8 +393,7 @@ class Planner:
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
         )
-        libraries = (*ONNX_LIBRARIES, *get_toolkit(str(variant.toolkit)).distributions)
-        stage = replace(QUANTIZE_ONNX, libraries=libraries)
+        stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
         return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
 
     def _override_refusal(self, variant: Variant) -> str | None:

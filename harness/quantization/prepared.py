@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch.fx import GraphModule
 
 from harness.errors import StageError
-from harness.quantization.batch_norm import attribute
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
+from harness.quantization.graph_tensors import attribute
 from harness.quantization.histogram import Histogram, Outliers
+from harness.quantization.kept import hide_batch_norms, show_batch_norms
 from harness.quantization.placement import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
@@ -29,10 +30,11 @@ def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphMo
 
     Batch norm is folded already, so the same graph serves PTQ and QAT.
     """
+    graph_module = copy.deepcopy(graph_module)
+    hide_batch_norms(graph_module)
     with quiet_torch():
-        prepared = prepare_pt2e(copy.deepcopy(graph_module), quantizer)
-    assert isinstance(prepared, GraphModule)
-    return prepared
+        prepared = prepare_pt2e(graph_module, quantizer)
+    return show_batch_norms(prepared)
 
 
 def tensor_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
@@ -112,10 +114,10 @@ def convert(prepared: GraphModule) -> GraphModule:
     prepared = copy.deepcopy(prepared)
     for quantizer, weight in quantized_weights(prepared):
         quantizer.fit(weight)
+    hide_batch_norms(prepared)
     with quiet_torch():
         converted = convert_pt2e(prepared)
-    assert isinstance(converted, GraphModule)
-    return converted
+    return show_batch_norms(converted)
 
 
 def quantized_weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torch.Tensor]]:

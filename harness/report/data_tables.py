@@ -19,7 +19,9 @@ def data_table(results: RunResults) -> Table | None:
         for dataset in results.datasets
         for split in dataset.splits
     ]
-    rows += [(f"weights of {file.model}", file.source, NONE, NONE, file.sha256) for file in results.weights]
+    rows += [
+        (f"weights of {file.model}", file.source, file.note or NONE, NONE, file.sha256) for file in results.weights
+    ]
     if not rows:
         return None
     return Table(_caption(results), ("Data set", "Source", "Split", "n", "sha256"), tuple(rows), frozenset({3}))

@@ -75,8 +75,6 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         return Row(variant=variant, status="failed", reason=plan.broken)
     if plan.unavailable is not None:
         return Row(variant=variant, status="unavailable", reason=plan.unavailable)
-    if plan.refused is not None:
-        return Row(variant=variant, status="failed", reason=plan.refused)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}

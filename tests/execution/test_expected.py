@@ -58,7 +58,7 @@ def eager_top1(prepared, tmp_path: Path) -> float:
 def test_another_accuracy_fails_the_rows_of_that_model_before_anything_is_quantized(prepared, tmp_path: Path) -> None:
     run = prepared(", expected_top1: 0.9")
     plans = expect_accuracy(run.scenario, run.plans, run.planner, executor(tmp_path))
-    refused = [plan for plan in plans if plan.refused is not None]
+    refused = [plan for plan in plans if plan.broken is not None]
     assert {plan.variant.model for plan in refused} == {"net"}
     assert len(refused) == sum(plan.variant.model == "net" for plan in run.plans) > 1
     assert all(not plan.all_tasks and plan.build is None for plan in refused)

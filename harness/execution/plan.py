@@ -99,8 +99,6 @@ class VariantPlan:
     """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
-    refused: str | None = None
-    """Why its network is not what the scenario says, so that the row is failed and nothing is computed."""
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:

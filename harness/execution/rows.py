@@ -74,8 +74,6 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     if plan.broken is not None or plan.unavailable is not None:
         status = "unavailable" if plan.broken is None else "failed"
         return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
-    if plan.refused is not None:
-        return Row(variant=variant, status="failed", reason=plan.refused)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}

@@ -229,26 +229,17 @@ app.add_typer(cli_history.history, name="history")
 
 @contextmanager
 def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
-    """The folder of one run; an empty one goes away again when the run fails."""
+    """The folder of one run, which no other run has; an empty one goes away again when the run fails."""
     from datetime import UTC, datetime
 
+    from harness.run_folder import given_folder, new_folder
+
     if out is None:
-        directory = Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        with new_folder(Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
     else:
-        directory = out / name if several else out
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is a file", fix="give --out a folder")
-    if any((directory / record).exists() for record in ("results.json", "sensitivity.json")):
-        raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {directory}: {error.strerror}", fix="choose another --out") from None
-    try:
-        yield directory
-    finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+        with given_folder(out / name if several else out) as directory:
+            yield directory
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:

@@ -485,6 +485,14 @@ class Gate(Record):
     """Of `value`; None where it is exact or no interval is known."""
     compared_with: str | None = None
     """Id of the FP32 row, or the file of the baseline."""
+    relation: Literal["of", "below", "above"] | None = None
+    """What `value` is: a multiple of the other figure, or how far below or above it; None for the figure itself."""
+    unit: str | None = None
+    """Of the figure; None in records from before it was kept."""
+    bound: float | None = None
+    """The number in `limit`."""
+    basis: str | None = None
+    """In what both figures were compared, where that is not the figure itself."""
 
 
 class Split(Record):
@@ -503,6 +511,8 @@ class Dataset(Record):
     source: str
     """How it was found, for instance `embedded` or `system: /usr/share/…`."""
     splits: tuple[Split, ...]
+    args: dict[str, Any] | None = None
+    """That the scenario gave to the data source; None in records from before they were kept."""
 
 
 class WeightsFile(Record):
@@ -512,6 +522,14 @@ class WeightsFile(Record):
     source: str
     """As the scenario names it."""
     sha256: str
+
+
+class Fp32Weights(Record):
+    """The FP32 weights that every variant of a network was made from, trained in this run or read from a file."""
+
+    model: str
+    sha256: str
+    """Of the file in the artifact store."""
 
 
 class StageRun(Record):
@@ -587,6 +605,8 @@ class RunResults(Record):
     environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    fp32_weights: tuple[Fp32Weights, ...] = ()
+    """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
     qat_seeds: tuple[SeedSpread, ...] = ()

@@ -49,7 +49,7 @@ def differences(base: RunResults, new: RunResults) -> tuple[EnvironmentDifferenc
     found = list(_compared(base, new))
     if not _timed_on_gpu(base, new):
         found = [replace(each, severity="note") if each.what.startswith("gpus.") else each for each in found]
-    found += [*_uncommitted(base, new), *_data(base, new), *_weights(base, new)]
+    found += [*_uncommitted(base, new), *_data(base, new), *_data_arguments(base, new), *_weights(base, new)]
     return tuple(sorted(found, key=lambda each: _SEVERITIES.index(each.severity)))
 
 
@@ -119,6 +119,17 @@ def _data(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
         text = f"The samples of `{what}` differ: {texts[0]} in the base, {texts[1]} in the new run; {why}."
         severity: Severity = "refuse" if tests else "warn"
         yield EnvironmentDifference(f"datasets.{what}", texts[0], texts[1], severity, ("accuracy",), text)
+
+
+def _data_arguments(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
+    """Arguments of the data sources, where both runs recorded them."""
+    before, after = ({each.name: each.args for each in run.datasets if each.args is not None} for run in (base, new))
+    for name in sorted(before.keys() & after.keys()):
+        for key in sorted(before[name].keys() | after[name].keys()):
+            old, now = before[name].get(key), after[name].get(key)
+            if old != now:
+                text = f"The argument `{key}` of data set `{name}` differs: {old} in the base, {now} in the new run."
+                yield EnvironmentDifference(f"datasets.{name}.args.{key}", old, now, "warn", ("accuracy",), text)
 
 
 def _splits(run: RunResults) -> dict[str, Split]:

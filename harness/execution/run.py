@@ -30,7 +30,7 @@ from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
 from harness.execution.graph import Task
 from harness.execution.load_run import check_load, keep_logs, run_load
-from harness.execution.loading import new_model
+from harness.execution.loading import WEIGHTS, new_model
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import Done, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan
@@ -42,7 +42,7 @@ from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
+from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
 from harness.training.source_hash import source_sha256
@@ -143,8 +143,9 @@ def run_scenario(
         wall_s=time.perf_counter() - clock,
         confidence=scenario.verdict.confidence,
         environment=environment | _settings(prepared),
-        datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
+        datasets=_datasets(prepared),
         weights=prepared.weights,
+        fp32_weights=_fp32_weights(prepared.plans, findings),
         rows=tuple(rows),
         conclusions=conclude(
             rows,
@@ -335,6 +336,25 @@ def _stage_runs(
                 )
             )
     return tuple(runs)
+
+
+def _datasets(prepared: Prepared) -> tuple[Dataset, ...]:
+    """Where the samples came from, with the arguments that the scenario gives to the data sources."""
+    scenario = prepared.scenario
+    found = [prepared.splits.provenance().model_copy(update={"args": dict(scenario.dataset.args)})]
+    if prepared.calibration.provenance is not None and scenario.calib_dataset is not None:
+        args = {"args": dict(scenario.calib_dataset.args)}
+        found.append(prepared.calibration.provenance.model_copy(update=args))
+    return tuple(found)
+
+
+def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
+    found: dict[str, str] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "train")
+        if artifact is not None and WEIGHTS in artifact.manifest.files:
+            found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
+    return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
 
 
 def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:

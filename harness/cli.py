@@ -14,7 +14,7 @@ from harness import __version__, cli_compare, cli_engines, cli_history, cli_init
 from harness.boundary import run_guarded
 from harness.cli_output import print_tables
 from harness.errors import (
-    EXIT_GATE_FAILED,
+    EXIT_INCONCLUSIVE,
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
@@ -107,9 +107,14 @@ def run(
         with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
-            written = render(results, directory)
             if keep:
                 cli_history.keep(results, item.scenario.root)
+            written: list[Path] = []
+            try:
+                written = render(results, directory)
+            except UsageError as error:
+                typer.echo(f"harness: {error}", err=True)
+                exit_codes.append(error.exit_code)
             exit_codes.append(_print_summary(results, directory, written, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
@@ -262,7 +267,7 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     typer.echo(f"report: {written}")
     if record.failures:
         return EXIT_VARIANT_FAILED
-    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_GATE_FAILED
+    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:

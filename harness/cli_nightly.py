@@ -93,6 +93,7 @@ def messages(night: Night) -> Iterator[str]:
 
     yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(night)))
     yield from (f"not compared ({', '.join(each.affects)}): {each.text}" for each in night.not_compared)
+    yield from night.not_written
     saved = {path.stem: path for path in night.saved}
     for name in night.without_baseline:
         if name in saved:

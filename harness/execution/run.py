@@ -37,11 +37,12 @@ from harness.execution.plan import NetworkInfo, Planner, VariantPlan
 from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
-from harness.execution.sample_files import keep_predictions
+from harness.execution.sample_files import PREDICTIONS, keep_predictions
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
+from harness.rescue import Problems, save_record
 from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, expand
 from harness.targets.base import AUDIT_SUFFIX
@@ -125,12 +126,18 @@ def run_scenario(
     rows, evidence = _rows(prepared, findings)
     rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    problems = Problems()
     rows = [
-        _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
+        _keep_files(row, plan, findings, prepared, directory, problems)
+        for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    timed = _keep_samples(directory, measured)
+    timed: str | None = None
+    with problems.noted(directory / LATENCY_SAMPLES):
+        timed = _keep_samples(directory, measured)
     rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
-    files = keep_predictions(directory, evidence)
+    files: dict[str, str] = {}
+    with problems.noted(directory / PREDICTIONS):
+        files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
@@ -159,7 +166,8 @@ def run_scenario(
         calibration_samples=_calibration_samples(prepared.plans, findings),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
-    results.save(directory / "results.json")
+    save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
+    problems.raise_first(directory)
     return results
 
 
@@ -259,8 +267,16 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     return rows, evidence
 
 
-def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> Row:
-    """Copy the variant's ONNX file and engine into the run's folder."""
+def _keep_files(
+    row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path, problems: Problems
+) -> Row:
+    """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
+    with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
+        return row.model_copy(update={"files": _files_of(plan, findings, prepared, directory)})
+    return row
+
+
+def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
     if export is not None:
@@ -275,7 +291,7 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     load = findings.load.get(plan.variant.id)
     if isinstance(load, Done):
         files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
-    return row.model_copy(update={"files": files})
+    return files
 
 
 def _with_files(row: Row, files: Mapping[str, str]) -> Row:

@@ -17,6 +17,7 @@ from harness.execution.plan import CALIBRATION_BATCH, VariantPlan
 from harness.execution.run import Display, Prepared, RunOptions
 from harness.execution.store import Store
 from harness.quantization.toolkits import DEFAULT
+from harness.rescue import save_record
 from harness.results import Variant
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
@@ -147,7 +148,7 @@ def analyse(
         ),
         failures=tuple(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
     )
-    record.save(directory / "sensitivity.json")
+    save_record(record.model_dump_json(indent=2) + "\n", directory / "sensitivity.json", store.root)
     return record
 
 

@@ -23,6 +23,7 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
+    from harness.execution.run import Prepared
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
 
@@ -85,7 +86,7 @@ def run(
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions, prepare, run_scenario
+    from harness.execution.run import RunOptions, prepare_all, run_scenario
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores
     from harness.report import render
@@ -100,7 +101,8 @@ def run(
         select=_selector(select),
     )
     # Every file is checked before the first one runs.
-    prepared = [prepare(load_scenario(path), options) for path in scenarios]
+    prepared = prepare_all([load_scenario(path) for path in scenarios], options)
+    _print_notes(prepared)
     store = Store(default_root())
     exit_codes = []
     for item in prepared:
@@ -196,6 +198,7 @@ def sensitivity(
         jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
     )
     prepared = prepare(loaded, run_options)
+    _print_notes([prepared])
     plan_analyses(prepared, options)
     display = lambda: progress_display(quiet=quiet)  # noqa: E731
     with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
@@ -247,6 +250,11 @@ def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]
             yield directory
 
 
+def _print_notes(prepared: Sequence[Prepared]) -> None:
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
+
+
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
     from harness.scenario.select import selector
 
@@ -277,6 +285,8 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
+    for warning in results.warnings:
+        typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)

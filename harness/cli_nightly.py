@@ -53,6 +53,8 @@ def nightly(
     )
     files = scenario_files(scenarios or [_SCENARIOS])
     prepared = prepare_all(files, options)
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
     project = Project.at(prepared[0].scenario.root, baselines)
     with _folder(out, project.root) as directory:
         night = run_night(

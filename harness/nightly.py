@@ -17,7 +17,8 @@ from harness.compare.judge_changes import SECTIONS
 from harness.compare.snapshot import Snapshot
 from harness.compare.sources import RESULTS, classes_of, read_baseline, read_run
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, UsageError, gravest
-from harness.execution.run import Display, Prepared, RunOptions, prepare, run_scenario
+from harness.execution.run import Display, Prepared, RunOptions, run_scenario
+from harness.execution.run import prepare_all as prepare_scenarios
 from harness.execution.store import Store
 from harness.history.database import append, entries
 from harness.history.place import history_path
@@ -87,7 +88,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
 
 def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
-    prepared = [prepare(load_scenario(path), options) for path in files]
+    prepared = prepare_scenarios([load_scenario(path) for path in files], options)
     names = [item.scenario.name for item in prepared]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -59,6 +59,4 @@ class Problems:
         if self._found:
             more = f" and {len(self._found) - 1} more" if len(self._found) > 1 else ""
             fix = "free some space and run it again: what was computed is in the store"
-            raise UsageError(
-                f"cannot write {self._found[0]}{more}; results.json of the run is in {directory}", fix=fix
-            )
+            raise UsageError(f"cannot write {self._found[0]}{more}; results.json of the run is in {directory}", fix=fix)

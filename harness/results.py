@@ -89,6 +89,8 @@ class ClassAccuracy(Record):
     """Recall of one class: the share of its test samples that are predicted as it."""
 
     label: int
+    name: str | None = None
+    """Of the class; None where it has none."""
     n: int
     """Test samples of the class."""
     recall: float
@@ -496,7 +498,7 @@ class Gate(Record):
 
 
 class Split(Record):
-    """One part of the data; splits of one data set are disjoint."""
+    """One part of the data."""
 
     name: Literal["train", "calibration", "test"]
     n: int
@@ -504,8 +506,32 @@ class Split(Record):
     """Of the samples and labels in order."""
 
 
+class FileCounts(Record):
+    """What became of the files of a data set: every file is counted once."""
+
+    read: int
+    """Image files that give samples."""
+    unused: int = 0
+    """Image files outside the parts that are used."""
+    unreadable: int = 0
+    """Left out because the scenario says `unreadable: skip`."""
+    skipped: int = 0
+    """No images by suffix or kind."""
+    ignored: int = 0
+    """Dot-files, and what operating systems leave behind."""
+
+
+class SharedSamples(Record):
+    """Equal images in two parts, found by their pixels."""
+
+    part: Literal["train", "calibration"]
+    other: Literal["calibration", "test"]
+    n: int
+    """Samples of `part` whose photo, or whose pixels after preprocessing, are in `other`."""
+
+
 class Dataset(Record):
-    """Where the samples came from."""
+    """Where the samples came from, and how they were read."""
 
     name: str
     source: str
@@ -513,6 +539,14 @@ class Dataset(Record):
     splits: tuple[Split, ...]
     args: dict[str, Any] | None = None
     """That the scenario gave to the data source; None in records from before they were kept."""
+    class_names: tuple[str, ...] = ()
+    """By class number; empty where classes have no names."""
+    preprocessing: dict[str, str] = Field(default_factory=dict)
+    """Steps from stored values to the network's input, in order."""
+    files: FileCounts | None = None
+    shared: tuple[SharedSamples, ...] = ()
+    """Pairs of parts that were compared; a pair that is missing here was not."""
+    notes: tuple[str, ...] = ()
 
 
 class WeightsFile(Record):
@@ -522,6 +556,10 @@ class WeightsFile(Record):
     source: str
     """As the scenario names it."""
     sha256: str
+    part: str | None = None
+    """Part of the file that was taken, for instance `state_dict`; None for all of it, or in records before this."""
+    note: str | None = None
+    """What was done to make the file fit: the part, prefixes that were removed, number formats."""
 
 
 class Fp32Weights(Record):
@@ -615,6 +653,8 @@ class RunResults(Record):
     stages: tuple[StageRun, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     """Samples consumed by the calibration pass of each model."""
+    warnings: tuple[str, ...] = ()
+    """What makes the whole run doubtful, most of it about the data; shown at the top of every report."""
 
     def row(self, variant_id: str) -> Row:
         """The row of one variant; KeyError when there is none."""

@@ -122,14 +122,22 @@ def _data(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
 
 
 def _data_arguments(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
-    """Arguments of the data sources, where both runs recorded them."""
-    before, after = ({each.name: each.args for each in run.datasets if each.args is not None} for run in (base, new))
-    for name in sorted(before.keys() & after.keys()):
-        for key in sorted(before[name].keys() | after[name].keys()):
-            old, now = before[name].get(key), after[name].get(key)
-            if old != now:
-                text = f"The argument `{key}` of data set `{name}` differs: {old} in the base, {now} in the new run."
-                yield EnvironmentDifference(f"datasets.{name}.args.{key}", old, now, "warn", ("accuracy",), text)
+    """Arguments of the data sources and steps of preprocessing, where both runs recorded them."""
+    for kind, words in (("args", "argument"), ("preprocessing", "preprocessing step")):
+        before, after = (_recorded(run, kind) for run in (base, new))
+        for name in sorted(before.keys() & after.keys()):
+            old, now = before[name], after[name]
+            for key in sorted(key for key in old.keys() | now.keys() if old.get(key) != now.get(key)):
+                shown = f"{old.get(key)} in the base, {now.get(key)} in the new run"
+                text = f"The {words} `{key}` of data set `{name}` differs: {shown}."
+                place = f"datasets.{name}.{kind}.{key}"
+                yield EnvironmentDifference(place, old.get(key), now.get(key), "warn", ("accuracy",), text)
+
+
+def _recorded(run: RunResults, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Arguments (`args`) or steps (`preprocessing`, never empty where they were recorded) by data set."""
+    found = {each.name: getattr(each, kind) for each in run.datasets}
+    return {name: values for name, values in found.items() if values is not None and (values or kind == "args")}
 
 
 def _splits(run: RunResults) -> dict[str, Split]:

@@ -45,7 +45,7 @@ from harness.execution.loading import (
     captured_to_quantize,
     first_batches,
     load_quantized,
-    load_weights,
+    load_user_weights,
     make_quantizer,
     new_model,
     predict_batch,
@@ -68,6 +68,7 @@ from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
 from harness.timing import order as timing
+from harness.timing.exclusion import ExcludingFailures
 from harness.timing.order import EngineFile, Order
 from harness.timing.samples import TWIN, Block
 from harness.timing.sequential import measure
@@ -90,7 +91,7 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
     model = new_model(config.model)
     meta: dict[str, JsonValue] = {}
     if config.weights_path is not None:
-        load_weights(model, config.weights_path)
+        load_user_weights(model, config)
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
         held = hold_out(read_splits(config.data).train, config.recipe.seed)
@@ -134,7 +135,10 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     prepared, notes = prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
-    quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
+    calibrator = make_calibrator(config.calibrator, percentile=config.percentile)
+    quantized.set_ranges(prepared, histograms, calibrator)
+    outliers = quantized.outlier_notes(prepared, histograms, calibrator)
+    notes += outliers
     passes = _Passes(config.correction)
     if config.correction is not None:
         notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
@@ -145,7 +149,7 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes]}
+    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes], "outliers": [*outliers]}
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -277,10 +281,10 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     plan = config.plan
     looks = len(plan.looks)
 
-    def run_process(build: int, process: int, limit_s: float) -> Block:
+    def make_order(build: int, process: int, limit_s: float) -> Order:
         context.progress(process, plan.max_processes, "processes")
         sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
-        order = Order(
+        return Order(
             sessions=sessions | {TWIN: sessions[config.reference]},
             batch_shape=(config.batch_size, *config.input_shape),
             plan=plan,
@@ -289,8 +293,12 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
             seed=config.seed,
             limit_s=limit_s,
         )
+
+    def run_process(order: Order) -> Block:
+        context.working()
         return timing.run_process(order)
 
+    run = ExcludingFailures(make_order, config.reference, run_process)
     clear = partial(
         is_clear,
         reference=config.reference,
@@ -299,10 +307,14 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         looks=looks,
         comparisons=config.comparisons,
     )
-    with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
-        timings = measure(run_process, plan, builds=config.builds, is_clear=clear)
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
+        timings = measure(run, plan, builds=config.builds, is_clear=clear)
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
+    for reason in run.failed.values():
+        context.note(f"no longer timed: {reason}")
     return {
+        "failed": {**run.failed},
         "rounds": timings.n_rounds,
         "processes": len(timings.blocks),
         "looks": looks,

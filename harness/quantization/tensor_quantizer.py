@@ -188,9 +188,10 @@ class WeightQuantizer(TensorQuantizer):
             return weight.abs().amax(dim=[axis for axis in range(weight.ndim) if axis != kept])
         levels = self.quant_max + 1
         if self.ch_axis < 0:
-            return torch.tensor(self.calibrator.amax(_histogram(weight), levels))
+            return torch.tensor(self.calibrator.amax(_histogram(weight), levels, keep_outliers=True))
         channels = weight.unbind(self.ch_axis)
-        return torch.tensor([self.calibrator.amax(_histogram(channel), levels) for channel in channels])
+        amax = [self.calibrator.amax(_histogram(channel), levels, keep_outliers=True) for channel in channels]
+        return torch.tensor(amax)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The weight rounded to the format when quantizing."""

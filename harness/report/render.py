@@ -15,7 +15,16 @@ from markupsafe import Markup
 from harness.compare.wording import counted, level
 from harness.errors import UsageError
 from harness.paths import replace_text
-from harness.report import accuracy_tables, figures, load_tables, markdown, parity_tables, resource_tables, tables
+from harness.report import (
+    accuracy_tables,
+    data_tables,
+    figures,
+    load_tables,
+    markdown,
+    parity_tables,
+    resource_tables,
+    tables,
+)
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -107,7 +116,8 @@ def _details(results: RunResults) -> list[Details]:
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Load scenarios", load_tables.load_table(results), "shown"),
         ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
-        ("Data", tables.data_table(results), "shown"),
+        ("Data", data_tables.data_table(results), "shown"),
+        ("How the data was read", data_tables.reading_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
         ("Energy", resource_tables.energy_table(results), "shown"),
         ("Memory", resource_tables.memory_table(results), "folded"),

@@ -26,17 +26,6 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def data_table(results: RunResults) -> Table | None:
-    """Source, count and checksum of every split."""
-    rows: list[tuple[str, ...]] = [
-        (dataset.name, dataset.source, split.name, f"{split.n:,}", split.sha256)
-        for dataset in results.datasets
-        for split in dataset.splits
-    ]
-    rows += [(f"weights of {file.model}", file.source, NONE, NONE, file.sha256) for file in results.weights]
-    return _table("Samples; the splits of one data set are disjoint", "Data set|Source|Split|n|sha256", rows, {3})
-
-
 def gates_table(results: RunResults) -> Table | None:
     """Every limit of the scenario and how a variant did against it."""
     rows = [

@@ -57,6 +57,10 @@ def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
         yield from _missing_file(scenario, ("models", name, "factory"), factory.file, "model file")
     if spec.weights not in {"train", "random"}:
         yield from _missing_file(scenario, ("models", name, "weights"), spec.weights, "weights file")
+    elif spec.weights_key is not None:
+        message = f"`weights_key` is not used by `weights: {spec.weights}`"
+        fix = "name a weights file, or delete `weights_key`"
+        yield scenario.error(("models", name, "weights_key"), message, fix=fix, on_key=True)
 
 
 def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterator[ScenarioError]:
@@ -66,6 +70,9 @@ def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterato
         return
     if problem != "does not exist":
         yield scenario.error(loc, f"the {what} `{shortened(text)}` {problem}", fix=f"name a {what} that can be read")
+        return
+    if path.is_dir():
+        yield scenario.error(loc, f"the {what} `{text}` is a folder", fix="name the file in it")
         return
     if text.startswith(PACKAGE_PREFIX) and not is_installed(text):
         package = parse_package_file(text).package

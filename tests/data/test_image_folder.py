@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harness.data.crops import crops_of
 from PIL import Image
 
 from harness.data import DatasetSpec, locate
-from harness.data.crops import crops_of
 from harness.data.gather_photos import chosen
 from harness.data.load import load_splits
 from harness.data.samples import Splits

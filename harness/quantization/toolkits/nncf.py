@@ -53,9 +53,11 @@ class Nncf(Toolkit):
         nncf = import_nncf()
         from nncf.experimental.torch.fx import quantize_pt2e
 
+        from harness.quantization.affine import write_batch_norms_as_affine
         from harness.quantization.toolkits.support.nncf_quantizer import ReadableQuantizer
 
         graph = source.make_graph()
+        write_batch_norms_as_affine(graph)  # NNCF would fold them, whoever else reads the layer
         for parameter in graph.parameters():
             parameter.requires_grad_(False)
         try:

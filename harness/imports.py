@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 """Of statements in statements; searching expressions too takes three times as long, and imports are none."""
 

@@ -82,7 +82,7 @@ def _problems(value: Any, place: str) -> Iterator[str]:
 
 
 def _of_sequence(values: Sequence[Any], place: str) -> Iterator[str]:
-    if "_ci" in place.rpartition(".")[2] and len(values) == 2 and _is_backwards(values):  # noqa: PLR2004 - two ends
+    if "_ci" in place.rpartition(".")[2] and len(values) == 2 and _is_backwards(values):
         yield f"`{place}` ends before it begins"
     for number, item in enumerate(values):
         yield from _problems(item, f"{place}.{number}")
@@ -96,7 +96,7 @@ def _is_backwards(ends: Iterable[Any]) -> bool:
 def _of_text(text: str, place: str) -> Iterator[str]:
     if len(text) > _MAX_TEXT:
         yield f"`{place}` is a text of {len(text):,} characters"
-    if not text.isprintable() and any(0xD800 <= ord(each) <= 0xDFFF or each == "\0" for each in text):  # noqa: PLR2004
+    if not text.isprintable() and any(0xD800 <= ord(each) <= 0xDFFF or each == "\0" for each in text):
         yield f"`{place}` holds half a character or a NUL"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.compare.gates import in_unit
 from harness.compare.wording import byte_size, label, level, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
-from harness.compare.gates import in_unit
 from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
 
 _QUANTIZED = {"ptq", "qat"}

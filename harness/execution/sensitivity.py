@@ -19,6 +19,7 @@ from harness.execution.run import Display, Prepared, RunOptions
 from harness.execution.store import Store
 from harness.execution.timeouts import stage_timeout_s
 from harness.quantization.toolkits import DEFAULT
+from harness.rescue import save_record
 from harness.results import Variant
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
@@ -162,7 +163,7 @@ def analyse(
             *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
         ),
     )
-    record.save(directory / "sensitivity.json")
+    save_record(record.model_dump_json(indent=2) + "\n", directory / "sensitivity.json", store.root)
     return record
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset21 as op
-from onnxscript.onnx_types import TensorType
+from onnxscript import opset21
 
 from harness.errors import StageError
 
 aten = torch.ops.aten
+op: Any = opset21
+"""Symbolic: its types are those of eager execution."""
 _COLUMNS = 4
 
 
@@ -44,8 +45,8 @@ def reset_after_product(model: ir.Model) -> None:
             node.attributes["linear_before_reset"] = ir.AttrInt64("linear_before_reset", 1)
 
 
-def _relu6(x: TensorType) -> TensorType:
-    return op.Clip(x, op.CastLike(0.0, x), op.CastLike(6.0, x))  # type: ignore[type-var]  # symbolic
+def _relu6(x: Any) -> Any:
+    return op.Clip(x, op.CastLike(0.0, x), op.CastLike(6.0, x))
 
 
 def _pixel_unshuffle(x: Any, downscale_factor: int) -> Any:
@@ -183,7 +184,8 @@ def resampling_matrix(
     impulses = torch.eye(size, dtype=torch.float64).reshape(1, size, size, 1).repeat(1, 1, 1, _COLUMNS)
     with torch.no_grad():
         resampled = operator.default(impulses, [output_size, _COLUMNS], align_corners, factor, None)
-    return resampled[0, :, :, 0].T.contiguous().float()
+    matrix: torch.Tensor = resampled[0, :, :, 0].T.contiguous().float()
+    return matrix
 
 
 def _constant_sizes(output_size: Any) -> list[int]:
@@ -208,12 +210,12 @@ def _unknown_sizes(what: str) -> StageError:
 
 
 def _quantize_per_channel(
-    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
-) -> TensorType:
-    return op.QuantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic
+    x: Any, scales: Any, zero_points: Any, axis: int, quant_min: int, quant_max: int, dtype: int
+) -> Any:
+    return op.QuantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)
 
 
 def _dequantize_per_channel(
-    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
-) -> TensorType:
-    return op.DequantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic
+    x: Any, scales: Any, zero_points: Any, axis: int, quant_min: int, quant_max: int, dtype: int
+) -> Any:
+    return op.DequantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)

@@ -13,7 +13,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted, level
-from harness.report import accuracy_tables, figures, load_tables, markdown, parity_tables, resource_tables, tables
+from harness.report import (
+    accuracy_tables,
+    check_tables,
+    figures,
+    load_tables,
+    markdown,
+    parity_tables,
+    resource_tables,
+    tables,
+)
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -106,6 +115,7 @@ def _details(results: RunResults) -> list[Details]:
         ("Memory", resource_tables.memory_table(results), "folded"),
         ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),
         ("Layers at fault", parity_tables.faults_table(results), "shown"),
+        ("Steps checked", check_tables.checks_table(results), "folded"),
         ("Parity", parity_tables.chain_table(results), "long"),
         ("Parity of layers", parity_tables.layers_table(results), "folded long"),
         ("Cost", tables.stage_summary_table(results), "shown"),

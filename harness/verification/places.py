@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-FOUND_DB = 40.0
+FOUND_DB = 70.0
 """Inner values that agree to this are one tensor."""
 _NORMS = torch.nn.modules.batchnorm._BatchNorm
 

@@ -153,9 +153,7 @@ def _pools() -> dict[str, Callable[[], nn.Module]]:
         "adaptive_max_pool2d, divisible": lambda: nn.AdaptiveMaxPool2d((4, 5)),
         "adaptive_max_pool2d, not divisible": lambda: nn.AdaptiveMaxPool2d((3, 4)),
         "adaptive_avg_pool1d, not divisible": lambda: Call(lambda x: F.adaptive_avg_pool1d(x.flatten(2), 7)),
-        "fractional_max_pool2d": lambda: Call(
-            lambda x: F.fractional_max_pool2d(x, 2, output_size=(4, 5), _random_samples=torch.full((1, 4, 2), 0.5))
-        ),
+        "fractional_max_pool2d": lambda: nn.FractionalMaxPool2d(2, output_size=(4, 5)),
         "mean over the map": lambda: Call(lambda x: x.mean((2, 3))),
         "mean over the map, kept": lambda: Call(lambda x: x.mean((-1, -2), keepdim=True)),
         "amax over the map": lambda: Call(lambda x: x.amax((2, 3))),
@@ -218,7 +216,7 @@ def _activations() -> dict[str, Callable[[], nn.Module]]:
         "hardtanh": lambda: nn.Hardtanh(-0.3, 0.7),
         "leaky_relu": lambda: nn.LeakyReLU(0.3),
         "prelu": lambda: nn.PReLU(4, 0.2),
-        "prelu, one": lambda: nn.PReLU(),
+        "prelu, one": nn.PReLU,
         "rrelu": lambda: nn.RReLU(0.1, 0.3),
         "elu": lambda: nn.ELU(0.7),
         "celu": lambda: nn.CELU(0.7),
@@ -587,6 +585,24 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = (
     | _shapes()
     | _arithmetic()
 )
+
+
+REFUSED = {
+    "adaptive_max_pool2d, not divisible",
+    "as complex product",
+    "cdist",
+    "cdist, p 1",
+    "cummax",
+    "cumprod",
+    "fractional_max_pool2d",
+    "hypot",
+    "kthvalue",
+    "lstm, projection",
+    "median",
+    "rrelu",
+    "take_along_dim",
+}
+"""Operators that torch's exporter does not know, with a dynamic batch at least, or that are random in eval mode."""
 
 
 def make_operator(name: str) -> nn.Module:

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from harness.export.mac_formulas import Shape, factors, product_of
+from harness.export.mac_formulas import Shape, factors
 from harness.export.macs import WeightedLayer, weighted_layers
 from harness.export.onnx_index import all_graphs, all_nodes
 from harness.results import Layer

@@ -182,6 +182,10 @@ class WorkerPool:
         self._logs = tempfile.TemporaryDirectory(prefix="quant-harness-", ignore_cleanup_errors=True)
         self._number = itertools.count()
 
+    def has_worker_for(self, code: str | None) -> bool:
+        """Whether an idle worker has run this network of the user's before."""
+        return any(worker.user_code == code for worker in self._idle)
+
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""
         worker = self._fresh(order.threads) if order.stage.isolate else self._kept(order.user_code)

@@ -14,7 +14,7 @@ from harness import __version__, cli_compare, cli_engines, cli_history, cli_init
 from harness.boundary import run_guarded
 from harness.cli_output import print_tables
 from harness.errors import (
-    EXIT_GATE_FAILED,
+    EXIT_INCONCLUSIVE,
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
@@ -109,9 +109,14 @@ def run(
         with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
-            written = render(results, directory)
             if keep:
                 cli_history.keep(results, item.scenario.root)
+            written: list[Path] = []
+            try:
+                written = render(results, directory)
+            except UsageError as error:
+                typer.echo(f"harness: {error}", err=True)
+                exit_codes.append(error.exit_code)
             exit_codes.append(_print_summary(results, directory, written, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
@@ -249,26 +254,17 @@ app.add_typer(cli_history.history, name="history")
 
 @contextmanager
 def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
-    """The folder of one run; an empty one goes away again when the run fails."""
+    """The folder of one run, which no other run has; an empty one goes away again when the run fails."""
     from datetime import UTC, datetime
 
+    from harness.run_folder import given_folder, new_folder
+
     if out is None:
-        directory = Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        with new_folder(Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
     else:
-        directory = out / name if several else out
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is a file", fix="give --out a folder")
-    if any((directory / record).exists() for record in ("results.json", "sensitivity.json")):
-        raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {directory}: {error.strerror}", fix="choose another --out") from None
-    try:
-        yield directory
-    finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+        with given_folder(out / name if several else out) as directory:
+            yield directory
 
 
 def _print_notes(prepared: Sequence[Prepared]) -> None:
@@ -296,7 +292,7 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     typer.echo(f"report: {written}")
     if record.failures:
         return EXIT_VARIANT_FAILED
-    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_GATE_FAILED
+    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _LARGEST_COUNT = 2**63 - 1
 _LARGEST_FIGURE = 1e100
 """Beyond it, sums and powers overflow; no unit makes a figure so large."""
-_ENDLESS = frozenset({"sqnr_db", "accumulated_sqnr_db", "max_abs_error", "noise_floor", "largest_steps", "noise_steps2"})
+_ENDLESS = frozenset(
+    {"sqnr_db", "accumulated_sqnr_db", "max_abs_error", "noise_floor", "largest_steps", "noise_steps2"}
+)
 """Figures that are infinite or no number where a network computes such values."""
 _SIGNED_COUNTS = frozenset({"label", "indices"})
 _MAPPINGS = ("cpu", "git", "packages", "blas", "memory", "mitigations", "thread_variables", "seeds", "threads")

@@ -290,6 +290,31 @@ class LayerParity(Record):
     n_channels: int
 
 
+CheckedStep = Literal[
+    "eager → captured",
+    "captured → prepared",
+    "captured → ONNX",
+    "fake-quantized → training graph",
+    "training graph → fake-quantized",
+    "fake-quantized → Q/DQ ONNX",
+    "toolkit → Q/DQ ONNX",
+    "ONNX → ONNX FP16",
+    "ONNX → engine",
+]
+
+
+class StepCheck(Record):
+    """One step that was checked in numbers on a few samples, and passed."""
+
+    step: CheckedStep
+    sqnr_db: float | None
+    """Of the outputs, at the worse of two batch sizes; None where they are identical."""
+    limit_db: float | None = None
+    """None where layers are judged instead of outputs, or where quantizing may change anything."""
+    layers: int | None = None
+    """Tensors that were compared, each from the same inputs, where layers are judged."""
+
+
 class Parity(Record):
     """Where on the way from the eager network to the engine results change."""
 
@@ -464,6 +489,8 @@ class Row(Record):
     energy: Energy | None = None
     load: Load | None = None
     cost: Cost | None = None
+    checks: tuple[StepCheck, ...] = ()
+    """Steps from the network to the engine that were checked in numbers, in order; none in files of older versions."""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -487,6 +514,14 @@ class Gate(Record):
     """Of `value`; None where it is exact or no interval is known."""
     compared_with: str | None = None
     """Id of the FP32 row, or the file of the baseline."""
+    relation: Literal["of", "below", "above"] | None = None
+    """What `value` is: a multiple of the other figure, or how far below or above it; None for the figure itself."""
+    unit: str | None = None
+    """Of the figure; None in records from before it was kept."""
+    bound: float | None = None
+    """The number in `limit`."""
+    basis: str | None = None
+    """In what both figures were compared, where that is not the figure itself."""
 
 
 class Split(Record):
@@ -529,6 +564,8 @@ class Dataset(Record):
     source: str
     """How it was found, for instance `embedded` or `system: /usr/share/…`."""
     splits: tuple[Split, ...]
+    args: dict[str, Any] | None = None
+    """That the scenario gave to the data source; None in records from before they were kept."""
     class_names: tuple[str, ...] = ()
     """By class number; empty where classes have no names."""
     preprocessing: dict[str, str] = Field(default_factory=dict)
@@ -550,6 +587,14 @@ class WeightsFile(Record):
     """Part of the file that was taken, for instance `state_dict`; None for all of it, or in records before this."""
     note: str | None = None
     """What was done to make the file fit: the part, prefixes that were removed, number formats."""
+
+
+class Fp32Weights(Record):
+    """The FP32 weights that every variant of a network was made from, trained in this run or read from a file."""
+
+    model: str
+    sha256: str
+    """Of the file in the artifact store."""
 
 
 class StageRun(Record):
@@ -625,6 +670,8 @@ class RunResults(Record):
     environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    fp32_weights: tuple[Fp32Weights, ...] = ()
+    """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
     qat_seeds: tuple[SeedSpread, ...] = ()

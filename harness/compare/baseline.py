@@ -29,6 +29,7 @@ from harness.results import (
     MAX_RECORD_BYTES,
     Dataset,
     Environment,
+    Fp32Weights,
     Layer,
     Record,
     Row,
@@ -69,6 +70,7 @@ class Baseline(Record):
     environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    fp32_weights: tuple[Fp32Weights, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     layers: dict[str, tuple[Layer, ...]] = Field(default_factory=dict)
     """Layers of engines that have weights, by a digest of the list."""
@@ -81,7 +83,7 @@ def baseline_path(folder: Path, environment: Mapping[str, Any], name: str) -> Pa
     UsageError for a name that is none of a file: records may come from anywhere.
     """
     file = f"{name}.json"
-    if (problem := file_name_problem(file)) is not None:
+    if (problem := file_name_problem(name) or file_name_problem(file)) is not None:
         raise UsageError(f"`{shortened(name)}` {problem}", fix="give another name with --name")
     if file == _NAME_OF_A_RUN:
         raise UsageError(f"a baseline cannot be called `{name}`: runs are", fix="give another name with --name")
@@ -100,6 +102,7 @@ def baseline_of(snapshot: Snapshot) -> Baseline:
         environment=_lasting(results.environment),
         datasets=results.datasets,
         weights=results.weights,
+        fp32_weights=results.fp32_weights,
         calibration_samples=results.calibration_samples,
         layers=layers,
         variants=variants,
@@ -141,6 +144,7 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
         environment=baseline.environment,
         datasets=baseline.datasets,
         weights=baseline.weights,
+        fp32_weights=baseline.fp32_weights,
         calibration_samples=baseline.calibration_samples,
         rows=tuple(rows),
     )

@@ -122,9 +122,7 @@ def _files(row: Row, directory: Path | None) -> dict[str, Path]:
 
 
 def _digests(row: Row, directory: Path | None) -> dict[str, str]:
-    return {
-        kind: _sha256(path)[:DIGEST_CHARACTERS] for kind, path in _files(row, directory).items()
-    }
+    return {kind: _sha256(path)[:DIGEST_CHARACTERS] for kind, path in _files(row, directory).items()}
 
 
 def _sha256(path: Path) -> str:

@@ -38,8 +38,11 @@ from harness.execution.outcomes import (
 )
 from harness.execution.process_tree import MARK_VARIABLE, kill_group, kill_marked
 from harness.execution.worker import worker_main
+from harness.hardware import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CROWDED = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Where there are more threads than cores, one that waits must not keep a core busy."""
 OUTPUT_TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 16_777_216
 TICK_S = 0.5
@@ -64,7 +67,7 @@ class Finished(NamedTuple):
 class Worker:
     """One process that runs one job at a time."""
 
-    def __init__(self, threads: int, log: Path) -> None:
+    def __init__(self, threads: int, log: Path, *, crowded: bool = False) -> None:
         self._log = log
         self._mark = uuid.uuid4().hex
         self._connection: Connection[Any, Any]
@@ -195,7 +198,7 @@ class WorkerPool:
 
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""
-        worker = self._fresh(order.threads) if order.stage.isolate else self._kept(order.user_code)
+        worker = self._fresh(order) if order.stage.isolate else self._kept(order.user_code)
         worker.user_code = order.user_code
         self._busy[order.key] = (worker, order)
         worker.submit(order)
@@ -222,8 +225,11 @@ class WorkerPool:
         self._idle.clear()
         self._logs.cleanup()
 
-    def _fresh(self, threads: int) -> Worker:
-        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log")
+    def _fresh(self, order: Order | None = None) -> Worker:
+        alone = order is not None and order.stage.exclusive
+        threads = self._threads if order is None else order.threads
+        crowded = not alone and self.capacity * threads > usable_cores()
+        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log", crowded=crowded)
 
     def _kept(self, user_code: str | None) -> Worker:
         """An idle worker that has run this network before, or none at all; else a new one."""
@@ -236,7 +242,7 @@ class WorkerPool:
                 return worker
         while len(self._idle) >= max(self.capacity, MOST_IDLE):
             self._idle.pop(0).stop()
-        return self._fresh(self._threads)
+        return self._fresh()
 
     def _release(self, worker: Worker, order: Order, outcome: Outcome) -> None:
         if not worker.alive or (isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT)):

@@ -34,6 +34,7 @@ from harness.execution.environment import fingerprint
 from harness.execution.expected import check_expected, expect_accuracy
 from harness.execution.graph import Task
 from harness.execution.load_run import check_load, keep_logs, run_load
+from harness.execution.loading import WEIGHTS
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.network_probe import NetworkFacts
 from harness.execution.networks import Networks, describe_networks
@@ -42,13 +43,14 @@ from harness.execution.plan import NetworkInfo, Planner, VariantPlan
 from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
-from harness.execution.sample_files import keep_predictions
+from harness.execution.sample_files import PREDICTIONS, keep_predictions
 from harness.execution.stages import LATENCY, engine_file
 from harness.execution.store import Artifact, Store
 from harness.execution.timeouts import stage_timeout_s
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
+from harness.rescue import Problems, save_record
+from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, expand
 from harness.scenario.source import joined
 from harness.targets.base import AUDIT_SUFFIX
@@ -175,12 +177,18 @@ def run_scenario(
     rows, evidence = _rows(prepared, findings)
     rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    problems = Problems()
     rows = [
-        _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
+        _keep_files(row, plan, findings, prepared, directory, problems)
+        for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    timed = _keep_samples(directory, measured)
+    timed: str | None = None
+    with problems.noted(directory / LATENCY_SAMPLES):
+        timed = _keep_samples(directory, measured)
     rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
-    files = keep_predictions(directory, evidence)
+    files: dict[str, str] = {}
+    with problems.noted(directory / PREDICTIONS):
+        files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
@@ -193,8 +201,9 @@ def run_scenario(
         wall_s=time.perf_counter() - clock,
         confidence=scenario.verdict.confidence,
         environment=environment | _settings(prepared),
-        datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
+        datasets=_datasets(prepared),
         weights=prepared.weights,
+        fp32_weights=_fp32_weights(prepared.plans, findings),
         rows=tuple(rows),
         conclusions=conclude(
             rows,
@@ -213,7 +222,8 @@ def run_scenario(
         ),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
-    results.save(directory / "results.json")
+    save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
+    problems.raise_first(directory)
     return results
 
 
@@ -327,8 +337,16 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     return rows, evidence
 
 
-def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> Row:
-    """Copy the variant's ONNX file and engine into the run's folder."""
+def _keep_files(
+    row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path, problems: Problems
+) -> Row:
+    """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
+    with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
+        return row.model_copy(update={"files": _files_of(plan, findings, prepared, directory)})
+    return row
+
+
+def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
     if export is not None:
@@ -343,7 +361,7 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     load = findings.load.get(plan.variant.id)
     if isinstance(load, Done):
         files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
-    return row.model_copy(update={"files": files})
+    return files
 
 
 def _with_files(row: Row, files: Mapping[str, str]) -> Row:
@@ -404,6 +422,25 @@ def _stage_runs(
                 )
             )
     return tuple(runs)
+
+
+def _datasets(prepared: Prepared) -> tuple[Dataset, ...]:
+    """Where the samples came from, with the arguments that the scenario gives to the data sources."""
+    scenario = prepared.scenario
+    found = [prepared.splits.provenance().model_copy(update={"args": dict(scenario.dataset.args)})]
+    if prepared.calibration.provenance is not None and scenario.calib_dataset is not None:
+        args = {"args": dict(scenario.calib_dataset.args)}
+        found.append(prepared.calibration.provenance.model_copy(update=args))
+    return tuple(found)
+
+
+def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
+    found: dict[str, str] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "train")
+        if artifact is not None and WEIGHTS in artifact.manifest.files:
+            found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
+    return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
 
 
 def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from harness.execution.run import Display, Prepared, RunOptions
 from harness.execution.store import Store
 from harness.execution.timeouts import stage_timeout_s
 from harness.quantization.toolkits import DEFAULT
+from harness.rescue import save_record
 from harness.results import Variant
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
@@ -135,7 +136,6 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    plans = plan_analyses(prepared, options)
     with display() as listener:
         executor = LocalExecutor(
             store,
@@ -145,9 +145,8 @@ def analyse(
             timeout_s=stage_timeout_s(prepared.scenario),
         )
         checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
-        analysed = {plan.variant.id for plan in plans}
-        refused = {plan.variant.id: plan.refused for plan in checked if plan.refused and plan.variant.id in analysed}
-        plans = [plan for plan in plans if plan.variant.id not in refused]
+        prepared = replace(prepared, plans=checked)
+        plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(
         scenario=prepared.scenario.name,
@@ -160,12 +159,11 @@ def analyse(
             if (analysis := _analysis(plan, outcomes)) is not None
         ),
         failures=(
-            *(Failure(variant_id=name, reason=reason) for name, reason in refused.items()),
             *_broken(prepared),
             *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
         ),
     )
-    record.save(directory / "sensitivity.json")
+    save_record(record.model_dump_json(indent=2) + "\n", directory / "sensitivity.json", store.root)
     return record
 
 

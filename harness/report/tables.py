@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.compare.gates import in_unit
 from harness.compare.wording import byte_size, label, level, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
@@ -33,10 +34,10 @@ def gates_table(results: RunResults) -> Table | None:
             gate.variant,
             gate.metric,
             gate.limit,
-            _figure(gate.value),
-            f"{_figure(gate.interval[0])} to {_figure(gate.interval[1])}" if gate.interval else NONE,
-            gate.compared_with or NONE,
-            gate.reason or NONE,
+            NONE if gate.value is None else in_unit(gate, gate.value),
+            " to ".join(in_unit(gate, end) for end in gate.interval) if gate.interval else NONE,
+            f"{gate.relation or ''} {gate.compared_with or NONE}".strip(),
+            "; ".join(filter(None, (gate.basis, gate.reason))) or NONE,
         )
         for gate in results.gates
     ]

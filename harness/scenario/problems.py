@@ -182,7 +182,9 @@ def _is_number(text: str) -> bool:
 def _bad_name(name: str) -> Problem:
     rule = f"lower-case letters, digits, `_`, `.` and `-`, at most {NAME_MAX_LENGTH}, `.` and `-` not at the ends"
     plain = re.sub(r"[^a-z0-9_.-]+", "-", name[: 2 * NAME_MAX_LENGTH].lower())[:NAME_MAX_LENGTH].strip(".-")
-    return Problem(f"`{shortened(name)}` is not a usable name: {rule}", f"write `{plain}`" if plain else "choose another name")
+    return Problem(
+        f"`{shortened(name)}` is not a usable name: {rule}", f"write `{plain}`" if plain else "choose another name"
+    )
 
 
 def describe(value: Any) -> str:

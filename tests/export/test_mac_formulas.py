@@ -85,8 +85,8 @@ CASES: dict[str, tuple[str, Inputs, dict[str, tuple[int, ...]], dict[str, Any], 
         {"q_num_heads": 4, "kv_num_heads": 2},
         4 * 5 * 9 * 8,
     ),
-    "einsum": ("Einsum", {"q": ("n", 2, 5, 8), "k": ("n", 2, 9, 8)}, {}, {"equation": "bhid,bhjd->bhij"}, 2 * 5 * 9 * 8),
-    "einsum with ellipsis": ("Einsum", {"q": ("n", 5, 8)}, {"w": (8, 3)}, {"equation": "...i,ij->...j"}, 5 * 8 * 3),
+    "heads": ("Einsum", {"q": ("n", 2, 5, 8), "k": ("n", 2, 9, 8)}, {}, {"equation": "bhid,bhjd->bhij"}, 2 * 5 * 9 * 8),
+    "ellipsis": ("Einsum", {"q": ("n", 5, 8)}, {"w": (8, 3)}, {"equation": "...i,ij->...j"}, 5 * 8 * 3),
 }  # fmt: skip
 
 

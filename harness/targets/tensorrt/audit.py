@@ -60,7 +60,8 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
     source_type = _first(layer.inputs)
     if source_type == UNKNOWN and layer.weights:  # a kernel has weights of the type that it multiplies in
         source_type = layer.weights[0]
-    int8 = source_type == INT8 and layer.weights[:1] in ((INT8,), ())
+    second = layer.weights[:1] or layer.inputs[1:2]  # without a weight it multiplies two activations
+    int8 = source_type == INT8 and second in ((INT8,), ())
     return Layer(
         name=source.name,
         op=layer.kind,
@@ -70,11 +71,14 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
         output_type=_first(layer.outputs),
         macs=source.macs,
         int8=int8,
-        reason=None if int8 else _why_float(source, source_type, compute_capability),
+        reason=None if int8 else _why_float(source, source_type, _first(second), compute_capability),
     )
 
 
-def _why_float(source: WeightedLayer, source_type: str, compute_capability: str | None) -> str:
+def _why_float(source: WeightedLayer, source_type: str, second: str, compute_capability: str | None) -> str:
+    if source_type == INT8:
+        other = _FLOAT_TYPES.get(second, second)
+        return f"multiplies INT8 by {other}" + (f": {floats}" if (floats := source.float_factors()) else "")
     precision = _FLOAT_TYPES.get(source_type, source_type)
     floats = source.float_factors()
     if floats is not None:

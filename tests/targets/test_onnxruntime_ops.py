@@ -238,3 +238,49 @@ def test_fp32_files_say_that_they_are_not_quantized(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, network(batch).detach().numpy(), rtol=1e-3, atol=1e-4)
     reasons = {layer.reason for layer in TARGET.audit(engine.path, path) if layer.weight_type}
     assert reasons == {"the ONNX file is not quantized"}
+
+
+@pytest.mark.parametrize(
+    ("clamp", "fuses"),
+    [
+        (nn.Hardtanh(-1.0, 1.0), False),
+        (nn.Hardtanh(0.0, 6.0), True),
+        (nn.ReLU6(), True),
+        (nn.Hardtanh(0.5, 6.0), False),
+    ],
+)
+def test_only_a_clamp_from_zero_is_fused_as_a_relu_and_another_one_is_named(
+    clamp: nn.Module, fuses: bool, tmp_path: Path
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), clamp, nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+    network(torch.zeros(1, *INPUT_SHAPE))
+    layers = audited(quantize(network), tmp_path)
+    assert [layer.int8 for layer in layers if layer.macs] == [True, True, True]
+    clips = [layer.reason for layer in layers if layer.op == "Clip"]
+    assert clips == [] if fuses else all("is not a ReLU" in str(reason) for reason in clips) and len(clips) == 1
+
+
+def test_the_reasons_of_a_deep_network_are_found(tmp_path: Path) -> None:
+    """Thousands of ops in a row: nothing here may recurse along the graph."""
+    from onnx import TensorProto, helper
+
+    steps = 3000
+    nodes = [helper.make_node("Sin", [f"t{index}"], [f"t{index + 1}"], name=f"sin{index}") for index in range(steps)]
+    nodes.append(helper.make_node("MatMul", [f"t{steps}", f"t{steps}"], ["y"], name="product"))
+    nodes.append(helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["q"], name="quantize"))
+    nodes.append(helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["out"], name="dequantize"))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("t0", TensorProto.FLOAT, [1, 4, 4])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [
+            onnx.numpy_helper.from_array(np.array(0.1, np.float32), "scale"),
+            onnx.numpy_helper.from_array(np.array(0, np.uint8), "zero"),
+        ],
+    )
+    path = tmp_path / "deep.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+    engine = TARGET.build(path, tmp_path, TARGET.options_from({}))
+    (product,) = [layer for layer in TARGET.audit(engine.path, path) if layer.macs]
+    assert (product.macs, product.reason) == (64, "not quantized in the ONNX file")

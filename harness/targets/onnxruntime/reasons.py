@@ -217,4 +217,6 @@ def _placement_reason(op: str, node: NodeProto, source: Source) -> str:
     its_input = "its input is float" if not any(dequantized) else "one of its inputs is float"
     if quantized:
         return f"not quantized in the ONNX file: {its_input}"
+    if not any(dequantized):
+        return "not quantized in the ONNX file: its neighbours are float"
     return f"not quantized in the ONNX file: {its_input}, and its output is read in float"

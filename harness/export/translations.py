@@ -20,6 +20,8 @@ _COLUMNS = 4
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX functions by the operator of torch that they stand for."""
+    import torch.ao.quantization.fx._decomposed  # registers the operators; nothing else may have done so
+
     namespace = torch.ops.quantized_decomposed
     return {
         aten.relu6.default: _relu6,

@@ -212,11 +212,13 @@ def _placement_reason(op: str, node: NodeProto, source: Source) -> str:
     quantized = any(reader is not None and reader.op_type == "QuantizeLinear" for reader in readers)
     if all(dequantized) and quantized:
         return "ONNX Runtime did not fuse its Q/DQ nodes"
+    return f"not quantized in the ONNX file: {_float_neighbours(dequantized, quantized)}"
+
+
+def _float_neighbours(dequantized: list[bool], quantized: bool) -> str:
     if all(dequantized):
-        return "not quantized in the ONNX file: its output is read in float"
-    its_input = "its input is float" if not any(dequantized) else "one of its inputs is float"
+        return "its output is read in float"
+    its_input = "one of its inputs is float" if any(dequantized) else "its input is float"
     if quantized:
-        return f"not quantized in the ONNX file: {its_input}"
-    if not any(dequantized):
-        return "not quantized in the ONNX file: its neighbours are float"
-    return f"not quantized in the ONNX file: {its_input}, and its output is read in float"
+        return its_input
+    return f"{its_input}, and its output is read in float" if any(dequantized) else "its neighbours are float"

@@ -19,7 +19,6 @@ from harness.execution.catalog import (
     LOAD,
     MEASURE,
     MEMORY,
-    ONNX_LIBRARIES,
     PREDICT,
     PREDICT_TORCH,
     QUANTIZE,
@@ -98,6 +97,8 @@ class VariantPlan:
     build: BuildConfig | None = None
     not_run: str | None = None
     """Why the engine can be built but not run on this machine."""
+    broken: str | None = None
+    """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
 
@@ -116,7 +117,10 @@ class Planner:
         data: DataConfig,
         calibration_data: DataConfig,
         networks: Mapping[str, NetworkInfo],
+        broken: Mapping[str, str] | None = None,
     ) -> None:
+        """`networks` are those that can be used, `broken` says of every other why not."""
+        self._broken = broken or {}
         self._scenario = scenario
         self._data = data
         self._calibration_data = calibration_data
@@ -125,6 +129,8 @@ class Planner:
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
+        if variant.model in self._broken:
+            return VariantPlan(variant, reference_id, broken=self._broken[variant.model])
         plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
         reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
@@ -184,9 +190,7 @@ class Planner:
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
     ) -> dict[Link, Task]:
         model, network = self._networks[variant.model].config, self._network(variant)
-        inputs = {"train": tasks["train"]}
         is_quantized = variant.method in ("ptq", "qat")
-        eager = PredictConfig(data=self._data, model=model)
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
         files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
         if file is not None and is_quantized:
@@ -195,7 +199,7 @@ class Planner:
             files["onnx_fp16"] = tasks["export"]
         samples = self._scenario.measurement.parity_samples
         links: dict[Link, Task] = {link: predict_onnx(task, self._data, samples) for link, task in files.items()}
-        links["torch_fp32"] = Task(PREDICT_TORCH, eager, inputs, label=f"evaluate torch {variant.model}")
+        links["torch_fp32"] = self.eager(variant)
         if is_quantized and "torch_outputs" in tasks:
             links["torch_quantized"] = tasks["torch_outputs"]
         if "outputs" in tasks:
@@ -220,6 +224,12 @@ class Planner:
             options=build.options if runs else {},
         )
         return compare_layers(config, inputs, variant.id)
+
+    def eager(self, variant: Variant) -> Task:
+        """Outputs of the eager network on the test samples."""
+        config = PredictConfig(data=self._data, model=self._networks[variant.model].config)
+        label = f"evaluate torch {variant.model}"
+        return Task(PREDICT_TORCH, config, {"train": self._train(variant)}, label=label)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""
@@ -331,6 +341,7 @@ class Planner:
             data=self._data if trains else None,
             recipe=self._recipe(variant.model) if trains else None,
             weights_sha256=network.weights_sha256,
+            weights_key=self._scenario.models[variant.model].weights_key,
             weights_path=network.weights_path,
         )
         return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
@@ -391,8 +402,7 @@ class Planner:
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
         )
-        libraries = (*ONNX_LIBRARIES, *get_toolkit(str(variant.toolkit)).distributions)
-        stage = replace(QUANTIZE_ONNX, libraries=libraries)
+        stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
         return {
             "export": Task(stage, config, {"train": network["train"], "onnx": source}, label=f"quantize {variant.id}")
         }

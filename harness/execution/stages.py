@@ -48,7 +48,7 @@ from harness.execution.loading import (
     captured_to_quantize,
     first_batches,
     load_quantized,
-    load_weights,
+    load_user_weights,
     make_quantizer,
     new_model,
     predict_batch,
@@ -71,6 +71,7 @@ from harness.quantization.toolkits.support.skipped import skipped_modules
 from harness.results import Layer
 from harness.targets import get_target
 from harness.timing import order as timing
+from harness.timing.exclusion import ExcludingFailures
 from harness.timing.order import EngineFile, Order
 from harness.timing.samples import TWIN, Block
 from harness.timing.sequential import measure
@@ -96,7 +97,7 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
     model = new_model(config.model)
     meta: dict[str, JsonValue] = {}
     if config.weights_path is not None:
-        load_weights(model, config.weights_path)
+        load_user_weights(model, config)
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
         held = hold_out(read_splits(config.data).train, config.recipe.seed)
@@ -107,6 +108,7 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
             config.recipe,
             progress=context.progress,
             checkpoint=_checkpoint(context),
+            note=context.note,
         )
         meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
     else:
@@ -142,8 +144,11 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     checks = _check_prepared(config.model, config.quantizer, prepared, inputs)
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
-    quantized.set_ranges(prepared, histograms, make_calibrator(config.calibrator, percentile=config.percentile))
-    passes = _Passes(config.correction)
+    calibrator = make_calibrator(config.calibrator, percentile=config.percentile)
+    quantized.set_ranges(prepared, histograms, calibrator)
+    outliers = quantized.outlier_notes(prepared, histograms, calibrator)
+    notes += outliers
+    passes = _Passes(config.correction, context)
     if config.correction is not None:
         notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
     seconds = time.perf_counter() - started
@@ -153,7 +158,13 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes], **checks.meta}
+    return {
+        "quantize_s": seconds,
+        "data_passes": passes.n,
+        "notes": [*notes],
+        "outliers": [*outliers],
+        **checks.meta,
+    }
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -176,6 +187,7 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
         teacher=captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
         before_step=freezing_schedule(graph, freezing),
         checkpoint=_checkpoint(context),
+        note=context.note,
     )
     settle(graph, prepared)
     checks.run(check_settled, graph, prepared, samples)
@@ -269,7 +281,7 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
+    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
     return {"n": len(samples)}
@@ -300,10 +312,10 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     plan = config.plan
     looks = len(plan.looks)
 
-    def run_process(build: int, process: int, limit_s: float) -> Block:
+    def make_order(build: int, process: int, limit_s: float) -> Order:
         context.progress(process, plan.max_processes, "processes")
         sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
-        order = Order(
+        return Order(
             sessions=sessions | {TWIN: sessions[config.reference]},
             batch_shape=(config.batch_size, *config.input_shape),
             plan=plan,
@@ -312,8 +324,15 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
             seed=config.seed,
             limit_s=limit_s,
         )
-        return timing.run_process(order)
 
+    def run_process(order: Order) -> Block:
+        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
+        try:
+            return timing.run_process(order)
+        finally:
+            context.working()
+
+    run = ExcludingFailures(make_order, config.reference, run_process)
     clear = partial(
         is_clear,
         reference=config.reference,
@@ -322,10 +341,14 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         looks=looks,
         comparisons=config.comparisons,
     )
-    with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
-        timings = measure(run_process, plan, builds=config.builds, is_clear=clear)
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
+        timings = measure(run, plan, builds=config.builds, is_clear=clear)
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
+    for reason in run.failed.values():
+        context.note(f"no longer timed: {reason}")
     return {
+        "failed": {**run.failed},
         "rounds": timings.n_rounds,
         "processes": len(timings.blocks),
         "looks": looks,
@@ -367,13 +390,8 @@ def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: Graph
 
 
 def _checkpoint(context: StageContext) -> Path | None:
-    """Where a training run that is killed goes on from; told when it does."""
-    if context.scratch is None:
-        return None
-    path = context.scratch / CHECKPOINT
-    if path.is_file():
-        context.note("going on from the last finished epoch of a run that was stopped")
-    return path
+    """Where a training run that is killed goes on from."""
+    return None if context.scratch is None else context.scratch / CHECKPOINT
 
 
 def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
@@ -388,13 +406,17 @@ def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
 class _Passes:
     """Passes over the calibration samples, counted as they are started."""
 
-    def __init__(self, config: CorrectionConfig | None) -> None:
+    def __init__(self, config: CorrectionConfig | None, context: StageContext) -> None:
         self._config = config
+        self._context = context
         self.n = 0
 
     def start(self) -> Iterator[torch.Tensor]:
         """Another pass."""
         assert self._config is not None
         self.n += 1
-        samples = read_splits(self._config.data).calibration
-        return first_batches(samples, self._config.samples, self._config.batch_size)
+        samples, done = read_splits(self._config.data).calibration, 0
+        for batch in first_batches(samples, self._config.samples, self._config.batch_size):
+            yield batch
+            done += len(batch)
+            self._context.progress(done, self._config.samples, f"calibration samples, pass {self.n}")

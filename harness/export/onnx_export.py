@@ -36,11 +36,14 @@ def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: P
     passes.use_constant_shapes(model)
     passes.drop_unused(model)
     if integer_biases:
+        passes.dequantize_across_channels(model)
         use_gemm(model)
         passes.drop_unused(model)
+        passes.own_weights(model)
     passes.own_weight_constants(model)
     if integer_biases:
         passes.quantize_biases(model)
+    passes.fix_names(model)
     passes.strip_metadata(model)
     model.producer_name, model.producer_version = "quant-harness", None
     ir.save(model, path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,16 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from harness.quantization.operators import CONVOLUTIONS, LINEAR
+from harness.quantization.graph_tensors import attribute
 
 BATCH_NORMS = "harness_batch_norms"
 """Key in the `meta` of a captured graph: `BatchNorm` by the path of the weight that it was folded into."""
 SMALLEST_FACTOR = 1e-12
 """A channel whose factor is smaller is dead; the weight is not divided by it."""
-
-aten = torch.ops.aten
-_FOLDABLE = CONVOLUTIONS | LINEAR
-"""Output channels are axis 0 of the weight; a batch norm behind anything else stays folded."""
 
 
 @dataclass(frozen=True)
@@ -34,43 +30,35 @@ class BatchNorm:
     momentum: float
     eps: float
 
+    @classmethod
+    def of(cls, graph_module: GraphModule, norm: Node) -> BatchNorm:
+        """What a node of `aten.batch_norm` with running statistics computes."""
+        gamma, beta, mean, variance = (
+            attribute(graph_module, str(argument.target)).detach().clone() if isinstance(argument, Node) else None
+            for argument in norm.args[1:5]
+        )
+        assert mean is not None and variance is not None
+        momentum, eps = norm.args[6:8]
+        assert isinstance(momentum, int | float) and isinstance(eps, int | float)
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        gamma, beta = (ones if gamma is None else gamma), (zeros if beta is None else beta)
+        return cls(gamma, beta, mean, variance, float(momentum), float(eps))
 
-def remember_batch_norms(graph_module: GraphModule) -> None:
-    """Note in `graph_module.meta` the batch norms that are about to be folded."""
-    found: dict[str, BatchNorm] = {}
-    for node in graph_module.graph.nodes:
-        if node.target is not aten.batch_norm.default:
-            continue
-        layer = node.args[0]
-        if layer.target in _FOLDABLE and len(layer.users) == 1 and layer.args[1].op == "get_attr":
-            found[str(layer.args[1].target)] = _read(graph_module, node)
-    graph_module.meta[BATCH_NORMS] = found
+    def behind_bias(self, bias: torch.Tensor) -> BatchNorm:
+        """The same function of the layer's output without its `bias` (channels,): the mean is smaller by that.
 
+        In training the layer is computed without its bias, which a batch's own mean would take away again.
+        """
+        return replace(self, mean=(self.mean.double() - bias.double()).to(self.mean.dtype))
 
-def _read(graph_module: GraphModule, node: Node) -> BatchNorm:
-    gamma, beta, mean, variance = (
-        None if argument is None else attribute(graph_module, str(argument.target)).detach().clone()  # type: ignore[union-attr]
-        for argument in node.args[1:5]
-    )
-    assert mean is not None and variance is not None
-    _, momentum, eps = node.args[5:8]
-    return BatchNorm(
-        gamma=torch.ones_like(mean) if gamma is None else gamma,
-        beta=torch.zeros_like(mean) if beta is None else beta,
-        mean=mean,
-        variance=variance,
-        momentum=float(momentum),  # type: ignore[arg-type]
-        eps=float(eps),  # type: ignore[arg-type]
-    )
+    def scaled(self, factor: torch.Tensor) -> BatchNorm:
+        """With outputs times `factor` (channels,)."""
+        return replace(self, gamma=self.gamma * factor, beta=self.beta * factor)
 
-
-def attribute(root: nn.Module, path: str) -> torch.Tensor:
-    """The tensor at a dotted path."""
-    value: object = root
-    for part in path.split("."):
-        value = getattr(value, part)
-    assert isinstance(value, torch.Tensor)
-    return value
+    def factor_and_shift(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch norm as factor * x + shift per channel, in float64."""
+        factor = self.gamma.double() * torch.rsqrt(self.variance.double() + self.eps)
+        return factor, self.beta.double() - self.mean.double() * factor
 
 
 class BatchNormLayer(nn.Module):
@@ -90,8 +78,6 @@ class BatchNormLayer(nn.Module):
     def __init__(
         self,
         operator: Callable[..., torch.Tensor],
-        options: Sequence[Any],
-        keywords: Mapping[str, Any],
         weight: torch.Tensor,
         bias: torch.Tensor,
         quantizer: nn.Module,
@@ -99,7 +85,7 @@ class BatchNormLayer(nn.Module):
     ) -> None:
         """`weight` and `bias` are those of the folded layer."""
         super().__init__()
-        self.operator, self.options, self.keywords = operator, tuple(options), dict(keywords)
+        self.operator = operator
         self.momentum, self.eps = batch_norm.momentum, batch_norm.eps
         self.quantizer = quantizer
         self.live = False
@@ -117,14 +103,14 @@ class BatchNormLayer(nn.Module):
         factor = self._factor()
         return self.weight * self._per_channel(factor, self.weight), self.beta - self.running_mean * factor
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs of the layer, batch norm included."""
+    def forward(self, x: torch.Tensor, *options: Any, **keywords: Any) -> torch.Tensor:
+        """Outputs of the layer, batch norm included; `options` and `keywords` are the operator's (stride, padding)."""
         if not (self.live and self.training):
             weight, bias = self.folded()
-            return self.operator(x, self.quantizer(weight), bias, *self.options, **self.keywords)
+            return self.operator(x, self.quantizer(weight), bias, *options, **keywords)
         factor = self._per_channel(_divisor(self._factor().detach()), self.weight)
         weight = self.quantizer(self.weight * factor) / factor
-        y = self.operator(x, weight, None, *self.options, **self.keywords)
+        y = self.operator(x, weight, None, *options, **keywords)
         return F.batch_norm(
             y, self.running_mean, self.running_variance, self.gamma, self.beta, True, self.momentum, self.eps
         )
@@ -135,6 +121,34 @@ class BatchNormLayer(nn.Module):
     @staticmethod
     def _per_channel(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return values.view(-1, *[1] * (weight.ndim - 1))
+
+
+class StandaloneBatchNorm(nn.Module):
+    """A batch norm that no layer could take, in float; `live` as in `BatchNormLayer`."""
+
+    running_mean: torch.Tensor
+    running_variance: torch.Tensor
+    switches_with_network = True
+
+    def __init__(self, batch_norm: BatchNorm) -> None:
+        super().__init__()
+        self.momentum, self.eps = batch_norm.momentum, batch_norm.eps
+        self.live = True
+        self.gamma = nn.Parameter(batch_norm.gamma.clone())
+        self.beta = nn.Parameter(batch_norm.beta.clone())
+        self.register_buffer("running_mean", batch_norm.mean.clone())
+        self.register_buffer("running_variance", batch_norm.variance.clone())
+
+    def folded(self) -> tuple[torch.Tensor, ...]:
+        """Gamma, beta, mean and variance."""
+        return self.gamma, self.beta, self.running_mean, self.running_variance
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` (N, C, …) normalised per channel."""
+        by_batch = self.live and self.training
+        return F.batch_norm(
+            x, self.running_mean, self.running_variance, self.gamma, self.beta, by_batch, self.momentum, self.eps
+        )
 
 
 def _divisor(factor: torch.Tensor) -> torch.Tensor:

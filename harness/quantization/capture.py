@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -13,12 +13,22 @@ from torch.fx import GraphModule
 
 from harness.errors import ModelError
 from harness.markers import recorded
-from harness.quantization.batch_norm import remember_batch_norms
-from harness.quantization.fold_transposed import fold_into_grouped_transposed
+from harness.quantization.batch_statistics import spell_out_batch_statistics
+from harness.quantization.constants import fold_constants
+from harness.quantization.eager import inference_copy, run_lazy
+from harness.quantization.fold import fold_batch_norm
+from harness.quantization.functional import functional_graph
+from harness.quantization.graph_tensors import drop_unread, one_node_per_tensor, own_storage
 from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
 
 MAX_BATCH = 4096
+CAPTURE_NOTES = "harness_capture_notes"
+"""Key in the `meta` of a captured graph: what people should know about it, one line each."""
+_BATCH_STATISTICS = (
+    "{n} batch norms use the statistics of the batch they get (no running statistics): "
+    "what the network says of a sample depends on the other samples in its batch"
+)
 
 
 @contextmanager
@@ -34,62 +44,41 @@ def quiet_torch() -> Iterator[None]:
         logging.disable(previous)
 
 
-with quiet_torch():  # torchao reports CUDA extensions that do not load on a CPU machine
-    from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
-
-
 def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule:
     """The inference graph of `model` for inputs of `input_shape` (C, H, W) and any batch size; BN folded.
 
-    The caller's model is not modified. Raises ModelError when torch.export cannot follow the network.
+    Computes what `model.eval()` computes, in float32. The caller's model is not modified. Raises ModelError when
+    torch.export cannot follow the network, or an engine could not hold it (see `inference_copy`, `functional_graph`).
     """
-    example = torch.zeros(2, *input_shape)  # a batch of 1 would be taken for a constant
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    model = copy.deepcopy(model).cpu().eval()
+    model = inference_copy(model)
+    exported = _export(model, torch.zeros(2, *input_shape))  # a batch of 1 would be taken for a constant
+    graph_module = functional_graph(exported)
+    graph_module.meta[MODULE_CLASSES] = module_classes(model)
+    one_node_per_tensor(graph_module)
+    fold_constants(graph_module)
+    n_by_batch = spell_out_batch_statistics(graph_module)
+    graph_module.meta[CAPTURE_NOTES] = [_BATCH_STATISTICS.format(n=n_by_batch)] if n_by_batch else []
+    fold_batch_norm(graph_module)
+    drop_unread(graph_module)
+    own_storage(graph_module)
+    for parameter in graph_module.parameters():
+        parameter.requires_grad_(True)
+    note_markers(graph_module)  # only now: folding replaces the nodes that markers stand on
+    return graph_module
+
+
+def _export(model: torch.nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
+    shapes: tuple[object, ...] = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
+    first = next(iter(inspect.signature(model.forward).parameters.values()), None)
+    if first is not None and first.kind is first.VAR_POSITIONAL:  # forward(*inputs)
+        shapes = (shapes,)
     try:
         with quiet_torch(), recorded():
-            exported = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-            graph_module = exported.module(check_guards=False)
+            run_lazy(model, example)
+            return torch.export.export(model, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"torch.export cannot capture {type(model).__name__}: {first_line}",
             fix="make the network exportable with a dynamic batch size (no data-dependent Python control flow)",
         ) from error
-    assert isinstance(graph_module, GraphModule)
-    graph_module.meta[MODULE_CLASSES] = module_classes(model)
-    fold_batch_norm(graph_module)
-    note_markers(graph_module)  # only now: folding replaces the nodes that markers stand on
-    return graph_module
-
-
-def fold_batch_norm(graph_module: GraphModule) -> None:
-    """Fold every batch norm that follows a convolution or linear layer into its weights, in place.
-
-    Their parameters are remembered in the graph's `meta`, so that QAT can take them apart again.
-    """
-    fold_into_grouped_transposed(graph_module)
-    remember_batch_norms(graph_module)
-    with quiet_torch():
-        _fuse_conv_bn_(graph_module)
-        _fuse_linear_bn_(graph_module)
-    graph_module.graph.eliminate_dead_code()
-    graph_module.recompile()
-    for module in graph_module.modules():
-        for name, tensor in list(module.named_buffers(recurse=False)):
-            if name.endswith("_bias"):  # folding stores the new biases as buffers; they must train in QAT
-                delattr(module, name)
-                module.register_parameter(name, torch.nn.Parameter(tensor))
-    _drop_unread_parameters(graph_module)
-    for parameter in graph_module.parameters():
-        parameter.requires_grad_(True)
-
-
-def _drop_unread_parameters(graph_module: GraphModule) -> None:
-    """Remove what folding left behind, so that training and files hold only what the graph uses."""
-    read = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
-    tensors = [name for name, _ in (*graph_module.named_parameters(), *graph_module.named_buffers())]
-    for path in tensors:
-        if path not in read:
-            owner, _, name = path.rpartition(".")
-            delattr(graph_module.get_submodule(owner), name)

@@ -57,7 +57,7 @@ def _attention(node: Node) -> None:
 
 
 def _pieces(node: Node) -> None:
-    """`chunk` and `split` become slices, of a parameter (packed projections of attention) parameters of their own."""
+    """`chunk` and `split` become slices."""
     source = node.args[0]
     assert isinstance(source, Node)
     axis = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
@@ -70,25 +70,7 @@ def _pieces(node: Node) -> None:
         assert isinstance(index, int)
         start = sum(sizes[: index % len(sizes)])
         end = start + sizes[index]
-        if source.op == "get_attr":
-            piece = _own_parameter(source, f"{source.target}_{index}", axis, start, end)
-        else:
-            piece = _call(getitem, aten.slice.Tensor, source, axis, start, end)
-        getitem.replace_all_uses_with(piece)
-
-
-def _own_parameter(source: Node, path: str, axis: int, start: int, end: int) -> Node:
-    graph_module = source.graph.owning_module
-    assert graph_module is not None
-    owner, _, name = str(source.target).rpartition(".")
-    packed = getattr(graph_module.get_submodule(owner), name)
-    part = torch.nn.Parameter(packed.detach().narrow(axis, start, end - start).clone())
-    graph_module.get_submodule(owner).register_parameter(path.rpartition(".")[2], part)
-    with source.graph.inserting_after(source):
-        node = source.graph.get_attr(path)
-    node.meta = dict(source.meta)
-    node.meta["val"] = aten.slice.Tensor(source.meta["val"], axis, start, end)
-    return node
+        getitem.replace_all_uses_with(_call(getitem, aten.slice.Tensor, source, axis, start, end))
 
 
 def _unbind(node: Node) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.quantization.graph_tensors import add_tensor, attribute
 from harness.quantization.operators import CONVOLUTIONS, LINEAR
 from harness.quantization.tensor_quantizer import WeightQuantizer
 
@@ -27,9 +29,9 @@ def quantized_layers(prepared: GraphModule) -> list[Node]:
     return [node for node in layer_nodes(prepared) if isinstance(modules.get(_weight_module(node)), WeightQuantizer)]
 
 
-def weight_of(graph_module: GraphModule, layer: Node) -> torch.nn.Parameter:
-    """The layer's float weight."""
-    return graph_module.get_parameter(weight_path(layer))
+def weight_of(graph_module: GraphModule, layer: Node) -> torch.Tensor:
+    """The layer's float weight; a parameter, or a buffer where the network does not train it."""
+    return attribute(graph_module, weight_path(layer))
 
 
 def weight_path(layer: Node) -> str:
@@ -39,17 +41,32 @@ def weight_path(layer: Node) -> str:
     return str(source.target)
 
 
-def bias_of(graph_module: GraphModule, layer: Node) -> torch.nn.Parameter | None:
-    """The layer's bias, or None."""
-    bias = layer.args[_BIAS] if len(layer.args) > _BIAS else None
-    return _parameter(graph_module, bias) if isinstance(bias, Node) else None
+def bias_of(graph_module: GraphModule, layer: Node) -> torch.Tensor | None:
+    """The layer's bias; None where it has none that the network holds."""
+    bias = _bias_node(layer)
+    return attribute(graph_module, str(bias.target)) if bias is not None and bias.op == "get_attr" else None
 
 
-def readers(graph_module: GraphModule, layer: Node) -> int:
-    """How many calls read the layer's weight; more than one when layers share it."""
-    path = weight_path(layer)
-    same = [node for node in graph_module.graph.nodes if node.op == "get_attr" and node.target == path]
-    return sum(len(node.users) for node in same)
+def shares_weights(graph_module: GraphModule, layer: Node) -> bool:
+    """Whether another call reads the layer's weight or bias too; a change for one would be a change for both."""
+    source = _weight_source(layer)
+    held = [node for node in (source, _bias_node(layer)) if node is not None]
+    paths = {str(node.target) for node in held if node.op == "get_attr"}
+    readers = {
+        reader
+        for node in graph_module.graph.nodes
+        if node.op == "get_attr" and node.target in paths
+        for reader in _past_quantizers(graph_module, node)
+    }
+    return readers != {layer} or any(node.op != "get_attr" for node in held)
+
+
+def _past_quantizers(graph_module: GraphModule, tensor: Node) -> Iterator[Node]:
+    for user in tensor.users:
+        is_quantizer = user.op == "call_module" and isinstance(
+            graph_module.get_submodule(str(user.target)), WeightQuantizer
+        )
+        yield from user.users if is_quantizer else (user,)
 
 
 def channel_axis(layer: Node) -> int:
@@ -58,19 +75,16 @@ def channel_axis(layer: Node) -> int:
 
 
 def add_missing_biases(captured: GraphModule) -> None:
-    """Give every layer without a bias one of zeros, in place."""
+    """Give every layer a bias that it alone reads, in place: zeros to those without, copies of shared ones."""
     for layer in layer_nodes(captured):
-        if bias_of(captured, layer) is not None:
+        bias = _bias_node(layer)
+        if bias is not None and (bias.op != "get_attr" or len(bias.users) == 1):
             continue
-        owner, _, name = weight_path(layer).rpartition(".")
-        module = captured.get_submodule(owner)
-        while hasattr(module, name := f"{name}_bias"):
-            pass
-        zeros = torch.zeros(weight_of(captured, layer).shape[0])
-        module.register_parameter(name, torch.nn.Parameter(zeros))
-        with captured.graph.inserting_before(layer):
-            bias = captured.graph.get_attr(f"{owner}.{name}" if owner else name)
-        layer.args = (*layer.args[:_BIAS], bias, *layer.args[_BIAS + 1 :])
+        weight = weight_of(captured, layer)
+        values = torch.zeros(weight.shape[0]) if bias is None else attribute(captured, str(bias.target))
+        path = f"{weight_path(layer)}_bias" if bias is None else str(bias.target)
+        own = add_tensor(captured, path, values, layer, trains=True)
+        layer.args = (*layer.args[:_BIAS], own, *layer.args[_BIAS + 1 :])
     captured.recompile()
 
 
@@ -116,5 +130,6 @@ def _weight_source(layer: Node) -> Node | None:
     return weight if isinstance(weight, Node) and weight.op == "get_attr" else None
 
 
-def _parameter(graph_module: GraphModule, node: Node) -> torch.nn.Parameter:
-    return graph_module.get_parameter(str(node.target))
+def _bias_node(layer: Node) -> Node | None:
+    bias = layer.args[_BIAS] if len(layer.args) > _BIAS else None
+    return bias if isinstance(bias, Node) else None

@@ -19,6 +19,7 @@ TRANSPOSED_CONVOLUTIONS = {
     aten.conv_transpose3d.input,
 }
 LINEAR = {aten.linear.default}
+BATCH_NORM = aten.batch_norm.default
 MATRIX_PRODUCTS = {aten.matmul.default, aten.bmm.default, aten.mm.default}
 RELUS = {
     aten.relu.default,

@@ -58,6 +58,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         self.rules = rules
         self.histogram = histogram or HistogramMethod()
         self._node_rules: Mapping[Node | Marker, NodeRule] = {}
+        self._weight_specs: dict[tuple[Node, int | None], QuantizationSpec] = {}
         self._activation_specs: dict[Node, QuantizationSpec | SharedQuantizationSpec | None] = {}
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
@@ -97,11 +98,14 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
 
     def prepare_obs_or_fq_callback(self, model: GraphModule, edge_or_node_to_obs_or_fq: Mapping[Any, Any]) -> None:
         """Tell each quantizer which graph nodes it serves."""
+        owners: dict[str, object] = {}
         for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
             if quantizer is None:  # a rule leaves this tensor in float
                 continue
             node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
             name = node.target if node.op == "get_attr" else node.name
+            if owners.setdefault(name, quantizer) is not quantizer:  # a weight with one scale for each of its axes
+                name = f"{name}@{edge_or_node[-1].name}" if isinstance(edge_or_node, tuple) else name
             if name not in quantizer.names:
                 quantizer.names = (*quantizer.names, name)
 
@@ -130,7 +134,9 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
 
     def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
         """A spec for the weight of `node`, whose output channels lie along `channel_axis`; None for float."""
-        descriptor = self._rule_of(node).weight
+        weight = node.args[1]
+        assert isinstance(weight, Node)
+        descriptor = self._weight_descriptor(weight)
         if not descriptor.fake_quant:
             return None
         given = descriptor.given()
@@ -140,10 +146,24 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
                 f"`axis: {descriptor.axis}` is not the axis of the output channels of `{node.name}`",
                 fix=f"write `axis: {channel_axis}`, or nothing for one scale per tensor",
             )
+        key = weight, channel_axis if per_channel else None
+        if key not in self._weight_specs:
+            self._weight_specs[key] = self._new_weight_spec(descriptor, key[1])
+        return self._weight_specs[key]
+
+    def _weight_descriptor(self, weight: Node) -> TensorDescriptor:
+        """What the rules say about a weight; where its readers differ, the last one decides."""
+        merged = TensorDescriptor()
+        for reader in weight.users:
+            if not self._rule_of(reader).skip:
+                merged = merged.overridden_by(self._rule_of(reader).weight)
+        return merged
+
+    def _new_weight_spec(self, descriptor: TensorDescriptor, channel_axis: int | None) -> QuantizationSpec:
         integer = integer_format(descriptor, self.target_format.weights)
         constructor = WeightQuantizer.with_args(
             integer=integer,
-            channel_axis=channel_axis if per_channel else None,
+            channel_axis=channel_axis,
             calibrator=self.histogram.calibrator(descriptor) or self.weight_calibrator,
             range_rule=RangeRule.of(descriptor, self.histogram),
         )

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch.fx import GraphModule
 
 from harness.errors import StageError
-from harness.quantization.batch_norm import attribute
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
-from harness.quantization.histogram import Histogram
+from harness.quantization.graph_tensors import attribute
+from harness.quantization.histogram import Histogram, Outliers
+from harness.quantization.kept import hide_batch_norms, show_batch_norms
 from harness.quantization.placement import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
@@ -29,10 +30,11 @@ def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphMo
 
     Batch norm is folded already, so the same graph serves PTQ and QAT.
     """
+    graph_module = copy.deepcopy(graph_module)
+    hide_batch_norms(graph_module)
     with quiet_torch():
-        prepared = prepare_pt2e(copy.deepcopy(graph_module), quantizer)
-    assert isinstance(prepared, GraphModule)
-    return prepared
+        prepared = prepare_pt2e(graph_module, quantizer)
+    return show_batch_norms(prepared)
 
 
 def tensor_quantizers(prepared: GraphModule) -> list[TensorQuantizer]:
@@ -75,6 +77,25 @@ def set_ranges(prepared: GraphModule, histograms: Mapping[str, Histogram], calib
     set_mode(prepared, "quantize")
 
 
+def outlier_notes(prepared: GraphModule, histograms: Mapping[str, Histogram], calibrator: Calibrator) -> list[str]:
+    """One sentence for each activation with values far beyond all others, and what the calibrator makes of them."""
+    found = ((each, _histogram_of(each, histograms)) for each in activation_quantizers(prepared))
+    return [
+        _outlier_note(quantizer.name, histogram, outliers, quantizer.range_rule.calibrator or calibrator)
+        for quantizer, histogram in found
+        if (outliers := histogram.outliers()) is not None and quantizer.range_rule.amax is None
+    ]
+
+
+def _outlier_note(name: str, histogram: Histogram, outliers: Outliers, calibrator: Calibrator) -> str:
+    rest = histogram.without_outliers().abs_max
+    does = "leaves them out" if calibrator.drops_outliers else "makes room for them, so that the others have few steps"
+    return (
+        f"calibration of `{name}`: {outliers.n:,} of {histogram.n:,} values lie beyond {outliers.beyond:.3g} (up to "
+        f"{outliers.largest:.3g}), all others below {rest:.3g}; `{calibrator.name}` {does}"
+    )
+
+
 def _histogram_of(quantizer: TensorQuantizer, histograms: Mapping[str, Histogram]) -> Histogram:
     merged = Histogram.empty()
     seen: set[int] = set()
@@ -93,10 +114,10 @@ def convert(prepared: GraphModule) -> GraphModule:
     prepared = copy.deepcopy(prepared)
     for quantizer, weight in quantized_weights(prepared):
         quantizer.fit(weight)
+    hide_batch_norms(prepared)
     with quiet_torch():
         converted = convert_pt2e(prepared)
-    assert isinstance(converted, GraphModule)
-    return converted
+    return show_batch_norms(converted)
 
 
 def quantized_weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torch.Tensor]]:

@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.batch_norm import BATCH_NORMS, BatchNorm, BatchNormLayer, attribute
+from harness.quantization.batch_norm import BatchNormLayer
 from harness.quantization.fake_quantize import Clip
+from harness.quantization.graph_tensors import attribute, read_paths
 from harness.quantization.prepared import activation_quantizers, quantized_weights, tensor_quantizers, weight_quantizers
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+from harness.quantization.unfold import batch_norm_modules, fold_back, unfold
 
 BatchNormMode = Literal["folded", "frozen", "live"]
 BeforeStep = Callable[[int, int], None]
@@ -41,7 +43,7 @@ def training_graph(
     """
     graph_module = copy.deepcopy(prepared)
     if batch_norm != "folded":
-        _unfold(graph_module, live=batch_norm == "live")
+        unfold(graph_module, live=batch_norm == "live")
     _fit_weights(graph_module)
     for quantizer in tensor_quantizers(graph_module):
         asked = quantizer.range_rule.learn
@@ -65,17 +67,14 @@ def settle(trained: GraphModule, prepared: GraphModule) -> None:
         for weight_quantizer in weight_quantizers(prepared):
             if results[weight_quantizer.name].learned:
                 weight_quantizer.set_learned(results[weight_quantizer.name].calculate_qparams()[0])
-        for weight_path, bias_path, layer in _layers(trained):
-            weight, bias = layer.folded()
-            attribute(prepared, weight_path).copy_(weight)
-            attribute(prepared, bias_path).copy_(bias)
-        for path in {str(node.target) for node in trained.graph.nodes if node.op == "get_attr"}:
+        fold_back(trained, prepared)
+        for path in read_paths(trained):
             attribute(prepared, path).copy_(attribute(trained, path))
 
 
 def freezing_schedule(trained: GraphModule, freezing: Freezing) -> BeforeStep:
     """What switches batch norm statistics and observed ranges off when their share of the steps is over."""
-    layers = [layer for _, _, layer in _layers(trained) if layer.live]
+    layers = [module for module in batch_norm_modules(trained) if module.live]
     observers = [quantizer for quantizer in activation_quantizers(trained) if quantizer.mode == "observe"]
 
     def before_step(done: int, total: int) -> None:
@@ -92,78 +91,9 @@ def _fit_weights(graph_module: GraphModule) -> None:
     with torch.no_grad():
         for quantizer, weight in quantized_weights(graph_module):
             quantizer.fit(weight)
-        for _, _, layer in _layers(graph_module):
-            if isinstance(layer.quantizer, WeightQuantizer):
+        for layer in batch_norm_modules(graph_module):
+            if isinstance(layer, BatchNormLayer) and isinstance(layer.quantizer, WeightQuantizer):
                 layer.quantizer.fit(layer.folded()[0])
-
-
-def _layers(graph_module: GraphModule) -> list[tuple[str, str, BatchNormLayer]]:
-    """Paths of folded weight and bias, and the layer that stands for them."""
-    paths: dict[str, tuple[str, str]] = graph_module.meta.get(_UNFOLDED, {})
-    modules = dict(graph_module.named_modules())
-    layers = [(weight, bias, modules[name]) for name, (weight, bias) in paths.items()]
-    return [(weight, bias, layer) for weight, bias, layer in layers if isinstance(layer, BatchNormLayer)]
-
-
-_UNFOLDED = "harness_unfolded"
-
-
-def _unfold(graph_module: GraphModule, *, live: bool) -> None:
-    """Replace every layer that a batch norm was folded into by a `BatchNormLayer`."""
-    batch_norms: dict[str, BatchNorm] = graph_module.meta.get(BATCH_NORMS, {})
-    modules = dict(graph_module.named_modules())
-    graph, paths = graph_module.graph, dict[str, tuple[str, str]]()
-    for node in list(graph.nodes):
-        weight, bias = _folded_arguments(node)
-        quantizer = modules.get(str(weight.target)) if weight is not None and weight.op == "call_module" else None
-        source = weight.args[0] if weight is not None and isinstance(quantizer, WeightQuantizer) else weight
-        if not isinstance(source, Node) or bias is None or str(source.target) not in batch_norms:
-            continue
-        weight_path, bias_path = str(source.target), str(bias.target)
-        layer = BatchNormLayer(
-            node.target,
-            node.args[3:],
-            node.kwargs,
-            attribute(graph_module, weight_path).detach(),
-            attribute(graph_module, bias_path).detach(),
-            quantizer or torch.nn.Identity(),
-            batch_norms[weight_path],
-        )
-        layer.live = live
-        name = f"batch_norm_layer_{len(paths)}"
-        graph_module.add_submodule(name, layer)
-        paths[name] = weight_path, bias_path
-        with graph.inserting_before(node):
-            new = graph.call_module(name, (node.args[0],))
-        node.replace_all_uses_with(new)
-        _erase(graph_module, node)
-    graph_module.meta[_UNFOLDED] = paths
-    graph_module.recompile()
-
-
-def _folded_arguments(node: Node) -> tuple[Node | None, Node | None]:
-    """Weight and bias of a layer that batch norm was folded into, if `node` may be one."""
-    if node.op != "call_function" or len(node.args) < 3:
-        return None, None
-    weight, bias = node.args[1:3]
-    if not isinstance(weight, Node) or not isinstance(bias, Node) or bias.op != "get_attr":
-        return None, None
-    return weight, bias
-
-
-def _erase(graph_module: GraphModule, node: Node) -> None:
-    """Remove a node and what only it reads, parameters included: they must not be trained or saved."""
-    inputs = [argument for argument in node.args[1:3] if isinstance(argument, Node)]
-    graph_module.graph.erase_node(node)
-    while inputs:
-        unread = inputs.pop()
-        if unread.users:
-            continue
-        inputs += unread.all_input_nodes
-        if unread.op == "get_attr":
-            owner, _, name = str(unread.target).rpartition(".")
-            delattr(graph_module.get_submodule(owner), name)
-        graph_module.graph.erase_node(unread)
 
 
 def _fuse_activations(graph_module: GraphModule) -> None:

@@ -6,7 +6,6 @@ everywhere.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from harness.errors import ModelError, UsageError, unknown_name
 from harness.quantization.counterpart import make_counterpart
+from harness.quantization.eager import copy_of
 from harness.quantization.instructions import (
     REGISTERED,
     QuantizedMapping,
@@ -37,7 +37,7 @@ def replace_modules(
     later one wins. UsageError, with the nearest names, for an instruction that selects nothing.
     """
     replacing = _Replacing(instructions, registered)
-    replaced = Replaced(copy.deepcopy(model))
+    replaced = Replaced(copy_of(model))
     replaced.model = replacing.visit(replaced.model, "", replaced, frozenset())
     for instruction in instructions:
         if not any(_selects(instruction, network) for network in (model, replaced.model)):

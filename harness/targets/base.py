@@ -120,6 +120,11 @@ class Target(ABC):
     needs_gpu: ClassVar[bool] = False
     """Whether engines run on an NVIDIA GPU only."""
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of libraries that must be importable, beside those that the harness itself needs."""
+        return ()
+
     @abstractmethod
     def availability(self) -> Availability:
         """Whether this machine can use the target. Imports nothing heavy."""

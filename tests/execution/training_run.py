@@ -19,8 +19,8 @@ from harness.execution.configs import (
 from harness.execution.graph import Task
 from harness.execution.local import LocalExecutor
 from harness.execution.store import Store
+from harness.training.file_sums import file_sha256
 from harness.training.recipe import Recipe
-from harness.training.source_hash import source_sha256
 
 ROOT = Path(__file__).parents[2]
 FACTORY = "models/resnet.py:resnet8"
@@ -40,7 +40,7 @@ def make_tasks() -> dict[str, Task]:
         input_shape=(1, 28, 28),
         n_classes=10,
         seed=0,
-        source_sha256=source_sha256(FACTORY, ROOT),
+        source_sha256=file_sha256(ROOT / "models" / "resnet.py"),
         root=ROOT,
     )
     quantizer = QuantizerConfig(

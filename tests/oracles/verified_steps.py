@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from oracles import mutations
+from oracles import planted_faults
 from oracles.verified_networks import INPUT_SHAPE, make_samples, make_verified
 from torch import nn
 from torch.fx import GraphModule
@@ -138,29 +138,29 @@ class Steps:
 
     def wrong(self) -> Iterator[tuple[str, str, Check]]:
         """Step, fault and check of each planted fault."""
-        for fault, plant in mutations.GRAPH_FAULTS.items():
-            graph = mutations.mutated(self.graph, plant)
+        for fault, plant in planted_faults.GRAPH_FAULTS.items():
+            graph = planted_faults.mutated(self.graph, plant)
             yield "eager → captured", fault, lambda graph=graph: check_capture(self.network, graph, self.samples)
-            off = mutations.mutated(self.unquantizing, plant)
+            off = planted_faults.mutated(self.unquantizing, plant)
             yield "captured → prepared", fault, lambda off=off: check_prepared(self.graph, off, self.samples)
         trained, settled = self.trained()
-        for fault, plant in mutations.QUANTIZED_FAULTS.items():
-            other = mutations.mutated(training_graph(self.prepared), plant)
+        for fault, plant in planted_faults.QUANTIZED_FAULTS.items():
+            other = planted_faults.mutated(training_graph(self.prepared), plant)
             yield (
                 "fake-quantized → training graph",
                 fault,
                 lambda other=other: check_training_graph(self.prepared, other, self.samples),
             )
-            back = mutations.mutated(settled, plant)
+            back = planted_faults.mutated(settled, plant)
             yield (
                 "training graph → fake-quantized",
                 fault,
                 lambda back=back: check_settled(trained, back, self.samples),
             )
-        for fault, damage in mutations.FILE_FAULTS.items():
+        for fault, damage in planted_faults.FILE_FAULTS.items():
             path = self._damaged(self.file, damage)
             yield "captured → ONNX", fault, lambda path=path: check_file(self.graph, path, self.samples)
-        for fault, damage in mutations.QDQ_FAULTS.items():
+        for fault, damage in planted_faults.QDQ_FAULTS.items():
             path = self._damaged(self.quantized_file, damage)
             yield (
                 "fake-quantized → Q/DQ ONNX",
@@ -169,7 +169,7 @@ class Steps:
             )
         _, floats = check_file(self.graph, self.file, self.samples)
         _, integers = check_quantized_file(self.prepared, self.quantized_file, self.samples)
-        for fault, damage in mutations.ENGINE_FAULTS.items():
+        for fault, damage in planted_faults.ENGINE_FAULTS.items():
             for kind, source, expected in (("FP32", self.file, floats), ("INT8", self.quantized_file, integers)):
                 path = self._damaged(source, damage)
                 yield (
@@ -178,7 +178,7 @@ class Steps:
                     lambda path=path, source=source, expected=expected: self.engine(path, source, expected),
                 )
 
-    def _damaged(self, path: Path, damage: mutations.FileFault) -> Path:
+    def _damaged(self, path: Path, damage: planted_faults.FileFault) -> Path:
         model = onnx.load(path)
         damage(model)
         damaged = path.with_suffix(f".{damage.__name__}.onnx")

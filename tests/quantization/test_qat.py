@@ -122,8 +122,7 @@ class TestBatchNorm:
         graph = capture(model, (3, 8, 8))
         (remembered,) = graph.meta["harness_batch_norms"].values()
         weight, bias = graph.get_parameter("0.weight"), graph.get_parameter("0.weight_bias")
-        options = ([1, 1], [0, 0])
-        layer = BatchNormLayer(torch.ops.aten.conv2d.default, options, {}, weight, bias, nn.Identity(), remembered)
+        layer = BatchNormLayer(torch.ops.aten.conv2d.default, weight, bias, nn.Identity(), remembered)
         return conv, norm, layer
 
     def test_in_evaluation_it_is_the_folded_layer(self) -> None:

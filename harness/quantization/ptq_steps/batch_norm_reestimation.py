@@ -8,7 +8,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.batch_norm import BATCH_NORMS
-from harness.quantization.layers import Moments, bias_of, weight_of, weight_path
+from harness.quantization.layers import Moments, bias_of, shares_weights, weight_of, weight_path
 from harness.quantization.node_by_node import Outputs
 from harness.quantization.ptq_steps.base import Batches, CalibratedStep
 from harness.quantization.sequential import correct_in_order
@@ -34,8 +34,8 @@ class BatchNormReestimation(CalibratedStep):
         """A note when not all samples fit into memory."""
 
         def renormalise(layer: Node, wanted: Moments, outputs: Outputs) -> bool:
-            if weight_path(layer) not in prepared.meta.get(BATCH_NORMS, {}):
-                return False
+            if weight_path(layer) not in prepared.meta.get(BATCH_NORMS, {}) or shares_weights(prepared, layer):
+                return False  # what makes one call's outputs right would make another's wrong
             found = Moments()
             for output in outputs:
                 found.update(layer, output)

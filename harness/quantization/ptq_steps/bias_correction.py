@@ -28,7 +28,7 @@ class BiasCorrection(CalibratedStep):
 
     def apply(self, prepared: GraphModule, batches: Batches) -> list[str]:
         """No notes."""
-        layers = quantized_layers(prepared)
+        layers = [layer for layer in quantized_layers(prepared) if bias_of(prepared, layer) is not None]
         float_outputs = {layer: Moments() for layer in layers}
         outputs = {layer: Moments() for layer in layers}
 

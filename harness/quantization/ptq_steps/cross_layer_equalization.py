@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.layers import bias_of, layer_nodes, readers, weight_of
+from harness.quantization.batch_norm import BATCH_NORMS
+from harness.quantization.layers import bias_of, layer_nodes, shares_weights, weight_of, weight_path
 from harness.quantization.operators import LINEAR, MAX_POOLS
 from harness.quantization.ptq_steps.base import WeightStep
 
@@ -66,7 +67,7 @@ def find_pairs(captured: GraphModule) -> tuple[list[Pair], list[Pair]]:
     """Pairs that can be equalized exactly, and pairs that only a bounded or curved activation prevents."""
     exact: list[Pair] = []
     left_out: list[Pair] = []
-    layers = [layer for layer in layer_nodes(captured) if readers(captured, layer) == 1]
+    layers = [layer for layer in layer_nodes(captured) if not shares_weights(captured, layer)]
     for first in layers:
         node, is_homogeneous = first, True
         while len(node.users) == 1:
@@ -122,8 +123,17 @@ def _equalize(captured: GraphModule, pair: Pair) -> float:
     bias = bias_of(captured, pair.first)
     if bias is not None:
         bias.data /= factor
+    _scale_batch_norm(captured, pair.first, 1.0 / factor)
     by_input *= factor.reshape(by_input.shape[0], 1, -1, *[1] * (by_input.ndim - 3))
     return float(factor.log().abs().max())
+
+
+def _scale_batch_norm(captured: GraphModule, layer: Node, factor: torch.Tensor) -> None:
+    """QAT takes the batch norm out of the weight again, which has to be the one that is in it."""
+    batch_norms = captured.meta.get(BATCH_NORMS, {})
+    path = weight_path(layer)
+    if path in batch_norms:
+        captured.meta[BATCH_NORMS] = {**batch_norms, path: batch_norms[path].scaled(factor)}
 
 
 STEP = CrossLayerEqualization()

@@ -27,6 +27,7 @@ class Nncf(Toolkit):
 
     name: ClassVar[str] = "nncf"
     distributions: ClassVar[tuple[str, ...]] = ("nncf",)
+    modules: ClassVar[tuple[str, ...]] = ("nncf",)
     requirements: ClassVar[tuple[str, ...]] = ("nncf>=3.4,<3.5",)
     fast: ClassVar[bool] = True
     """Correct all biases from one pass; else one after the other, each seeing the errors of those before it."""
@@ -53,9 +54,11 @@ class Nncf(Toolkit):
         nncf = import_nncf()
         from nncf.experimental.torch.fx import quantize_pt2e
 
+        from harness.quantization.affine import write_batch_norms_as_affine
         from harness.quantization.toolkits.support.nncf_quantizer import ReadableQuantizer
 
         graph = source.make_graph()
+        write_batch_norms_as_affine(graph)  # NNCF would fold them, whoever else reads the layer
         for parameter in graph.parameters():
             parameter.requires_grad_(False)
         try:

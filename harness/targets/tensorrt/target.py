@@ -26,6 +26,11 @@ class TensorRtTarget(Target):
     options_type = TensorRtBuildOptions
     scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The library's Python bindings."""
+        return (self.library.module,)
+
     def availability(self) -> Availability:
         """Usable where an engine can be built, which `tensorrt` needs a GPU for."""
         version = self.library.version()

@@ -153,7 +153,7 @@ def _pools() -> dict[str, Callable[[], nn.Module]]:
         "adaptive_max_pool2d, divisible": lambda: nn.AdaptiveMaxPool2d((4, 5)),
         "adaptive_max_pool2d, not divisible": lambda: nn.AdaptiveMaxPool2d((3, 4)),
         "adaptive_avg_pool1d, not divisible": lambda: Call(lambda x: F.adaptive_avg_pool1d(x.flatten(2), 7)),
-        "fractional_max_pool2d": lambda: nn.FractionalMaxPool2d(2, output_size=(4, 5)),
+        "fractional_max_pool2d": lambda: nn.FractionalMaxPool2d(2, output_size=(3, 4)),
         "mean over the map": lambda: Call(lambda x: x.mean((2, 3))),
         "mean over the map, kept": lambda: Call(lambda x: x.mean((-1, -2), keepdim=True)),
         "amax over the map": lambda: Call(lambda x: x.amax((2, 3))),

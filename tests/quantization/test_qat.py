@@ -253,3 +253,15 @@ class TestFreezing:
         clipped = [q for q in quantized.activation_quantizers(graph) if q.clip.low == 0.0]
         assert len(clipped) == 3
         assert {int(q.zero_point) for q in clipped} == {0}
+
+
+def test_relus_before_a_quantizer_that_two_tensors_share_stay() -> None:
+    """TensorRT's concatenation has one scale for its inputs; the quantizer has two names in the graph then."""
+    from oracles.verified_steps import Steps
+
+    steps = Steps("concat", target="tensorrt-rtx")
+    graph, settled = steps.trained("live")
+    batch = torch.from_numpy(steps.samples)
+    with torch.no_grad():
+        assert torch.equal(training_graph(steps.prepared)(batch), steps.prepared(batch))
+        assert torch.equal(graph(batch), settled(batch))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,23 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import __version__, cli_compare, cli_engines, cli_history, cli_init, cli_nightly
+from harness.boundary import run_guarded
 from harness.cli_output import print_tables
 from harness.errors import (
-    EXIT_GATE_FAILED,
+    EXIT_INCONCLUSIVE,
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
-    HarnessError,
     UsageError,
     gravest,
 )
 
 if TYPE_CHECKING:
+    from harness.execution.run import Prepared
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
-
-DEBUG_VARIABLE = "HARNESS_DEBUG"
-"""Set to show tracebacks of errors that are the user's to fix."""
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -48,17 +45,8 @@ Select = Annotated[
 
 
 def main() -> None:
-    """Entry point: errors that a user can act on are printed without a traceback."""
-    try:
-        app()
-    except HarnessError as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            raise
-        sys.stderr.write(f"harness: {error}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("harness: interrupted; finished stages are kept and will not run again\n")
-        sys.exit(130)
+    """Entry point for callers in Python; `harness.__main__` is that of the command."""
+    sys.exit(run_guarded(lambda: app(standalone_mode=False)))
 
 
 def _version(value: bool) -> None:
@@ -98,7 +86,7 @@ def run(
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions, prepare, run_scenario
+    from harness.execution.run import RunOptions, prepare_all, run_scenario
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores
     from harness.report import render
@@ -113,47 +101,70 @@ def run(
         select=_selector(select),
     )
     # Every file is checked before the first one runs.
-    prepared = [prepare(load_scenario(path), options) for path in scenarios]
+    prepared = prepare_all([load_scenario(path) for path in scenarios], options)
+    _print_notes(prepared)
     store = Store(default_root())
     exit_codes = []
     for item in prepared:
         with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
             display = lambda: progress_display(quiet=quiet)  # noqa: E731
             results = run_scenario(item, directory, store, options, display)
-            written = render(results, directory)
             if keep:
                 cli_history.keep(results, item.scenario.root)
+            written: list[Path] = []
+            try:
+                written = render(results, directory)
+            except UsageError as error:
+                typer.echo(f"harness: {error}", err=True)
+                exit_codes.append(error.exit_code)
             exit_codes.append(_print_summary(results, directory, written, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
 
 @app.command(name="list")
 def list_variants(scenarios: Scenarios, select: Select = None) -> None:
-    """List the variants of scenarios, and which of them can run on this machine."""
+    """List the variants of scenarios, and which of them can run on this machine.
+
+    Networks are built, in a process of their own, and nothing runs through them. Exit code 3: some cannot be built;
+    2: none can.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    from harness.execution.availability import unavailable_reason
+    from harness.execution.networks import describe_networks
     from harness.execution.run import check_registries, selected
     from harness.scenario import expand, load_scenario
-    from harness.targets import get_target
 
     wanted = _selector(select)
+    broken = []
     for path in scenarios:
         scenario = load_scenario(path)
         check_registries(scenario)
         variants = selected(expand(scenario), wanted)
+        reasons = describe_networks(scenario, None).reasons
         table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
         table.add_column("variant", no_wrap=True)
         table.add_column("on this machine")
         for variant in variants:
-            reason = unavailable_reason(variant)
-            target = get_target(variant.target)
-            can = "runs" if target.is_deployable(variant) else "simulated"
-            if reason is None and can == "runs" and (not_run := target.cannot_run(target.build_options(variant, 1))):
-                can = f"builds: {not_run}"
-            table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
+            reason = reasons.get(variant.model)
+            table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
+            broken.append(reason is not None)
         Console(markup=False).print(table)
+    raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
+
+
+def _on_this_machine(variant: Variant) -> str:
+    """What can be done with a variant whose network can be used."""
+    from harness.execution.availability import unavailable_reason
+    from harness.targets import get_target
+
+    reason, target = unavailable_reason(variant), get_target(variant.target)
+    if reason is not None:
+        return f"unavailable: {reason}"
+    if not target.is_deployable(variant):
+        return "simulated"
+    not_run = target.cannot_run(target.build_options(variant, 1))
+    return f"builds: {not_run}" if not_run else "runs"
 
 
 @app.command()
@@ -204,6 +215,7 @@ def sensitivity(
         jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
     )
     prepared = prepare(loaded, run_options)
+    _print_notes([prepared])
     plan_analyses(prepared, options)
     display = lambda: progress_display(quiet=quiet)  # noqa: E731
     with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
@@ -242,26 +254,22 @@ app.add_typer(cli_history.history, name="history")
 
 @contextmanager
 def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
-    """The folder of one run; an empty one goes away again when the run fails."""
+    """The folder of one run, which no other run has; an empty one goes away again when the run fails."""
     from datetime import UTC, datetime
 
+    from harness.run_folder import given_folder, new_folder
+
     if out is None:
-        directory = Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        with new_folder(Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
     else:
-        directory = out / name if several else out
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is a file", fix="give --out a folder")
-    if any((directory / record).exists() for record in ("results.json", "sensitivity.json")):
-        raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot make the folder {directory}: {error.strerror}", fix="choose another --out") from None
-    try:
-        yield directory
-    finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+        with given_folder(out / name if several else out) as directory:
+            yield directory
+
+
+def _print_notes(prepared: Sequence[Prepared]) -> None:
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
@@ -284,7 +292,7 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     typer.echo(f"report: {written}")
     if record.failures:
         return EXIT_VARIANT_FAILED
-    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_GATE_FAILED
+    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
 def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:
@@ -294,6 +302,8 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
+    for warning in results.warnings:
+        typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]
     for row in failed:
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli_output import print_tables, write_text
-from harness.errors import EXIT_GATE_FAILED, UsageError
+from harness.errors import EXIT_GATE_FAILED, UsageError, shortened
+from harness.paths import file_name_problem, require_inside
 
 if TYPE_CHECKING:
     from harness.compare.comparison import Comparison
@@ -36,13 +38,17 @@ def save(
     found = read_side(run)
     if name is not None and len(found) > 1:
         raise UsageError(f"--name names one file, but {run} holds {len(found)} scenarios", fix="leave --name out")
-    if name is not None and Path(name).name != name:
-        raise UsageError(f"`{name}` is not a file name", fix="give the folder with --to")
+    if name is not None and (problem := file_name_problem(name)) is not None:
+        raise UsageError(f"`{shortened(name)}` {problem}", fix="give the folder with --to")
     for scenario, snapshot in found.items():
         file_name = (name or scenario).removesuffix(".json")
         environment = snapshot.results.environment
-        path = baseline_path(Path(FOLDER), environment, file_name) if to is None else to / f"{file_name}.json"
-        word = "replaced" if path.exists() else "written"
+        path = baseline_path(Path(FOLDER), environment, file_name)
+        if to is not None:
+            path = to / path.name
+        folder = to or Path(FOLDER)
+        require_inside(path.parent, folder)
+        word = "replaced" if os.path.lexists(path) else "written"
         try:
             save_baseline(snapshot, path)
         except OSError as error:

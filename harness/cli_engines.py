@@ -120,11 +120,12 @@ def _options(
 ) -> tuple[Target, BuildOptions]:
     from pydantic import ValidationError
 
+    from harness.execution.availability import checked
     from harness.results import Variant
     from harness.targets import get_target
 
     target = get_target(name)
-    availability = target.availability()
+    availability = checked(target)
     if not availability.usable:
         raise UsageError(f"target {name}: {availability.detail}", fix=availability.fix)
     method: Method = "ptq" if int8 else "fp16" if fp16 else "fp32"

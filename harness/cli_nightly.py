@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,18 +53,21 @@ def nightly(
     )
     files = scenario_files(scenarios or [_SCENARIOS])
     prepared = prepare_all(files, options)
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
     project = Project.at(prepared[0].scenario.root, baselines)
-    night = run_night(
-        prepared,
-        files,
-        project,
-        _new_folder(out or project.root / "reports" / f"nightly-{datetime.now(UTC):%Y%m%d-%H%M%S}"),
-        Store(default_root()),
-        options,
-        lambda: progress_display(quiet=quiet),
-        save_missing=first,
-    )
-    _write(night)
+    with _folder(out, project.root) as directory:
+        night = run_night(
+            prepared,
+            files,
+            project,
+            directory,
+            Store(default_root()),
+            options,
+            lambda: progress_display(quiet=quiet),
+            save_missing=first,
+        )
+        _write(night)
     exit_code = night.exit_code(strict=strict)
     for message in messages(night):
         typer.echo(message, err=exit_code == EXIT_GATE_FAILED and message.startswith(("regression", "gate", "failed")))
@@ -91,6 +95,7 @@ def messages(night: Night) -> Iterator[str]:
 
     yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(night)))
     yield from (f"not compared ({', '.join(each.affects)}): {each.text}" for each in night.not_compared)
+    yield from night.not_written
     saved = {path.stem: path for path in night.saved}
     for name in night.without_baseline:
         if name in saved:
@@ -129,7 +134,18 @@ def _write(night: Night) -> None:
     write_text(night.directory / "history.html", html_text(night.trends))
 
 
-def _new_folder(directory: Path) -> Path:
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} is not an empty folder", fix="choose another --out, or remove it")
-    return directory
+@contextmanager
+def _folder(out: Path | None, root: Path) -> Iterator[Path]:
+    """The night's folder, which is empty and no other run's."""
+    from harness.run_folder import CLAIM, given_folder, new_folder
+
+    if out is None:
+        with new_folder(root / "reports" / f"nightly-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is not an empty folder", fix="choose another --out, or remove it")
+    with given_folder(out) as directory:
+        if any(each.name != CLAIM for each in directory.iterdir()):
+            raise UsageError(f"{out} is not an empty folder", fix="choose another --out, or remove it")
+        yield directory

@@ -15,8 +15,18 @@ EXIT_GATE_FAILED = 1
 EXIT_USAGE = 2
 EXIT_VARIANT_FAILED = 3
 EXIT_INCONCLUSIVE = 4
+EXIT_SOFTWARE = 70
+"""Something that nobody foresaw (`EX_SOFTWARE` of sysexits.h): a fault of the harness."""
+EXIT_INTERRUPTED = 130
+"""As shells say it of Ctrl-C: 128 + SIGINT."""
+EXIT_TERMINATED = 143
+"""128 + SIGTERM; other signals likewise."""
 _BY_GRAVITY = (EXIT_GATE_FAILED, EXIT_USAGE, EXIT_VARIANT_FAILED, EXIT_INCONCLUSIVE, EXIT_OK)
 """What is proven says more than what is missing, and that more than what is undecided."""
+
+
+_LONGEST_NAME = 200
+"""Characters; no name of anything is longer."""
 
 
 def gravest(exit_codes: Iterable[int]) -> int:
@@ -102,6 +112,8 @@ class Undeployable(HarnessError):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest in spelling to `name`, or None when none is close."""
+    if len(name) > _LONGEST_NAME:  # comparing takes time with the square of the length
+        return None
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
@@ -110,7 +122,12 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
     names = sorted(known)
     guess = nearest(name, names)
     fix = f"did you mean `{guess}`?" if guess else "use one of: " + ", ".join(names)
-    return f"unknown {what} `{name}`", fix
+    return f"unknown {what} `{shortened(name)}`", fix
+
+
+def shortened(text: str, at_most: int = 80) -> str:
+    """A text as a message shows it: its beginning, where it is long."""
+    return text if len(text) <= at_most else f"{text[:at_most]}…"
 
 
 def describe_exit(code: int | None) -> str:

@@ -16,12 +16,14 @@ from harness.compare.gates import worst_exit_code
 from harness.compare.judge_changes import SECTIONS
 from harness.compare.snapshot import Snapshot
 from harness.compare.sources import RESULTS, classes_of, read_baseline, read_run
-from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_VARIANT_FAILED, UsageError, gravest
-from harness.execution.run import Display, Prepared, RunOptions, prepare, run_scenario
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, UsageError, gravest
+from harness.execution.run import Display, Prepared, RunOptions, run_scenario
+from harness.execution.run import prepare_all as prepare_scenarios
 from harness.execution.store import Store
 from harness.history.database import append, entries
 from harness.history.place import history_path
 from harness.history.trends import Trend, trends
+from harness.paths import require_inside
 from harness.report import render
 from harness.results import RunResults
 from harness.scenario import load_scenario
@@ -45,6 +47,8 @@ class Night:
     not_compared: tuple[EnvironmentDifference, ...]
     """Conditions that forbid comparing some figures."""
     trends: tuple[Trend, ...]
+    not_written: tuple[str, ...] = ()
+    """Reports that there was no room for, each in one message."""
 
     def exit_code(self, *, strict: bool = False) -> int:
         """0: nothing is proven worse; 1: something is; 3: a variant failed, as before; 4: undecided, with `strict`."""
@@ -53,7 +57,8 @@ class Night:
         compared = EXIT_OK if self.comparison is None else self.comparison.exit_code(strict=strict)
         is_open = bool(self.not_compared) or bool(set(self.without_baseline) - {path.stem for path in self.saved})
         undecided = EXIT_INCONCLUSIVE if strict and is_open else EXIT_OK
-        return gravest([*gates, EXIT_VARIANT_FAILED if failed else EXIT_OK, compared, undecided])
+        unwritten = EXIT_USAGE if self.not_written else EXIT_OK
+        return gravest([*gates, EXIT_VARIANT_FAILED if failed else EXIT_OK, compared, undecided, unwritten])
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
 
 def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
-    prepared = [prepare(load_scenario(path), options) for path in files]
+    prepared = prepare_scenarios([load_scenario(path) for path in files], options)
     names = [item.scenario.name for item in prepared]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -107,18 +112,22 @@ def run_night(
     append(project.history, ())
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     runs = []
+    not_written: list[str] = []
     for item in prepared:
         folder = directory / f"{item.scenario.name}-{stamp}"
         folder.mkdir(parents=True)
         results = run_scenario(item, folder, store, options, display)
-        render(results, folder)
         append(project.history, [results])
+        try:
+            render(results, folder)
+        except UsageError as error:  # the record is written: the other scenarios still run
+            not_written.append(str(error))
         runs.append(results)
     after = {run.scenario: read_run(directory / f"{run.scenario}-{stamp}" / RESULTS) for run in runs}
     before = _of_this_machine(stored, after, names_beside(files))
     missing = tuple(name for name in after if name not in before)
     for name, snapshot in after.items():  # what to commit if this night is to be the new yardstick
-        save_baseline(snapshot, baseline_path(directory / FOLDER, snapshot.results.environment, name))
+        _save(snapshot, name, directory / FOLDER)
     saved = tuple(_save(after[name], name, project.baselines) for name in missing) if save_missing else ()
     comparison, not_compared = _compared(before, after, (str(project.baselines), str(directory)))
     looked_at = [trend for trend in trends(entries(project.history)) if trend.scenario in after]
@@ -130,6 +139,7 @@ def run_night(
         without_baseline=missing,
         saved=saved,
         not_compared=not_compared,
+        not_written=tuple(not_written),
         trends=tuple(trend for trend in looked_at if trend.machine_class in here),
     )
 
@@ -184,6 +194,7 @@ def _refusals(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot]) -> 
 
 def _save(snapshot: Snapshot, name: str, folder: Path) -> Path:
     path = baseline_path(folder, snapshot.results.environment, name)
+    require_inside(path.parent, folder)
     save_baseline(snapshot, path)
     return path
 

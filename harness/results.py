@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from harness.paths import read_bounded, replace_text
+from harness.record_checks import check_environment, check_rows, check_values
 
 SCHEMA_VERSION: Final = 1
+MAX_RECORD_BYTES: Final = 2**28
+"""A larger file is refused before it is read."""
 
 Method = Literal["fp32", "fp16", "ptq", "qat"]
 BatchNormMode = Literal["folded", "frozen", "live"]
@@ -19,6 +24,8 @@ Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]
 Interval = tuple[float, float]
+Environment = Annotated[dict[str, Any], AfterValidator(check_environment)]
+"""Conditions of a run, as `execution.environment` reads them; parts may be missing."""
 Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
 """What is compared on the way from the eager network to the engine, in this order."""
 LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → engine"]
@@ -82,6 +89,8 @@ class ClassAccuracy(Record):
     """Recall of one class: the share of its test samples that are predicted as it."""
 
     label: int
+    name: str | None = None
+    """Of the class; None where it has none."""
     n: int
     """Test samples of the class."""
     recall: float
@@ -281,6 +290,31 @@ class LayerParity(Record):
     n_channels: int
 
 
+CheckedStep = Literal[
+    "eager → captured",
+    "captured → prepared",
+    "captured → ONNX",
+    "fake-quantized → training graph",
+    "training graph → fake-quantized",
+    "fake-quantized → Q/DQ ONNX",
+    "toolkit → Q/DQ ONNX",
+    "ONNX → ONNX FP16",
+    "ONNX → engine",
+]
+
+
+class StepCheck(Record):
+    """One step that was checked in numbers on a few samples, and passed."""
+
+    step: CheckedStep
+    sqnr_db: float | None
+    """Of the outputs, at the worse of two batch sizes; None where they are identical."""
+    limit_db: float | None = None
+    """None where layers are judged instead of outputs, or where quantizing may change anything."""
+    layers: int | None = None
+    """Tensors that were compared, each from the same inputs, where layers are judged."""
+
+
 class Parity(Record):
     """Where on the way from the eager network to the engine results change."""
 
@@ -455,6 +489,8 @@ class Row(Record):
     energy: Energy | None = None
     load: Load | None = None
     cost: Cost | None = None
+    checks: tuple[StepCheck, ...] = ()
+    """Steps from the network to the engine that were checked in numbers, in order; none in files of older versions."""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -478,10 +514,18 @@ class Gate(Record):
     """Of `value`; None where it is exact or no interval is known."""
     compared_with: str | None = None
     """Id of the FP32 row, or the file of the baseline."""
+    relation: Literal["of", "below", "above"] | None = None
+    """What `value` is: a multiple of the other figure, or how far below or above it; None for the figure itself."""
+    unit: str | None = None
+    """Of the figure; None in records from before it was kept."""
+    bound: float | None = None
+    """The number in `limit`."""
+    basis: str | None = None
+    """In what both figures were compared, where that is not the figure itself."""
 
 
 class Split(Record):
-    """One part of the data; splits of one data set are disjoint."""
+    """One part of the data."""
 
     name: Literal["train", "calibration", "test"]
     n: int
@@ -489,13 +533,47 @@ class Split(Record):
     """Of the samples and labels in order."""
 
 
+class FileCounts(Record):
+    """What became of the files of a data set: every file is counted once."""
+
+    read: int
+    """Image files that give samples."""
+    unused: int = 0
+    """Image files outside the parts that are used."""
+    unreadable: int = 0
+    """Left out because the scenario says `unreadable: skip`."""
+    skipped: int = 0
+    """No images by suffix or kind."""
+    ignored: int = 0
+    """Dot-files, and what operating systems leave behind."""
+
+
+class SharedSamples(Record):
+    """Equal images in two parts, found by their pixels."""
+
+    part: Literal["train", "calibration"]
+    other: Literal["calibration", "test"]
+    n: int
+    """Samples of `part` whose photo, or whose pixels after preprocessing, are in `other`."""
+
+
 class Dataset(Record):
-    """Where the samples came from."""
+    """Where the samples came from, and how they were read."""
 
     name: str
     source: str
     """How it was found, for instance `embedded` or `system: /usr/share/…`."""
     splits: tuple[Split, ...]
+    args: dict[str, Any] | None = None
+    """That the scenario gave to the data source; None in records from before they were kept."""
+    class_names: tuple[str, ...] = ()
+    """By class number; empty where classes have no names."""
+    preprocessing: dict[str, str] = Field(default_factory=dict)
+    """Steps from stored values to the network's input, in order."""
+    files: FileCounts | None = None
+    shared: tuple[SharedSamples, ...] = ()
+    """Pairs of parts that were compared; a pair that is missing here was not."""
+    notes: tuple[str, ...] = ()
 
 
 class WeightsFile(Record):
@@ -505,6 +583,18 @@ class WeightsFile(Record):
     source: str
     """As the scenario names it."""
     sha256: str
+    part: str | None = None
+    """Part of the file that was taken, for instance `state_dict`; None for all of it, or in records before this."""
+    note: str | None = None
+    """What was done to make the file fit: the part, prefixes that were removed, number formats."""
+
+
+class Fp32Weights(Record):
+    """The FP32 weights that every variant of a network was made from, trained in this run or read from a file."""
+
+    model: str
+    sha256: str
+    """Of the file in the artifact store."""
 
 
 class StageRun(Record):
@@ -577,9 +667,11 @@ class RunResults(Record):
     wall_s: float
     confidence: float = 0.95
     """Level of all intervals, whatever their fields are called."""
-    environment: dict[str, Any]
+    environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    fp32_weights: tuple[Fp32Weights, ...] = ()
+    """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
     qat_seeds: tuple[SeedSpread, ...] = ()
@@ -588,19 +680,24 @@ class RunResults(Record):
     stages: tuple[StageRun, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     """Samples consumed by the calibration pass of each model."""
+    warnings: tuple[str, ...] = ()
+    """What makes the whole run doubtful, most of it about the data; shown at the top of every report."""
 
     def row(self, variant_id: str) -> Row:
         """The row of one variant; KeyError when there is none."""
         return next_or_raise(self.rows, variant_id)
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write as JSON: all of it, or nothing. OSError where that cannot be done."""
+        replace_text(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RunResults:
-        """Read what `save` wrote; pydantic's ValidationError when it does not fit."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        """Read what `save` wrote; ValueError (pydantic's included) when it does not fit, OSError when it is no file."""
+        results = cls.model_validate_json(read_bounded(path, MAX_RECORD_BYTES))
+        check_rows(results.rows)
+        check_values(results)
+        return results
 
 
 def next_or_raise(rows: tuple[Row, ...], variant_id: str) -> Row:

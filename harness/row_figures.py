@@ -43,6 +43,19 @@ _NOT_FIGURES = frozenset(
 _COUNTED = frozenset({"agreement", "top1_agreement"})
 """Shares of `n` samples whose record holds no interval."""
 _NOT_SECTIONS = frozenset({"variant"})
+_UNITS = {  # by the end of a name
+    "_per_s": "1/s",
+    "_ms": "ms",
+    "_us": "\N{MICRO SIGN}s",
+    "_mj": "mJ",
+    "_bytes": "B",
+    "_db": "dB",
+    "_s": "s",
+    "_j": "J",
+    "_w": "W",
+    "joules_per_inference": "J",
+    "speedup": "x",
+} | dict.fromkeys(("top1", "top5", "drop", "agreement", "int8_macs", "noise_floor", "spread"), "share")
 
 
 class Figure(NamedTuple):
@@ -93,6 +106,15 @@ def find(row: Row, name: str, *, confidence: float = 0.95) -> Figure | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return Figure(float(value), _interval(holder, leaf, float(value), confidence))
+
+
+def unit_of(row: Row, name: str) -> str:
+    """Unit of a figure by its dotted name, for instance `ms`, `share` or `x` (a multiple); empty where it has none."""
+    section, _, rest = name.partition(".")
+    if section == METRICS:
+        metric = row.metrics.get(rest)
+        return "" if metric is None else metric.unit
+    return next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
 
 
 def section_reason(row: Row, name: str) -> str:

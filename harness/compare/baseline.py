@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,23 @@ from pydantic import Field
 from harness.compare.environment_rules import rule_for
 from harness.compare.environments import machine_class
 from harness.compare.snapshot import DIGEST_CHARACTERS, Material, Snapshot
-from harness.results import Dataset, Layer, Record, Row, RunResults, WeightsFile
+from harness.errors import UsageError, shortened
+from harness.paths import file_name_problem, read_bounded, replace_text
+from harness.record_checks import check_rows, check_values
+from harness.results import (
+    MAX_RECORD_BYTES,
+    Dataset,
+    Environment,
+    Fp32Weights,
+    Layer,
+    Record,
+    Row,
+    RunResults,
+    WeightsFile,
+)
 
 FOLDER = "baselines"
+_NAME_OF_A_RUN = "results.json"
 SIGNIFICANT_DIGITS = 6
 _SHORT_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
 _ITEM = re.compile(r"^( *)\{\s+(\"[^{}]*?)\s+\}(?=,?$)", re.MULTILINE)
@@ -39,7 +53,7 @@ class StoredVariant(Record):
     """Of `results.Row`, without what is empty; `coverage.layers` names an entry of `layers`."""
     correct: str | None = None
     """Per test sample, whether top-1 was right: packed bits, zlib, base64."""
-    samples: int | None = None
+    samples: Annotated[int, Field(ge=0, le=2**31)] | None = None
     """How many bits `correct` holds."""
     digests: dict[str, str] = Field(default_factory=dict)
     stored_bytes: dict[str, int] = Field(default_factory=dict)
@@ -53,9 +67,10 @@ class Baseline(Record):
     scenario: str
     machine_class: str
     confidence: float = 0.95
-    environment: dict[str, Any]
+    environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
+    fp32_weights: tuple[Fp32Weights, ...] = ()
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     layers: dict[str, tuple[Layer, ...]] = Field(default_factory=dict)
     """Layers of engines that have weights, by a digest of the list."""
@@ -63,8 +78,16 @@ class Baseline(Record):
 
 
 def baseline_path(folder: Path, environment: Mapping[str, Any], name: str) -> Path:
-    """Where the baseline of a scenario lies for machines like this one."""
-    return folder / machine_class(environment) / f"{name}.json"
+    """Where the baseline of a scenario lies for machines like this one, always inside `folder`.
+
+    UsageError for a name that is none of a file: records may come from anywhere.
+    """
+    file = f"{name}.json"
+    if (problem := file_name_problem(name) or file_name_problem(file)) is not None:
+        raise UsageError(f"`{shortened(name)}` {problem}", fix="give another name with --name")
+    if file == _NAME_OF_A_RUN:
+        raise UsageError(f"a baseline cannot be called `{name}`: runs are", fix="give another name with --name")
+    return folder / machine_class(environment) / file
 
 
 def baseline_of(snapshot: Snapshot) -> Baseline:
@@ -79,6 +102,7 @@ def baseline_of(snapshot: Snapshot) -> Baseline:
         environment=_lasting(results.environment),
         datasets=results.datasets,
         weights=results.weights,
+        fp32_weights=results.fp32_weights,
         calibration_samples=results.calibration_samples,
         layers=layers,
         variants=variants,
@@ -86,9 +110,9 @@ def baseline_of(snapshot: Snapshot) -> Baseline:
 
 
 def save_baseline(snapshot: Snapshot, path: Path) -> None:
-    """Write the baseline of a run, replacing the one that is there."""
+    """Write the baseline of a run, replacing the one that is there; all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(baseline_text(baseline_of(snapshot)), encoding="utf-8", newline="\n")
+    replace_text(path, baseline_text(baseline_of(snapshot)))
 
 
 def baseline_text(baseline: Baseline) -> str:
@@ -101,7 +125,7 @@ def baseline_text(baseline: Baseline) -> str:
 
 def load_baseline(path: Path, name: str | None = None) -> Snapshot:
     """Read what `save_baseline` wrote; ValueError (pydantic's included) when it does not fit."""
-    baseline = Baseline.model_validate_json(path.read_text(encoding="utf-8"))
+    baseline = Baseline.model_validate_json(read_bounded(path, MAX_RECORD_BYTES))
     rows, material = [], {}
     for variant_id, stored in baseline.variants.items():
         rows.append(_row(stored, baseline.layers))
@@ -120,9 +144,12 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
         environment=baseline.environment,
         datasets=baseline.datasets,
         weights=baseline.weights,
+        fp32_weights=baseline.fp32_weights,
         calibration_samples=baseline.calibration_samples,
         rows=tuple(rows),
     )
+    check_rows(results.rows)
+    check_values(results)
     return Snapshot(name or str(path), results, material, is_baseline=True)
 
 
@@ -134,7 +161,8 @@ def packed(flags: npt.NDArray[np.bool_]) -> str:
 def unpacked(text: str, n: int) -> npt.NDArray[np.bool_]:
     """What `packed` was given; ValueError when the text is damaged or holds fewer than n."""
     try:
-        raw = zlib.decompress(base64.b64decode(text, validate=True))
+        # No more than the bits that are wanted: a short text may stand for gigabytes.
+        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), max(n // 8 + 1, 1))
     except zlib.error as error:
         raise ValueError(f"damaged bits: {error}") from None
     bits = np.unpackbits(np.frombuffer(raw, np.uint8))
@@ -175,7 +203,9 @@ def _without_long_lists(plain: dict[str, Any]) -> dict[str, Any]:
 def _row(stored: StoredVariant, layers: Mapping[str, tuple[Layer, ...]]) -> Row:
     plain = dict(stored.row)
     if "coverage" in plain:
-        digest = plain["coverage"]["layers"]
+        if not isinstance(plain["coverage"], dict):
+            raise ValueError("`coverage` is not a mapping")
+        digest = str(plain["coverage"].get("layers"))
         if digest not in layers:
             raise ValueError(f"there is no list of layers `{digest}`")
         plain["coverage"] = plain["coverage"] | {"layers": layers[digest]}

@@ -94,8 +94,20 @@ def _accuracy(pair: Pair) -> Iterator[str]:
         references = [row.accuracy.top1 if row and row.accuracy else None for row in pair.fp32_rows]
         if references[0] is not None and references[1] is not None and references[0] != references[1]:
             change = points(references[1] - references[0], sign=True)
-            yield f"FP32 itself changed by {change} points: the trained weights are others"
+            yield f"FP32 itself changed by {change} points: {_weights_words(pair)}"
     yield from _coverage(pair)
+
+
+def _weights_words(pair: Pair) -> str:
+    """What both records say of the network's FP32 weights."""
+    model = pair.rows[1].variant.model
+    before, after = (
+        next((each.sha256 for each in side.results.fp32_weights if each.model == model), None)
+        for side in (pair.base, pair.new)
+    )
+    if before is None or after is None:
+        return "whether its weights are others is unknown, as not both runs recorded their checksum"
+    return "its weights are the same" if before == after else f"its weights are others (sha256 {after[:12]})"
 
 
 def _latency(pair: Pair) -> Iterator[str]:
@@ -125,6 +137,10 @@ def _origin(pair: Pair, section: str) -> Iterator[str]:
     """The first stage whose key changed, and recorded conditions that can explain it."""
     before, after = (side.of(pair.variant_id).stages for side in (pair.base, pair.new))
     changed = [stage for stage in STAGES if before and after and before.get(stage) != after.get(stage)]
+    if not before or not after:
+        which = "neither run" if not before and not after else "the base" if not before else "the new run"
+        verb = "recorded the keys" if which == "neither run" else "did not record the keys"
+        yield f"unknown which stage changed: {which} {verb} of its stages"
     if changed:
         yield f"`{changed[0]}` is the first stage whose settings, inputs, code or libraries changed"
     for difference in pair.differences:

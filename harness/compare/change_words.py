@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import NOT_FINITE, byte_size, counted, p_value, percent, points, speed, step_words
+from harness.compare.wording import MINUS, NOT_FINITE, byte_size, counted, p_value, percent, points, speed, step_words
 from harness.results import Interval
 
 UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
@@ -107,11 +107,11 @@ def figure(finding: Finding, value: float | None) -> str:
         return "identical" if value > 0 else NOT_FINITE
     if finding.metric == "latency.speedup":
         return speed(value)
-    if finding.metric in _SHARES or finding.metric.endswith("agreement"):
+    if _is_share(finding):
         return percent(value)
     if finding.metric.endswith("_bytes"):
         return byte_size(round(value))
-    return f"{value:.4g} dB" if finding.metric.endswith("_db") else f"{value:.4g}"
+    return f"{value:.4g} {_unit(finding)}".rstrip()
 
 
 def interval_words(finding: Finding) -> str:
@@ -146,9 +146,9 @@ def _speed_words(finding: Finding) -> str:
 def _amount(finding: Finding, change: float) -> str:
     if finding.kind == "ratio":
         return percent(abs(change), 1)
-    if finding.metric in _SHARES or finding.metric.endswith("agreement"):
+    if _is_share(finding):
         return f"{points(abs(change))} points"
-    return f"{abs(change):.3g}{' dB' if finding.metric.endswith('_db') else ''}"
+    return f"{abs(change):.3g} {_unit(finding)}".rstrip()
 
 
 def _range(finding: Finding, *, is_signed: bool = False) -> str:
@@ -158,7 +158,20 @@ def _range(finding: Finding, *, is_signed: bool = False) -> str:
         return _percent_range((low, high), 1.0 if is_signed else finding.change)
     if not is_signed and finding.change < 0:
         low, high = -high, -low
-    return f"{points(low)} to {points(high)}"
+    if _is_share(finding):
+        return f"{points(low)} to {points(high)}"
+    return f"{low:.3g} to {high:.3g} {_unit(finding)}".rstrip().replace("-", MINUS)
+
+
+def _is_share(finding: Finding) -> bool:
+    """Comparisons from before the unit was kept are told by their names."""
+    if finding.unit is not None:
+        return finding.unit == "share"
+    return finding.metric in _SHARES or finding.metric.endswith("agreement")
+
+
+def _unit(finding: Finding) -> str:
+    return finding.unit or ("dB" if finding.metric.endswith("_db") else "")
 
 
 def _percent_range(interval: Interval, change: float) -> str:

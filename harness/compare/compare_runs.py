@@ -13,6 +13,7 @@ from harness.compare.snapshot import Snapshot
 from harness.compare.statistics import holm
 from harness.errors import UsageError, unknown_name
 from harness.results import Row, Status, Variant
+from harness.row_figures import unit_of
 
 _RANKS: Mapping[Status, int] = {"ok": 2, "built": 1, "simulated": 1, "unavailable": 0, "failed": 0}
 """How much is known of a row; less than before is a regression."""
@@ -92,6 +93,7 @@ def _judged(waiting: Sequence[Candidate], scenarios: Mapping[str, _Scenario]) ->
 def _final(candidate: Candidate, p_value: float | None, scenario: _Scenario) -> Finding:
     verdict = candidate.decide(1.0 if p_value is None else p_value)
     update: dict[str, object] = {
+        "unit": unit_of(scenario.new.rows[candidate.finding.variant], candidate.finding.metric),
         "verdict": verdict,
         "p_value_adjusted": p_value,
         "confidence": scenario.new.results.confidence,

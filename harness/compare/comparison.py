@@ -31,6 +31,8 @@ class Finding(Record):
     metric: str
     base: float | None
     new: float | None
+    unit: str | None = None
+    """Of `base` and `new`; None in records from before it was kept."""
     kind: ChangeKind
     """`difference`: `change` is new - base. `ratio`: it is new / base - 1."""
     change: float | None = None

@@ -20,6 +20,8 @@ _DOT_PRODUCTS = {"amx_int8": "amx", "avx512_vnni": "vnni", "avx_vnni": "vnni", "
 _VECTORS = {"avx512f": "avx512", "avx2": "avx2"}
 _NO_NAME = re.compile(r"\((?:r|tm|c)\)|@.*$|\b(?:cpu|processor|\d+-core)\b", re.IGNORECASE)
 _SLUG_LENGTH = 40
+_LONGEST_CLASS = 200
+"""Characters, so that it can be the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def differences(base: RunResults, new: RunResults) -> tuple[EnvironmentDifferenc
     found = list(_compared(base, new))
     if not _timed_on_gpu(base, new):
         found = [replace(each, severity="note") if each.what.startswith("gpus.") else each for each in found]
-    found += [*_uncommitted(base, new), *_data(base, new), *_weights(base, new)]
+    found += [*_uncommitted(base, new), *_data(base, new), *_data_arguments(base, new), *_weights(base, new)]
     return tuple(sorted(found, key=lambda each: _SEVERITIES.index(each.severity)))
 
 
@@ -64,8 +66,10 @@ def machine_class(environment: Mapping[str, Any]) -> str:
     cpu = environment.get("cpu") or {}
     gpus = [_slug(str(gpu.get("name", "gpu"))) for gpu in environment.get("gpus") or ()]
     cores = cpu.get("usable_cores") or cpu.get("logical_cores") or 0
-    parts = (_slug(str(environment.get("architecture") or "unknown")), _vectors(cpu.get("flags") or {}), f"{cores}core")
-    return "-".join([*parts, _slug(str(cpu.get("model") or "unknown")), *gpus])
+    architecture, vectors = _slug(str(environment.get("architecture") or "unknown")), _vectors(cpu.get("flags") or {})
+    parts = (architecture, vectors, f"{_slug(str(cores))}core")
+    name = "-".join([*parts, _slug(str(cpu.get("model") or "unknown")), *gpus])
+    return name[:_LONGEST_CLASS].rstrip("-")
 
 
 def _compared(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
@@ -115,6 +119,25 @@ def _data(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
         text = f"The samples of `{what}` differ: {texts[0]} in the base, {texts[1]} in the new run; {why}."
         severity: Severity = "refuse" if tests else "warn"
         yield EnvironmentDifference(f"datasets.{what}", texts[0], texts[1], severity, ("accuracy",), text)
+
+
+def _data_arguments(base: RunResults, new: RunResults) -> Iterator[EnvironmentDifference]:
+    """Arguments of the data sources and steps of preprocessing, where both runs recorded them."""
+    for kind, words in (("args", "argument"), ("preprocessing", "preprocessing step")):
+        before, after = (_recorded(run, kind) for run in (base, new))
+        for name in sorted(before.keys() & after.keys()):
+            old, now = before[name], after[name]
+            for key in sorted(key for key in old.keys() | now.keys() if old.get(key) != now.get(key)):
+                shown = f"{old.get(key)} in the base, {now.get(key)} in the new run"
+                text = f"The {words} `{key}` of data set `{name}` differs: {shown}."
+                place = f"datasets.{name}.{kind}.{key}"
+                yield EnvironmentDifference(place, old.get(key), now.get(key), "warn", ("accuracy",), text)
+
+
+def _recorded(run: RunResults, kind: str) -> dict[str, Mapping[str, Any]]:
+    """Arguments (`args`) or steps (`preprocessing`, never empty where they were recorded) by data set."""
+    found = {each.name: getattr(each, kind) for each in run.datasets}
+    return {name: values for name, values in found.items() if values is not None and (values or kind == "args")}
 
 
 def _splits(run: RunResults) -> dict[str, Split]:

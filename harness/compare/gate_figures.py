@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from harness.compare.between_runs import at_level, degrees_of, independent_difference, latency_ratio
 from harness.compare.environments import EnvironmentDifference, differences
+from harness.compare.paired_figures import TOO_ALIKE, paired_gain
 from harness.compare.same_samples import accuracy_change
 from harness.compare.snapshot import Snapshot
 from harness.results import Interval, Latency, Row
 from harness.row_figures import EXACT_SECTIONS, Figure, find, section_reason
 from harness.scenario.gates import GateSpec
 
+_AS_MULTIPLE = "both as multiples of FP32's own figure in their session"
+_NOT_PAIRED = "judged on the intervals of both figures: none of their difference is recorded"
 _TOP1 = "accuracy.top1"
 _SPEEDUP = "latency.speedup"
 _TIMES = frozenset({"latency.median_ms"})
@@ -33,6 +36,8 @@ class Held:
     looks: int = 1
     """That share the interval's error among them."""
     compared_with: str | None = None
+    basis: str | None = None
+    """In what both were compared, where that is not the figure itself."""
     reason: str | None = None
 
 
@@ -85,14 +90,29 @@ def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
         return Held(None, reason=f"nothing to compare with: {why}")
     name = reference.variant.id
-    if gate.metric == _TOP1 and row.accuracy is not None and row.accuracy.drop_ci95 is not None:
-        # Both predicted the same samples: the paired interval is narrower than that of two separate shares.
-        low, high = row.accuracy.drop_ci95
-        return _related(gate, other.value, own.value, (-high, -low), name)
-    if (ratio := _paired_speedup(gate.metric, row)) is not None and gate.of is not None:
-        assert row.latency is not None
-        return _speedup_held(row.latency, *ratio, compared_with=name)
-    return _unpaired(gate, other, own, name)
+    pair = paired_gain(row, gate.metric)
+    if pair is not None and pair.interval is None:
+        return Held(None, compared_with=name, reason=f"{TOO_ALIKE}: no interval of the difference is known")
+    if pair is not None and pair.interval is not None:
+        # Both predicted the same samples: intervals of two separate shares would answer another question.
+        return _related(gate, other.value, own.value, pair.interval, name)
+    if row.latency is not None and gate.metric in _TIMES | _RATES:
+        return _latency_against_fp32(gate, row.latency, other, name)
+    held = _unpaired(gate, other, own, name)
+    return held if held.interval is None else replace(held, reason=_NOT_PAIRED)
+
+
+def _latency_against_fp32(gate: GateSpec, latency: Latency, other: Figure, name: str) -> Held:
+    """From the ratio of the same rounds; differences are that ratio's part of FP32's own figure."""
+    found = _paired_speedup(gate.metric, latency)
+    if found is None:
+        return Held(None, compared_with=name, reason="it was not measured in the same rounds as FP32")
+    ratio, (low, high) = found
+    if gate.of is not None:
+        return _speedup_held(latency, ratio, (low, high), compared_with=name)
+    sign = -1.0 if gate.below else 1.0
+    ends = sorted(sign * other.value * (end - 1) for end in (low, high))
+    return _speedup_held(latency, sign * other.value * (ratio - 1), (ends[0], ends[1]), compared_with=name)
 
 
 def _speedup_held(latency: Latency, value: float, interval: Interval | None, compared_with: str | None = None) -> Held:
@@ -100,15 +120,14 @@ def _speedup_held(latency: Latency, value: float, interval: Interval | None, com
     return Held(value, interval, degrees=degrees_of(latency), looks=latency.looks, compared_with=compared_with)
 
 
-def _paired_speedup(metric: str, row: Row) -> tuple[float, Interval] | None:
+def _paired_speedup(metric: str, latency: Latency) -> tuple[float, Interval] | None:
     """Time or rate as a multiple of FP32's, measured in the same rounds."""
-    latency = row.latency
-    if latency is None or latency.speedup is None or latency.speedup_ci95 is None:
+    if not latency.speedup or latency.speedup_ci95 is None:
         return None
     low, high = latency.speedup_ci95
     if metric in _RATES:
         return latency.speedup, (low, high)
-    return (1 / latency.speedup, (1 / high, 1 / low)) if metric in _TIMES else None
+    return 1 / latency.speedup, (1 / high if high else math.inf, 1 / low if low > 0 else math.inf)
 
 
 def _against_baseline(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
@@ -148,11 +167,11 @@ def _latency_against_baseline(
     if gate.metric in _RATES:
         ratio, (low, high) = 1 / ratio, (1 / high, 1 / low)
     if gate.of is not None:
-        return Held(ratio, (low, high), degrees=found.degrees, compared_with=name)
+        return Held(ratio, (low, high), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
     sign = -1.0 if gate.below else 1.0
     ends = sorted(sign * other.value * (end - 1) for end in (low, high))
     change = sign * other.value * (ratio - 1)
-    return Held(change, (ends[0], ends[1]), degrees=found.degrees, compared_with=name)
+    return Held(change, (ends[0], ends[1]), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
 
 
 def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, name: str) -> Held:

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scipy import stats
 
+from harness.compare.figure_words import difference_words, multiple_words, value_words
 from harness.compare.gate_figures import Held, Sides, held_against
 from harness.compare.snapshot import Snapshot
 from harness.compare.statistics import holm
 from harness.compare.wording import within
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.results import Gate, GateVerdict, Row
+from harness.row_figures import unit_of
 from harness.scenario.gate_selection import judged_by
 from harness.scenario.gates import GateSpec
 
+Relation = Literal["of", "below", "above"]
 NO_VARIANT = "(none)"
 """Stands where a gate had no variant to judge."""
 _FIGURE_ALONE = "no interval of this figure is known: judged on the figure alone"
@@ -29,6 +33,7 @@ class _Case:
     gate: GateSpec
     variant: str
     held: Held
+    unit: str
 
 
 def judge_gates(
@@ -78,12 +83,42 @@ def gate_message(gate: Gate, scenario: str | None = None) -> str:
     subject = within(scenario) + gate.variant
     if gate.value is None:
         return f"gate {gate.verdict}: {subject}: {gate.metric} must be {gate.limit}; {gate.reason}"
-    figure = f"{gate.value:.6g}"
-    if gate.interval is not None:
-        figure += f" ({gate.interval[0]:.6g} to {gate.interval[1]:.6g})"
-    against = f", compared with {gate.compared_with}" if gate.compared_with else ""
     note = f" ({gate.reason})" if gate.reason else ""
-    return f"gate {gate.verdict}: {subject}: {gate.metric} is {figure}{against}; it must be {gate.limit}{note}"
+    return f"gate {gate.verdict}: {subject}: {gate.metric} is {gate_figure(gate)}; it must be {_limit(gate)}{note}"
+
+
+def gate_figure(gate: Gate) -> str:
+    """What was compared with the limit, in its unit, with its interval: `1.5 times that of ID (1.4 times to 1.6 times)`.
+
+    Empty where there is no figure.
+    """
+    if gate.value is None:
+        return ""
+    text = in_unit(gate, gate.value)
+    if gate.compared_with is not None:
+        # Records from before the relation was kept say neither.
+        words = {"of": " that of", "below": " below that of", "above": " above that of", None: ", compared with"}
+        text += f"{words[gate.relation]} {gate.compared_with}"
+    if gate.interval is not None:
+        text += f" ({' to '.join(in_unit(gate, end) for end in gate.interval)})"
+    return text + (f", {gate.basis}" if gate.basis else "")
+
+
+def in_unit(gate: Gate, number: float) -> str:
+    """A number as a gate's value is: a multiple, a difference or a figure."""
+    if gate.relation == "of":
+        return multiple_words(number)
+    if gate.unit is None:
+        return f"{number:.6g}"
+    is_difference = gate.relation is not None or gate.metric.endswith("drop")
+    return (difference_words if is_difference else value_words)(number, gate.unit)
+
+
+def _limit(gate: Gate) -> str:
+    """The limit as the scenario has it; shares also as a reader says them."""
+    if gate.unit == "share" and gate.relation != "of" and gate.bound is not None:
+        return f"{gate.limit}, which is {in_unit(gate, gate.bound)}"
+    return gate.limit
 
 
 def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
@@ -95,7 +130,10 @@ def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
             variant=NO_VARIANT, metric=gate.metric, limit=str(gate), value=None, verdict="inconclusive", reason=reason
         )
         return
-    cases = [_Case(gate, variant.id, held_against(gate, rows[variant.id], sides)) for variant in chosen]
+    cases = [
+        _Case(gate, variant.id, held_against(gate, row, sides), unit_of(row, gate.metric))
+        for variant, row in ((variant, rows[variant.id]) for variant in chosen)
+    ]
     adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.held.value is not None]))
     for case in cases:
         p_value = next(adjusted) if case.held.value is not None else 1.0
@@ -114,7 +152,16 @@ def _gate(case: _Case, verdict: GateVerdict) -> Gate:
         reason=held.reason or (_FIGURE_ALONE if alone else None),
         interval=held.interval,
         compared_with=held.compared_with,
+        relation=None if held.compared_with is None else _relation(case.gate),
+        unit=case.unit,
+        bound=case.gate.limit,
+        basis=held.basis,
     )
+
+
+def _relation(gate: GateSpec) -> Relation | None:
+    found: tuple[Relation, ...] = ("of", "below", "above")
+    return next((each for each in found if getattr(gate, each) is not None), None)
 
 
 def _verdict(case: _Case, breach_p_value: float, confidence: float) -> GateVerdict:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import shortened
+from harness.paths import file_problem, is_inside
 from harness.results import Row, RunResults
 
 DIGEST_CHARACTERS = 12
@@ -17,6 +19,13 @@ STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
 """In the order of the graph; what comes later is not made from a variant's settings alone."""
 _PREDICTIONS = Path("samples") / "predictions.parquet"
 _LABEL = "label"
+
+
+class DamagedSamples(Exception):
+    """A file of per-sample results that cannot be read; it is there, so leaving it out would change the test."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is damaged: {shortened(' '.join(why.split()), 200)}")
 
 
 @dataclass(frozen=True)
@@ -71,15 +80,24 @@ def snapshot_of_run(results: RunResults, directory: Path | None, name: str) -> S
 
 
 def read_correct(directory: Path) -> dict[str, npt.NDArray[np.bool_]]:
-    """Whether each prediction of a run is right, by variant id; nothing without labels or without the file."""
+    """Whether each prediction of a run is right, by variant id; nothing without labels or without the file.
+
+    DamagedSamples for a file that cannot be read.
+    """
     import pandas as pd
+    from pandas.api.types import is_integer_dtype
 
     path = directory / _PREDICTIONS
-    if not path.is_file():
+    if file_problem(path) == "does not exist":
         return {}
-    frame = pd.read_parquet(path)
+    try:
+        frame = pd.read_parquet(path)
+    except Exception as error:  # Arrow raises many kinds
+        raise DamagedSamples(path, str(error)) from error
     if _LABEL not in frame:
         return {}
+    if not frame.columns.is_unique or not all(is_integer_dtype(kind) for kind in frame.dtypes):
+        raise DamagedSamples(path, "its columns are not one class number for each sample")
     labels = frame[_LABEL].to_numpy()
     return {str(name): frame[name].to_numpy() == labels for name in frame.columns if name != _LABEL}
 
@@ -100,13 +118,16 @@ def _files(row: Row, directory: Path | None) -> dict[str, Path]:
     if directory is None:
         return {}
     found = {kind: directory / row.files[kind] for kind in ("onnx", "engine") if kind in row.files}
-    return {kind: path for kind, path in found.items() if path.is_file()}
+    return {kind: path for kind, path in found.items() if is_inside(path, directory) and file_problem(path) is None}
 
 
 def _digests(row: Row, directory: Path | None) -> dict[str, str]:
-    return {
-        kind: sha256(path.read_bytes()).hexdigest()[:DIGEST_CHARACTERS] for kind, path in _files(row, directory).items()
-    }
+    return {kind: _sha256(path)[:DIGEST_CHARACTERS] for kind, path in _files(row, directory).items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _stored_bytes(row: Row, directory: Path | None) -> dict[str, int]:
@@ -121,8 +142,11 @@ def _stored_bytes(row: Row, directory: Path | None) -> dict[str, int]:
         return {}
     found: dict[str, int] = {}
     for tensor in graph.initializer:
-        name = onnx.TensorProto.DataType.Name(tensor.data_type)
-        found[name] = found.get(name, 0) + _tensor_bytes(tensor.data_type, tensor.dims)
+        try:
+            name = onnx.TensorProto.DataType.Name(tensor.data_type)
+            found[name] = found.get(name, 0) + _tensor_bytes(tensor.data_type, tensor.dims)
+        except (ValueError, KeyError, OverflowError):  # a number that is no type
+            return {}
     return dict(sorted(found.items()))
 
 

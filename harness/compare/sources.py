@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from harness.compare.baseline import load_baseline
 from harness.compare.environments import machine_class
-from harness.compare.snapshot import Snapshot, snapshot_of_run
-from harness.errors import UsageError
-from harness.results import RunResults
+from harness.compare.snapshot import DamagedSamples, Snapshot, snapshot_of_run
+from harness.errors import UsageError, shortened
+from harness.paths import read_bounded
+from harness.results import MAX_RECORD_BYTES, RunResults
 
 RESULTS = "results.json"
 _FIX = "give a run's folder, its results.json, a baseline file, or a folder of them"
@@ -23,7 +26,7 @@ def read_side(path: Path, classes: Iterable[str] = ()) -> dict[str, Snapshot]:
 
     In a folder of baselines by machine class, those of `classes` are read. UsageError where nothing is found.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - never raises
         raise UsageError(f"there is no {path}", fix=_FIX)
     found: dict[str, Snapshot] = {}
     for file in _files(path, frozenset(classes)):
@@ -50,7 +53,12 @@ def load_results(path: Path) -> RunResults:
 
 def read_run(file: Path) -> Snapshot:
     """A run from its `results.json`, with the raw material beside it; UsageError for anything else."""
-    return snapshot_of_run(load_results(file), file.parent, str(file.parent if file.name == RESULTS else file))
+    results, name = load_results(file), str(file.parent if file.name == RESULTS else file)
+    try:
+        return snapshot_of_run(results, file.parent, name)
+    except DamagedSamples as error:
+        fix = "run the scenario again, or remove that file: accuracy is then not compared in pairs"
+        raise UsageError(str(error), fix=fix) from error
 
 
 def read_baseline(file: Path) -> Snapshot:
@@ -94,7 +102,7 @@ def _own_files(folder: Path) -> list[Path]:
 def _is_foreign(file: Path) -> bool:
     """Whether it is sound JSON of another kind; a damaged file may have been a baseline, and is read to be refused."""
     try:
-        return {"rows", "baseline_version"}.isdisjoint(json.loads(file.read_text(encoding="utf-8")))
+        return {"rows", "baseline_version"}.isdisjoint(_json(file))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -108,13 +116,18 @@ def _other_classes(path: Path) -> str:
 
 
 def _is_run(file: Path) -> bool:
-    plain = json.loads(file.read_text(encoding="utf-8"))
+    plain = _json(file)
     return isinstance(plain, dict) and "rows" in plain
+
+
+def _json(file: Path) -> Any:
+    """Any JSON value of bounded size and depth; OSError or ValueError otherwise."""
+    return from_json(read_bounded(file, MAX_RECORD_BYTES))
 
 
 def _first(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
-        return f"{problem['msg']} at `{place}`" if place else problem["msg"]
-    return str(error).splitlines()[0]
+        return shortened(f"{problem['msg']} at `{place}`" if place else problem["msg"], 300)
+    return shortened((str(error).splitlines() or ["it cannot be read"])[0], 300)

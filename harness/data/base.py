@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from harness.data.reading import Reading
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
 from harness.errors import DataError, unknown_name
@@ -48,6 +49,13 @@ class Arrays:
     mean: tuple[float, ...]
     """Per channel, of images scaled to [0, 1] (uint8) or as they are (float32)."""
     std: tuple[float, ...]
+    reading: Reading = field(default_factory=Reading)
+
+
+class NoArgs(BaseModel):
+    """Arguments of a source that takes none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataSource(ABC):
@@ -58,6 +66,8 @@ class DataSource(ABC):
     task: ClassVar[Task] = "classification"
     has_labels: ClassVar[bool] = True
     """Without labels nothing can be trained and accuracy is not reported."""
+    args_type: ClassVar[type[BaseModel]] = NoArgs
+    """What scenarios may write in `dataset.args`; the reference page is made from it."""
 
     @abstractmethod
     def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
@@ -66,12 +76,6 @@ class DataSource(ABC):
     @abstractmethod
     def read(self, located: Located, spec: DatasetSpec, seed: int) -> Arrays:
         """Read what `locate` found; only generated data depends on `seed`. DataError when it is damaged."""
-
-
-class NoArgs(BaseModel):
-    """Arguments of a source that takes none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def source_args(spec: DatasetSpec, kind: type[ArgsT]) -> ArgsT:

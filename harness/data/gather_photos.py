@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.data.sources.image_folder import image_files
+from harness.data.folder import image_files
 
 DRAWINGS = frozenset({"abstract", "desktop"})
 """Folders of mate-backgrounds."""

@@ -34,23 +34,33 @@ def load_splits(spec: DatasetSpec, *, root: Path, seed: int, download: bool = Fa
     )
     n_test = len(arrays.test_images)
     test = subset(arrays.test_labels, n_test, samples=spec.test_samples, what="test_samples", rng=rng)
+    reading = arrays.reading
+    train_part = (arrays.train_images, arrays.train_labels, reading.train_photos)
+    test_part = (arrays.test_images, arrays.test_labels, reading.test_photos)
     return Splits(
-        train=_samples(arrays, arrays.train_images, arrays.train_labels, train, source.task),
-        calibration=_samples(arrays, arrays.train_images, arrays.train_labels, calibration, source.task),
-        test=_samples(arrays, arrays.test_images, arrays.test_labels, test, source.task),
+        train=_samples(arrays, train_part, train, source.task),
+        calibration=_samples(arrays, train_part, calibration, source.task),
+        test=_samples(arrays, test_part, test, source.task),
         name=spec.source,
         source_description=located.description,
         fingerprint=located.fingerprint,
         n_classes=arrays.n_classes,
         task=source.task,
+        reading=reading,
     )
 
 
-def _samples(arrays: Arrays, images: Images, labels: Labels | None, indices: Indices, task: Task) -> Samples:
+Part = tuple[Images, Labels | None, tuple[bytes, ...]]
+"""Images, labels and digests of photos."""
+
+
+def _samples(arrays: Arrays, part: Part, indices: Indices, task: Task) -> Samples:
+    images, labels, photos = part
     return Samples(
         images=torch.from_numpy(images[indices]),
         labels=None if labels is None else torch.from_numpy(labels[indices]),
         mean=arrays.mean,
         std=arrays.std,
         task=task,
+        photos=tuple(photos[index] for index in indices.tolist()) if photos else (),
     )

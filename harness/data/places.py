@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from harness.data.spec import DatasetSpec, Location
 from harness.errors import DataError
+from harness.paths import cache_or_temporary_folder, expanded
 
 ENVIRONMENT_VARIABLE = "HARNESS_DATA"
 APPLICATION = "quant-harness"
@@ -50,7 +49,7 @@ class Found:
 
 def cache_folder(places: Places) -> Path:
     """Where downloads of this data set are kept."""
-    return platformdirs.user_cache_path(APPLICATION, appauthor=False) / "datasets" / places.folder
+    return cache_or_temporary_folder() / "datasets" / places.folder
 
 
 def candidates(spec: DatasetSpec, root: Path, places: Places) -> Iterator[Found]:
@@ -63,9 +62,9 @@ def candidates(spec: DatasetSpec, root: Path, places: Places) -> Iterator[Found]
 
 def _paths(kind: Location, spec: DatasetSpec, root: Path, places: Places) -> Iterator[Path]:
     if kind == "path" and spec.path is not None:
-        yield root / spec.path.expanduser()
+        yield root / expanded(spec.path)
     elif kind == "env" and os.environ.get(ENVIRONMENT_VARIABLE):
-        yield Path(os.environ[ENVIRONMENT_VARIABLE]).expanduser() / places.folder
+        yield expanded(os.environ[ENVIRONMENT_VARIABLE]) / places.folder
     elif kind == "cache":
         yield cache_folder(places)
     elif kind == "system":

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
+from harness.data.reading import Reading
 from harness.data.tasks import Task, label_shape
 from harness.errors import DataError
-from harness.results import Dataset, Split
+from harness.results import Dataset, SharedSamples, Split
 
 UINT8_MAX = 255.0
 
@@ -32,6 +33,8 @@ class Samples:
     """Per channel, of images scaled to [0, 1] (uint8) or as they are (float32)."""
     std: tuple[float, ...]
     task: Task = "classification"
+    photos: tuple[bytes, ...] = ()
+    """Per sample, a digest of the photo that it shows a part of; empty: each sample is a photo of its own."""
 
     def __post_init__(self) -> None:
         channels = self.images.shape[1] if self.images.ndim == 4 else None
@@ -57,7 +60,8 @@ class Samples:
     def take(self, indices: torch.Tensor) -> Samples:
         """The samples at `indices`, in that order."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=self.images[indices], labels=labels)
+        photos = tuple(self.photos[index] for index in indices.tolist()) if self.photos else ()
+        return replace(self, images=self.images[indices], labels=labels, photos=photos)
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Raw images as the network's float32 input: (x / 255 - mean) / std for uint8, (x - mean) / std for float32."""
@@ -96,6 +100,11 @@ class Samples:
         """sha256 of each image alone, to find duplicates."""
         return [hashlib.sha256(image.numpy().tobytes()).digest() for image in self.images]
 
+    def constant_images(self) -> int:
+        """How many images have one and the same value in every pixel of each channel."""
+        flat = self.images.flatten(2)
+        return int((flat.amin(dim=2) == flat.amax(dim=2)).all(dim=1).sum()) if len(self) and flat.shape[2] else 0
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
@@ -111,6 +120,8 @@ class Splits:
     """sha256 that changes whenever the data set's content does."""
     n_classes: int
     task: Task = "classification"
+    reading: Reading = field(default_factory=Reading)
+    """How the source read it."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -123,17 +134,38 @@ class Splits:
         return self.test.labels is not None
 
     def provenance(self) -> Dataset:
-        """What reports print: source, and count and sha256 of each part."""
+        """What reports print: source, count and sha256 of each part, how it was read, and what parts have in common."""
         parts: tuple[tuple[Literal["train", "calibration", "test"], Samples], ...] = (
             ("train", self.train),
             ("calibration", self.calibration),
             ("test", self.test),
         )
         splits = tuple(Split(name=name, n=len(samples), sha256=samples.sha256()) for name, samples in parts)
-        return Dataset(name=self.name, source=self.source_description, splits=splits)
+        return Dataset(
+            name=self.name,
+            source=self.source_description,
+            splits=splits,
+            class_names=self.reading.class_names,
+            preprocessing=dict(self.reading.preprocessing),
+            files=self.reading.files,
+            shared=self.shared(),
+            notes=self.reading.notes,
+        )
+
+    def shared(self) -> tuple[SharedSamples, ...]:
+        """Equal images in each pair of parts."""
+        return (
+            SharedSamples(part="train", other="test", n=shared_images(self.train, self.test)),
+            SharedSamples(part="calibration", other="test", n=shared_images(self.calibration, self.test)),
+            SharedSamples(part="train", other="calibration", n=shared_images(self.train, self.calibration)),
+        )
 
 
 def shared_images(a: Samples, b: Samples) -> int:
-    """How many images of `a` have a pixel-equal twin in `b`: original data may hold the same picture twice."""
-    there = set(b.image_hashes())
-    return sum(image in there for image in a.image_hashes())
+    """How many samples of `a` have an equal in `b`: a part of the same photo, or the same pixels.
+
+    Files may differ in name and format; photos are compared before they are resized, pixels after it.
+    """
+    photos, pixels = set(b.photos), set(b.image_hashes())
+    own_photos = a.photos or [b""] * len(a)
+    return sum(photo in photos or image in pixels for photo, image in zip(own_photos, a.image_hashes(), strict=True))

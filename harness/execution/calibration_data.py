@@ -9,7 +9,7 @@ from harness.data.samples import Samples, Splits, shared_images
 from harness.data.spec import DatasetSpec
 from harness.errors import DataError
 from harness.execution.configs import DataConfig, Normalisation
-from harness.results import Dataset, Split
+from harness.results import Dataset, SharedSamples, Split
 from harness.scenario import CalibDataset, Scenario
 
 _NORMALISATION_ARGS = frozenset(("mean", "std"))
@@ -53,9 +53,23 @@ def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, do
         message = f"{leaked} of {len(samples)} calibration images are test images too"
         raise scenario.error(("calib_dataset",), message, fix="calibrate on images that are not judged on")
     split = Split(name="calibration", n=len(samples), sha256=samples.sha256())
-    provenance = Dataset(name=own.name, source=own.source_description, splits=(split,))
+    _require_same_order(scenario, splits, own)
+    provenance = own.provenance().model_copy(update={"splits": (split,), "shared": (_none_shared(),)})
     update = {"fingerprint": own.fingerprint, "normalisation": _normalisation(calib, samples, splits.test)}
     return CalibrationData(config.model_copy(update=update), provenance)
+
+
+def _none_shared() -> SharedSamples:
+    """More than none is an error."""
+    return SharedSamples(part="calibration", other="test", n=0)
+
+
+def _require_same_order(scenario: Scenario, splits: Splits, own: Splits) -> None:
+    """ScenarioError where only one of the data sets has its channels turned round."""
+    orders = [dict(data.reading.preprocessing).get("channels") for data in (splits, own)]
+    if None not in orders and orders[0] != orders[1]:
+        message = f"calibration images have the channels {orders[1]}, those of `dataset` {orders[0]}"
+        raise scenario.error(("calib_dataset",), message, fix="write the same `channel_order` in both `args`")
 
 
 def _normalisation(calib: CalibDataset, images: Samples, judged: Samples) -> Normalisation | None:

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
+from harness.execution.graph import Task as StageTask
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
+from harness.training.file_sums import FileSum
 from harness.training.recipe import Recipe
 
 
@@ -35,7 +37,9 @@ class ModelConfig(Config):
     seed: int
     """Of the initial weights."""
     source_sha256: str
-    """Of the factory's source text."""
+    """Over all that making the network depends on."""
+    files: tuple[FileSum, ...] = Field(default=(), exclude=True)
+    """The user's files among that; a stage that finds one changed fails."""
     root: Path = Field(exclude=True)
 
 
@@ -63,7 +67,16 @@ class TrainConfig(Config):
     """None when nothing is trained."""
     recipe: Recipe | None
     weights_sha256: str | None = None
+    weights_key: str | None = None
+    """Part of the weights file."""
     weights_path: Path | None = Field(default=None, exclude=True)
+
+
+class CheckConfig(Config):
+    """Whether the captured graph is the network."""
+
+    model: ModelConfig
+    data: DataConfig
 
 
 class QuantizerConfig(Config):
@@ -299,3 +312,22 @@ class SearchConfig(Config):
     """Largest loss of top-1, as a share."""
     confidence: float
     seed: int
+
+
+def user_code(task: StageTask) -> str | None:
+    """Names the user's network that a task, or one that it depends on, runs or was made from; None without one."""
+    waiting = [task]
+    while waiting:
+        current = waiting.pop()
+        model = _model_in(current.config)
+        if model is not None:
+            return f"{model.root}: {model.factory} {model.args!r}"
+        waiting += current.inputs.values()
+    return None
+
+
+def _model_in(config: BaseModel) -> ModelConfig | None:
+    if isinstance(config, ModelConfig):
+        return config
+    inside = (getattr(config, name) for name in type(config).model_fields)
+    return next((found for each in inside if isinstance(each, BaseModel) and (found := _model_in(each))), None)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.execution.outcomes import Listener, TaskNote, TaskProgress, ignore
+from harness.execution.outcomes import Listener, TaskNote, TaskProgress, TaskWaits, TaskWorks, ignore
 
 PROGRESS_INTERVAL_S = 0.1
 
@@ -19,6 +19,8 @@ class StageContext:
     threads: int = 1
     """Computing threads that are this task's share of the machine."""
     listener: Listener = ignore
+    clock: Listener = ignore
+    """Takes `TaskWaits` and `TaskWorks`: what the time limit needs to know, and nobody else."""
     scratch: Path | None = None
     """Folder for what a killed run of this task should find again; it may not exist yet, and goes with the result."""
     _last_progress: float = field(default=float("-inf"), init=False, repr=False)
@@ -34,3 +36,16 @@ class StageContext:
     def note(self, text: str) -> None:
         """Say something that the user should read during the run."""
         self.listener(TaskNote(self.key, text))
+
+    def waiting(self, text: str) -> None:
+        """Say what the stage waits for; the time limit rests until `working`, or the next progress or note."""
+        self.note(text)
+        self.elsewhere()
+
+    def elsewhere(self) -> None:
+        """The stage waits for a process with a time limit of its own; its own limit rests."""
+        self.clock(TaskWaits(self.key))
+
+    def working(self) -> None:
+        """Say that the stage goes on."""
+        self.clock(TaskWorks(self.key))

@@ -12,9 +12,11 @@ from pathlib import Path
 from harness import load
 from harness.data.sources import data_sources
 from harness.data.spec import DatasetSpec
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, UsageError
+from harness.execution.availability import checked, with_imports
 from harness.execution.store import Store, default_root
 from harness.hardware import cpu, governor, has_vnni, instruction_sets, usable_cores
+from harness.importable import import_problem
 from harness.probes.energy import Device, open_counter
 from harness.probes.host_memory import RESET_PEAK, PeakMemory
 from harness.quantization.toolkits import toolkits
@@ -54,16 +56,20 @@ def diagnose() -> Iterator[Finding]:
     )
     for name in _REQUIRED:
         version = _version(name)
-        yield Finding(name, version or "not installed", version is not None, required=True, fix=f"pip install {name}")
+        problem = "not installed" if version is None else import_problem(name)
+        fix = f"pip install --force-reinstall {name}" if version else f"pip install {name}"
+        detail = (version or "") if problem is None else problem if version is None else f"{version}: {problem}"
+        yield Finding(name, detail, problem is None, required=True, fix=fix)
     yield _integer_instructions()
     for target in targets().values():
-        found = target.availability()
+        found = checked(target)
         yield Finding(f"target {target.name}", found.detail, found.usable, fix=found.fix)
     for toolkit in toolkits().values():
-        found = toolkit.availability()
+        found = checked(toolkit)
         yield Finding(f"toolkit {toolkit.name}", found.detail, found.usable, fix=found.fix)
     yield from measuring_findings()
     loadgen = load.availability()
+    loadgen = with_imports(loadgen, (load.MODULE,)) if loadgen.usable else loadgen
     yield Finding("load scenarios", loadgen.detail, loadgen.usable, fix=loadgen.fix)
     yield from _data()
     yield _store()
@@ -128,9 +134,12 @@ def _data() -> Iterator[Finding]:
 
 
 def _store() -> Finding:
-    root = default_root()
-    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
+    try:
+        root = default_root()
+    except UsageError as error:
+        return Finding("store", error.message, ok=False, required=True, fix=error.fix)
+    nearest = next(folder for folder in (root, *root.parents) if os.path.exists(folder))  # noqa: PTH110 - also no rights
     writable = os.access(nearest, os.W_OK)
-    size = Store(root).size() if root.exists() else None
+    size = Store(root).size() if os.access(root, os.R_OK) else None
     found = f"{root}" + (f", {size.artifacts} results, {size.bytes / 1e6:.0f} MB" if size else ", empty")
     return Finding("store", found, writable, required=True, fix="set HARNESS_STORE to a folder that you can write")

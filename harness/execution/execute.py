@@ -6,20 +6,46 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
 from harness.errors import HarnessError, StageError
 from harness.execution.context import StageContext
 from harness.execution.graph import Stage, Task
-from harness.execution.outcomes import ArtifactDamaged, Done, Failed, Outcome
+from harness.execution.outcomes import ArtifactDamaged, Done, Failed, Outcome, Reply
+from harness.execution.process_tree import ends_in_copies
 from harness.execution.store import Artifact, Store
 from harness.probes.host_memory import PeakMemory
+from harness.training.model_files import is_interrupt, message_of
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 PEAK = "peak_rss_bytes"
 """Entry of every artifact's `meta`: peak memory of the process while the stage ran."""
+_TRACEBACK_CHARACTERS = 20_000
+
+
+class Job(Protocol):
+    """Something that a worker process runs; it is sent there by pickle."""
+
+    @property
+    def key(self) -> str:
+        """Names the job in events and failures."""
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+
+    @property
+    def threads(self) -> int:
+        """Computing threads that it may use."""
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Longest time without a sign of progress; None for no limit."""
+
+    def run(self, context: StageContext) -> Reply:
+        """Run to the end."""
 
 
 @dataclass(frozen=True)
@@ -36,35 +62,62 @@ class Order:
     threads: int
     refresh: bool = False
     """Run although the artifact exists, and replace it."""
+    user_code: str | None = None
+    """Which of the user's networks the stage may run; a worker that ran one never runs another."""
+    timeout_s: float | None = None
+
+    def run(self, context: StageContext) -> Outcome:
+        """Run the stage."""
+        return execute(self, context)
 
 
-def make_order(task: Task, label: str, store: Store, *, threads: int, refresh: bool) -> Order:
+def make_order(
+    task: Task,
+    label: str,
+    store: Store,
+    *,
+    threads: int,
+    refresh: bool,
+    user_code: str | None = None,
+    timeout_s: float | None = None,
+) -> Order:
     """The order to run `task`, whose inputs are in `store`."""
     inputs = {name: source.key for name, source in task.inputs.items()}
-    return Order(task.key, label, task.stage, task.config, inputs, store.root, threads, refresh)
+    root = store.root.absolute()  # user code may change the working directory of a worker
+    return Order(task.key, label, task.stage, task.config, inputs, root, threads, refresh, user_code, timeout_s)
 
 
 def execute(order: Order, context: StageContext) -> Outcome:
     """Run the stage, or find its artifact when another process made it meanwhile; every error becomes `Failed`."""
     try:
         return _execute(order, context)
-    except (Exception, SystemExit) as error:  # one variant's failure, whatever it is, must not stop the others
+    except BaseException as error:  # one variant's failure, whatever it is, must not stop the others
+        if is_interrupt(error):
+            raise
         return failure_from(error, label=order.label, key=order.key)
 
 
 def failure_from(error: BaseException, *, label: str, key: str) -> Failed:
     """An exception as an outcome: our own errors speak for themselves, others bring their traceback."""
     kind = type(error).__name__
+    message = message_of(error)
     if isinstance(error, HarnessError):
-        return Failed(reason=str(error), label=label, root=key, kind=kind)
-    message = str(error)
+        return Failed(reason=message, label=label, root=key, kind=kind)
     return Failed(
         reason=f"{kind}: {message}" if message else kind,
         label=label,
         root=key,
         kind=kind,
-        details="".join(traceback.format_exception(error)),
+        details=_traceback_of(error),
     )
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException as broken:  # as above
+        return f"(no traceback: {type(broken).__name__} while it was written)"
+    return text[-_TRACEBACK_CHARACTERS:]
 
 
 def _execute(order: Order, context: StageContext) -> Done:
@@ -75,7 +128,9 @@ def _execute(order: Order, context: StageContext) -> Done:
 
     def make(folder: Path) -> Mapping[str, JsonValue]:
         memory = PeakMemory()
-        meta = function(order.config, inputs, folder, context)
+        context.working()
+        with ends_in_copies():
+            meta = function(order.config, inputs, folder, context)
         if not isinstance(meta, Mapping):
             raise StageError(f"{order.stage.function} returned {type(meta).__name__} instead of a mapping")
         return {PEAK: memory.read().peak_bytes, **meta}
@@ -85,7 +140,7 @@ def _execute(order: Order, context: StageContext) -> Done:
         order.stage.name,
         make,
         replace=order.refresh,
-        on_wait=lambda: context.note("waiting for another run that is making the same result"),
+        on_wait=lambda: context.waiting("waiting for another run that is making the same result"),
     )
     return Done(artifact, cached=not created)
 

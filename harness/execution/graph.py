@@ -20,8 +20,10 @@ from pydantic import BaseModel, JsonValue
 
 from harness.errors import StageError
 from harness.execution.context import StageContext
-from harness.execution.keys import digest, library_version, source_digest
+from harness.execution.keys import digest
 from harness.execution.store import Artifact
+from harness.installed import library_version, module_version
+from harness.source_closure import closure
 
 Inputs: TypeAlias = Mapping[str, Artifact]
 StageFunction: TypeAlias = Callable[[Any, Inputs, Path, StageContext], Mapping[str, JsonValue]]
@@ -34,13 +36,11 @@ class Stage:
 
     name: str
     version: int
-    """To be raised when results change for a reason that neither `source` nor `libraries` shows."""
+    """To be raised when results change for a reason that neither source nor libraries show."""
     function: str
     """`module:function` of a `StageFunction` at the top level of an importable module."""
     libraries: tuple[str, ...] = ()
-    """Distributions whose version can change the result."""
-    source: tuple[str, ...] = ()
-    """Our modules and packages whose source text can change the result."""
+    """Distributions whose version can change the result, beside those of what its source imports."""
     isolate: bool = False
     """Run in a process of its own instead of a shared worker."""
     exclusive: bool = False
@@ -81,6 +81,7 @@ class Task:
     def key(self) -> str:
         """sha256 over everything that can change the result; `label` and `requires` cannot."""
         stage = self.stage
+        source = closure(stage.function)
         return digest(
             {
                 "stage": stage.name,
@@ -89,7 +90,8 @@ class Task:
                 "config": self.config,
                 "inputs": {name: task.key for name, task in self.inputs.items()},
                 "libraries": {name: library_version(name) for name in stage.libraries},
-                "source": {name: source_digest(name) for name in stage.source},
+                "modules": {name: module_version(name) for name in source.libraries},
+                "source": source.sha256,
             }
         )
 

@@ -12,20 +12,46 @@ import multiprocessing
 import os
 import pickle
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import describe_exit
-from harness.execution.execute import Order
-from harness.execution.outcomes import CRASH, Done, Failed, Listener, Outcome
+from harness.execution.execute import Job, Order
+from harness.execution.outcomes import (
+    CRASH,
+    TIMEOUT,
+    Answer,
+    Done,
+    Failed,
+    Listener,
+    Outcome,
+    Reply,
+    TaskWaits,
+    TaskWorks,
+)
+from harness.execution.process_tree import MARK_VARIABLE, kill_group, kill_marked
 from harness.execution.worker import worker_main
+from harness.hardware import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CROWDED = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Where there are more threads than cores, one that waits must not keep a core busy."""
 OUTPUT_TAIL_BYTES = 16_384
+MOST_LOG_BYTES = 16_777_216
+TICK_S = 0.5
+"""Between two looks at workers that say nothing."""
+START_LIMIT_S = 300.0
+"""For a worker to import what a job needs, before the job's own limit begins."""
+MOST_IDLE = 4
+"""Workers that are kept for the networks they ran; each holds torch in memory."""
+TIMEOUT_FIX = "if it only needs longer, raise `timeouts` in the scenario, or set HARNESS_TIMEOUT_S"
 _STOP_TIMEOUT_S = 5.0
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -38,18 +64,26 @@ class Finished(NamedTuple):
 
 
 class Worker:
-    """One process that runs one order at a time."""
+    """One process that runs one job at a time."""
 
-    def __init__(self, threads: int, log: Path) -> None:
+    def __init__(self, threads: int, log: Path, *, crowded: bool = False) -> None:
         self._log = log
+        self._mark = uuid.uuid4().hex
         self._connection: Connection[Any, Any]
         self._connection, theirs = _SPAWN.Pipe()
         # Not daemonic: a stage may use processes of its own, such as data loader workers.
         self._process = _SPAWN.Process(target=worker_main, args=(theirs, str(log)), name="harness-worker")
-        with _environment({name: str(threads) for name in THREAD_VARIABLES}):
+        resource_tracker.ensure_running()  # shared by all workers, it must not carry the mark of one
+        with _environment({name: str(threads) for name in THREAD_VARIABLES}, {MARK_VARIABLE: self._mark}):
             self._process.start()
         theirs.close()
-        self._order: Order | None = None
+        self._job: Job | None = None
+        self._last_sign: float | None = None
+        """When the job last showed progress, on the monotonic clock; None while it waits for another process."""
+        self._has_begun = False
+        """Whether the job has shown any: importing our own libraries is not the user's time."""
+        self.user_code: str | None = None
+        """The network of the user's that it may have run, whose code may have changed anything in the process."""
 
     @property
     def alive(self) -> bool:
@@ -61,24 +95,37 @@ class Worker:
         """What `multiprocessing.connection.wait` can wait for: a message, or the death of the process."""
         return self._connection, self._process.sentinel
 
-    def submit(self, order: Order) -> None:
-        """Start an order; the previous one must have finished."""
-        self._order = order
+    def submit(self, job: Job) -> None:
+        """Start a job; the previous one must have finished."""
+        self._job = job
+        self._last_sign, self._has_begun = time.monotonic(), False
         with suppress(BrokenPipeError):  # it just died: `poll` finds that out and says how
-            self._connection.send((order.key, order.label, pickle.dumps(order)))
+            self._connection.send((job.key, job.label, pickle.dumps(job)))
 
-    def poll(self, listener: Listener) -> Outcome | None:
-        """Pass on what the worker said so far; the outcome if it has finished or died."""
+    def poll(self, listener: Listener) -> Reply | None:
+        """Pass on what the worker said so far; the reply if it has finished, died or shown no progress for too long."""
         alive = self.alive  # asked first: what it sent before it died is still read below
+        bound(self._log)
         try:
             while self._connection.poll():
                 message = self._connection.recv()
-                if isinstance(message, Done | Failed):
+                if isinstance(message, Done | Failed | Answer):
                     return self._with_output(message)
-                listener(message)
-        except (EOFError, OSError):
+                self._has_begun = True
+                self._last_sign = None if isinstance(message, TaskWaits) else time.monotonic()
+                if not isinstance(message, TaskWaits | TaskWorks):
+                    listener(message)
+        except Exception:  # the pipe ended, or user code wrote something else into it
             alive = False
-        return None if alive else self._crashed()
+        if not alive:
+            return self._crashed()
+        return self._timed_out() if self._is_overdue() else None
+
+    def result(self, listener: Listener) -> Reply:
+        """Wait for the reply to the job."""
+        while (reply := self.poll(listener)) is None:
+            wait(self.waitables, timeout=TICK_S)
+        return reply
 
     def stop(self) -> None:
         """Let an idle worker end by itself; kill it if it does not."""
@@ -88,29 +135,46 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """End the process whatever it does."""
+        """End the process, and all that it started, whatever they do."""
+        if self.alive and self._process.pid is not None:
+            kill_group(self._process.pid)
         self._process.kill()
         self._process.join()
+        kill_marked(self._mark)
         self._connection.close()
         self._log.unlink(missing_ok=True)
 
-    def _with_output(self, outcome: Outcome) -> Outcome:
-        return replace(outcome, output=_tail(self._log)) if isinstance(outcome, Failed) else outcome
+    def _with_output(self, reply: Reply) -> Reply:
+        return replace(reply, output=_tail(self._log)) if isinstance(reply, Failed) else reply
+
+    def _is_overdue(self) -> bool:
+        if self._job is None or self._job.timeout_s is None or self._last_sign is None:
+            return False
+        limit = self._job.timeout_s if self._has_begun else max(self._job.timeout_s, START_LIMIT_S)
+        return time.monotonic() - self._last_sign > limit
+
+    def _timed_out(self) -> Failed:
+        assert self._job is not None and self._job.timeout_s is not None
+        reason = f"did not finish: it showed no progress for {self._job.timeout_s:g} s and was ended"
+        return self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
 
     def _crashed(self) -> Failed:
-        assert self._order is not None
         self._process.join(_STOP_TIMEOUT_S)
-        return Failed(
-            reason=describe_exit(self._process.exitcode),
-            label=self._order.label,
-            root=self._order.key,
-            kind=CRASH,
-            output=_tail(self._log),
-        )
+        if self.alive:
+            return self._failed("closed its connection to the harness, which it must not touch", CRASH)
+        return self._failed(describe_exit(self._process.exitcode), CRASH)
+
+    def _failed(self, reason: str, kind: str) -> Failed:
+        assert self._job is not None
+        return Failed(reason=reason, label=self._job.label, root=self._job.key, kind=kind, output=_tail(self._log))
 
 
 class WorkerPool:
-    """Up to `jobs` tasks at once: in workers that are kept, or in a new process for stages that ask for one."""
+    """Up to `jobs` tasks at once: in workers that are kept, or in a new process for stages that ask for one.
+
+    A worker that has run one of the user's networks is kept for that network: what its code changes in the process,
+    from torch's functions to the working directory, must not reach the rows of another.
+    """
 
     def __init__(self, jobs: int, threads: int, listener: Listener) -> None:
         self.capacity = jobs
@@ -123,19 +187,21 @@ class WorkerPool:
 
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""
-        worker = self._fresh(order.threads) if order.stage.isolate else self._kept()
+        worker = self._fresh(order) if order.stage.isolate else self._kept(order.user_code)
+        worker.user_code = order.user_code
         self._busy[order.key] = (worker, order)
         worker.submit(order)
 
     def wait(self) -> list[Finished]:
-        """Block until something happens; the tasks that finished."""
-        wait([waitable for worker, _ in self._busy.values() for waitable in worker.waitables])
+        """Block until something happens, or for a moment; the tasks that finished."""
+        wait([waitable for worker, _ in self._busy.values() for waitable in worker.waitables], timeout=TICK_S)
         finished = []
         for key, (worker, order) in list(self._busy.items()):
-            if (outcome := worker.poll(self._listener)) is not None:
-                finished.append(Finished(key, outcome))
+            reply = worker.poll(self._listener)
+            if isinstance(reply, Done | Failed):
+                finished.append(Finished(key, reply))
                 del self._busy[key]
-                self._release(worker, order)
+                self._release(worker, order, reply)
         return finished
 
     def close(self) -> None:
@@ -148,24 +214,39 @@ class WorkerPool:
         self._idle.clear()
         self._logs.cleanup()
 
-    def _fresh(self, threads: int) -> Worker:
-        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log")
+    def _fresh(self, order: Order | None = None) -> Worker:
+        alone = order is not None and order.stage.exclusive
+        threads = self._threads if order is None else order.threads
+        crowded = not alone and self.capacity * threads > usable_cores()
+        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log", crowded=crowded)
 
-    def _kept(self) -> Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.alive:
+    def _kept(self, user_code: str | None) -> Worker:
+        """An idle worker that has run this network before, or none at all; else a new one."""
+        for worker in sorted(self._idle, key=lambda each: each.user_code is None):
+            if not worker.alive:
+                self._idle.remove(worker)
+                worker.kill()
+            elif worker.user_code in (None, user_code):
+                self._idle.remove(worker)
                 return worker
-            worker.kill()
-        return self._fresh(self._threads)
+        while len(self._idle) >= max(self.capacity, MOST_IDLE):
+            self._idle.pop(0).stop()
+        return self._fresh()
 
-    def _release(self, worker: Worker, order: Order) -> None:
-        if not worker.alive:
+    def _release(self, worker: Worker, order: Order, outcome: Outcome) -> None:
+        if not worker.alive or (isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT)):
             worker.kill()
         elif order.stage.isolate:
             worker.stop()
         else:
             self._idle.append(worker)
+
+
+def bound(log: Path) -> None:
+    """Empty a log that has grown too long: what is shown of it is its end, and user code may print without end."""
+    with suppress(OSError):
+        if log.stat().st_size > MOST_LOG_BYTES:
+            os.truncate(log, 0)  # it is written in append mode, so that it goes on at the new end
 
 
 def _tail(log: Path) -> str:
@@ -178,12 +259,16 @@ def _tail(log: Path) -> str:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that are not set already, for processes started inside the block."""
-    missing = {name: value for name, value in variables.items() if name not in os.environ}
+def _environment(variables: Mapping[str, str], always: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for processes started inside the block: those that are not set already, and some in any case."""
+    missing = {name: value for name, value in variables.items() if name not in os.environ} | dict(always)
+    before = {name: os.environ.get(name) for name in missing}
     os.environ.update(missing)
     try:
         yield
     finally:
-        for name in missing:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -5,19 +5,14 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from functools import cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel
-
-ABSENT = "absent"
 
 
 def digest(value: object) -> str:
@@ -75,44 +70,3 @@ def _plain_mapping(value: Mapping[Any, object]) -> dict[str, Any]:
         if not isinstance(key, str):
             raise TypeError(f"keys of a mapping must be text, not {type(key).__name__}: {key!r}")
     return {key: _plain(item) for key, item in value.items()}
-
-
-@cache
-def library_version(name: str) -> str:
-    """Installed version of a distribution, local part included, or `absent`."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ABSENT
-
-
-@cache
-def source_digest(name: str) -> str:
-    """sha256 over the source text of a module, or of all modules of a package.
-
-    Nothing below the top-level package is imported. ValueError when there is no such source.
-    """
-    location = _source_location(name)
-    files = sorted(location.rglob("*.py")) if location.is_dir() else [location]
-    if not files:
-        raise ValueError(f"no source for `{name}`")
-    total = hashlib.sha256()
-    for path in files:
-        relative = path.relative_to(location.parent).as_posix()
-        total.update(f"{relative} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _source_location(name: str) -> Path:
-    top, *rest = name.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        raise ValueError(f"no source for `{name}`")
-    if not rest and not spec.submodule_search_locations:
-        return Path(spec.origin or "")
-    for root in spec.submodule_search_locations or []:
-        base = Path(root).joinpath(*rest)
-        for candidate in (base, base.with_name(base.name + ".py")):
-            if candidate.exists():
-                return candidate
-    raise ValueError(f"no source for `{name}`")

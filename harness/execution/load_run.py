@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from harness.execution.availability import with_imports
 from harness.execution.graph import Task
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done, Outcome
 from harness.execution.plan import Planner, VariantPlan
 from harness.execution.store import Artifact
-from harness.load import availability
+from harness.load import MODULE, availability
 from harness.load.base import LoadMeasured
 from harness.load.logs import ACCURACY, read_predictions
 from harness.results import LoadResult
@@ -28,6 +29,7 @@ _PREDICTIONS = f"accuracy/{ACCURACY}"
 def check_load(scenario: Scenario) -> None:
     """ScenarioError when the scenario asks for load scenarios and LoadGen is not installed."""
     found = availability()
+    found = with_imports(found, (MODULE,)) if found.usable else found
     if scenario.measurement.load and not found.usable:
         message = f"load scenarios cannot run: {found.detail}"
         raise scenario.error(("measurement", "load"), message, fix=found.fix, on_key=True)

@@ -39,7 +39,8 @@ def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: Stag
     if config.accuracy:
         _accuracy_mode(session, library, folder / ACCURACY, config)
     results: dict[str, JsonValue] = {}
-    with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
         overhead = overhead_us(library)
         for number, (name, values) in enumerate(config.load.items(), start=1):
             scenario = load_scenarios()[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from torch.fx import GraphModule
 from harness.data.load import load_splits
 from harness.data.samples import Samples, Splits
 from harness.errors import ModelError, StageError
-from harness.execution.configs import DataConfig, ModelConfig, QuantizerConfig
+from harness.execution.configs import DataConfig, ModelConfig, QuantizerConfig, TrainConfig
 from harness.execution.graph import Inputs
 from harness.execution.keys import digest
 from harness.quantization import prepared as quantized
@@ -29,7 +30,10 @@ from harness.quantization.replaced import Replaced
 from harness.quantization.replacement import replace_as_the_model_says
 from harness.quantization.rules import Rule, RuleSet
 from harness.targets import get_target
-from harness.training.factory import build_model
+from harness.training.factory import build_model, parse_factory
+from harness.training.file_sums import require_unchanged
+from harness.training.model_files import keep_importable
+from harness.training.weights import load_into
 
 ValueT = TypeVar("ValueT")
 
@@ -77,8 +81,13 @@ def _load_splits(config: DataConfig) -> Splits:
 
 
 def new_model(config: ModelConfig) -> torch.nn.Module:
-    """The eager network as its factory makes it."""
-    return build_model(
+    """The eager network as its factory makes it; StageError when its files are no longer what the run began with.
+
+    What it imports when it runs can be imported until the next one is made.
+    """
+    name = parse_factory(config.factory)
+    keep_importable(name.file(config.root) if name.is_file else None)
+    model = build_model(
         config.factory,
         config.args,
         root=config.root,
@@ -87,6 +96,8 @@ def new_model(config: ModelConfig) -> torch.nn.Module:
         n_classes=config.n_classes,
         task=config.task,
     )
+    require_unchanged(config.files)
+    return model
 
 
 def with_weights(config: ModelConfig, weights: Path) -> torch.nn.Module:
@@ -153,35 +164,25 @@ def load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) 
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Read a weights file into the network; ModelError when it does not fit."""
-    tensors = _read_tensors(path)
+    """Read weights that a stage wrote into the network; ModelError when it is no longer the network they were of."""
     try:
-        model.load_state_dict(tensors)
-    except Exception as error:
-        first_line = str(error).strip().splitlines()[0]
+        model.load_state_dict(load_file(path))
+    except Exception as error:  # whatever the network's own hooks raise
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"weights {path.name} do not fit {type(model).__name__}: {first_line}",
-            fix="check `factory` and `args` against the file, or train with `weights: train`",
+            f"the weights of the FP32 row do not fit {type(model).__name__}: {first_line}",
+            fix="make the factory return the same network each time that it is called",
         ) from error
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a weights file, without running code that may be in it; ModelError when it holds anything else."""
-    try:
-        tensors = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # both libraries raise many kinds
-        raise ModelError(
-            f"{path.name} is damaged, or no file of tensors alone ({type(error).__name__})",
-            fix="save a state dict: `torch.save(model.state_dict(), FILE)`, or safetensors",
-        ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        fix = "save a state dict: `torch.save(model.state_dict(), FILE)`, or safetensors"
-        raise ModelError(f"{path.name} holds no state dict", fix=fix)
-    return tensors
+def load_user_weights(model: torch.nn.Module, config: TrainConfig) -> None:
+    """Read the user's weights file into the network; StageError when it is no longer the one that was planned with."""
+    assert config.weights_path is not None
+    with config.weights_path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != config.weights_sha256:
+        raise StageError(f"{config.weights_path.name} changed during the run", fix="run again")
+    load_into(model, config.weights_path, config.weights_key)
 
 
 def first_batches(samples: Samples, count: int, batch_size: int) -> Iterator[torch.Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from harness.errors import UsageError
+from harness.execution.configs import user_code
 from harness.execution.context import StageContext
 from harness.execution.environment import usable_cores
 from harness.execution.execute import Order, execute, make_order
@@ -63,11 +64,20 @@ class LocalExecutor:
     A task that fails takes only those down that depend on it. When the run is interrupted its workers are ended,
     what they had finished stays in the store, and the exception goes on.
 
+    `timeout_s` is the longest that a task may show no progress before it is ended; None for no limit. It is not kept
+    with isolation `none`, where nothing could end it.
+
     Workers are spawned, so a script that uses this class needs the usual `if __name__ == "__main__":`.
     """
 
     def __init__(
-        self, store: Store, *, jobs: int = 1, isolation: Isolation = "process", progress: Listener = ignore
+        self,
+        store: Store,
+        *,
+        jobs: int = 1,
+        isolation: Isolation = "process",
+        progress: Listener = ignore,
+        timeout_s: float | None = None,
     ) -> None:
         if jobs < 1:
             raise UsageError(f"cannot run {jobs} jobs at once", fix="use 1 or more")
@@ -76,6 +86,7 @@ class LocalExecutor:
         self._progress = progress
         self._counted: set[str] = set()
         self._jobs = jobs if isolation == "process" else 1
+        self._timeout_s = timeout_s
 
     def run(self, tasks: Iterable[Task], *, refresh: Collection[str] = ()) -> dict[str, Outcome]:
         """Outcome by key: of all `tasks`, and of those inputs that had to be looked at to get them.
@@ -108,7 +119,15 @@ class LocalExecutor:
     def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
         alone = task.stage.exclusive and task.stage.isolate
         threads = usable_cores() if alone else self._threads
-        return make_order(task, label, self._store, threads=threads, refresh=refresh)
+        return make_order(
+            task,
+            label,
+            self._store,
+            threads=threads,
+            refresh=refresh,
+            user_code=user_code(task),
+            timeout_s=self._timeout_s,
+        )
 
     @property
     def _threads(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from harness.execution.manifest import Damaged
 from harness.execution.store import Artifact
 
 CRASH = "crash"
+TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Failed:
     root: str
     """Key of the task that failed first; a task that only depends on it carries the same."""
     kind: str
-    """Name of the exception's class, or `crash`."""
+    """Name of the exception's class, or `crash`, or `timeout`."""
     details: str = ""
     """Traceback, where the error was not one of the harness's own."""
     output: str = ""
@@ -45,6 +46,17 @@ class Failed:
 
 
 Outcome: TypeAlias = Done | Failed
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a job returned that leaves nothing in the store."""
+
+    value: Any
+
+
+Reply: TypeAlias = Done | Failed | Answer
+"""How a job in a worker ends."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,20 @@ class TaskNote:
 
 
 @dataclass(frozen=True)
+class TaskWaits:
+    """A task waits for another process; the time until its next event does not count as a lack of progress."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class TaskWorks:
+    """A task begins, or goes on after it waited."""
+
+    key: str
+
+
+@dataclass(frozen=True)
 class TaskFinished:
     """A task ended, or will never start because one that it depends on failed."""
 
@@ -97,7 +123,9 @@ class ArtifactDamaged:
     damaged: Damaged
 
 
-Event: TypeAlias = RunStarted | TaskStarted | TaskProgress | TaskNote | TaskFinished | ArtifactDamaged
+Event: TypeAlias = (
+    RunStarted | TaskStarted | TaskProgress | TaskNote | TaskWaits | TaskWorks | TaskFinished | ArtifactDamaged
+)
 Listener: TypeAlias = Callable[[Event], None]
 
 

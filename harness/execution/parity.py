@@ -25,15 +25,8 @@ LAYER_SAMPLES = 64
 """Test samples for the comparison of layers: a wrong scale shows in every sample."""
 
 _STAGES = "harness.execution.parity_stages"
-_SOURCE = (_STAGES, "harness.execution.loading", "harness.parity", "harness.data")
-PREDICT_ONNX = Stage("evaluate", 1, f"{_STAGES}:predict_onnx", ("onnxruntime",), _SOURCE)
-LAYERS = Stage(
-    "parity",
-    1,
-    f"{_STAGES}:layers",
-    ("torch", "torchao", "onnx", "onnxruntime", "numpy"),
-    (*_SOURCE, "harness.quantization", "harness.targets"),
-)
+PREDICT_ONNX = Stage("evaluate", 1, f"{_STAGES}:predict_onnx")
+LAYERS = Stage("parity", 1, f"{_STAGES}:layers")
 
 
 @dataclass(frozen=True)

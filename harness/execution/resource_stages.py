@@ -94,7 +94,8 @@ def measure_energy(
     counter = open_counter("gpu" if target.needs_gpu else "cpu")
     session = _open(config.build, _engine_file(inputs))
     batch = _batch(config.input_shape, config.batch_size)
-    with measuring(lambda holder: context.note(f"waiting for another measurement: {holder}")):
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
         runs = _runs_per_turn(session, batch)
         idle = _counted(counter, lambda: _wait(config.idle_s))
         blocks = []

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.tasks import Task
+from harness.execution.checking import checks_of
 from harness.execution.energy_run import energy_of
 from harness.execution.execute import PEAK, record_from
 from harness.execution.load_run import load_measured
-from harness.execution.outcomes import Done, Failed, Outcome
+from harness.execution.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome
 from harness.execution.parity import LABELS, OUTPUTS, evidence
 from harness.execution.plan import VariantPlan
 from harness.execution.stages import LATENCY, audit_layers, engine_file
@@ -59,15 +60,21 @@ class Findings:
             outcome = self.outcomes.get(task.key)
             if isinstance(outcome, Failed):
                 return outcome
-        measured = (self.latency.get(plan.variant.id), self.load.get(plan.variant.id))
+        measured = (self.latency.get(plan.variant.id), self.load.get(plan.variant.id), self._crash_in_energy(plan))
         return next((outcome for outcome in measured if isinstance(outcome, Failed)), None)
+
+    def _crash_in_energy(self, plan: VariantPlan) -> Failed | None:
+        """Energy that cannot be counted leaves the row as it is; an engine that crashes or hangs meanwhile does not."""
+        outcome = (self.energy or {}).get(plan.variant.id)
+        return outcome if isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT) else None
 
 
 def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
-    if plan.unavailable is not None:
-        return Row(variant=variant, status="unavailable", reason=plan.unavailable)
+    if plan.broken is not None or plan.unavailable is not None:
+        status = "unavailable" if plan.broken is None else "failed"
+        return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
@@ -89,7 +96,9 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         reason = plan.not_run
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
-    return Row(variant=variant, status=status, reason=reason, metrics=extra, cost=_cost(plan, findings), **figures)
+    checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
+    figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
+    return Row(variant=variant, status=status, reason=reason, **figures)
 
 
 def _not_numbers(evidence: Evidence) -> str | None:
@@ -113,6 +122,7 @@ def gather(
     judgement: Judgement,
     threads: int,
     task: Task = "classification",
+    class_names: tuple[str, ...] = (),
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
@@ -125,6 +135,7 @@ def gather(
         is_reference=plan.variant.id == plan.reference_id,
         reference_id=plan.reference_id,
         labels=_labels(reference, findings),
+        class_names=class_names,
         outputs=outputs,
         reference_outputs=None if reference is None else _reference_outputs(reference, findings),
         torch_outputs=_outputs(plan, "torch_outputs", findings),

@@ -18,8 +18,13 @@ _SKIP_MODULES: Loc = ("quantization_params", "selective_quantizer_params", "skip
 
 
 def check_rules(scenario: Scenario, variants: Sequence[Variant], networks: Mapping[str, Modules]) -> None:
-    """ScenarioError, with the place and the nearest names, for what matches nothing or cannot be deployed."""
-    errors = [*_unmatched_rules(scenario, networks), *_unmatched_skips(scenario, variants, networks)]
+    """ScenarioError, with the place and the nearest names, for what matches nothing or cannot be deployed.
+
+    A model that is not among `networks` cannot be used; what rules match in it is not known.
+    """
+    errors = [*_unmatched_skips(scenario, variants, networks)]
+    if networks.keys() == scenario.models.keys():
+        errors += _unmatched_rules(scenario, networks)
     targets = dict.fromkeys(variant.target for variant in variants if variant.weight_bits is not None)
     errors += [error for target in targets for error in _undeployable(scenario, target, networks)]
     if errors:
@@ -48,6 +53,8 @@ def _unmatched_skips(
 ) -> Iterator[ScenarioError]:
     uses = dict.fromkeys((variant.model, pattern) for variant in variants for pattern in variant.skip)
     for model, pattern in uses:
+        if model not in networks:
+            continue
         for problem in unmatched(skip_rule(pattern, networks[model]), networks[model]):
             message = f"{problem.message} of `{model}` in a skip set"
             yield scenario.error(_place_of(scenario, pattern), message, fix=problem.fix)

@@ -4,48 +4,56 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
+from pydantic import JsonValue
 
 from harness.compare import latency
 from harness.compare.baseline import FOLDER, baseline_path
+from harness.compare.chance import chance_warnings
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
 from harness.compare.gates import judge_gates
 from harness.compare.seeds import seed_spreads
 from harness.compare.snapshot import Snapshot, snapshot_of_run
 from harness.compare.sources import read_baseline
+from harness.data.doubts import doubts
 from harness.data.load import load_splits
 from harness.data.samples import Splits
-from harness.errors import DataError, HarnessError, ModelError, StageError, UsageError
+from harness.errors import DataError, HarnessError, ScenarioError, StageError, UsageError
 from harness.execution.calibration_data import CalibrationData, data_config, load_calibration
 from harness.execution.configs import DataConfig, MeasureConfig, ModelConfig
 from harness.execution.energy_run import run_energy
 from harness.execution.environment import fingerprint
+from harness.execution.expected import check_expected, expect_accuracy
 from harness.execution.graph import Task
 from harness.execution.load_run import check_load, keep_logs, run_load
-from harness.execution.loading import new_model
+from harness.execution.loading import WEIGHTS
 from harness.execution.local import Isolation, LocalExecutor
-from harness.execution.outcomes import Done, Listener, Outcome
+from harness.execution.network_probe import NetworkFacts
+from harness.execution.networks import Networks, describe_networks
+from harness.execution.outcomes import CRASH, Done, Failed, Listener, Outcome
 from harness.execution.plan import NetworkInfo, Planner, VariantPlan
 from harness.execution.registries import check_registries
 from harness.execution.rows import Findings, copy_name, gather, make_row
 from harness.execution.rule_checks import check_rules
-from harness.execution.sample_files import keep_predictions
+from harness.execution.sample_files import PREDICTIONS, keep_predictions
 from harness.execution.stages import LATENCY, engine_file
-from harness.execution.store import Store
+from harness.execution.store import Artifact, Store
+from harness.execution.timeouts import stage_timeout_s
 from harness.metrics.base import Evidence, Judgement
 from harness.quantization.modules import Modules
-from harness.results import Gate, Row, RunResults, StageRun, Variant, WeightsFile
+from harness.rescue import Problems, save_record
+from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun, Variant, WeightsFile
 from harness.scenario import Scenario, expand
+from harness.scenario.source import joined
 from harness.targets.base import AUDIT_SUFFIX
-from harness.training.source_hash import source_sha256
 
 LATENCY_SAMPLES = "samples/latency.parquet"
 Display = Callable[[], AbstractContextManager[Listener]]
@@ -75,29 +83,64 @@ class Prepared:
     weights: tuple[WeightsFile, ...] = ()
     baseline: Snapshot | None = None
     """What gates compare with; None where no gate does, or where it is missing."""
+    faults: Mapping[str, ScenarioError] = field(default_factory=dict)
+    """Models whose network cannot be used; their rows are `failed`."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether any network can be used."""
+        return any(plan.broken is None for plan in self.plans)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say before the run starts: which models fail, and how weights files were read."""
+        failed = [f"model `{name}` cannot be used, its rows fail: {fault}" for name, fault in self.faults.items()]
+        read = [f"weights of `{file.model}`: {file.source}: {file.note}" for file in self.weights if file.note]
+        return (*failed, *read)
 
 
 def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     """Check everything that can be wrong with the input before any work starts.
 
-    Raises ScenarioError with the place in the file for unknown names, missing data and networks that do not build.
+    A network that cannot be used costs its own rows. Raises ScenarioError with the place in the file for unknown names,
+    missing data, and where no network can be used.
     """
+    return prepare_all([scenario], options)[0]
+
+
+def prepare_all(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prepared]:
+    """The same for several scenarios, all of which are checked before the first one runs.
+
+    A scenario without a network that can be used fails as a whole only where that holds for all of them.
+    """
+    prepared = [_prepare(scenario, options) for scenario in scenarios]
+    if not any(item.is_usable for item in prepared):
+        raise joined([fault for item in prepared for fault in item.faults.values()])
+    return prepared
+
+
+def _prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     check_registries(scenario)
     check_load(scenario)
     splits = _load_data(scenario, options)
     data = data_config(scenario, splits.fingerprint, download=options.download)
     calibration = load_calibration(scenario, splits, data, download=options.download)
-    networks = {name: _network(scenario, name, splits) for name in scenario.models}
-    planner = Planner(scenario, data, calibration.config, networks)
     variants = selected(expand(scenario), options.select)
+    described = describe_networks(scenario, splits)
+    networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
+    planner = Planner(scenario, data, calibration.config, networks, described.reasons)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
-    weights = tuple(
-        WeightsFile(model=name, source=scenario.models[name].weights, sha256=network.weights_sha256)
-        for name, network in networks.items()
-        if network.weights_sha256 is not None
-    )
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario))
+    faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
+    weights = tuple(_weights_files(scenario, described))
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario), faults)
+
+
+def _weights_files(scenario: Scenario, described: Networks) -> Iterator[WeightsFile]:
+    for name, facts in described.facts.items():
+        if (found := facts.weights) is not None:
+            source = scenario.models[name].weights
+            yield WeightsFile(model=name, source=source, sha256=found.sha256, part=found.part, note=found.note)
 
 
 def run_scenario(
@@ -109,7 +152,16 @@ def run_scenario(
     # Of the beginning: what was committed then is what runs, and the load is that of others.
     environment = fingerprint(prepared.scenario.root)
     with display() as listener:
-        executor = LocalExecutor(store, jobs=options.jobs, isolation=options.isolation, progress=listener)
+        executor = LocalExecutor(
+            store,
+            jobs=options.jobs,
+            isolation=options.isolation,
+            progress=listener,
+            timeout_s=stage_timeout_s(prepared.scenario),
+        )
+        prepared = replace(
+            prepared, plans=expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        )
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
         energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
@@ -125,12 +177,18 @@ def run_scenario(
     rows, evidence = _rows(prepared, findings)
     rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    problems = Problems()
     rows = [
-        _keep_files(row, plan, findings, prepared, directory) for row, plan in zip(rows, prepared.plans, strict=True)
+        _keep_files(row, plan, findings, prepared, directory, problems)
+        for row, plan in zip(rows, prepared.plans, strict=True)
     ]
-    timed = _keep_samples(directory, measured)
+    timed: str | None = None
+    with problems.noted(directory / LATENCY_SAMPLES):
+        timed = _keep_samples(directory, measured)
     rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
-    files = keep_predictions(directory, evidence)
+    files: dict[str, str] = {}
+    with problems.noted(directory / PREDICTIONS):
+        files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
@@ -143,8 +201,9 @@ def run_scenario(
         wall_s=time.perf_counter() - clock,
         confidence=scenario.verdict.confidence,
         environment=environment | _settings(prepared),
-        datasets=tuple(filter(None, (prepared.splits.provenance(), prepared.calibration.provenance))),
+        datasets=_datasets(prepared),
         weights=prepared.weights,
+        fp32_weights=_fp32_weights(prepared.plans, findings),
         rows=tuple(rows),
         conclusions=conclude(
             rows,
@@ -156,9 +215,15 @@ def run_scenario(
         qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
+        warnings=(
+            *doubts(prepared.splits),
+            *chance_warnings(rows, prepared.splits.n_classes),
+            *_outliers(prepared.plans, findings),
+        ),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
-    results.save(directory / "results.json")
+    save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
+    problems.raise_first(directory)
     return results
 
 
@@ -236,7 +301,19 @@ def _energy(
 
 
 def _by_variant(measured: Measured) -> dict[str, Outcome]:
-    return {variant_id: outcome for _, outcome, ids in measured for variant_id in ids}
+    return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
+
+
+def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
+    """The outcome of a group's task for one variant: an engine that failed while it was timed fails alone."""
+    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
+        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
+    return outcome
+
+
+def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
+    failed = artifact.meta.get("failed")
+    return failed if isinstance(failed, dict) else {}
 
 
 def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
@@ -253,13 +330,23 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
         threads = scenario.target_options(plan.variant.target).threads
-        evidence.append(gather(plan, reference, findings, judgement, threads, prepared.splits.task))
+        splits = prepared.splits
+        names = splits.reading.class_names
+        evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
         rows.append(make_row(plan, evidence[-1], findings))
     return rows, evidence
 
 
-def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> Row:
-    """Copy the variant's ONNX file and engine into the run's folder."""
+def _keep_files(
+    row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path, problems: Problems
+) -> Row:
+    """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
+    with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
+        return row.model_copy(update={"files": _files_of(plan, findings, prepared, directory)})
+    return row
+
+
+def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
     if export is not None:
@@ -274,7 +361,7 @@ def _keep_files(row: Row, plan: VariantPlan, findings: Findings, prepared: Prepa
     load = findings.load.get(plan.variant.id)
     if isinstance(load, Done):
         files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
-    return row.model_copy(update={"files": files})
+    return files
 
 
 def _with_files(row: Row, files: Mapping[str, str]) -> Row:
@@ -337,6 +424,25 @@ def _stage_runs(
     return tuple(runs)
 
 
+def _datasets(prepared: Prepared) -> tuple[Dataset, ...]:
+    """Where the samples came from, with the arguments that the scenario gives to the data sources."""
+    scenario = prepared.scenario
+    found = [prepared.splits.provenance().model_copy(update={"args": dict(scenario.dataset.args)})]
+    if prepared.calibration.provenance is not None and scenario.calib_dataset is not None:
+        args = {"args": dict(scenario.calib_dataset.args)}
+        found.append(prepared.calibration.provenance.model_copy(update=args))
+    return tuple(found)
+
+
+def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
+    found: dict[str, str] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "train")
+        if artifact is not None and WEIGHTS in artifact.manifest.files:
+            found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
+    return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
+
+
 def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
     samples: dict[str, int] = {}
     for plan in plans:
@@ -346,12 +452,25 @@ def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> di
     return samples
 
 
+def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ...]:
+    """What calibration left out, once for all variants that say the same."""
+    notes: dict[str, list[str]] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "quantize")
+        for note in cast("list[str]", artifact.meta.get("outliers", [])) if artifact is not None else ():
+            notes.setdefault(note, []).append(plan.variant.id)
+    return tuple(
+        f"{note} ({ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})" for note, ids in notes.items()
+    )
+
+
 def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
     spec = data_config(scenario, "", download=options.download).spec
     try:
         splits = load_splits(spec, root=scenario.root, seed=scenario.seed, download=options.download)
     except DataError as error:
         raise scenario.error(("dataset",), error.message, fix=error.fix) from error
+    check_expected(scenario, splits)
     for name in scenario.models:
         if scenario.models[name].weights == "train" and not splits.has_labels:
             raise scenario.error(
@@ -362,26 +481,23 @@ def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
     return splits
 
 
-def _network(scenario: Scenario, name: str, splits: Splits) -> NetworkInfo:
+def _network(scenario: Scenario, name: str, splits: Splits, facts: NetworkFacts) -> NetworkInfo:
     spec = scenario.models[name]
-    try:
-        config = ModelConfig(
-            factory=spec.factory,
-            args=dict(spec.args),
-            input_shape=splits.input_shape,
-            n_classes=splits.n_classes,
-            task=splits.task,
-            seed=scenario.seed,
-            source_sha256=source_sha256(spec.factory, scenario.root),
-            root=scenario.root,
-        )
-        model = new_model(config)
-    except ModelError as error:
-        raise scenario.error(("models", name, "factory"), error.message, fix=error.fix) from error
-    if spec.weights in ("train", "random"):
-        return NetworkInfo(config, None, None, Modules.of(model))
-    path = scenario.resolve(spec.weights)
-    return NetworkInfo(config, path, sha256(path.read_bytes()).hexdigest(), Modules.of(model))
+    config = ModelConfig(
+        factory=spec.factory,
+        args=dict(spec.args),
+        input_shape=splits.input_shape,
+        n_classes=splits.n_classes,
+        task=splits.task,
+        seed=scenario.seed,
+        source_sha256=facts.dependencies.sha256,
+        files=facts.dependencies.files,
+        root=scenario.root,
+    )
+    modules = Modules(facts.classes)
+    if facts.weights is None:
+        return NetworkInfo(config, None, None, modules)
+    return NetworkInfo(config, scenario.resolve(spec.weights), facts.weights.sha256, modules)
 
 
 def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
@@ -403,4 +519,4 @@ def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
     raise StageError(f"{variant.id} has no FP32 row to be judged against")
 
 
-__all__ = ["HarnessError", "Prepared", "RunOptions", "check_registries", "prepare", "run_scenario"]
+__all__ = ["HarnessError", "Prepared", "RunOptions", "check_registries", "prepare", "prepare_all", "run_scenario"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,12 @@ def keep_predictions(directory: Path, evidence: Sequence[Evidence]) -> dict[str,
 
 def _predictions(evidence: Sequence[Evidence]) -> pd.DataFrame:
     """One line per test sample: the label, and the class that each variant predicts."""
-    columns: dict[str, npt.NDArray[np.int64]] = {}
+    columns: dict[str, Any] = {}
     for item in evidence:
         if item.labels is not None:
             columns["label"] = item.labels
+            if item.class_names:
+                columns["label_name"] = _names(item.labels, item.class_names)
     for item in evidence:
         columns[item.variant.id] = _outputs(item).argmax(axis=1)
     return pd.DataFrame(columns)
@@ -61,9 +63,17 @@ def _top_of(item: Evidence) -> pd.DataFrame:
             "sample": np.repeat(np.arange(n, dtype=np.int32), k),
             "rank": np.tile(np.arange(1, k + 1, dtype=np.int8), n),
             "class": classes.ravel(),
+            "class_name": _names(classes.ravel(), item.class_names),
             "score": scores.ravel(),
         }
     )
+
+
+def _names(classes: npt.NDArray[np.integer[Any]], names: tuple[str, ...]) -> pd.Series[Any]:
+    """The name of each class; the number as text where it has none."""
+    numbers = np.unique(classes)
+    known = [names[number] if number < len(names) else str(number) for number in numbers]
+    return pd.Series(np.array(known, dtype=object)[np.searchsorted(numbers, classes)], dtype="category")
 
 
 def _keep_states(directory: Path, evidence: Sequence[Evidence]) -> dict[str, str]:

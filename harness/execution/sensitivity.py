@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import StageError, UsageError, unknown_name
 from harness.execution.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.execution.environment import fingerprint
+from harness.execution.expected import expect_accuracy
 from harness.execution.graph import Stage, Task
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done, Failed, Outcome
 from harness.execution.plan import CALIBRATION_BATCH, VariantPlan
 from harness.execution.run import Display, Prepared, RunOptions
 from harness.execution.store import Store
+from harness.execution.timeouts import stage_timeout_s
 from harness.quantization.toolkits import DEFAULT
+from harness.rescue import save_record
 from harness.results import Variant
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
@@ -24,15 +27,8 @@ from harness.sensitivity_record import Analysis, Failure, LayerCost, Sensitivity
 
 DEFAULT_TOP = 5
 _STAGES = "harness.execution.sensitivity_stages"
-_SOURCE = (
-    _STAGES,
-    "harness.execution.stages",
-    "harness.execution.loading",
-    *(f"harness.{package}" for package in ("quantization", "targets", "training", "data", "compare")),
-)
-_LIBRARIES = ("torch", "torchao", "numpy", "scipy")
-RANK = Stage("sensitivity", 1, f"{_STAGES}:rank", _LIBRARIES, _SOURCE)
-SEARCH = Stage("skip search", 1, f"{_STAGES}:search", _LIBRARIES, _SOURCE)
+RANK = Stage("sensitivity", 1, f"{_STAGES}:rank")
+SEARCH = Stage("skip search", 1, f"{_STAGES}:search")
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,16 @@ def plan_analyses(prepared: Prepared, options: SensitivityOptions) -> list[Analy
             raise UsageError(
                 f"{plan.variant.id} cannot run here: {plan.unavailable}", fix="choose another variant with --select"
             )
-    return [_plan(plan, prepared, options) for plan in first.values()]
+    return [_plan(plan, prepared, options) for plan in first.values() if plan.broken is None]
+
+
+def _broken(prepared: Prepared) -> list[Failure]:
+    """One for each PTQ row of the scenario whose network cannot be used."""
+    return [
+        Failure(variant_id=plan.variant.id, reason=plan.broken)
+        for plan in prepared.plans
+        if plan.broken is not None and plan.variant.method == "ptq"
+    ]
 
 
 def _plan(plan: VariantPlan, prepared: Prepared, options: SensitivityOptions) -> AnalysisPlan:
@@ -131,9 +136,17 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    plans = plan_analyses(prepared, options)
     with display() as listener:
-        executor = LocalExecutor(store, jobs=run.jobs, isolation=run.isolation, progress=listener)
+        executor = LocalExecutor(
+            store,
+            jobs=run.jobs,
+            isolation=run.isolation,
+            progress=listener,
+            timeout_s=stage_timeout_s(prepared.scenario),
+        )
+        checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        prepared = replace(prepared, plans=checked)
+        plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(
         scenario=prepared.scenario.name,
@@ -145,9 +158,12 @@ def analyse(
             for plan in plans
             if (analysis := _analysis(plan, outcomes)) is not None
         ),
-        failures=tuple(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
+        failures=(
+            *_broken(prepared),
+            *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
+        ),
     )
-    record.save(directory / "sensitivity.json")
+    save_record(record.model_dump_json(indent=2) + "\n", directory / "sensitivity.json", store.root)
     return record
 
 

@@ -17,11 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from platformdirs import user_cache_dir
 from pydantic import JsonValue
 
 import harness
-from harness.errors import StageError
+from harness.errors import StageError, UsageError
 from harness.execution.layout import STORE_VARIABLE, Layout
 from harness.execution.manifest import (
     MANIFEST_NAME,
@@ -32,6 +31,7 @@ from harness.execution.manifest import (
     read_manifest,
     verify_files,
 )
+from harness.paths import expanded, user_folder
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,15 @@ class StoreSize(NamedTuple):
 
 
 def default_root() -> Path:
-    """`$HARNESS_STORE`, else a folder in the user's cache directory."""
+    """`$HARNESS_STORE`, else a folder in the user's cache directory; UsageError for a user without a home."""
     configured = os.environ.get(STORE_VARIABLE)
-    return Path(configured).expanduser() if configured else Path(user_cache_dir("quant-harness")) / "store"
+    if configured:
+        return expanded(configured)
+    cache = user_folder("cache")
+    if cache is None:
+        fix = f"set {STORE_VARIABLE} to a folder that you can write to"
+        raise UsageError("this user has no home directory, and so no place for the artifact store", fix=fix)
+    return cache / "store"
 
 
 def _warn(damaged: Damaged) -> None:
@@ -177,14 +183,14 @@ class Store:
         count, freed = 0, 0
         for folder in self._layout.artifacts():
             with self._layout.try_lock(folder.name) as locked:
-                if locked and _last_used(folder) < limit:
+                if locked and folder.exists() and _last_used(folder) < limit:
                     freed += _folder_bytes(folder)
                     count += 1
                     self._layout.discard(folder)
                     self._layout.remove_lock(folder.name)
         for folder in self._layout.scratches():
             with self._layout.try_lock(folder.name) as locked:
-                if locked and folder.stat().st_mtime < limit:
+                if locked and folder.exists() and folder.stat().st_mtime < limit:
                     shutil.rmtree(folder, ignore_errors=True)
         return StoreSize(count, freed)
 
@@ -261,4 +267,8 @@ def _last_used(folder: Path) -> float:
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process removes it
+            total += path.stat().st_size if path.is_file() else 0
+    return total

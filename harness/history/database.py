@@ -8,20 +8,31 @@ copied, uploaded and restored as it is.
 from __future__ import annotations
 
 import json
+import os
+import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from harness.errors import UsageError, shortened
 from harness.history.figures import FigureRecord, RunRecord, figure_records, run_record
+from harness.paths import file_problem
 from harness.results import RunResults
 
 SCHEMA_VERSION = 1
 _WAIT_S = 60.0
 """How long a writer waits for another."""
+_LONGEST_S = 120.0
+"""For all that is asked of the file at once; a view in it could ask for anything."""
+_STEPS_BETWEEN_LOOKS = 100_000
+_ASIDE = "put it aside, and add runs to a new one with `harness history add`"
 _ELSEWHERE = "name another file with $HARNESS_HISTORY"
 _ALL = "SELECT * FROM history ORDER BY started_at, run_id, run_key, variant, metric"
 _TABLES = """
@@ -39,6 +50,11 @@ CREATE VIEW IF NOT EXISTS history AS
            unit, higher_is_better, status, reference, run AS run_key, packages
     FROM figures JOIN runs ON runs.key = figures.run;
 """
+
+
+_RUN, _FIGURE = TypeAdapter(RunRecord), TypeAdapter(FigureRecord)
+"""What is read may have been damaged or written by somebody."""
+_COLUMNS = re.findall(r"\w+", _TABLES.partition("AS\n    SELECT ")[2].partition("FROM")[0].replace("run AS ", ""))
 
 
 @dataclass(frozen=True)
@@ -62,15 +78,20 @@ def append(path: Path, runs: Iterable[RunResults]) -> int:
 
 def entries(path: Path) -> list[Entry]:
     """Everything in the file, oldest run first; UsageError where there is none."""
-    return [Entry(_run_of(row), _figure_of(row)) for row in _select(path)]
+    found = _select(path)
+    try:
+        return [Entry(_run_of(row), _figure_of(row)) for row in found]
+    except (ValidationError, IndexError, ValueError, TypeError) as error:
+        raise UsageError(f"the history {path} is damaged: {_first(error)}", fix=_ASIDE) from error
 
 
 def export_parquet(path: Path, to: Path) -> int:
     """Write one row for each figure as Parquet; how many."""
     import pandas as pd
 
+    entries(path)  # refuses a damaged file
     rows = [dict(row) for row in _select(path)]
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=_COLUMNS)
     for column in ("dirty", "higher_is_better"):
         frame[column] = frame[column].astype("boolean")
     frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, format="ISO8601", errors="coerce")
@@ -100,7 +121,7 @@ def _marks(values: Iterable[object]) -> str:
 
 
 def _select(path: Path) -> list[sqlite3.Row]:
-    if not path.is_file():
+    if not os.path.lexists(path):
         fix = "`harness run` writes it; `harness history add RUN` adds runs that were made before"
         raise UsageError(f"there is no history at {path}", fix=fix)
     with _connected(path) as connection:
@@ -111,11 +132,16 @@ def _select(path: Path) -> list[sqlite3.Row]:
 
 @contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    if os.path.lexists(path) and (problem := file_problem(path)) is not None:
+        raise UsageError(f"the history {path} {problem}", fix=_ELSEWHERE)
     try:
         with closing(sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA trusted_schema = OFF")
+            ends = time.monotonic() + _LONGEST_S
+            connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OverflowError, UnicodeError) as error:
         fix = f"if another program holds it, try again; if it is damaged, put it aside; or {_ELSEWHERE}"
         raise UsageError(f"cannot use the history {path}: {error}", fix=fix) from error
 
@@ -148,21 +174,30 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _run_of(row: sqlite3.Row) -> RunRecord:
-    return RunRecord(
-        key=row["run_key"],
-        run_id=row["run_id"],
-        started_at=row["started_at"],
-        scenario=row["scenario"],
-        machine_class=row["machine_class"],
-        commit=row["commit"],
-        dirty=_flag(row["dirty"]),
-        packages=json.loads(row["packages"]),
+    return _RUN.validate_python(
+        {
+            "key": row["run_key"],
+            "run_id": row["run_id"],
+            "started_at": row["started_at"],
+            "scenario": row["scenario"],
+            "machine_class": row["machine_class"],
+            "commit": row["commit"],
+            "dirty": _flag(row["dirty"]),
+            "packages": from_json(row["packages"]),
+        }
     )
 
 
 def _figure_of(row: sqlite3.Row) -> FigureRecord:
     values: dict[str, Any] = {field.name: row[field.name] for field in fields(FigureRecord)}
-    return FigureRecord(**values | {"higher_is_better": _flag(row["higher_is_better"])})
+    return _FIGURE.validate_python(values | {"higher_is_better": _flag(row["higher_is_better"])})
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{problem['msg']} at `{'.'.join(map(str, problem['loc']))}`"
+    return shortened(str(error), 200)
 
 
 def _flag(value: int | None) -> bool | None:

@@ -13,23 +13,12 @@ from typing import Any, Final
 from harness.compare.between_runs import at_level
 from harness.compare.environments import machine_class
 from harness.results import Row, RunResults
-from harness.row_figures import METRICS, Figure, figure_names, find
+from harness.row_figures import METRICS, Figure, figure_names, find, unit_of
 
 NO_FIGURE: Final = "status"
 """Name under which a variant without any figure stands, with its status and without a value."""
 _KEY_CHARACTERS = 16
 _CONFIDENCE: Final = 0.95
-_UNITS: Final = {  # by the end of a name
-    "_per_s": "1/s",
-    "_ms": "ms",
-    "_mj": "mJ",
-    "_bytes": "B",
-    "_db": "dB",
-    "_s": "s",
-    "_j": "J",
-    "_w": "W",
-    "speedup": "x",
-} | dict.fromkeys(("top1", "top5", "drop", "agreement", "int8_macs", "noise_floor"), "share")
 _BETTER_WHEN_HIGHER: Final = ("top1", "top5", "agreement", "speedup", "_per_s", "int8_macs", "sqnr_db")
 _VERDICT_OF: Final = ("accuracy.drop", "accuracy.top1", "latency.speedup", "latency.median_ms")
 """Figures whose section's verdict is about them."""
@@ -117,7 +106,7 @@ def _figures(row: Row, confidence: float) -> Iterator[FigureRecord]:
             value=found.value,
             low=low,
             high=high,
-            unit=_unit(row, name),
+            unit=unit_of(row, name),
             higher_is_better=_is_better_when_higher(row, name),
             verdict=section.verdict if name in _VERDICT_OF else None,
             reference=None if row.latency is None else row.latency.reference,
@@ -130,13 +119,6 @@ def _ends(figure: Figure, confidence: float) -> tuple[float | None, float | None
         return None, None
     ends = at_level(figure.value, figure.interval, confidence, _CONFIDENCE)
     return (None, None) if not all(map(math.isfinite, ends)) else ends
-
-
-def _unit(row: Row, name: str) -> str:
-    section, _, rest = name.partition(".")
-    if section == METRICS:
-        return row.metrics[rest].unit
-    return next((unit for end, unit in _UNITS.items() if name.endswith(end)), "")
 
 
 def _is_better_when_higher(row: Row, name: str) -> bool | None:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from harness.paths import expanded
+
 HISTORY_VARIABLE: Final = "HARNESS_HISTORY"
 """Environment variable that names the database file."""
 DEFAULT: Final = Path("reports") / "history.sqlite"
@@ -17,4 +19,4 @@ def history_path(project_root: Path | None = None, given: Path | None = None) ->
     if given is not None:
         return given
     named = os.environ.get(HISTORY_VARIABLE)
-    return Path(named).expanduser() if named else (project_root or Path.cwd()) / DEFAULT
+    return expanded(named) if named else (project_root or Path.cwd()) / DEFAULT

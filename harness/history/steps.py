@@ -1,8 +1,8 @@
 """Lasting steps in a series of figures: found by exact segmentation, believed only when proven.
 
 The rule. A figure without noise (bytes, coverage, the accuracy of networks that are made anew bit by bit), known by
-runs that repeat each other to the last digit, has stepped wherever its value changed by more than its margin. For all
-others:
+runs that repeat each other to the last digit, has stepped wherever its value changed by more than its margin and a
+second run confirms the new value. For all others:
 
 1. Single bad nights are moved to within `_OUTLIER` standard deviations of the median of their neighbours.
    `ruptures` (Truong, Oudre & Vayatis 2020, Signal Processing 167:107299) proposes places: PELT (Killick, Fearnhead &
@@ -96,8 +96,15 @@ def _is_exact(values: Values) -> bool:
 
 
 def _changes(values: Values, margin: float) -> list[Step]:
-    changed = np.flatnonzero(np.abs(np.diff(values)) > margin) + 1
-    return [Step(int(place), float(values[place - 1]), float(values[place]), None) for place in changed]
+    """One run at a new value may be a single bad night; the next one must be there, too."""
+    steps: list[Step] = []
+    level = float(values[0]) if len(values) else 0.0
+    for place in range(1, len(values) - 1):
+        value, following = float(values[place]), float(values[place + 1])
+        if abs(value - level) > margin and abs(following - value) <= margin:
+            steps.append(Step(place, level, value, None))
+            level = value
+    return steps
 
 
 def _proposed(values: Values, errors: Values) -> list[int]:

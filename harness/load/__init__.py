@@ -11,12 +11,12 @@ import importlib.util
 from harness.targets.base import Availability
 
 DISTRIBUTION = "mlcommons-loadgen"
-_MODULE = "mlperf_loadgen"
+MODULE = "mlperf_loadgen"
 
 
 def availability() -> Availability:
     """Whether LoadGen is installed; imports nothing of it."""
-    if importlib.util.find_spec(_MODULE) is None:
+    if importlib.util.find_spec(MODULE) is None:
         return Availability(False, "MLCommons LoadGen is not installed", f"pip install {DISTRIBUTION}")
     return Availability(True, f"LoadGen {version()}")
 

@@ -33,7 +33,8 @@ class AccuracyMetric(Metric):
         if outputs is None or labels is None:
             return None
         reference = None if evidence.is_reference else evidence.reference_outputs
-        return accuracy_of(outputs, reference, labels, evidence.judgement, evidence.reference_id)
+        found = accuracy_of(outputs, reference, labels, evidence.judgement, evidence.reference_id)
+        return found.model_copy(update={"classes": _named(found.classes, evidence.class_names)})
 
 
 def accuracy_of(
@@ -114,6 +115,12 @@ def classes_of(
 def _class(label: int, right: Flags, judgement: Judgement) -> ClassAccuracy:
     recall, n = float(right.mean()), len(right)
     return ClassAccuracy(label=label, n=n, recall=recall, recall_ci95=_share(right, judgement))
+
+
+def _named(classes: tuple[ClassAccuracy, ...], names: tuple[str, ...]) -> tuple[ClassAccuracy, ...]:
+    return tuple(
+        each.model_copy(update={"name": names[each.label]}) if each.label < len(names) else each for each in classes
+    )
 
 
 def _share(right: Flags, judgement: Judgement) -> tuple[float, float]:

@@ -40,6 +40,8 @@ class Evidence:
     """Whether this is the FP32 row that the others of its group are judged against."""
     reference_id: str
     labels: npt.NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] = ()
+    """By class number; empty where classes have no names."""
     outputs: npt.NDArray[np.float32] | None = None
     """Of the engine on the test samples: (n, classes), or (n, classes, height, width) for `segmentation`."""
     reference_outputs: npt.NDArray[np.float32] | None = None

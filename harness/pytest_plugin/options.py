@@ -8,6 +8,8 @@ from typing import Literal
 
 import pytest
 
+from harness.paths import expanded
+
 _ISOLATIONS = ("process", "none")
 
 
@@ -75,6 +77,6 @@ def read_settings(config: pytest.Config) -> Settings:
 def _folder(config: pytest.Config, name: str) -> Path | None:
     """Options are relative to where pytest was started, ini values to the root."""
     if given := config.getoption(name):
-        return config.invocation_params.dir / Path(given).expanduser()
+        return config.invocation_params.dir / expanded(given)
     written = config.getini(name)
-    return config.rootpath / Path(written).expanduser() if written else None
+    return config.rootpath / expanded(written) if written else None

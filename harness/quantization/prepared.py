@@ -14,7 +14,7 @@ from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture import quiet_torch
 from harness.quantization.graph_tensors import attribute
-from harness.quantization.histogram import Histogram
+from harness.quantization.histogram import Histogram, Outliers
 from harness.quantization.kept import hide_batch_norms, show_batch_norms
 from harness.quantization.placement import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
@@ -75,6 +75,25 @@ def set_ranges(prepared: GraphModule, histograms: Mapping[str, Histogram], calib
     for quantizer in activation_quantizers(prepared):
         quantizer.set_range(_histogram_of(quantizer, histograms), calibrator)
     set_mode(prepared, "quantize")
+
+
+def outlier_notes(prepared: GraphModule, histograms: Mapping[str, Histogram], calibrator: Calibrator) -> list[str]:
+    """One sentence for each activation with values far beyond all others, and what the calibrator makes of them."""
+    found = ((each, _histogram_of(each, histograms)) for each in activation_quantizers(prepared))
+    return [
+        _outlier_note(quantizer.name, histogram, outliers, quantizer.range_rule.calibrator or calibrator)
+        for quantizer, histogram in found
+        if (outliers := histogram.outliers()) is not None and quantizer.range_rule.amax is None
+    ]
+
+
+def _outlier_note(name: str, histogram: Histogram, outliers: Outliers, calibrator: Calibrator) -> str:
+    rest = histogram.without_outliers().abs_max
+    does = "leaves them out" if calibrator.drops_outliers else "makes room for them, so that the others have few steps"
+    return (
+        f"calibration of `{name}`: {outliers.n:,} of {histogram.n:,} values lie beyond {outliers.beyond:.3g} (up to "
+        f"{outliers.largest:.3g}), all others below {rest:.3g}; `{calibrator.name}` {does}"
+    )
 
 
 def _histogram_of(quantizer: TensorQuantizer, histograms: Mapping[str, Histogram]) -> Histogram:

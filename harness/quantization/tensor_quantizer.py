@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.capture import quiet_torch
 from harness.quantization.descriptors import RangeRule
 from harness.quantization.fake_quantize import NO_CLIP, Clip, fake_quantize, lsq_gradient_scale
 from harness.quantization.formats import IntegerFormat
 from harness.quantization.histogram import Histogram
+
+with quiet_torch():
+    from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 Mode = Literal["off", "collect", "quantize", "observe"]
 """`observe` quantizes too, within a range that follows the batches in training."""
@@ -188,9 +191,10 @@ class WeightQuantizer(TensorQuantizer):
             return weight.abs().amax(dim=[axis for axis in range(weight.ndim) if axis != kept])
         levels = self.quant_max + 1
         if self.ch_axis < 0:
-            return torch.tensor(self.calibrator.amax(_histogram(weight), levels))
+            return torch.tensor(self.calibrator.amax(_histogram(weight), levels, keep_outliers=True))
         channels = weight.unbind(self.ch_axis)
-        return torch.tensor([self.calibrator.amax(_histogram(channel), levels) for channel in channels])
+        amax = [self.calibrator.amax(_histogram(channel), levels, keep_outliers=True) for channel in channels]
+        return torch.tensor(amax)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The weight rounded to the format when quantizing."""

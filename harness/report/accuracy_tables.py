@@ -8,6 +8,7 @@ from harness.compare.wording import level, p_value, percent, points
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
+from harness.text import shown
 
 _CLASS_HEADINGS = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
 CLASSES_SHOWN = 3
@@ -72,10 +73,15 @@ def _lossy_classes(row: Row) -> list[ClassAccuracy]:
     return [found for _, found in sorted(lossy, key=lambda pair: (-pair[0], pair[1].label))]
 
 
+def class_name(found: ClassAccuracy) -> str:
+    """The name, and the number where it has none."""
+    return shown(found.name) if found.name is not None else str(found.label)
+
+
 def _class(found: ClassAccuracy) -> tuple[str, ...]:
     few = " (few)" if found.n < FEW_SAMPLES else ""
     return (
-        str(found.label),
+        class_name(found),
         f"{found.n:,}{few}",
         percent(found.recall),
         points(found.drop or 0.0),

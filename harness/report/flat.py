@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.accuracy_tables import worst_classes
+from harness.report.accuracy_tables import class_name, worst_classes
 from harness.results import Interval, Row, RunResults
 
 _COUNTS = (
@@ -22,7 +22,7 @@ _COUNTS = (
         "threads",
         "inferences",
     ),
-    *("family_size", "worst_class", "worst_class_samples"),
+    *("family_size", "worst_class_number", "worst_class_samples"),
     *("onnx_bytes", "engine_bytes", "weight_bytes"),
     *("memory_increase_bytes", "memory_peak_bytes", "memory_device_bytes", "cost_peak_bytes"),
 )
@@ -99,7 +99,8 @@ def _accuracy(row: Row) -> dict[str, Any]:
 def _worst_class(row: Row) -> dict[str, Any]:
     found = next(iter(worst_classes(row)), None)
     return {
-        "worst_class": found.label if found else None,
+        "worst_class": class_name(found) if found else None,
+        "worst_class_number": found.label if found else None,
         "worst_class_samples": found.n if found else None,
         "worst_class_drop": found.drop if found else None,
         "worst_class_p_value_adjusted": found.p_value_adjusted if found else None,

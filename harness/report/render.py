@@ -13,7 +13,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.compare.wording import counted, level
-from harness.report import accuracy_tables, figures, load_tables, markdown, parity_tables, resource_tables, tables
+from harness.errors import UsageError
+from harness.paths import replace_text
+from harness.report import (
+    accuracy_tables,
+    check_tables,
+    data_tables,
+    figures,
+    load_tables,
+    markdown,
+    parity_tables,
+    resource_tables,
+    tables,
+)
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
@@ -46,16 +58,21 @@ class Details:
 def render(results: RunResults, directory: Path) -> list[Path]:
     """Write `report.html`, `report.md` and `results.csv` into `directory`, made if missing, and return their paths.
 
-    Only the record decides what they say: the same record gives the same bytes.
+    Only the record decides what they say: the same record gives the same bytes. UsageError where they cannot be
+    written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.html": html_text(results),
         "report.md": markdown_text(results),
         "results.csv": csv_text(results),
     }
-    for name, text in texts.items():
-        (directory / name).write_text(text, encoding="utf-8", newline="\n")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            replace_text(directory / name, text)
+    except OSError as error:
+        fix = f"free some space or check the rights, then `harness report {directory}`: the record is safe"
+        raise UsageError(f"cannot write the report into {directory}: {error.strerror}", fix=fix) from error
     return [directory / name for name in texts]
 
 
@@ -100,12 +117,14 @@ def _details(results: RunResults) -> list[Details]:
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Load scenarios", load_tables.load_table(results), "shown"),
         ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
-        ("Data", tables.data_table(results), "shown"),
+        ("Data", data_tables.data_table(results), "shown"),
+        ("How the data was read", data_tables.reading_table(results), "shown"),
         ("Left in float", tables.left_in_float_table(results), "shown"),
         ("Energy", resource_tables.energy_table(results), "shown"),
         ("Memory", resource_tables.memory_table(results), "folded"),
         ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),
         ("Layers at fault", parity_tables.faults_table(results), "shown"),
+        ("Steps checked", check_tables.checks_table(results), "folded"),
         ("Parity", parity_tables.chain_table(results), "long"),
         ("Parity of layers", parity_tables.layers_table(results), "folded long"),
         ("Cost", tables.stage_summary_table(results), "shown"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.compare.gates import in_unit
 from harness.compare.wording import byte_size, label, level, listed, percent, three_digits
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
@@ -25,17 +26,6 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def data_table(results: RunResults) -> Table | None:
-    """Source, count and checksum of every split."""
-    rows: list[tuple[str, ...]] = [
-        (dataset.name, dataset.source, split.name, f"{split.n:,}", split.sha256)
-        for dataset in results.datasets
-        for split in dataset.splits
-    ]
-    rows += [(f"weights of {file.model}", file.source, NONE, NONE, file.sha256) for file in results.weights]
-    return _table("Samples; the splits of one data set are disjoint", "Data set|Source|Split|n|sha256", rows, {3})
-
-
 def gates_table(results: RunResults) -> Table | None:
     """Every limit of the scenario and how a variant did against it."""
     rows = [
@@ -44,10 +34,10 @@ def gates_table(results: RunResults) -> Table | None:
             gate.variant,
             gate.metric,
             gate.limit,
-            _figure(gate.value),
-            f"{_figure(gate.interval[0])} to {_figure(gate.interval[1])}" if gate.interval else NONE,
-            gate.compared_with or NONE,
-            gate.reason or NONE,
+            NONE if gate.value is None else in_unit(gate, gate.value),
+            " to ".join(in_unit(gate, end) for end in gate.interval) if gate.interval else NONE,
+            f"{gate.relation or ''} {gate.compared_with or NONE}".strip(),
+            "; ".join(filter(None, (gate.basis, gate.reason))) or NONE,
         )
         for gate in results.gates
     ]

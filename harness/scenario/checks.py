@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from harness.errors import ScenarioError, nearest, unknown_name
+from harness.errors import ScenarioError, nearest, shortened, unknown_name
+from harness.paths import file_problem
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
 from harness.scenario.recipe import Training
 from harness.scenario.schema import DataPlace, Scenario
@@ -55,22 +57,40 @@ def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
         yield from _missing_file(scenario, ("models", name, "factory"), factory.file, "model file")
     if spec.weights not in {"train", "random"}:
         yield from _missing_file(scenario, ("models", name, "weights"), spec.weights, "weights file")
+    elif spec.weights_key is not None:
+        message = f"`weights_key` is not used by `weights: {spec.weights}`"
+        fix = "name a weights file, or delete `weights_key`"
+        yield scenario.error(("models", name, "weights_key"), message, fix=fix, on_key=True)
 
 
 def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterator[ScenarioError]:
     path = scenario.resolve(text)
-    if path.is_file():
+    problem = file_problem(path)
+    if problem is None:
+        return
+    if problem != "does not exist":
+        yield scenario.error(loc, f"the {what} `{shortened(text)}` {problem}", fix=f"name a {what} that can be read")
+        return
+    if path.is_dir():
+        yield scenario.error(loc, f"the {what} `{text}` is a folder", fix="name the file in it")
         return
     if text.startswith(PACKAGE_PREFIX) and not is_installed(text):
         package = parse_package_file(text).package
         fix = "pip install the distribution that holds it; the scenario's comment names it"
         yield scenario.error(loc, f"the package `{package}` is not installed", fix=fix)
         return
-    near = sorted(entry.name for entry in path.parent.glob(f"*{path.suffix}")) if path.parent.is_dir() else []
+    near = _files_beside(path)
     guess = nearest(path.name, near)
     folder = text.removesuffix(path.name)
     fix = f"did you mean `{folder}{guess}`?" if guess else f"paths are relative to {scenario.root}"
-    yield scenario.error(loc, f"the {what} `{text}` does not exist", fix=fix)
+    yield scenario.error(loc, f"the {what} `{shortened(text)}` does not exist", fix=fix)
+
+
+def _files_beside(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in path.parent.glob("*") if entry.suffix == path.suffix)
+    except OSError:  # no rights
+        return []
 
 
 def _training_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:

@@ -19,6 +19,9 @@ from harness.scenario.source import Loc, dotted, joined
 MAX_VARIANTS = 10_000
 """More than any report can show; a matrix beyond it is refused before it is expanded."""
 
+MAX_TESTS = 1_000_000
+"""Variants times entries that each may match: a few seconds."""
+
 _METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "ptq", "qat")
 _QAT_TOOLKITS = frozenset({"torchao"})
 _STEP_TOOLKITS = frozenset({"torchao"})
@@ -185,8 +188,15 @@ def _references(cells: Iterator[Variant] | dict[Variant, None]) -> list[Variant]
 def _axis_errors(scenario: Scenario, grid: Grid) -> list[ScenarioError]:
     """Unknown models, empty axes and entries, and a matrix without bounds."""
     errors = [error for loc, axes in scenario.matrix.located() for error in _entry_errors(scenario, loc, axes)]
-    if not errors and grid.size() > MAX_VARIANTS:
-        message = f"the matrix has up to {grid.size()} variants, more than {MAX_VARIANTS}"
+    if errors:
+        return errors
+    matrix = scenario.matrix
+    size = grid.size() + sum(grid.first().with_axes(entry).size() for entry in matrix.include)
+    if size > MAX_VARIANTS:
+        message = f"the matrix has up to {size} variants, more than {MAX_VARIANTS}"
+        errors.append(scenario.error(("matrix",), message, fix="split it into several scenarios", on_key=True))
+    elif size * (len(matrix.exclude) + len(matrix.include) + len(scenario.gates)) > MAX_TESTS:
+        message = "`exclude`, `include` and `gates` have too many entries for so many variants"
         errors.append(scenario.error(("matrix",), message, fix="split it into several scenarios", on_key=True))
     return errors
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
+
+from harness.paths import file_problem
 
 PACKAGE_PREFIX = "package:"
 
@@ -32,12 +35,20 @@ def parse_package_file(text: str) -> PackageFile:
 def package_path(text: str) -> Path:
     """Where the file would be; the package is not imported. A path that does not exist when it is not installed."""
     package, file = parse_package_file(text)
-    spec = importlib.util.find_spec(package)
+    spec = _spec(package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
-    found = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    found = next((folder / file for folder in folders if file_problem(folder / file) is None), None)
     return found or (folders[0] if folders else Path(package)) / file
 
 
 def is_installed(text: str) -> bool:
     """Whether the package is there, with or without the file."""
-    return importlib.util.find_spec(parse_package_file(text).package) is not None
+    return _spec(parse_package_file(text).package) is not None
+
+
+def _spec(package: str) -> ModuleSpec | None:
+    """Where a package lies; None for what is none, such as the running script (`__main__`)."""
+    try:
+        return importlib.util.find_spec(package)
+    except (ValueError, ImportError):
+        return None

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from harness.errors import ScenarioError, nearest
+from harness.errors import ScenarioError, nearest, shortened
 from harness.scenario.fields import NAME_MAX_LENGTH
 from harness.scenario.levels import levels, section_at
 from harness.scenario.source import Loc, Source, dotted
 
+MAX_ERRORS = 50
+"""That are shown; the first one that is corrected often corrects many."""
 SURELY_MEANT = 0.8
 """Similarity from which a misspelt key is taken for its neighbour rather than for a key of another level."""
 
@@ -37,6 +39,7 @@ _BEFORE = {
 }
 """Keys of SuperGradients recipes that have another place here."""
 
+_LONGEST_MESSAGE = 400
 _EXPECTED = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -67,7 +70,7 @@ class Problem(NamedTuple):
 
 def scenario_errors(error: ValidationError, source: Source) -> list[ScenarioError]:
     """One ScenarioError for each thing that pydantic found."""
-    return [_scenario_error(details, source) for details in error.errors(include_url=False)]
+    return [_scenario_error(details, source) for details in error.errors(include_url=False)[:MAX_ERRORS]]
 
 
 def _scenario_error(details: ErrorDetails, source: Source) -> ScenarioError:
@@ -107,14 +110,14 @@ def _bad_value(details: ErrorDetails, loc: Loc) -> Problem:
     if kind in _LENGTHS:
         words, fix = _LENGTHS[kind]
         return Problem(f"{where} {words}", fix)
-    return Problem(f"{where}: {details['msg']}", context.get("fix"))
+    return Problem(f"{where}: {shortened(details['msg'], _LONGEST_MESSAGE)}", context.get("fix"))
 
 
 def _unknown_key(key: str, parent: Loc) -> Problem:
     section = section_at(parent)
     known = list(section.model_fields) if section else []
     elsewhere = sorted((level.path for level in levels() if key in level.section.model_fields), key=len)
-    message = f"unknown key `{key}` {_inside(parent)}"
+    message = f"unknown key `{shortened(key)}` {_inside(parent)}"
     close = nearest(key, known)
     if key in _BEFORE:
         fix = _BEFORE[key]
@@ -159,7 +162,7 @@ def _type_fix(value: Any, expected: str, loc: Loc) -> str:
         meant = {"on": "true", "yes": "true", "true": "true", "off": "false", "no": "false", "false": "false"}
         return f"write `{meant[value.lower()]}`" if value.lower() in meant else "write `true` or `false`"
     if expected in {"an integer", "a number"} and isinstance(value, str) and _is_number(value):
-        return f"write it without quotes: {value}"
+        return f"write it without quotes: {shortened(value)}"
     if expected == "a text" and isinstance(value, (bool, int, float)):
         return f'write it in quotes: "{json.dumps(value)}"'
     section = section_at(loc)
@@ -178,8 +181,10 @@ def _is_number(text: str) -> bool:
 
 def _bad_name(name: str) -> Problem:
     rule = f"lower-case letters, digits, `_`, `.` and `-`, at most {NAME_MAX_LENGTH}, `.` and `-` not at the ends"
-    plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower())[:NAME_MAX_LENGTH].strip(".-")
-    return Problem(f"`{name}` is not a usable name: {rule}", f"write `{plain}`" if plain else "choose another name")
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", name[: 2 * NAME_MAX_LENGTH].lower())[:NAME_MAX_LENGTH].strip(".-")
+    return Problem(
+        f"`{shortened(name)}` is not a usable name: {rule}", f"write `{plain}`" if plain else "choose another name"
+    )
 
 
 def describe(value: Any) -> str:
@@ -189,7 +194,7 @@ def describe(value: Any) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, str):
-        return f"the text `{value}`"
+        return f"the text `{shortened(value)}`"
     if isinstance(value, dict):
         return "a mapping"
     return "a list" if isinstance(value, (list, tuple)) else str(value)

@@ -11,13 +11,13 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import StringConstraints
+from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from harness.scenario.axes import Axes
 from harness.scenario.fields import NAME_PATTERN, OneOf, Section, Unit
 from harness.scenario.levels import ANY, Level, levels, section_in
-from harness.scenario.reference_text import CLOSING, EXAMPLE, OPENING
+from harness.scenario.reference_text import CLOSING, EXAMPLE, OPENING, SOURCE_ARGS
 
 PAGE = Path("docs/scenario-reference.md")
 
@@ -44,13 +44,27 @@ _SAME_KEYS = {
 def render() -> str:
     """The whole page as Markdown."""
     tables = "\n".join(_level_text(level) for level in levels())
-    return f"{OPENING}\n```yaml\n{EXAMPLE}```\n\n## Keys\n\n{tables}\n{CLOSING}"
+    return f"{OPENING}\n```yaml\n{EXAMPLE}```\n\n## Keys\n\n{tables}\n{_source_args_text()}\n{CLOSING}"
 
 
-def docstrings(section: type[Section]) -> dict[str, str]:
+def _source_args_text() -> str:
+    """`dataset.args` of every data source."""
+    from harness.data import data_sources  # not at the top: a scenario is read without them
+
+    parts = [SOURCE_ARGS]
+    for name, source in sorted(data_sources().items()):
+        fields = source.args_type.model_fields
+        about = " ".join((inspect.getdoc(source) or "").split())
+        table = "\n".join(_fields_table(source.args_type)) if fields else "It takes no arguments."
+        parts.append(f"#### `source: {name}`\n\n{about}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def docstrings(section: type[BaseModel]) -> dict[str, str]:
     """The text beneath each field of a section class, its own and inherited ones."""
     found: dict[str, str] = {}
-    for owner in reversed([base for base in section.__mro__ if issubclass(base, Section)]):
+    owners = [base for base in section.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
+    for owner in reversed(owners):
         body = ast.parse(inspect.getsource(owner)).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, text in zip(body.body, body.body[1:], strict=False):
@@ -78,15 +92,19 @@ def _level_name(path: tuple[str, ...]) -> str:
 
 
 def _table(level: Level) -> Iterator[str]:
+    return _fields_table(level.section)
+
+
+def _fields_table(section: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | unit | meaning |"
     yield "|---|---|---|---|---|"
-    texts = docstrings(level.section)
-    for name, field in level.section.model_fields.items():
+    texts = docstrings(section)
+    for name, field in section.model_fields.items():
         inner = section_in(field.annotation)
         meaning = texts.get(name) or " ".join((inspect.getdoc(inner) or "").split())
         annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         unit = ", ".join(dict.fromkeys(_units(annotation)))
-        default = _default_text(level.section, field)
+        default = _default_text(section, field)
         cells = (f"`{name}`", _type_text(annotation), default, unit, meaning)
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
@@ -112,9 +130,11 @@ def _composed_text(origin: Any, arguments: tuple[Any, ...]) -> str:
     if origin is Literal:
         return _choice_text(arguments)
     if origin in (Union, UnionType):
-        return _type_text(arguments[0]) + ", or empty"
+        kinds = [_type_text(argument) for argument in arguments if argument is not type(None)]
+        return " or ".join(kinds) + (", or empty" if len(kinds) < len(arguments) else "")
     if origin is tuple:
-        return f"list of {_plural(_type_text(arguments[0]))}"
+        count = "" if Ellipsis in arguments else f"{len(arguments)} "
+        return f"list of {count}{_plural(_type_text(arguments[0]))}"
     return "sections by name" if section_in(arguments[1]) else "free mapping"
 
 
@@ -144,7 +164,7 @@ def _annotated_text(inner: Any, metadata: tuple[Any, ...]) -> str:
     return " ".join([_type_text(inner), ", ".join(limits)]).strip()
 
 
-def _default_text(section: type[Section], field: FieldInfo) -> str:
+def _default_text(section: type[BaseModel], field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True, validated_data={})

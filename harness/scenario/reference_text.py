@@ -46,6 +46,12 @@ matrix:
 verdict: {accuracy_margin: 0.005}
 """
 
+SOURCE_ARGS = """\
+### `dataset.args`
+
+What each data source takes; `calib_dataset.args` takes the same. [Data](data.md) says how files are read.
+"""
+
 CLOSING = """\
 ## How the matrix is expanded
 

@@ -47,7 +47,7 @@ def _pattern(text: str) -> str:
     if text.startswith(REGEX):
         try:
             re.compile(text.removeprefix(REGEX))
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             fix = "correct the expression; `(`, `[` and `.` of a name are written with a backslash before them"
             raise PydanticCustomError(
                 "pattern", "`{text}` is no regular expression: {why}", {"text": text, "why": str(error), "fix": fix}

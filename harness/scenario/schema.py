@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_
 from pydantic_core import PydanticCustomError
 
 from harness.errors import ScenarioError, nearest
+from harness.paths import expanded
 from harness.scenario.axes import Matrix
 from harness.scenario.fields import (
     ByName,
@@ -24,6 +25,7 @@ from harness.scenario.fields import (
     Positive,
     Section,
     Seed,
+    Share,
     Text,
     Unit,
     mapping,
@@ -35,7 +37,7 @@ from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationPa
 from harness.scenario.source import Loc, Source
 from harness.scenario.target_options import ByTarget, TargetOptions, options_types
 
-WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 DEFAULT_CALIBRATION_SAMPLES = 512
 """As in SuperGradients, in full batches."""
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -52,16 +54,19 @@ class DataPlace(Section):
     path: Text | None = None
     """Folder or file of the data, relative to the project root. Required by `location: path`, refused otherwise."""
     args: FreeMapping = Field(default_factory=dict)
-    """Handed to the data source as keyword arguments."""
+    """Arguments of the data source: [`dataset.args`](#datasetargs)."""
 
 
 class Dataset(DataPlace):
-    """The samples, and how many of them train, calibrate and test; the three parts are disjoint."""
+    """The samples, and how many of them train, calibrate and test; no sample is in two parts.
+
+    Images that occur twice in the data are found by their pixels and counted in the report.
+    """
 
     train_samples: Annotated[Count, Unit("sample")] | None = None
     """Empty: all that calibration leaves of the training part."""
     calibration_samples: Annotated[Count, Unit("sample")] = 512
-    """Taken from the training part; disjoint from the samples that train. How many of them are used:
+    """Taken out of the training part: they do not train. How many of them are used:
     `calib_params.num_calib_batches`."""
     test_samples: Annotated[Count, Unit("sample")] | None = None
     """Empty: all."""
@@ -125,8 +130,17 @@ class ModelSpec(Section):
     """Handed to the factory as keyword arguments."""
     weights: Annotated[str, AfterValidator(_weights_text)] = "train"
     """`train`: train the FP32 baseline; `random`: leave as initialised (accuracy is then not reported); or a
-    `.safetensors`, `.pt` or `.pth` file, relative to the project root, or `package:NAME/FILE` for a file inside an
-    installed Python package, which is not imported."""
+    `.safetensors`, `.pt`, `.pth`, `.ckpt`, `.bin` or `.pth.tar` file, relative to the project root, or
+    `package:NAME/FILE` for a file inside an installed Python package, which is not imported."""
+    weights_key: Text | None = None
+    """Part of the weights file to take, for instance `ema_net` or `checkpoint.state_dict`. Empty: the part that fits
+    the network; of several that fit, the averaged (EMA) one. The report says which part was taken."""
+    expected_top1: Share | None = None
+    """Top-1 that the FP32 network is known to have on this data (a share: 0.7188 for 71.88 %). Where the eager network
+    has another, all rows of the model are failed before anything is quantized. Empty: not checked."""
+    expected_top1_tolerance: Share = 0.02
+    """Difference from `expected_top1` that is accepted. With few test samples chance alone makes a difference: about
+    2 / sqrt(4 n) for n samples."""
     training: Training = Field(default_factory=Training)
     """Keys of `training` that are different for this model; see `Scenario.effective_training`."""
 
@@ -182,6 +196,19 @@ class Measurement(Section):
     are named run for every variant, alone on the machine. Needs `pip install mlcommons-loadgen`."""
 
 
+class Timeouts(Section):
+    """How long code of the project may run without a sign of progress before its process is ended.
+
+    `HARNESS_TIMEOUT_S` in the environment replaces both.
+    """
+
+    network_s: Annotated[Positive, Unit("s")] = 120.0
+    """Importing a model file, calling its factory, loading the weights and trying the network, each."""
+    stage_s: Annotated[Positive, Unit("s")] = 3600.0
+    """A stage, such as training or building an engine; a finished batch, epoch or process is progress. Waiting for
+    another run does not count."""
+
+
 class Verdict(Section):
     """What counts as proven."""
 
@@ -222,6 +249,7 @@ class Scenario(Section):
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
     verdict: Verdict = Field(default_factory=Verdict)
     gates: Listed[GateSpec] = ()
     """Limits that variants must keep; a run in which one is proven broken ends with exit code 1."""
@@ -255,7 +283,7 @@ class Scenario(Section):
         """A path of the file, or a file of an installed package, as an absolute path."""
         if text.startswith(PACKAGE_PREFIX):
             return package_path(text)
-        return self.root / Path(text).expanduser()
+        return self.root / expanded(text)
 
     def error(self, loc: Loc, message: str, *, fix: str | None = None, on_key: bool = False) -> ScenarioError:
         """An error to raise about the value (or, `on_key`, the key) at `loc`, for instance `("dataset", "source")`.

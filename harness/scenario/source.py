@@ -76,11 +76,17 @@ def dotted(loc: Loc) -> str:
     return text
 
 
+_SHOWN = 50
+"""Errors, beside the first one."""
+
+
 def joined(errors: Iterable[ScenarioError]) -> ScenarioError:
     """All errors as one: its place is the first one's, its message lists each with its own place."""
     first, *others = sorted(errors, key=lambda error: (error.line or 0, error.column or 0))
+    more = len(others) - _SHOWN
     if not others:
         return first
     message = first.message + (f"\n  fix: {first.fix}" if first.fix else "")
-    listing = "\n".join([message, *(str(error) for error in others)])
+    listing = "\n".join([message, *(str(error) for error in others[:_SHOWN])])
+    listing += f"\nand {more} more" if more > 0 else ""
     return ScenarioError(listing, path=first.path, line=first.line, column=first.column)

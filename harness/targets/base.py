@@ -120,6 +120,11 @@ class Target(ABC):
     needs_gpu: ClassVar[bool] = False
     """Whether engines run on an NVIDIA GPU only."""
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules of libraries that must be importable, beside those that the harness itself needs."""
+        return ()
+
     @abstractmethod
     def availability(self) -> Availability:
         """Whether this machine can use the target. Imports nothing heavy."""
@@ -178,6 +183,10 @@ class Target(ABC):
     def cannot_run(self, options: BuildOptions) -> str | None:
         """Why an engine with these options can be built but not run on this machine; None when it can."""
         return None
+
+    def checked_batches(self, options: BuildOptions) -> tuple[int, ...]:
+        """Batch sizes at which a built engine is run once before anything is measured; those that it was built for."""
+        return (1, 3)
 
     @abstractmethod
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

@@ -14,11 +14,21 @@ from pydantic import BaseModel, ConfigDict
 from harness.errors import StageError, describe_exit
 from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, load_block
+from harness.timing.turns import TURN, last_turn
 
 COMMAND = (sys.executable, "-m", "harness.timing.process")
 _GRACE_S = 120.0
 """What opening the engines and the turns already begun may take beyond the time that the process was given."""
 _TAIL_LINES = 3
+
+
+class TimingFailed(StageError):
+    """A timing process failed."""
+
+    def __init__(self, message: str, *, session: str | None = None, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.session = session
+        """Whose turn it was; None where that is not known."""
 
 
 class EngineFile(BaseModel):
@@ -54,7 +64,7 @@ def run_process(order: Order, command: Sequence[str] | None = None) -> Block:
         command: of the process, `COMMAND` when None; the path of its result is added to it.
 
     Raises:
-        StageError: the process failed; with the last lines that it wrote.
+        TimingFailed: the process failed; with the session whose turn it was, and the last lines that it wrote.
     """
     with tempfile.TemporaryDirectory(prefix="quant-harness-timing-") as folder:
         result, log = Path(folder) / "block.npz", Path(folder) / "log.txt"
@@ -76,7 +86,9 @@ def run_process(order: Order, command: Sequence[str] | None = None) -> Block:
                 process.kill()
                 process.wait()
         if code != 0:
-            raise StageError(f"timing {', '.join(order.sessions)}: {_what_happened(code, log)}")
+            session = last_turn(Path(folder) / TURN, list(order.sessions))
+            what = session or ", ".join(order.sessions)
+            raise TimingFailed(f"timing {what}: {_what_happened(code, log)}", session=session)
         return load_block(result)
 
 

@@ -21,6 +21,7 @@ from harness.timing.contamination import Signal, Watch, gpu_signals, host_signal
 from harness.timing.order import Order
 from harness.timing.rounds import time_rounds
 from harness.timing.samples import Block, save_block
+from harness.timing.turns import TURN, Turns
 
 if TYPE_CHECKING:
     from harness.targets.base import Array, Session
@@ -35,7 +36,9 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sessions = {}
     needs_gpu = False
+    turns = Turns(Path(sys.argv[1]).with_name(TURN), list(order.sessions))
     for name, engine in order.sessions.items():
+        turns.begin(name)
         target = get_target(engine.target)
         needs_gpu |= target.needs_gpu
         sessions[name] = target.open(engine.path, target.options_from(engine.options))
@@ -48,9 +51,13 @@ def main() -> None:
         seed=order.seed * 1_000_003 + order.process,
         deadline_s=STARTED_S + order.limit_s,
         watch=watch,
+        on_turn=turns.begin,
     )
     copies = any(session.includes_transfers for session in sessions.values())
-    parts = {name: _parts(session, batch) for name, session in sessions.items()}
+    parts = {}
+    for name, session in sessions.items():
+        turns.begin(name)
+        parts[name] = _parts(session, batch)
     save_block(Block(order.build, order.process, rounds, watch.signals, copies, parts), Path(sys.argv[1]))
     sys.stdout.flush()
 

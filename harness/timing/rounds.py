@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ def time_rounds(
     seed: int,
     deadline_s: float = float("inf"),
     watch: Watch | None = None,
+    on_turn: Callable[[str], None] | None = None,
 ) -> tuple[Round, ...]:
     """Warm all sessions up, then time them in rounds, each in a new random order.
 
@@ -37,8 +38,13 @@ def time_rounds(
         seed: of the order.
         deadline_s: on the clock of `time.perf_counter`; no round begins after it once there are `LEAST_ROUNDS`.
         watch: what looks at the machine meanwhile.
+        on_turn: called with the name of each session before it runs; outside what is timed.
     """
-    runs = {name: _warm_up(session, batch, plan) for name, session in sessions.items()}
+    begin = on_turn or _say_nothing
+    runs = {}
+    for name, session in sessions.items():
+        begin(name)
+        runs[name] = _warm_up(session, batch, plan)
     watch = watch or Watch()
     order = list(sessions)
     shuffle = random.Random(seed).shuffle
@@ -48,9 +54,16 @@ def time_rounds(
             break
         shuffle(order)
         watch.start()
-        samples = {name: np.asarray(sessions[name].time_runs(batch, runs[name]), np.float64) for name in order}
+        samples = {}
+        for name in order:
+            begin(name)
+            samples[name] = np.asarray(sessions[name].time_runs(batch, runs[name]), np.float64)
         rounds.append(Round(samples, watch.stop()))
     return tuple(rounds)
+
+
+def _say_nothing(name: str) -> None:
+    """Nobody asks whose turn it is."""
 
 
 def _warm_up(session: Session, batch: npt.NDArray[np.float32], plan: TimingPlan) -> int:

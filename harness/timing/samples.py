@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,11 @@ class Timings:
     def names(self) -> tuple[str, ...]:
         """The sessions, sorted."""
         return tuple(sorted({name for block in self.blocks for name in block.rounds[0].samples_ms}))
+
+    def of_all_blocks(self) -> Timings:
+        """Without the sessions that did not take part in every process: one that failed is not timed again."""
+        common = set.intersection(*(set(block.rounds[0].samples_ms) for block in self.blocks))
+        return Timings([_only(block, common) for block in self.blocks])
 
     @property
     def rounds(self) -> Iterable[Round]:
@@ -163,6 +168,17 @@ class Timings:
         import pandas as pd
 
         return cls.from_frame(pd.read_parquet(path))
+
+
+def _only(block: Block, names: set[str]) -> Block:
+    if set(block.rounds[0].samples_ms) == names:
+        return block
+    rounds = tuple(
+        replace(each, samples_ms={name: ms for name, ms in each.samples_ms.items() if name in names})
+        for each in block.rounds
+    )
+    parts = {name: parts for name, parts in block.parts_ms.items() if name in names}
+    return replace(block, rounds=rounds, parts_ms=parts)
 
 
 def save_block(block: Block, path: Path) -> None:

@@ -33,7 +33,8 @@ def measure(
         begun = clock()
         if process >= max(plan.min_processes, builds) and begun + longest > start + plan.budget_s:
             break
-        timings.blocks.append(run_process(process % builds, process, plan.process_s))
+        block = run_process(process % builds, process, plan.process_s)
+        timings = Timings([*timings.blocks, block]).of_all_blocks()
         longest = max(longest, clock() - begun)
         done = process + 1
         if done in looks and done >= builds and is_clear(timings):

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data.tasks import Task, output_shape
 from harness.errors import ModelError, unknown_name
-from harness.training.model_files import import_file, siblings_importable
+from harness.paths import expanded
+from harness.training.model_files import (
+    described,
+    import_failure,
+    import_file,
+    is_interrupt,
+    message_of,
+    siblings_importable,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +39,7 @@ class FactoryName(NamedTuple):
 
     def file(self, root: Path) -> Path:
         """The file; relative paths start at `root`."""
-        return (root / Path(self.place).expanduser()).resolve()
+        return (root / expanded(self.place)).resolve()
 
 
 def parse_factory(text: str) -> FactoryName:
@@ -69,8 +77,10 @@ def _import_module(name: str) -> Any:
                 f"there is no module `{error.name}`", fix="install it, or write a file: `models/FILE.py:FUNCTION`"
             ) from None
         raise ModelError(f"importing `{name}` failed: {error}", fix="install what it needs") from error
-    except Exception as error:
-        raise ModelError(f"importing `{name}` failed: {type(error).__name__}: {error}", fix="correct it") from error
+    except BaseException as error:  # a module may do anything when it is imported
+        if is_interrupt(error):
+            raise
+        raise import_failure(f"`{name}`", error) from error
 
 
 def build_model(
@@ -79,32 +89,55 @@ def build_model(
     *,
     root: Path,
     seed: int,
-    input_shape: tuple[int, ...],
+    input_shape: tuple[int, ...] | None,
     n_classes: int | None = None,
     task: Task = "classification",
+    on_step: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The network, in eval mode, its weights initialised from `seed`; torch's global random state is left alone.
 
     It is tried on zeros of (2, *input_shape): the result must be logits, (2, n_classes), or (2, any) for None; with
-    pixels to classify, (2, n_classes, H, W). Raises ModelError when the arguments do not fit the factory, when it
-    fails, or when the network does not fit the data.
+    pixels to classify, (2, n_classes, H, W). With `input_shape=None` it is not tried. `on_step` is called with what
+    comes next: importing, calling the factory, running the network. Raises ModelError when the arguments do not fit
+    the factory, when it fails, or when the network does not fit the data.
     """
     import torch
 
+    tell = on_step or _say_nothing
+    tell(f"importing `{text}`")
     factory = load_factory(text, root)
     _check_args(text, factory, args)
     name = parse_factory(text)
     with torch.random.fork_rng(devices=[]), siblings_importable(name.file(root) if name.is_file else None):
         torch.manual_seed(seed)
+        tell(f"calling `{text}`")
         try:
             model = factory(**args)
-        except (Exception, SystemExit) as error:
-            raise ModelError(f"`{text}` failed: {type(error).__name__}: {error}", fix=_args_fix(factory)) from error
+        except BaseException as error:  # a factory may do anything
+            if is_interrupt(error):
+                raise
+            raise ModelError(f"`{text}` failed: {described(error)}", fix=_args_fix(factory)) from error
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")
-        model.eval()
-        _check_forward(text, model, input_shape, n_classes, task)
+        _to_eval(text, model)
+        if input_shape is not None:
+            tell(f"running the network of `{text}` on two samples")
+            _check_forward(text, model, input_shape, n_classes, task)
     return model
+
+
+def _say_nothing(step: str) -> None:
+    """Nobody asks what comes next."""
+
+
+def _to_eval(text: str, model: nn.Module) -> None:
+    try:
+        model.eval()
+    except BaseException as error:  # a network may have a method `train` of its own
+        if is_interrupt(error):
+            raise
+        fix = "make `eval()` of the network work"
+        raise ModelError(f"the network of `{text}` cannot be set to eval mode: {described(error)}", fix=fix) from error
 
 
 def _check_args(text: str, factory: Factory, args: Mapping[str, Any]) -> None:
@@ -140,8 +173,10 @@ def _check_forward(
     try:
         with torch.no_grad():
             output = model(torch.zeros(shape))
-    except Exception as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except BaseException as error:  # a network may do anything
+        if is_interrupt(error):
+            raise
+        first_line = (message_of(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"`{text}` cannot run on an input of shape {shape}: {first_line}",
             fix="make `args` fit the data's channels and size, or choose another network",

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from harness.errors import ModelError, nearest
+from harness.training.user_files import is_users
 
 PACKAGE_PREFIX = "_harness_models_"
+_MESSAGE_CHARACTERS = 1_000
 
 
 def import_file(path: Path) -> ModuleType:
@@ -34,11 +38,11 @@ def import_file(path: Path) -> ModuleType:
         _forget(package)
         with siblings_importable(path):
             module = _import_private(path, package, name)
-    except Exception as error:
+    except BaseException as error:  # a file may do anything when it is imported, and must not end the harness
         _forget(package)
-        raise ModelError(
-            f"importing {path} failed: {type(error).__name__}: {error}{_line_of(error, path)}", fix="correct the file"
-        ) from error
+        if is_interrupt(error):
+            raise
+        raise import_failure(str(path), error, _line_of(error, path)) from error
     vars(module)["__harness_content__"] = content
     return module
 
@@ -61,44 +65,122 @@ def _forget(package: str) -> None:
         del sys.modules[name]
 
 
+@dataclass(frozen=True)
+class _Importable:
+    """A folder that is importable, and the one above it."""
+
+    folder: Path
+    known: frozenset[str]
+    """Modules that were there before."""
+
+    @classmethod
+    def start(cls, folder: Path) -> _Importable:
+        started = cls(folder, frozenset(sys.modules))
+        sys.path[:0] = started.entries
+        importlib.invalidate_caches()
+        return started
+
+    @property
+    def entries(self) -> list[str]:
+        return [str(self.folder), str(self.folder.parent)]
+
+    def end(self) -> None:
+        # First the modules: the path of a namespace package follows `sys.path`.
+        for name in [key for key in sys.modules if key not in self.known and self._is_within(key)]:
+            del sys.modules[name]
+        for entry in self.entries:
+            if entry in sys.path:
+                sys.path.remove(entry)
+
+    def _is_within(self, name: str) -> bool:
+        """Whether `name` is a file of the user's in one of the folders, or a package there that was not known."""
+        if name.startswith(PACKAGE_PREFIX):
+            return False
+        module = sys.modules[name]
+        file = getattr(module, "__file__", None)
+        if file is None and name.partition(".")[0] in self.known:
+            return False
+        places = [file] if file is not None else list(getattr(module, "__path__", ()))
+        return any(Path(each).is_relative_to(self.folder.parent) and is_users(each) for each in places)
+
+
+_kept: list[_Importable] = []
+"""At most one."""
+
+
+def keep_importable(path: Path | None) -> None:
+    """Let the folder of `path` stay importable, and the one above, for a network that imports when it runs.
+
+    Ends with the next call, which may name another file, or None.
+    """
+    if path is not None and _is_kept(path):
+        return
+    while _kept:
+        _kept.pop().end()
+    if path is not None:
+        _kept.append(_Importable.start(path.parent))
+
+
+def _is_kept(path: Path) -> bool:
+    return any(each.folder == path.parent for each in _kept)
+
+
 @contextmanager
 def siblings_importable(path: Path | None) -> Iterator[None]:
     """The folder of `path`, and the one above, are on `sys.path` inside the block.
 
-    Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names.
-    None: nothing happens.
+    Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names; but
+    for a folder that `keep_importable` keeps. None: nothing happens.
     """
-    if path is None:
-        yield
-        return
-    folder = path.parent
-    known, entries = set(sys.modules), [str(folder), str(folder.parent)]
-    sys.path[:0] = entries
-    importlib.invalidate_caches()
+    with _removed_entries_come_back():
+        if path is None or _is_kept(path):
+            yield
+            return
+        started = _Importable.start(path.parent)
+        try:
+            yield
+        finally:
+            started.end()
+
+
+@contextmanager
+def _removed_entries_come_back() -> Iterator[None]:
+    """What the user's code takes from `sys.path`, the harness still needs."""
+    before = list(sys.path)
     try:
         yield
     finally:
-        # First the modules: the path of a namespace package follows `sys.path`.
-        for name in [key for key in sys.modules if key not in known and _is_sibling(key, folder, known)]:
-            del sys.modules[name]
-        for entry in entries:
-            sys.path.remove(entry)
+        sys.path.extend(entry for entry in before if entry not in sys.path)
 
 
-def _is_sibling(name: str, folder: Path, known: set[str]) -> bool:
-    """Whether `name` is a file in `folder`, `folder` itself, or part of a package in it that was not known before."""
-    top = name.partition(".")[0]
-    if top.startswith(PACKAGE_PREFIX):
-        return False
-    if _file_folder(name) == folder:
-        return True
-    packages = {Path(entry) for entry in getattr(sys.modules.get(top), "__path__", ())}
-    return top not in known and bool(packages & {folder, folder / top})
+def import_failure(what: str, error: BaseException, place: str = "") -> ModelError:
+    """The error for a file or module of the user's that cannot be imported."""
+    if isinstance(error, SystemExit):
+        return ModelError(
+            f"importing {what} ended the process: SystemExit({message_of(error)}){place}",
+            fix='put what the file does as a program under `if __name__ == "__main__":`',
+        )
+    return ModelError(f"importing {what} failed: {described(error)}{place}", fix="correct the file")
 
 
-def _file_folder(name: str) -> Path | None:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return None if file is None else Path(file).parent
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is the user's Ctrl-C; workers do not get one, so that theirs was raised by the code that runs."""
+    return isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None
+
+
+def described(error: BaseException) -> str:
+    """Type and message of an exception that user code raised."""
+    message = message_of(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def message_of(error: BaseException) -> str:
+    """First lines of an exception's message; it may be megabytes long, or fail to be made."""
+    try:
+        text = str(error).strip()
+    except BaseException as broken:  # whatever its `__str__` raises
+        return f"(its message cannot be shown: `__str__` raised {type(broken).__name__})"
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]} ... ({len(text):,} characters)"
 
 
 def missing_file(path: Path) -> ModelError:

@@ -200,8 +200,8 @@ class TestExitCodes:
     def test_the_message_names_variant_figure_value_interval_and_limit(self):
         found = only(recorded(), {"metric": "latency.median_ms", "at_most": 0.5, "of": "fp32"})
         assert gate_message(found) == (
-            f"gate fail: {PTQ}: latency.median_ms is 0.666667 (0.660033 to 0.673367), compared with {FP32}; "
-            "it must be at most 0.5 of fp32"
+            f"gate fail: {PTQ}: latency.median_ms is 0.666667 times that of {FP32} "
+            "(0.660033 times to 0.673367 times); it must be at most 0.5 of fp32"
         )
 
     def test_variants_without_a_figure_share_a_message_when_the_reason_is_one(self):
@@ -210,7 +210,7 @@ class TestExitCodes:
         run.add(other, status="unavailable", reason="no tensorrt")
         gates = judge(run, {"metric": "speedup", "at_least": 2}, {"metric": "top1", "at_least": 0})
         assert gate_messages(gates, "tiny") == [
-            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5 (1.48507 to 1.51508); it must be at least 2",
+            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5× (1.48507× to 1.51508×); it must be at least 2",
             f"gate inconclusive: tiny, {QAT}, {other}: latency.speedup must be at least 2, "
             "accuracy.top1 must be at least 0; unavailable: no tensorrt",
         ]

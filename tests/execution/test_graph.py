@@ -24,9 +24,8 @@ class TestKey:
             task("slow_add", JOURNAL, 1),
             task("add", JOURNAL, 1, {"first": task("add", JOURNAL, 5)}),
             task("add", JOURNAL, 1, libraries=("pydantic",)),
-            task("add", JOURNAL, 1, source=("harness.errors",)),
         ],
-        ids=["config", "stage", "inputs", "libraries", "source"],
+        ids=["config", "stage", "inputs", "libraries"],
     )
     def test_whatever_can_change_the_result_changes_the_key(self, other: Task) -> None:
         assert other.key != task("add", JOURNAL, 1).key

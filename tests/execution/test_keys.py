@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from harness.execution.keys import canonical_json, digest, library_version, source_digest
+from harness.execution.keys import canonical_json, digest
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 json_values = st.recursive(
@@ -84,50 +84,3 @@ class TestCanonicalJson:
     def test_refuses_types_without_one_form(self, value: object) -> None:
         with pytest.raises(TypeError):
             canonical_json(value)
-
-
-class TestLibraryVersion:
-    def test_of_an_installed_library(self) -> None:
-        assert library_version("pydantic")[0].isdigit()
-
-    def test_of_a_missing_one(self) -> None:
-        assert library_version("no-such-distribution") == "absent"
-
-
-class TestSourceDigest:
-    @pytest.fixture
-    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        folder = tmp_path / f"package_{tmp_path.name}"
-        (folder / "inner").mkdir(parents=True)
-        # Importing a package only to hash it would be slow; this one cannot be imported at all.
-        (folder / "__init__.py").write_text("raise AssertionError('imported')")
-        (folder / "inner" / "__init__.py").write_text("")
-        (folder / "inner" / "module.py").write_text("A = 1")
-        monkeypatch.syspath_prepend(tmp_path)
-        source_digest.cache_clear()
-        return folder
-
-    @pytest.mark.parametrize("name", ["", ".inner", ".inner.module"])
-    def test_changes_with_the_text_of_any_module(self, package: Path, name: str) -> None:
-        before = source_digest(package.name + name)
-        (package / "inner" / "module.py").write_text("A = 2")
-        source_digest.cache_clear()
-        assert source_digest(package.name + name) != before
-
-    def test_does_not_change_with_a_sibling(self, package: Path) -> None:
-        before = source_digest(f"{package.name}.inner")
-        (package / "other.py").write_text("B = 1")
-        source_digest.cache_clear()
-        assert source_digest(f"{package.name}.inner") == before
-
-    def test_changes_when_a_module_is_renamed(self, package: Path) -> None:
-        before = source_digest(package.name)
-        (package / "inner" / "module.py").rename(package / "inner" / "renamed.py")
-        source_digest.cache_clear()
-        assert source_digest(package.name) != before
-
-    def test_a_missing_module_is_an_error(self, package: Path) -> None:
-        with pytest.raises(ValueError, match="no source"):
-            source_digest(f"{package.name}.inner.missing")
-        with pytest.raises(ValueError, match="no source"):
-            source_digest("no_such_package")

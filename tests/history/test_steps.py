@@ -16,10 +16,17 @@ def test_the_standard_error_is_half_the_interval_over_the_normal_quantile():
 
 
 def test_an_exact_figure_steps_where_it_changes_by_more_than_its_margin():
-    (step,) = find_steps(series([100, 100, 100, 104]), margin=1)
+    (step,) = find_steps(series([100, 100, 100, 104, 104]), margin=1)
     assert (step.index, step.before, step.after, step.p_value) == (3, 100, 104, None)
     assert find_steps(series([100, 100, 100, 101]), margin=1) == []
     assert find_steps(series([100]), margin=1) == []
+
+
+def test_one_run_at_a_new_exact_value_is_not_a_lasting_step():
+    assert find_steps(series([100, 100, 100, 104]), margin=1) == []
+    assert find_steps(series([100, 100, 100, 104, 100, 100]), margin=1) == []
+    (step,) = find_steps(series([100, 100, 100, 104, 110, 110, 110]), margin=1)
+    assert (step.index, step.before, step.after) == (4, 100, 110)
 
 
 def test_a_lasting_step_is_found_at_its_first_run():

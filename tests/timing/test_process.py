@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.errors import StageError
-from harness.timing.order import COMMAND, Order, run_process
+from harness.timing.order import COMMAND, Order, TimingFailed, run_process
 from harness.timing.samples import TWIN
 
 from .conftest import SHAPE
@@ -64,3 +64,41 @@ def test_a_process_whose_parent_is_gone_ends(order, tmp_path):
     process.stdin.close()  # what the end of the parent does
     assert process.wait(10) == 1
     assert not (tmp_path / "block.npz").exists()
+
+
+@pytest.mark.parametrize("place", ["open", "time_runs", "time_parts"])
+def test_a_crash_names_the_engine_whose_turn_it_was(order, engine, tmp_path, place):
+    crashing = engine.model_copy(update={"target": "onnxruntime!"})
+    sessions = {"good": engine, "bad": crashing, TWIN: engine}
+    script = tmp_path / "process.py"
+    script.write_text(CRASHING.replace("PLACE", place))
+    with pytest.raises(TimingFailed, match="timing bad: crashed with signal SIGSEGV") as caught:
+        run_process(order.model_copy(update={"sessions": sessions}), (sys.executable, str(script)))
+    assert caught.value.session == "bad"
+
+
+CRASHING = """
+import os
+from harness.targets import get_target
+from harness.timing import process
+
+def crash(*arguments):
+    os.kill(os.getpid(), 11)
+
+class Crashing:
+    needs_gpu = False
+
+    def __init__(self):
+        self.target = get_target("onnxruntime")
+        self.options_from = self.target.options_from
+
+    def open(self, path, options):
+        if "PLACE" == "open":
+            crash()
+        session = self.target.open(path, options)
+        setattr(session, "PLACE", crash)
+        return session
+
+process.get_target = lambda name: Crashing() if name.endswith("!") else get_target(name)
+process.main()
+"""

@@ -6,7 +6,7 @@ import torch
 
 from harness.errors import ModelError
 from harness.training.factory import build_model, load_factory
-from harness.training.source_hash import source_sha256
+from harness.training.model_files import keep_importable
 
 NET = """
 import torch
@@ -93,6 +93,32 @@ class TestLoad:
         values = [load_factory("models/net.py:value", tmp_path / project)() for project in ("one", "two", "one")]
         assert values == [1, 2, 1]
 
+    def test_two_projects_may_use_the_same_names_beside_models(self, tmp_path):
+        for project, value in (("one", 1), ("two", 2)):
+            for folder in ("models", "helpers"):
+                (tmp_path / project / folder).mkdir(parents=True)
+            (tmp_path / project / "helpers" / "shared.py").write_text(f"VALUE = {value}")
+            net = "from helpers.shared import VALUE\ndef value():\n    return VALUE\n"
+            (tmp_path / project / "models" / "net.py").write_text(net)
+        values = [load_factory("models/net.py:value", tmp_path / project)() for project in ("one", "two", "one")]
+        assert values == [1, 2, 1]
+
+    def test_a_network_may_import_when_it_runs(self, root):
+        (root / "models" / "late.py").write_text("SCALE = 3.0")
+        (root / "models" / "net.py").write_text(
+            "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        from late import SCALE\n"
+            "        return x.flatten(1)[:, :3] * SCALE\ndef net():\n    return Net()\n"
+        )
+        path, modules = list(sys.path), set(sys.modules)
+        keep_importable(root / "models" / "net.py")
+        try:
+            model = build("models/net.py:net", root)
+            assert model(torch.ones(1, 2, 3, 3)).tolist() == [[3.0, 3.0, 3.0]]
+        finally:
+            keep_importable(None)
+        assert sys.path == path
+        assert "late" not in set(sys.modules) - modules
+
     def test_an_edited_file_is_read_again(self, root):
         load_factory("models/net.py:net", root)
         (root / "models" / "net.py").write_text("def net():\n    return 'edited'\n")
@@ -176,46 +202,3 @@ class TestBuild:
     def test_a_network_for_other_images_is_an_error_with_the_shape(self, root):
         with pytest.raises(ModelError, match=r"cannot run on an input of shape \(2, 1, 28, 28\)"):
             build("models/net.py:net", root, input_shape=(1, 28, 28))
-
-
-class TestSourceHash:
-    def test_it_follows_the_file_and_what_it_imports_from_its_folder(self, root):
-        models = root / "models"
-        models.joinpath("net.py").write_text("from .blocks import x\ndef net(): ...\n")
-        models.joinpath("blocks.py").write_text("import deeper\nx = 1\n")
-        models.joinpath("deeper.py").write_text("y = 1\n")
-        models.joinpath("unrelated.py").write_text("z = 1\n")
-        text, seen = "models/net.py:net", []
-        seen.append(source_sha256(text, root))
-        for file in ("net.py", "blocks.py", "deeper.py"):
-            models.joinpath(file).write_text(models.joinpath(file).read_text() + "# edited\n")
-            seen.append(source_sha256(text, root))
-        assert len(set(seen)) == 4
-        models.joinpath("unrelated.py").write_text("z = 2\n")
-        assert source_sha256(text, root) == seen[-1]
-
-    def test_it_does_not_depend_on_where_the_project_lies(self, root, tmp_path_factory):
-        copy = tmp_path_factory.mktemp("copy") / "models"
-        copy.mkdir()
-        (copy / "net.py").write_bytes((root / "models" / "net.py").read_bytes())
-        assert source_sha256("models/net.py:net", root) == source_sha256("models/net.py:net", copy.parent)
-
-    def test_an_installed_package_is_hashed_too(self, root):
-        assert source_sha256("torch.nn.modules.linear:Linear", root) != source_sha256("torch.nn:Linear", root)
-
-    def test_nothing_is_executed(self, root):
-        (root / "models" / "net.py").write_text("raise SystemExit('executed')\n")
-        assert len(source_sha256("models/net.py:net", root)) == 64
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [("models/nett.py:net", "there is no file"), ("no_such_package:net", "there is no module")],
-    )
-    def test_what_is_missing_is_an_error(self, root, text, message):
-        with pytest.raises(ModelError, match=message):
-            source_sha256(text, root)
-
-    def test_what_is_not_python_is_an_error(self, root):
-        (root / "models" / "net.py").write_text("def net(:\n")
-        with pytest.raises(ModelError, match=r"is not Python: .*line 1"):
-            source_sha256("models/net.py:net", root)

@@ -18,11 +18,24 @@ from harness.data.base import Arrays, DataSource, Images, Labels, Located, NoArg
 from harness.data.download import download
 from harness.data.idx import decode_idx, payload_sha256, read_payload, unpack
 from harness.data.places import Places, find
+from harness.data.reading import Reading
 from harness.data.spec import DatasetSpec
 from harness.data.subset import read_subset
 from harness.errors import DataError
 
-N_CLASSES = 10
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+N_CLASSES = len(CLASS_NAMES)
 MEAN, STD = 0.2860, 0.3530
 """Of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
@@ -69,7 +82,18 @@ class FashionMnist(DataSource):
         read = _read_embedded if located.place == EMBEDDED_FILE else read_part
         train_images, train_labels = read(located.place, "train")
         test_images, test_labels = read(located.place, "t10k")
-        return Arrays(train_images, train_labels, test_images, test_labels, N_CLASSES, (MEAN,), (STD,))
+        reading = Reading(
+            class_names=CLASS_NAMES,
+            preprocessing=(
+                ("channels", "1 (grey)"),
+                ("resize", "none: 28 x 28 as published"),
+                ("value scale", "0 to 1"),
+                ("mean", f"{MEAN:g}"),
+                ("std", f"{STD:g}"),
+            ),
+            is_published=True,
+        )
+        return Arrays(train_images, train_labels, test_images, test_labels, N_CLASSES, (MEAN,), (STD,), reading)
 
 
 SOURCE = FashionMnist()

@@ -12,6 +12,7 @@ from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict
 
 from harness.data.base import Arrays, DataSource, Labels, Located, source_args
+from harness.data.reading import Reading
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
 from harness.errors import DataError
@@ -19,8 +20,8 @@ from harness.errors import DataError
 VERSION = 1
 """Goes up whenever the same arguments would give other images."""
 DEFAULT_TRAIN_SAMPLES, DEFAULT_TEST_SAMPLES = 2_000, 500
-N_CLASSES = 3
-"""0 background, 1 disc, 2 square."""
+CLASS_NAMES = ("background", "disc", "square")
+N_CLASSES = len(CLASS_NAMES)
 SHAPES_PER_IMAGE = 3
 MEAN, STD = 0.5, 0.25
 
@@ -40,6 +41,7 @@ class GeneratedShapes(DataSource):
     """Grey shapes of random size and place on a grey background, later ones over earlier ones, with noise."""
 
     name = "generated_shapes"
+    args_type = GeneratedShapesArgs
     task: ClassVar[Task] = "segmentation"
 
     def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
@@ -62,7 +64,9 @@ class GeneratedShapes(DataSource):
         train = [_image(rng, args) for _ in range(n_train)]
         test = [_image(rng, args) for _ in range(spec.test_samples or DEFAULT_TEST_SAMPLES)]
         (train_images, train_labels), (test_images, test_labels) = _stacked(train), _stacked(test)
-        return Arrays(train_images, train_labels, test_images, test_labels, N_CLASSES, (MEAN,), (STD,))
+        steps = (("resize", "none: generated"), ("value scale", "0 to 1"), ("mean", f"{MEAN:g}"), ("std", f"{STD:g}"))
+        reading = Reading(class_names=CLASS_NAMES, preprocessing=steps)
+        return Arrays(train_images, train_labels, test_images, test_labels, N_CLASSES, (MEAN,), (STD,), reading)
 
 
 Sample = tuple[npt.NDArray[np.uint8], Labels]

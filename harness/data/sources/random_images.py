@@ -12,6 +12,7 @@ from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict
 
 from harness.data.base import Arrays, DataSource, Located, source_args
+from harness.data.reading import Reading
 from harness.data.spec import DatasetSpec
 from harness.errors import DataError
 
@@ -40,6 +41,7 @@ class RandomImages(DataSource):
     """
 
     name = "random_images"
+    args_type = RandomImagesArgs
     has_labels = False
 
     def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
@@ -61,7 +63,9 @@ class RandomImages(DataSource):
         train = _images(rng, (spec.train_samples or 0) + spec.calibration_samples, args.input_shape)
         test = _images(rng, spec.test_samples or DEFAULT_TEST_SAMPLES, args.input_shape)
         channels = args.input_shape[0]
-        return Arrays(train, None, test, None, args.n_classes, (MEAN,) * channels, (STD,) * channels)
+        steps = (("resize", "none: generated"), ("value scale", "0 to 1"), ("mean", f"{MEAN:g}"), ("std", f"{STD:g}"))
+        mean, std = (MEAN,) * channels, (STD,) * channels
+        return Arrays(train, None, test, None, args.n_classes, mean, std, Reading(preprocessing=steps))
 
 
 def _images(rng: np.random.Generator, n: int, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:

@@ -18,15 +18,19 @@ class Calibrator(ABC):
     """
 
     name: ClassVar[str]
+    drops_outliers: ClassVar[bool] = True
+    """Whether values far beyond all others (`Histogram.outliers`) are left out before anything is chosen."""
 
-    def amax(self, histogram: Histogram, levels: int) -> float:
+    def amax(self, histogram: Histogram, levels: int, *, keep_outliers: bool = False) -> float:
         """Amax in units of x, in (0, |x|max]; 0 when nothing but zeros was seen.
 
-        `levels` is the number of non-negative steps of the format: 128 for int8, 256 for uint8.
+        `levels` is the number of non-negative steps of the format: 128 for int8, 256 for uint8. `keep_outliers` is for
+        weights: each of them is part of the network, however large.
         """
         if histogram.exponent is None:
             return 0.0
-        return min(self.choose(histogram, levels), histogram.abs_max)
+        seen = histogram.without_outliers() if self.drops_outliers and not keep_outliers else histogram
+        return min(self.choose(seen, levels), seen.abs_max)
 
     @abstractmethod
     def choose(self, histogram: Histogram, levels: int) -> float:

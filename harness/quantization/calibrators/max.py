@@ -14,6 +14,7 @@ class Max(Calibrator):
     """The largest |x| that was seen."""
 
     name: ClassVar[str] = "max"
+    drops_outliers: ClassVar[bool] = False
 
     def choose(self, histogram: Histogram, levels: int) -> float:
         """Exact |x|max, not a bin edge."""

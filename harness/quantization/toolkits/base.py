@@ -79,6 +79,8 @@ class Toolkit(ABC):
     """Packages that must be installed; their versions can change the result."""
     requirements: ClassVar[tuple[str, ...]]
     """What pip is asked for to install them; an extra of this project holds the same."""
+    modules: ClassVar[tuple[str, ...]] = ()
+    """That must be importable."""
 
     def availability(self) -> Availability:
         """Whether the toolkit is installed. Imports nothing."""

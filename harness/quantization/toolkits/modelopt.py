@@ -30,6 +30,7 @@ class ModelOpt(Toolkit):
     name: ClassVar[str] = "modelopt"
     # It imports requests and huggingface_hub without declaring them.
     distributions: ClassVar[tuple[str, ...]] = ("nvidia-modelopt", "requests", "huggingface-hub")
+    modules: ClassVar[tuple[str, ...]] = ("modelopt.torch.quantization",)
     requirements: ClassVar[tuple[str, ...]] = ("nvidia-modelopt>=0.47,<0.48", "requests>=2.31", "huggingface-hub>=1.0")
 
     def refusal(self, variant: Variant) -> str | None:

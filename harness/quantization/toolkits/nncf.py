@@ -27,6 +27,7 @@ class Nncf(Toolkit):
 
     name: ClassVar[str] = "nncf"
     distributions: ClassVar[tuple[str, ...]] = ("nncf",)
+    modules: ClassVar[tuple[str, ...]] = ("nncf",)
     requirements: ClassVar[tuple[str, ...]] = ("nncf>=3.4,<3.5",)
     fast: ClassVar[bool] = True
     """Correct all biases from one pass; else one after the other, each seeing the errors of those before it."""

@@ -21,6 +21,7 @@ class NncfOnnx(Toolkit):
 
     name: ClassVar[str] = "nncf-onnx"
     distributions: ClassVar[tuple[str, ...]] = ("nncf", "onnx")
+    modules: ClassVar[tuple[str, ...]] = ("nncf",)
     requirements: ClassVar[tuple[str, ...]] = ("nncf>=3.4,<3.5",)
 
     def refusal(self, variant: Variant) -> str | None:

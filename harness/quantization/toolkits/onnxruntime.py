@@ -23,6 +23,7 @@ class OnnxRuntimeStatic(Toolkit):
 
     name: ClassVar[str] = "onnxruntime"
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
+    modules: ClassVar[tuple[str, ...]] = ("onnxruntime.quantization",)
 
     def availability(self) -> Availability:
         """Usable wherever the target `onnxruntime` is."""

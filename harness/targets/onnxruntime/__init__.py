@@ -34,6 +34,11 @@ class OnnxRuntime(Target):
     name: ClassVar[str] = "onnxruntime"
     options_type: ClassVar[type[BuildOptions]] = OnnxRuntimeOptions
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """ONNX Runtime itself."""
+        return ("onnxruntime",)
+
     def availability(self) -> Availability:
         """Usable where the `onnxruntime` package is installed."""
         found = installed_build()

@@ -43,6 +43,11 @@ class OnnxRuntimeCuda(Target):
     scenario_options: ClassVar[type[TargetOptions]] = OnnxRuntimeCudaSettings
     needs_gpu: ClassVar[bool] = True
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """ONNX Runtime itself."""
+        return ("onnxruntime",)
+
     def availability(self) -> Availability:
         """Usable where ONNX Runtime's GPU build is installed and there is a CUDA device."""
         found = installed_build()

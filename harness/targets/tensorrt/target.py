@@ -26,6 +26,11 @@ class TensorRtTarget(Target):
     options_type = TensorRtBuildOptions
     scenario_options: ClassVar[type[TensorRtSettings]] = TensorRtSettings
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The library's Python bindings."""
+        return (self.library.module,)
+
     def availability(self) -> Availability:
         """Usable where an engine can be built, which `tensorrt` needs a GPU for."""
         version = self.library.version()
@@ -93,6 +98,11 @@ class TensorRtTarget(Target):
         if wanted is not None and wanted != gpu.compute_capability:
             return f"built for {wanted}, but the GPU here is {gpu.compute_capability}: no accuracy and no latency"
         return None
+
+    def checked_batches(self, options: Any) -> tuple[int, ...]:
+        """Not fewer samples than the smallest profile takes; what is more than the largest is split."""
+        least = min(low for low, _, _ in options.batch_profiles) if options.batch_profiles else 1
+        return max(1, least), max(3, least)
 
     def build(self, onnx_path: Path, directory: Path, options: Any) -> Engine:
         """Check the file, build in a new process, and write the audit beside the engine."""

@@ -1,0 +1,26 @@
+"""Whether FP32 is better than guessing: where it is not, no row says anything about quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.compare.wording import percent
+from harness.results import Accuracy, Row
+
+
+def chance_warnings(rows: Iterable[Row], n_classes: int) -> tuple[str, ...]:
+    """One sentence for each FP32 row whose top-1 is not proven to be above what guessing reaches."""
+    return tuple(
+        f"{row.variant.id}: FP32 is no better than guessing. Its top-1 of {percent(row.accuracy.top1)} has an interval "
+        f"from {percent(row.accuracy.top1_ci95[0])} to {percent(row.accuracy.top1_ci95[1])}, and guessing reaches "
+        f"{percent(chance(row.accuracy, n_classes))}. Check preprocessing, the order of classes and the weights"
+        for row in rows
+        if row.variant.method == "fp32" and row.accuracy is not None
+        if row.accuracy.top1_ci95[0] <= chance(row.accuracy, n_classes)
+    )
+
+
+def chance(accuracy: Accuracy, n_classes: int) -> float:
+    """Top-1 of the better of two guesses: any class at random, or always the most frequent class of the test part."""
+    most_frequent = max((each.n for each in accuracy.classes), default=0)
+    return max(1.0 / n_classes, most_frequent / accuracy.n)

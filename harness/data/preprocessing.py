@@ -1,0 +1,219 @@
+"""From a photo to the network's input: every step is an argument, and none happens without being told."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.data.decode import DecodeRules, Pixels, Unreadable
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DEFAULT_RESIZE = 8 / 7
+"""Shorter side after resizing as a multiple of `size`, where `resize` is not given: 256 for 224."""
+SMALLEST_SHARE = 0.35
+"""Of the photo's area that a random crop shows; aspect ratio is at most 4:3 either way."""
+LARGEST_ASPECT = 4 / 3
+
+Positive = Annotated[int, Ge(1)]
+Byte = Annotated[int, Ge(0), Le(255)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Deviation = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Fitting = Literal["as it is", "resized", "enlarged"]
+
+
+class ImageArgs(BaseModel):
+    """How image files become inputs of the network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Positive = 224
+    """Height and width of the network's input. Alone, without `resize`: images of exactly this size are taken as they
+    are; larger ones are resized so that the shorter side is `size` * 8 / 7 (256 for 224), and the centre is cropped;
+    smaller ones, and a mixture of both, are refused."""
+    crop: Positive | None = None
+    """Another name for `size`."""
+    resize: Positive | tuple[Positive, Positive] | None = None
+    """Length of the shorter side before the centre is cropped, or `[HEIGHT, WIDTH]`, to which every image is stretched.
+    Smaller images are enlarged."""
+    interpolation: Interpolation = "bilinear"
+    """Filter of resizing; those of Pillow."""
+    antialias: bool = True
+    """Whether pixels that a smaller image leaves out are averaged in, as Pillow and torchvision do; OpenCV does not.
+    `false` is for `nearest`, `bilinear` and `bicubic`."""
+    channels: Literal[1, 3] = 3
+    """Of the network's input: 3 repeats grey images, 1 converts colour images to grey."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """`bgr` for networks from Caffe and OpenCV."""
+    value_scale: Literal[1, 255] = 1
+    """What white is before `mean` and `std` are applied."""
+    mean: tuple[Finite, ...] | None = None
+    """Subtracted from each channel, in `channel_order`. Empty: ImageNet's for 3 channels, 0.5 for one; times
+    `value_scale`, as is `std`."""
+    std: tuple[Deviation, ...] | None = None
+    """Each channel is divided by it. Empty: ImageNet's for 3 channels, 0.25 for one."""
+    background: tuple[Byte, Byte, Byte] | None = None
+    """`[R, G, B]` on which transparent pixels are laid. Empty: images with transparent pixels are refused."""
+    value_range: tuple[Finite, Finite] | None = None
+    """Stored values that are black and white in grey images of more than 8 bits. Empty: 0 and 65,535 for 16 bits (4,095
+    for 12); floating point, signed and 32-bit pixels are refused."""
+    exif_orientation: bool = True
+    """Turn photos upright as viewers do. torchvision's `ImageFolder` does not."""
+    max_pixels: Positive = 100_000_000
+    """Larger images, before or after resizing, count as unreadable: each pixel takes up to 4 bytes of memory."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> list[str]:
+        found = []
+        if self.crop is not None and "size" in self.model_fields_set and self.crop != self.size:
+            found.append(f"`crop` {self.crop} and `size` {self.size} are two names of one number")
+        if self.resize is not None and min(self._resize_sides) < self.side:
+            found.append(
+                f"`resize` {min(self._resize_sides)} is less than `size` {self.side}, which is cropped from it"
+            )
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear", "bicubic"):
+            found.append(f"`antialias: false` is not possible with `interpolation: {self.interpolation}`")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != self.channels:
+                found.append(f"`{name}` has {len(values)} numbers for {self.channels} channels")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            found.append("`value_range` must be `[BLACK, WHITE]` with black below white")
+        return found
+
+    @property
+    def side(self) -> int:
+        """Height and width of the network's input."""
+        return self.size if self.crop is None else self.crop
+
+    @property
+    def _resize_sides(self) -> tuple[int, ...]:
+        return self.resize if isinstance(self.resize, tuple) else (self.resize or self.side,)
+
+    @property
+    def decode_rules(self) -> DecodeRules:
+        """The part that concerns reading files."""
+        return DecodeRules(
+            channels=self.channels,
+            background=self.background,
+            value_range=self.value_range,
+            apply_orientation=self.exif_orientation,
+            max_pixels=self.max_pixels,
+        )
+
+    @property
+    def unit_mean(self) -> tuple[float, ...]:
+        """`mean` of images scaled to [0, 1]."""
+        if self.mean is not None:
+            return tuple(value / self.value_scale for value in self.mean)
+        return self._in_order(IMAGENET_MEAN if self.channels == 3 else (0.5,))
+
+    @property
+    def unit_std(self) -> tuple[float, ...]:
+        """`std` of images scaled to [0, 1]."""
+        if self.std is not None:
+            return tuple(value / self.value_scale for value in self.std)
+        return self._in_order(IMAGENET_STD if self.channels == 3 else (0.25,))
+
+    def _in_order(self, values: tuple[float, ...]) -> tuple[float, ...]:
+        return values[::-1] if self.channel_order == "bgr" else values
+
+    def steps(self) -> tuple[tuple[str, str], ...]:
+        """Every step in words, in order, for reports."""
+        smoothed = "antialiased" if self.antialias else "not antialiased"
+        return (
+            ("orientation", "upright by EXIF" if self.exif_orientation else "as stored"),
+            ("channels", f"{self.channels} ({self.channel_order.upper() if self.channels == 3 else 'grey'})"),
+            ("resize", f"{self._resize_text()}, {self.interpolation}, {smoothed}"),
+            ("crop", f"centre, {self.side} x {self.side}"),
+            ("value scale", f"0 to {self.value_scale}"),
+            ("mean", ", ".join(f"{value * self.value_scale:g}" for value in self.unit_mean)),
+            ("std", ", ".join(f"{value * self.value_scale:g}" for value in self.unit_std)),
+        )
+
+    def _resize_text(self) -> str:
+        if isinstance(self.resize, tuple):
+            return f"stretched to {self.resize[0]} x {self.resize[1]} (height x width)"
+        if self.resize is not None:
+            return f"shorter side to {self.resize}"
+        return f"none for {self.side} x {self.side}, else shorter side to {round(self.side * DEFAULT_RESIZE)} (default)"
+
+
+def fitting(size: tuple[int, int], args: ImageArgs) -> Fitting:
+    """What happens to a photo of this (width, height); Unreadable when it would be enlarged without `resize`."""
+    target = resized_size(size, args)
+    if target == size:
+        return "as it is"
+    is_enlarged = target[0] > size[0] or target[1] > size[1]
+    if is_enlarged and args.resize is None:
+        raise Unreadable(
+            f"{size[0]} x {size[1]} pixels would be enlarged for `size: {args.side}`; write `resize` to have that"
+        )
+    return "enlarged" if is_enlarged else "resized"
+
+
+def resized_size(size: tuple[int, int], args: ImageArgs) -> tuple[int, int]:
+    """(width, height) after resizing, before the crop."""
+    if isinstance(args.resize, tuple):
+        return args.resize[1], args.resize[0]
+    if args.resize is None and size == (args.side, args.side):
+        return size
+    shorter = args.resize or round(args.side * DEFAULT_RESIZE)
+    scale = shorter / min(size)
+    return max(shorter, round(size[0] * scale)), max(shorter, round(size[1] * scale))
+
+
+def crops_of(photo: Image.Image, args: ImageArgs, *, count: int, seed: int, file_sha256: bytes) -> list[Pixels]:
+    """`count` crops (size, size, channels) of one photo, in `channel_order`; equal for equal content and seed.
+
+    The first is the centre of the resized photo; the others are random parts of it, mirrored half of the time.
+    Raises Unreadable where resizing would take more than `max_pixels`.
+    """
+    target = resized_size(photo.size, args)
+    if target[0] * target[1] > args.max_pixels:
+        raise Unreadable(f"{target[0]:,} x {target[1]:,} pixels after resizing are more than `max_pixels`")
+    rng = np.random.default_rng([seed, int.from_bytes(file_sha256[:8], "big")])
+    crops = [_centre(photo, target, args), *(_random(photo, args, rng) for _ in range(count - 1))]
+    return [_channels(crop, args) for crop in crops]
+
+
+def _channels(crop: Image.Image, args: ImageArgs) -> Pixels:
+    pixels = np.asarray(crop, np.uint8).reshape(args.side, args.side, args.channels)
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if args.channel_order == "bgr" else pixels
+
+
+def _centre(photo: Image.Image, target: tuple[int, int], args: ImageArgs) -> Image.Image:
+    resized = photo if target == photo.size else _resize(photo, target, (0.0, 0.0, *photo.size), args)
+    left, top = (target[0] - args.side) // 2, (target[1] - args.side) // 2
+    return resized.crop((left, top, left + args.side, top + args.side))
+
+
+def _resize(
+    photo: Image.Image, target: tuple[int, int], box: tuple[float, float, float, float], args: ImageArgs
+) -> Image.Image:
+    """The part `box` (left, top, right, bottom) of the photo in a new size."""
+    filter_ = Image.Resampling[args.interpolation.upper()]
+    if args.antialias or args.interpolation == "nearest":
+        return photo.resize(target, filter_, box=box)
+    left, top, right, bottom = box
+    across, down = (right - left) / target[0], (bottom - top) / target[1]
+    return photo.transform(target, Image.Transform.AFFINE, (across, 0.0, left, 0.0, down, top), filter_)
+
+
+def _random(photo: Image.Image, args: ImageArgs, rng: np.random.Generator) -> Image.Image:
+    area = photo.width * photo.height * rng.uniform(SMALLEST_SHARE, 1.0)
+    aspect = math.exp(rng.uniform(-math.log(LARGEST_ASPECT), math.log(LARGEST_ASPECT)))
+    width = min(photo.width, math.sqrt(area * aspect))
+    height = min(photo.height, math.sqrt(area / aspect))
+    left, top = rng.uniform(0, photo.width - width), rng.uniform(0, photo.height - height)
+    crop = _resize(photo, (args.side, args.side), (left, top, left + width, top + height), args)
+    return ImageOps.mirror(crop) if rng.random() < 0.5 else crop

@@ -1,0 +1,19 @@
+"""Text that comes from files, made safe to print."""
+
+from __future__ import annotations
+
+LONGEST_SHOWN = 120
+
+
+def shown(text: str) -> str:
+    """On one line: control characters and bytes that are no UTF-8 as escapes, the middle of a long text left out."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in decoded)
+    half = LONGEST_SHOWN // 2
+    return plain if len(plain) <= LONGEST_SHOWN else f"{plain[:half]} … {plain[-half:]}"
+
+
+def examples(names: list[str], count: int = 3) -> str:
+    """The first few of a list and how many more there are."""
+    more = f" and {len(names) - count:,} more" if len(names) > count else ""
+    return ", ".join(f"`{name}`" for name in names[:count]) + more

@@ -1,0 +1,136 @@
+"""What a user's network depends on: the files that making and trying it reads, and what is installed.
+
+Everything outside the installed packages counts with its content: modules, however and whenever they are imported, and
+other files, such as settings and weights. So do the values that the network starts with, whatever they come from: a
+variable of the environment, or a file that a library reads behind Python's back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.installed import module_version
+from harness.source_closure import Package, closure
+from harness.training.factory import parse_factory
+from harness.training.file_sums import FileSum, file_sha256
+from harness.training.model_files import PACKAGE_PREFIX
+from harness.training.network_digest import network_sha256
+from harness.training.user_files import Imported, is_users
+from harness.training.watch import Watch, watched
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+_OURS = ("harness", PACKAGE_PREFIX)
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """All that a network depends on, in a form that can be sent to another process."""
+
+    sha256: str
+    """Over the contents, the names of the files relative to the project, the installed versions and the first values:
+    a project that moves keeps it."""
+    files: tuple[FileSum, ...]
+    """The user's, without those that making the network writes."""
+
+
+@dataclass
+class Recording:
+    """What was read while a network was made and tried."""
+
+    factory: str
+    root: Path
+    _watch: Watch = field(default_factory=Watch)
+
+    def dependencies(self, model: nn.Module) -> Dependencies:
+        """What the recorded network depends on; call it after the block."""
+        read = {path for path in map(Path, self._watch.read) if path.is_file()}
+        modules = {path for path in read if path.suffix == ".py"} | self._factory_file()
+        imported = Imported.by(modules)
+        sums = [FileSum(path, file_sha256(path)) for path in sorted(read | imported.files)]
+        content = {
+            "files": sorted((_name_of(path, self.root), sha256) for path, sha256 in sums),
+            "libraries": [module_version(name) for name in sorted(imported.libraries | _libraries_of(model))],
+            "harness": [closure(name).sha256 for name in sorted(_harness_modules(imported.harness))],
+            "network": network_sha256(model),
+        }
+        kept = tuple(each for each in sums if str(each.path) not in self._watch.written)
+        return Dependencies(hashlib.sha256(json.dumps(content).encode()).hexdigest(), kept)
+
+    def _factory_file(self) -> set[Path]:
+        name = parse_factory(self.factory)
+        if name.is_file:
+            return {name.file(self.root)}
+        spec = importlib.util.find_spec(name.place)
+        file = Path(spec.origin) if spec is not None and spec.origin else None
+        return {file} if file is not None and file.is_file() else set()
+
+
+@contextmanager
+def recorded(factory: str, root: Path) -> Iterator[Recording]:
+    """Make and try a network inside the block; ask the recording afterwards what the network depends on.
+
+    The user's modules that an earlier recording imported are forgotten first: they are imported, and read, again.
+    """
+    _forget_modules()
+    before = set(sys.modules)
+    with watched() as watch:
+        try:
+            yield Recording(factory, root, watch)
+        finally:
+            _imported.update(name for name in set(sys.modules) - before if _is_users_module(name))
+
+
+_imported: set[str] = set()
+"""The user's modules that recordings imported."""
+
+
+def _forget_modules() -> None:
+    for name in [name for name in sys.modules if name in _imported or name.startswith(PACKAGE_PREFIX)]:
+        del sys.modules[name]
+    _imported.clear()
+
+
+def _is_users_module(name: str) -> bool:
+    module = sys.modules.get(name)
+    places = [getattr(module, "__file__", None), *_search_path(module)]
+    return any(is_users(str(Path(place).absolute())) for place in places if isinstance(place, str))
+
+
+def _search_path(module: object) -> list[str]:
+    try:
+        return list(getattr(module, "__path__", ()))
+    except (KeyError, TypeError):  # of a namespace package whose parent is gone
+        return []
+
+
+def _name_of(path: Path, root: Path) -> str:
+    """A name that stays when project, packages and weights move."""
+    for base in (root, root.resolve()):
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    top = path
+    while path.suffix == ".py" and (top.parent / "__init__.py").is_file():
+        top = top.parent
+    return f"../{path.relative_to(top.parent).as_posix()}"
+
+
+def _libraries_of(model: nn.Module) -> set[str]:
+    """Installed packages that the network's layers come from, however they were imported."""
+    tops = {type(module).__module__.partition(".")[0] for module in model.modules()}
+    return {top for top in tops if top in sys.modules and not top.startswith(_OURS) and not _is_users_module(top)}
+
+
+def _harness_modules(names: set[str]) -> set[str]:
+    ours = Package.of("harness")
+    return {module for name in names if (module := ours.module_of(name)) is not None}

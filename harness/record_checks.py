@@ -23,8 +23,10 @@ _ENDLESS = frozenset(
 )
 """Figures that are infinite or no number where a network computes such values."""
 _POSITIVE = frozenset(
-    ("speedup", "speedup_ci95", "median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s")
-    + ("batch_size", "looks", "builds", "threads")
+    (
+        *("speedup", "speedup_ci95", "median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
+        *("batch_size", "looks", "builds", "threads"),
+    )
 )
 _ENDS_AT_ZERO = frozenset({"speedup_ci95"})
 """Of few processes that disagree, the interval begins at 0."""

@@ -211,7 +211,8 @@ class TestExitCodes:
         run.add(other, status="unavailable", reason="no tensorrt")
         gates = judge(run, {"metric": "speedup", "at_least": 2}, {"metric": "top1", "at_least": 0})
         assert gate_messages(gates, "tiny") == [
-            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5{TIMES} (1.48507{TIMES} to 1.51508{TIMES}); it must be at least 2",
+            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5{TIMES} (1.48507{TIMES} to 1.51508{TIMES}); "
+            "it must be at least 2",
             f"gate inconclusive: tiny, {QAT}, {other}: latency.speedup must be at least 2, "
             "accuracy.top1 must be at least 0; unavailable: no tensorrt",
         ]

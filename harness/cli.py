@@ -123,31 +123,48 @@ def run(
 
 @app.command(name="list")
 def list_variants(scenarios: Scenarios, select: Select = None) -> None:
-    """List the variants of scenarios, and which of them can run on this machine."""
+    """List the variants of scenarios, and which of them can run on this machine.
+
+    Networks are built, in a process of their own, and nothing runs through them. Exit code 3: some cannot be built;
+    2: none can.
+    """
     from rich.console import Console
     from rich.table import Table
 
-    from harness.execution.availability import unavailable_reason
+    from harness.execution.networks import describe_networks
     from harness.execution.run import check_registries, selected
     from harness.scenario import expand, load_scenario
-    from harness.targets import get_target
 
     wanted = _selector(select)
+    broken = []
     for path in scenarios:
         scenario = load_scenario(path)
         check_registries(scenario)
         variants = selected(expand(scenario), wanted)
+        reasons = describe_networks(scenario, None).reasons
         table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
         table.add_column("variant", no_wrap=True)
         table.add_column("on this machine")
         for variant in variants:
-            reason = unavailable_reason(variant)
-            target = get_target(variant.target)
-            can = "runs" if target.is_deployable(variant) else "simulated"
-            if reason is None and can == "runs" and (not_run := target.cannot_run(target.build_options(variant, 1))):
-                can = f"builds: {not_run}"
-            table.add_row(variant.id, can if reason is None else f"unavailable: {reason}")
+            reason = reasons.get(variant.model)
+            table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
+            broken.append(reason is not None)
         Console(markup=False).print(table)
+    raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
+
+
+def _on_this_machine(variant: Variant) -> str:
+    """What can be done with a variant whose network can be used."""
+    from harness.execution.availability import unavailable_reason
+    from harness.targets import get_target
+
+    reason, target = unavailable_reason(variant), get_target(variant.target)
+    if reason is not None:
+        return f"unavailable: {reason}"
+    if not target.is_deployable(variant):
+        return "simulated"
+    not_run = target.cannot_run(target.build_options(variant, 1))
+    return f"builds: {not_run}" if not_run else "runs"
 
 
 @app.command()

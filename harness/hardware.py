@@ -13,6 +13,9 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp"
 """Instruction sets that decide integer speed (`asimddp` is ARM's dot product)."""
 DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
+STAGES_AT_ONCE = 4
+"""As many as run at once by default where there are cores for them."""
+_MOST_THREADS = 1024
 _CPUINFO = Path("/proc/cpuinfo")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")

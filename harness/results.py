@@ -290,6 +290,31 @@ class LayerParity(Record):
     n_channels: int
 
 
+CheckedStep = Literal[
+    "eager → captured",
+    "captured → prepared",
+    "captured → ONNX",
+    "fake-quantized → training graph",
+    "training graph → fake-quantized",
+    "fake-quantized → Q/DQ ONNX",
+    "toolkit → Q/DQ ONNX",
+    "ONNX → ONNX FP16",
+    "ONNX → engine",
+]
+
+
+class StepCheck(Record):
+    """One step that was checked in numbers on a few samples, and passed."""
+
+    step: CheckedStep
+    sqnr_db: float | None
+    """Of the outputs, at the worse of two batch sizes; None where they are identical."""
+    limit_db: float | None = None
+    """None where layers are judged instead of outputs, or where quantizing may change anything."""
+    layers: int | None = None
+    """Tensors that were compared, each from the same inputs, where layers are judged."""
+
+
 class Parity(Record):
     """Where on the way from the eager network to the engine results change."""
 
@@ -464,6 +489,8 @@ class Row(Record):
     energy: Energy | None = None
     load: Load | None = None
     cost: Cost | None = None
+    checks: tuple[StepCheck, ...] = ()
+    """Steps from the network to the engine that were checked in numbers, in order; none in files of older versions."""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
     files: dict[str, str] = Field(default_factory=dict)

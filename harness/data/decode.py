@@ -73,6 +73,12 @@ class Decoded:
     largest: float
     """Largest stored value."""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether every pixel is the same."""
+        colours = self.image.getcolors(1)
+        return colours is not None
+
 
 def decode_file(path: Path, rules: DecodeRules) -> Decoded:
     """Read one file; Unreadable when it cannot be, or should not be, an image of the data set."""

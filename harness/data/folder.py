@@ -99,13 +99,13 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def holds_entries(folder: Path) -> bool:
-    """Whether it is a folder with anything in it that is not ignored; one that cannot be read counts as filled."""
-    if not folder.is_dir():
-        return False
+    """Whether it is a folder with anything in it that is not ignored; DataError without the right to look."""
     try:
-        return any(not _is_ignored(entry.name) for entry in os.scandir(folder))
-    except OSError:
-        return True
+        return folder.is_dir() and any(not _is_ignored(entry.name) for entry in os.scandir(folder))
+    except PermissionError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}", fix=_RIGHTS) from None
+    except (OSError, ValueError):
+        return False
 
 
 def _is_ignored(name: str) -> bool:

@@ -27,6 +27,8 @@ class Photo:
     """(size, size, channels) each."""
     content: bytes
     """Equal for equal decoded photos."""
+    is_blank: bool
+    """Every pixel is the same."""
     depth: Depth
     largest: float
     changes: tuple[Change, ...]
@@ -56,7 +58,9 @@ def _photo(labelled: Labelled, args: ImageArgs, crops: int, seed: int) -> Photo:
     decoded = decode_file(labelled.file.path, args.decode_rules)
     fit = fitting(decoded.image.size, args)
     cropped = crops_of(decoded.image, args, count=crops, seed=seed, file_sha256=decoded.file_sha256)
-    return Photo(labelled, cropped, decoded.content, decoded.depth, decoded.largest, decoded.changes, fit)
+    return Photo(
+        labelled, cropped, decoded.content, decoded.is_blank, decoded.depth, decoded.largest, decoded.changes, fit
+    )
 
 
 def require_one_kind(photos: Sequence[Photo], args: ImageArgs) -> None:
@@ -115,9 +119,11 @@ def draw_parts(photos: Sequence[Photo], test_share: float, seed: int) -> tuple[l
     """
     rng = np.random.default_rng(seed)
     by_label: dict[str | None, dict[bytes, list[int]]] = defaultdict(lambda: defaultdict(list))
-    label_of = {photo.content: photo.source.label for photo in reversed(photos)}  # of the first file of equal photos
-    for index, photo in enumerate(photos):
-        by_label[label_of[photo.content]][photo.content].append(index)
+    # Equal photos go with the first of them; blank ones have nothing that could be known again.
+    names = [photo.content + bytes(photo.name, "utf-8") * photo.is_blank for photo in photos]
+    label_of = {name: photo.source.label for name, photo in reversed([*zip(names, photos, strict=True)])}
+    for index, name in enumerate(names):
+        by_label[label_of[name]][name].append(index)
     chosen: set[int] = set()
     for label in sorted(by_label, key=str):
         chosen |= _drawn(label, list(by_label[label].values()), test_share, rng)
@@ -158,6 +164,9 @@ def duplicate_notes(photos: Sequence[Photo]) -> tuple[list[str], list[str]]:
     notes = [f"{extra:,} images repeat another one pixel by pixel ({examples([photo.name for photo in repeated[0]])})"]
     mixed = [group for group in repeated if len({photo.source.label for photo in group}) > 1]
     warnings = [
-        f"{len(mixed):,} photos are in two classes at once, for instance {examples([p.name for p in mixed[0]])}"
+        f"the same photo is in two classes: {examples([photo.name for photo in group])}"
+        if len(mixed) == 1
+        else f"{len(mixed):,} photos are in two classes at once, for instance {examples([p.name for p in group])}"
+        for group in mixed[:1]
     ]
-    return notes, warnings if mixed else []
+    return notes, warnings

@@ -10,6 +10,7 @@ from harness.execution.graph import Stage
 _STAGES = "harness.execution.stages"
 _RESOURCES = "harness.execution.resource_stages"
 TRAIN = Stage("train", 1, f"{_STAGES}:train")
+CHECK = Stage("check", 1, "harness.execution.checking:check")
 CALIBRATE = Stage("calibrate", 1, f"{_STAGES}:calibrate")
 QUANTIZE = Stage("quantize", 1, f"{_STAGES}:quantize")
 FINETUNE = Stage("finetune", 1, f"{_STAGES}:finetune")

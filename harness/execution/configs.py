@@ -72,6 +72,13 @@ class TrainConfig(Config):
     weights_path: Path | None = Field(default=None, exclude=True)
 
 
+class CheckConfig(Config):
+    """Whether the captured graph is the network."""
+
+    model: ModelConfig
+    data: DataConfig
+
+
 class QuantizerConfig(Config):
     """Where quantizers stand and what they do: the part of PTQ and QAT that does not depend on data."""
 

@@ -40,6 +40,10 @@ class StageContext:
     def waiting(self, text: str) -> None:
         """Say what the stage waits for; the time limit rests until `working`, or the next progress or note."""
         self.note(text)
+        self.elsewhere()
+
+    def elsewhere(self) -> None:
+        """The stage waits for a process with a time limit of its own; its own limit rests."""
         self.clock(TaskWaits(self.key))
 
     def working(self) -> None:

@@ -58,8 +58,8 @@ def diagnose() -> Iterator[Finding]:
         version = _version(name)
         problem = "not installed" if version is None else import_problem(name)
         fix = f"pip install --force-reinstall {name}" if version else f"pip install {name}"
-        found = (version or "") if problem is None else problem if version is None else f"{version}: {problem}"
-        yield Finding(name, found, problem is None, required=True, fix=fix)
+        detail = (version or "") if problem is None else problem if version is None else f"{version}: {problem}"
+        yield Finding(name, detail, problem is None, required=True, fix=fix)
     yield _integer_instructions()
     for target in targets().values():
         found = checked(target)

@@ -34,25 +34,29 @@ def check_expected(scenario: Scenario, splits: Splits) -> None:
 def expect_accuracy(
     scenario: Scenario, plans: Sequence[VariantPlan], planner: Planner, executor: LocalExecutor
 ) -> tuple[VariantPlan, ...]:
-    """The plans, those of a network with another accuracy than expected refused.
+    """The plans, those of a network with another accuracy than expected broken.
 
     Trains where the scenario does, and evaluates the eager network; both are in the store afterwards.
     """
     tasks: dict[str, Task] = {}
     for plan in plans:
-        if scenario.models[plan.variant.model].expected_top1 is not None and plan.unavailable is None:
+        if scenario.models[plan.variant.model].expected_top1 is not None and _can_run(plan):
             tasks.setdefault(plan.variant.model, planner.eager(plan.variant))
     if not tasks:
         return tuple(plans)
     outcomes = executor.run(list(tasks.values()))
     reasons = {name: _refusal(scenario, name, outcomes[task.key]) for name, task in tasks.items()}
-    return tuple(_refused(plan, reasons.get(plan.variant.model)) for plan in plans)
+    return tuple(_with_reason(plan, reasons.get(plan.variant.model)) for plan in plans)
 
 
-def _refused(plan: VariantPlan, reason: str | None) -> VariantPlan:
-    if reason is None or plan.unavailable is not None:
+def _can_run(plan: VariantPlan) -> bool:
+    return plan.unavailable is None and plan.broken is None
+
+
+def _with_reason(plan: VariantPlan, reason: str | None) -> VariantPlan:
+    if reason is None or not _can_run(plan):
         return plan
-    return replace(plan, tasks={}, build=None, chain=Chain(), refused=reason)
+    return replace(plan, tasks={}, build=None, chain=Chain(), broken=reason)
 
 
 def _refusal(scenario: Scenario, name: str, outcome: Outcome) -> str | None:

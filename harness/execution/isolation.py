@@ -38,12 +38,17 @@ from harness.execution.outcomes import (
 )
 from harness.execution.process_tree import MARK_VARIABLE, kill_group, kill_marked
 from harness.execution.worker import worker_main
+from harness.hardware import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_CROWDED = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Where there are more threads than cores, one that waits must not keep a core busy."""
 OUTPUT_TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 16_777_216
 TICK_S = 0.5
 """Between two looks at workers that say nothing."""
+START_LIMIT_S = 300.0
+"""For a worker to import what a job needs, before the job's own limit begins."""
 MOST_IDLE = 4
 """Workers that are kept for the networks they ran; each holds torch in memory."""
 TIMEOUT_FIX = "if it only needs longer, raise `timeouts` in the scenario, or set HARNESS_TIMEOUT_S"
@@ -61,7 +66,7 @@ class Finished(NamedTuple):
 class Worker:
     """One process that runs one job at a time."""
 
-    def __init__(self, threads: int, log: Path) -> None:
+    def __init__(self, threads: int, log: Path, *, crowded: bool = False) -> None:
         self._log = log
         self._mark = uuid.uuid4().hex
         self._connection: Connection[Any, Any]
@@ -75,6 +80,8 @@ class Worker:
         self._job: Job | None = None
         self._last_sign: float | None = None
         """When the job last showed progress, on the monotonic clock; None while it waits for another process."""
+        self._has_begun = False
+        """Whether the job has shown any: importing our own libraries is not the user's time."""
         self.user_code: str | None = None
         """The network of the user's that it may have run, whose code may have changed anything in the process."""
 
@@ -91,7 +98,7 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Start a job; the previous one must have finished."""
         self._job = job
-        self._last_sign = time.monotonic()
+        self._last_sign, self._has_begun = time.monotonic(), False
         with suppress(BrokenPipeError):  # it just died: `poll` finds that out and says how
             self._connection.send((job.key, job.label, pickle.dumps(job)))
 
@@ -104,6 +111,7 @@ class Worker:
                 message = self._connection.recv()
                 if isinstance(message, Done | Failed | Answer):
                     return self._with_output(message)
+                self._has_begun = True
                 self._last_sign = None if isinstance(message, TaskWaits) else time.monotonic()
                 if not isinstance(message, TaskWaits | TaskWorks):
                     listener(message)
@@ -140,15 +148,15 @@ class Worker:
         return replace(reply, output=_tail(self._log)) if isinstance(reply, Failed) else reply
 
     def _is_overdue(self) -> bool:
-        limit = None if self._job is None else self._job.timeout_s
-        return limit is not None and self._last_sign is not None and time.monotonic() - self._last_sign > limit
+        if self._job is None or self._job.timeout_s is None or self._last_sign is None:
+            return False
+        limit = self._job.timeout_s if self._has_begun else max(self._job.timeout_s, START_LIMIT_S)
+        return time.monotonic() - self._last_sign > limit
 
     def _timed_out(self) -> Failed:
         assert self._job is not None and self._job.timeout_s is not None
         reason = f"did not finish: it showed no progress for {self._job.timeout_s:g} s and was ended"
-        failed = self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
-        self._process.kill()
-        return failed
+        return self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
 
     def _crashed(self) -> Failed:
         self._process.join(_STOP_TIMEOUT_S)
@@ -179,7 +187,7 @@ class WorkerPool:
 
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""
-        worker = self._fresh(order.threads) if order.stage.isolate else self._kept(order.user_code)
+        worker = self._fresh(order) if order.stage.isolate else self._kept(order.user_code)
         worker.user_code = order.user_code
         self._busy[order.key] = (worker, order)
         worker.submit(order)
@@ -206,8 +214,11 @@ class WorkerPool:
         self._idle.clear()
         self._logs.cleanup()
 
-    def _fresh(self, threads: int) -> Worker:
-        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log")
+    def _fresh(self, order: Order | None = None) -> Worker:
+        alone = order is not None and order.stage.exclusive
+        threads = self._threads if order is None else order.threads
+        crowded = not alone and self.capacity * threads > usable_cores()
+        return Worker(threads, Path(self._logs.name) / f"{next(self._number)}.log", crowded=crowded)
 
     def _kept(self, user_code: str | None) -> Worker:
         """An idle worker that has run this network before, or none at all; else a new one."""
@@ -220,7 +231,7 @@ class WorkerPool:
                 return worker
         while len(self._idle) >= max(self.capacity, MOST_IDLE):
             self._idle.pop(0).stop()
-        return self._fresh(self._threads)
+        return self._fresh()
 
     def _release(self, worker: Worker, order: Order, outcome: Outcome) -> None:
         if not worker.alive or (isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT)):

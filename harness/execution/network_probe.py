@@ -83,7 +83,7 @@ class ProbeJob:
 
     def run(self, context: StageContext) -> Answer | Failed:
         """Build the network, load its weights, and describe it."""
-        import torch  # takes seconds, which are not the user's
+        import torch
 
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
         with ends_in_copies():

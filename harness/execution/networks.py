@@ -1,8 +1,8 @@
 """The networks of a scenario as planning sees them: described by a process of their own, whatever their code does.
 
 The parent imports no file of the user's. One process describes all networks of a scenario, for importing torch takes
-seconds; when one fails there after another, it is tried again in a fresh process, so that it never pays for what the
-other's code has done.
+seconds; when one fails there after another, it is tried again in a fresh process, so that it does not pay for what
+the other's code has done.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from harness.hardware import usable_cores
 from harness.scenario import Scenario
 
 _SHOWN_OUTPUT_CHARACTERS = 300
+_STARTING = "starting"
+_START_FIX = 'a script that runs the harness needs `if __name__ == "__main__":` around it'
 _BOUNDARY_FIX = (
     "the file must be importable, and the factory return the network, without ending or blocking the process"
 )
@@ -84,6 +86,7 @@ class _Prober:
         self._number = itertools.count()
         self._worker: Worker | None = None
         self._step = ""
+        self._timed_out = False
 
     @classmethod
     @contextmanager
@@ -100,7 +103,7 @@ class _Prober:
         """What the network is, or why it cannot be used."""
         is_fresh = self._worker is None
         result = self._attempt(request)
-        if isinstance(result, NetworkFacts) or is_fresh:
+        if isinstance(result, NetworkFacts) or is_fresh or self._timed_out:
             return result
         self.close()
         return self._attempt(request)
@@ -115,9 +118,10 @@ class _Prober:
         number = next(self._number)
         if self._worker is None:
             self._worker = Worker(usable_cores(), self._logs / f"{number}.log")
-        self._step = "starting"
+        self._step = _STARTING
         self._worker.submit(ProbeJob(f"network {number}", request.factory, request, self._timeout_s))
         reply = self._worker.result(self._hear)
+        self._timed_out = isinstance(reply, Failed) and reply.kind == TIMEOUT
         if isinstance(reply, Answer) and isinstance(reply.value, NetworkFacts | NetworkFault):
             return reply.value
         self.close()
@@ -132,8 +136,18 @@ class _Prober:
         if failed.kind == TIMEOUT:
             message = f"{self._step} did not finish within {self._timeout_s:g} s"
             fix = f"if it only needs longer, raise `timeouts.network_s`, or set {TIMEOUT_VARIABLE}"
+        elif self._step == _STARTING:
+            message, fix = f"the process that builds networks did not start: {failed.reason}", _START_FIX
         else:
-            message, fix = f"{self._step} ended the process: {failed.reason}", _BOUNDARY_FIX
-        lines = failed.output.strip().splitlines()
-        last = f"; last output: {lines[-1].strip()[:_SHOWN_OUTPUT_CHARACTERS]}" if lines else ""
-        return NetworkFault(PART_FACTORY, message + last, fix)
+            message, fix = f"{self._step}: {failed.reason}", _BOUNDARY_FIX
+        return NetworkFault(PART_FACTORY, message + _last_words(failed.output), fix)
+
+
+def _last_words(output: str) -> str:
+    """Where Python was when it crashed, or the last line that was printed."""
+    lines = [line.strip() for line in output.strip().splitlines()]
+    crash = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is not None:
+        place = next((line for line in lines[crash:] if line.startswith("File ")), None)
+        return f" at {place[:_SHOWN_OUTPUT_CHARACTERS]}" if place else ""
+    return f"; last output: {lines[-1][:_SHOWN_OUTPUT_CHARACTERS]}" if lines else ""

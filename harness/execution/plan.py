@@ -12,6 +12,7 @@ from harness.execution.availability import unavailable_reason
 from harness.execution.catalog import (
     BUILD,
     CALIBRATE,
+    CHECK,
     ENERGY,
     EXPORT,
     FINETUNE,
@@ -28,6 +29,7 @@ from harness.execution.catalog import (
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
+    CheckConfig,
     CorrectionConfig,
     DataConfig,
     EnergyConfig,
@@ -90,7 +92,7 @@ class VariantPlan:
     simulated: bool = False
     unavailable: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
-    """Keys: `train`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`,
+    """Keys: `train`, `check`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`,
     `memory`."""
     build: BuildConfig | None = None
     not_run: str | None = None
@@ -99,8 +101,6 @@ class VariantPlan:
     """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
-    refused: str | None = None
-    """Why its network is not what the scenario says, so that the row is failed and nothing is computed."""
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
@@ -135,11 +135,11 @@ class Planner:
         reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
             return replace(plan, unavailable=reason)
-        tasks = {"train": self._train(variant)}
+        tasks = self._network(variant)
         if variant.toolkit not in (None, DEFAULT):
-            tasks |= self._other_toolkit(variant, tasks["train"], target)
+            tasks |= self._other_toolkit(variant, dict(tasks), target)
         else:
-            tasks |= self._own_toolkit(variant, tasks["train"], target, simulated=plan.simulated)
+            tasks |= self._own_toolkit(variant, dict(tasks), target, simulated=plan.simulated)
         if plan.simulated:
             return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
         file = tasks["export"]
@@ -189,10 +189,10 @@ class Planner:
     def _links(
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
     ) -> dict[Link, Task]:
-        model, inputs = self._networks[variant.model].config, {"train": tasks["train"]}
+        model, network = self._networks[variant.model].config, self._network(variant)
         is_quantized = variant.method in ("ptq", "qat")
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
-        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, inputs, label=f"export {variant.model}")}
+        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
         if file is not None and is_quantized:
             files["onnx_quantized"] = file
         if file is not None and tasks["export"] is not file:
@@ -346,14 +346,22 @@ class Planner:
         )
         return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
 
-    def _own_toolkit(self, variant: Variant, train: Task, target: Target, *, simulated: bool) -> dict[str, Task]:
+    def _network(self, variant: Variant) -> dict[str, Task]:
+        """Its weights, and whether the captured graph is the network: every row of the model depends on both."""
+        train = self._train(variant)
+        config = CheckConfig(model=self._networks[variant.model].config, data=self._data)
+        return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
+
+    def _own_toolkit(
+        self, variant: Variant, network: Mapping[str, Task], target: Target, *, simulated: bool
+    ) -> dict[str, Task]:
         model = self._networks[variant.model].config
         tasks: dict[str, Task] = {}
         quantizer: QuantizerConfig | None = None
-        inputs = {"train": train}
+        inputs = dict(network)
         if variant.method in ("ptq", "qat"):
             quantizer = self._quantizer(variant)
-            tasks["calibrate"] = self._calibrate(variant, train)
+            tasks["calibrate"] = self._calibrate(variant, network)
             tasks["quantize"] = Task(
                 QUANTIZE,
                 QuantizeConfig(
@@ -364,7 +372,7 @@ class Planner:
                     correction=self._correction(variant),
                     verbose=self._scenario.quantization_params.calib_params.verbose,
                 ),
-                {"train": train, "calibrate": tasks["calibrate"]},
+                {**network, "calibrate": tasks["calibrate"]},
                 label=f"quantize {variant.id}",
             )
             inputs["state"] = tasks["quantize"]
@@ -377,13 +385,14 @@ class Planner:
             tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
         if self._scenario.measurement.accuracy:
             predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
-            tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, dict(inputs), label=f"evaluate torch {variant.id}")
+            inputs.pop("check")
+            tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
         return tasks
 
-    def _other_toolkit(self, variant: Variant, train: Task, target: Target) -> dict[str, Task]:
+    def _other_toolkit(self, variant: Variant, network: Mapping[str, Task], target: Target) -> dict[str, Task]:
         model = self._networks[variant.model].config
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
-        source = Task(EXPORT, fp32, {"train": train}, label=f"export {variant.model} for {variant.toolkit}")
+        source = Task(EXPORT, fp32, network, label=f"export {variant.model} for {variant.toolkit}")
         config = QuantizeOnnxConfig(
             toolkit=str(variant.toolkit),
             model=model,
@@ -394,7 +403,9 @@ class Planner:
             percentile=variant.percentile,
         )
         stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
-        return {"export": Task(stage, config, {"train": train, "onnx": source}, label=f"quantize {variant.id}")}
+        return {
+            "export": Task(stage, config, {"train": network["train"], "onnx": source}, label=f"quantize {variant.id}")
+        }
 
     def _override_refusal(self, variant: Variant) -> str | None:
         """Why rules keep another toolkit from quantizing the variant; what they skip, every toolkit skips."""
@@ -406,7 +417,7 @@ class Planner:
         config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
         return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
 
-    def _calibrate(self, variant: Variant, train: Task) -> Task:
+    def _calibrate(self, variant: Variant, network: Mapping[str, Task]) -> Task:
         """One task per model, target and PTQ steps that change weights before it.
 
         The full placement at 8 bits sees every tensor that others need.
@@ -428,7 +439,7 @@ class Planner:
             samples=self._scenario.calibration_count(variant.model),
             batch_size=CALIBRATION_BATCH,
         )
-        return Task(CALIBRATE, config, {"train": train}, label=f"calibrate {variant.model} for {variant.target}")
+        return Task(CALIBRATE, config, network, label=f"calibrate {variant.model} for {variant.target}")
 
     def _correction(self, variant: Variant) -> CorrectionConfig | None:
         if _before_calibration(variant) == variant.ptq_steps:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.data.tasks import Task
+from harness.execution.checking import checks_of
 from harness.execution.energy_run import energy_of
 from harness.execution.execute import PEAK, record_from
 from harness.execution.load_run import load_measured
@@ -71,12 +72,9 @@ class Findings:
 def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
-    if plan.broken is not None:
-        return Row(variant=variant, status="failed", reason=plan.broken)
-    if plan.unavailable is not None:
-        return Row(variant=variant, status="unavailable", reason=plan.unavailable)
-    if plan.refused is not None:
-        return Row(variant=variant, status="failed", reason=plan.refused)
+    if plan.broken is not None or plan.unavailable is not None:
+        status = "unavailable" if plan.broken is None else "failed"
+        return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = {}
@@ -98,7 +96,9 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         reason = plan.not_run
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
-    return Row(variant=variant, status=status, reason=reason, metrics=extra, cost=_cost(plan, findings), **figures)
+    checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
+    figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
+    return Row(variant=variant, status=status, reason=reason, **figures)
 
 
 def _not_numbers(evidence: Evidence) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -136,7 +136,6 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    plans = plan_analyses(prepared, options)
     with display() as listener:
         executor = LocalExecutor(
             store,
@@ -146,9 +145,8 @@ def analyse(
             timeout_s=stage_timeout_s(prepared.scenario),
         )
         checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
-        analysed = {plan.variant.id for plan in plans}
-        refused = {plan.variant.id: plan.refused for plan in checked if plan.refused and plan.variant.id in analysed}
-        plans = [plan for plan in plans if plan.variant.id not in refused]
+        prepared = replace(prepared, plans=checked)
+        plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(
         scenario=prepared.scenario.name,
@@ -161,7 +159,6 @@ def analyse(
             if (analysis := _analysis(plan, outcomes)) is not None
         ),
         failures=(
-            *(Failure(variant_id=name, reason=reason) for name, reason in refused.items()),
             *_broken(prepared),
             *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
         ),

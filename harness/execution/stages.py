@@ -19,8 +19,10 @@ import numpy.typing as npt
 import torch
 from pydantic import JsonValue
 from safetensors.torch import save_file
+from torch.fx import GraphModule
 
 from harness.compare.latency import is_clear
+from harness.execution.checking import Checks, check_samples, checks_of, expected_of
 from harness.execution.configs import (
     BuildConfig,
     CalibrateConfig,
@@ -33,6 +35,7 @@ from harness.execution.configs import (
     PredictConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
+    QuantizerConfig,
     TrainConfig,
     built,
 )
@@ -60,7 +63,7 @@ from harness.export.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
-from harness.quantization.ptq_steps import correct
+from harness.quantization.ptq_steps import change_weights, changing_the_function, correct
 from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.toolkits import get_toolkit
 from harness.quantization.toolkits.base import Batches, Request, Source
@@ -75,6 +78,9 @@ from harness.timing.sequential import measure
 from harness.training.inference import predict
 from harness.training.loop import fit
 from harness.training.validation import hold_out
+from harness.verification.onnx_steps import check_engine, check_file, check_fp16_file, check_toolkit_file
+from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
+from harness.verification.torch_steps import check_capture, check_prepared
 
 Meta = Mapping[str, JsonValue]
 
@@ -102,6 +108,7 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
             config.recipe,
             progress=context.progress,
             checkpoint=_checkpoint(context),
+            note=context.note,
         )
         meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
     else:
@@ -117,13 +124,14 @@ def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: St
     samples = read_splits(config.data).calibration
     prepared = prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
     started = time.perf_counter()
+    checks = _check_prepared(config.model, config.placement, prepared, inputs)
     seen = 0
     for batch in first_batches(samples, config.samples, config.batch_size):
         quantized.collect(prepared, batch)
         seen += len(batch)
         context.progress(seen, config.samples)
     save_histograms(folder / HISTOGRAMS, quantized.collected_histograms(prepared))
-    return {"calibrate_s": time.perf_counter() - started, "samples": seen, "data_passes": 1}
+    return {"calibrate_s": time.perf_counter() - started, "samples": seen, "data_passes": 1, **checks.meta}
 
 
 def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -133,13 +141,14 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     """
     torch.set_num_threads(context.threads)
     prepared, notes = prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    checks = _check_prepared(config.model, config.quantizer, prepared, inputs)
     histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
     started = time.perf_counter()
     calibrator = make_calibrator(config.calibrator, percentile=config.percentile)
     quantized.set_ranges(prepared, histograms, calibrator)
     outliers = quantized.outlier_notes(prepared, histograms, calibrator)
     notes += outliers
-    passes = _Passes(config.correction)
+    passes = _Passes(config.correction, context)
     if config.correction is not None:
         notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
     seconds = time.perf_counter() - started
@@ -149,7 +158,13 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {"quantize_s": seconds, "data_passes": passes.n, "notes": [*notes], "outliers": [*outliers]}
+    return {
+        "quantize_s": seconds,
+        "data_passes": passes.n,
+        "notes": [*notes],
+        "outliers": [*outliers],
+        **checks.meta,
+    }
 
 
 def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -158,6 +173,8 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
     prepared = load_quantized(config.model, config.quantizer, inputs)
     observe = config.freeze_observers_after > 0
     graph = training_graph(prepared, batch_norm=config.batch_norm, learn_ranges=config.learn_amax, observe=observe)
+    samples, checks = check_samples(inputs), Checks()
+    checks.run(check_training_graph, prepared, graph, samples)
     freezing = Freezing(config.freeze_batch_norm_after, config.freeze_observers_after)
     started = time.perf_counter()
     held = hold_out(read_splits(config.data).train, config.validation_seed)
@@ -170,21 +187,27 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
         teacher=captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
         before_step=freezing_schedule(graph, freezing),
         checkpoint=_checkpoint(context),
+        note=context.note,
     )
     settle(graph, prepared)
+    checks.run(check_settled, graph, prepared, samples)
     quantized.save_state(prepared, folder / STATE)
-    return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
+    return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json"), **checks.meta}
 
 
 def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
     """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
     torch.set_num_threads(context.threads)
+    path, shape, samples, checks = folder / ONNX, config.model.input_shape, check_samples(inputs), Checks()
     if config.quantizer is None:
         graph = captured(config.model, inputs["train"].file(WEIGHTS))
+        export_onnx(graph, shape, path, integer_biases=config.integer_biases)
+        checks.run_file(check_file, folder, graph, path, samples)
     else:
-        graph = quantized.convert(load_quantized(config.model, config.quantizer, inputs))
-    export_onnx(graph, config.model.input_shape, folder / ONNX, integer_biases=config.integer_biases)
-    return {"file": ONNX}
+        prepared = load_quantized(config.model, config.quantizer, inputs)
+        export_onnx(quantized.convert(prepared), shape, path, integer_biases=config.integer_biases)
+        checks.run_file(check_quantized_file, folder, prepared, path, samples)
+    return {"file": ONNX, **checks.meta}
 
 
 def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -211,7 +234,9 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
         get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
-    return {"file": ONNX, "samples": config.samples, "quantize_s": time.perf_counter() - started}
+    seconds, checks = time.perf_counter() - started, Checks(checks_of(inputs["onnx"]))
+    checks.run_file(check_toolkit_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
+    return {"file": ONNX, "samples": config.samples, "quantize_s": seconds, **checks.meta}
 
 
 def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -222,22 +247,28 @@ def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageCont
     report = convert_to_fp16(_onnx_file(inputs), folder / ONNX, samples)
     for node, reason in report.kept_fp32.items():
         context.note(f"`{node}` stays in FP32: {reason}")
-    return {"file": ONNX, "fp16": report.model_dump(mode="json")}
+    checks = Checks(checks_of(inputs["onnx"]))
+    checks.run_file(check_fp16_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
+    return {"file": ONNX, "fp16": report.model_dump(mode="json"), **checks.meta}
 
 
 def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """The target's engine, and the audit of what it executes."""
-    target = get_target(config.target)
-    onnx_path = _onnx_file(inputs)
+    """The target's engine, run once where it can be, and the audit of what it executes."""
+    target, checks = get_target(config.target), Checks()
+    onnx_path, options = _onnx_file(inputs), target.options_from(config.options)
     started = time.perf_counter()
-    engine = target.build(onnx_path, folder, target.options_from(config.options))
+    engine = target.build(onnx_path, folder, options)
     seconds = time.perf_counter() - started
+    if target.cannot_run(options) is None:
+        sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
+        checks.run(check_engine, target.open(engine.path, options), onnx_path, expected, sizes)
     layers = target.audit(engine.path, onnx_path)
     return {
         "build_s": seconds,
         "file": engine.path.name,
         "weight_bytes": engine.weight_bytes,
         "layers": [layer.model_dump(mode="json") for layer in layers],
+        **checks.meta,
     }
 
 
@@ -250,7 +281,7 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, batch_size=predict_batch(samples)))
+    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
     return {"n": len(samples)}
@@ -295,8 +326,11 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         )
 
     def run_process(order: Order) -> Block:
-        context.working()
-        return timing.run_process(order)
+        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
+        try:
+            return timing.run_process(order)
+        finally:
+            context.working()
 
     run = ExcludingFailures(make_order, config.reference, run_process)
     clear = partial(
@@ -344,14 +378,20 @@ def _onnx_file(inputs: Inputs) -> Path:
     return artifact.file(str(artifact.meta["file"]))
 
 
+def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: GraphModule, inputs: Inputs) -> Checks:
+    """The prepared network against what it was made from, and the counterparts that the model names, if any."""
+    samples, checks, weights = check_samples(inputs), Checks(), inputs["train"].file(WEIGHTS)
+    graph, replaced = captured_to_quantize(model, weights)
+    if graph is not captured(model, weights):
+        checks.run(check_capture, replaced.model, graph, samples)
+    reference = change_weights(graph, changing_the_function(config.ptq_steps))[0]
+    checks.run(check_prepared, reference, prepared, samples)
+    return checks
+
+
 def _checkpoint(context: StageContext) -> Path | None:
-    """Where a training run that is killed goes on from; told when it does."""
-    if context.scratch is None:
-        return None
-    path = context.scratch / CHECKPOINT
-    if path.is_file():
-        context.note("going on from the last finished epoch of a run that was stopped")
-    return path
+    """Where a training run that is killed goes on from."""
+    return None if context.scratch is None else context.scratch / CHECKPOINT
 
 
 def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
@@ -366,13 +406,17 @@ def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
 class _Passes:
     """Passes over the calibration samples, counted as they are started."""
 
-    def __init__(self, config: CorrectionConfig | None) -> None:
+    def __init__(self, config: CorrectionConfig | None, context: StageContext) -> None:
         self._config = config
+        self._context = context
         self.n = 0
 
     def start(self) -> Iterator[torch.Tensor]:
         """Another pass."""
         assert self._config is not None
         self.n += 1
-        samples = read_splits(self._config.data).calibration
-        return first_batches(samples, self._config.samples, self._config.batch_size)
+        samples, done = read_splits(self._config.data).calibration, 0
+        for batch in first_batches(samples, self._config.samples, self._config.batch_size):
+            yield batch
+            done += len(batch)
+            self._context.progress(done, self._config.samples, f"calibration samples, pass {self.n}")

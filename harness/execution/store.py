@@ -183,14 +183,14 @@ class Store:
         count, freed = 0, 0
         for folder in self._layout.artifacts():
             with self._layout.try_lock(folder.name) as locked:
-                if locked and _last_used(folder) < limit:
+                if locked and folder.exists() and _last_used(folder) < limit:
                     freed += _folder_bytes(folder)
                     count += 1
                     self._layout.discard(folder)
                     self._layout.remove_lock(folder.name)
         for folder in self._layout.scratches():
             with self._layout.try_lock(folder.name) as locked:
-                if locked and folder.stat().st_mtime < limit:
+                if locked and folder.exists() and folder.stat().st_mtime < limit:
                     shutil.rmtree(folder, ignore_errors=True)
         return StoreSize(count, freed)
 
@@ -267,4 +267,8 @@ def _last_used(folder: Path) -> float:
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # another process removes it
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -22,7 +22,7 @@ from typing import Any
 from harness.execution.context import StageContext
 from harness.execution.execute import Job, failure_from
 from harness.execution.outcomes import Event, Reply
-from harness.execution.process_tree import end_own_group, lead_own_group
+from harness.execution.process_tree import MARK_VARIABLE, end_own_group, kill_marked, lead_own_group
 
 _LOOK_S = 2.0
 """Between two looks at the parent's process id, which tells that it is gone even when its pipe was closed."""
@@ -35,7 +35,8 @@ def worker_main(connection: Connection[Any, Any], log_path: str) -> None:
     lead_own_group()
     log = _redirect_streams(log_path)
     faulthandler.enable()
-    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    mark = os.environ.get(MARK_VARIABLE, "")
+    threading.Thread(target=_die_with_parent, args=(os.getppid(), mark), daemon=True).start()
     sender = _Sender(connection)
     with suppress(EOFError, OSError):
         while (message := connection.recv()) is not None:
@@ -54,7 +55,6 @@ def _run(message: tuple[str, str, bytes], sender: _Sender) -> Reply:
     except Exception as error:  # whatever importing a configuration's module raises
         return failure_from(error, label=label, key=key)
     context = StageContext(key, job.threads, sender.send, clock=sender.send)
-    context.working()
     try:
         return job.run(context)
     except BaseException as error:  # SIGINT is ignored here: even KeyboardInterrupt was raised by user code
@@ -94,7 +94,7 @@ def _flush() -> None:
             stream.flush()
 
 
-def _die_with_parent(parent: int) -> None:
+def _die_with_parent(parent: int, mark: str) -> None:
     """A worker whose parent was killed must not go on training for nobody, and neither must its children."""
     process = multiprocessing.parent_process()
     while process is not None and os.getppid() == parent:
@@ -103,4 +103,6 @@ def _die_with_parent(parent: int) -> None:
                 break
         except (OSError, ValueError):  # user code closed the pipe
             time.sleep(_LOOK_S)
+    if mark:
+        kill_marked(mark)
     end_own_group()

@@ -80,7 +80,7 @@ def _rewrite(model: ir.Model, product: _Product) -> None:
     gemm.outputs[0].type = last.outputs[0].type
     old = last.outputs[0]
     old_name, old_shape = old.name, old.shape
-    gemm.outputs[0].name, old.name = old_name, None
+    gemm.outputs[0].name, gemm.outputs[0].shape, old.name = old_name, old_shape, None
     old.replace_all_uses_with(gemm.outputs[0], replace_graph_outputs=True)
     model.graph.remove(last, safe=True)
     if last is not matmul:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -57,8 +59,17 @@ def constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
 
 
 def initializer(model: ir.Model, array: npt.NDArray[np.generic], name: str) -> ir.Value:
-    """A new initializer of the graph."""
+    """A new initializer of the graph, under this name or, where it is taken, one that starts with it."""
+    name = free_name(model, name)
     value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
     value.dtype, value.shape = value.const_value.dtype, ir.Shape(array.shape)  # type: ignore[union-attr]
     model.graph.register_initializer(value)
     return value
+
+
+def free_name(model: ir.Model, name: str) -> str:
+    """The name, with a number where a value of the graph has it: modules may be called anything."""
+    taken = set(model.graph.initializers) | {value.name for value in model.graph.inputs}
+    taken.update(value.name for node in model.graph for value in node.outputs)
+    numbered = (f"{name}.{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)

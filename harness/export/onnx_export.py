@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
 import torch
-from onnxscript import opset21 as op
-from onnxscript.onnx_types import TensorType
 from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.export import passes
 from harness.export.gemm_pass import use_gemm
+from harness.export.translations import reset_after_product, translations
 from harness.quantization.capture import MAX_BATCH, quiet_torch
 
 OPSET = 21
@@ -32,17 +29,21 @@ def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: P
     `onnx.checker` refuses the network.
     """
     model = _to_onnx_ir(graph_module, input_shape)
+    reset_after_product(model)
     passes.use_global_average_pool(model)
     passes.use_flatten(model)
     passes.name_nodes_after_modules(model)
     passes.use_constant_shapes(model)
     passes.drop_unused(model)
     if integer_biases:
+        passes.dequantize_across_channels(model)
         use_gemm(model)
         passes.drop_unused(model)
+        passes.own_weights(model)
     passes.own_weight_constants(model)
     if integer_biases:
         passes.quantize_biases(model)
+    passes.fix_names(model)
     passes.strip_metadata(model)
     model.producer_name, model.producer_version = "quant-harness", None
     ir.save(model, path)
@@ -70,7 +71,7 @@ def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.M
                 input_names=[INPUT_NAME],
                 output_names=[OUTPUT_NAME],
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},),
-                custom_translation_table=_translations(),
+                custom_translation_table=translations(),
                 verbose=False,
             )
     except Exception as error:  # the exporter wraps every failure in its own kinds
@@ -78,29 +79,3 @@ def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.M
         raise StageError(f"torch.onnx.export failed: {str(cause).strip().splitlines()[0]}") from error
     assert program is not None
     return program.model
-
-
-def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What the exporter does not know (per-channel Q/DQ), or writes so that engines do not fuse it (ReLU6)."""
-    namespace = torch.ops.quantized_decomposed
-    return {
-        torch.ops.aten.relu6.default: _relu6,
-        namespace.quantize_per_channel.default: _quantize_per_channel,
-        namespace.dequantize_per_channel.default: _dequantize_per_channel,
-    }
-
-
-def _relu6(x: TensorType) -> TensorType:
-    return op.Clip(x, op.CastLike(0.0, x), op.CastLike(6.0, x))  # type: ignore[type-var]  # symbolic
-
-
-def _quantize_per_channel(
-    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
-) -> TensorType:
-    return op.QuantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic
-
-
-def _dequantize_per_channel(
-    x: TensorType, scales: TensorType, zero_points: TensorType, axis: int, quant_min: int, quant_max: int, dtype: int
-) -> TensorType:
-    return op.DequantizeLinear(x, scales, op.Cast(zero_points, to=dtype), axis=axis)  # type: ignore[type-var]  # symbolic

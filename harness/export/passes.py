@@ -6,12 +6,14 @@ import ast
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from harness.export.graph_edit import (
     constant,
     dequantize_of,
     drop_unread,
+    free_name,
     initializer,
     insert,
     replace,
@@ -98,21 +100,90 @@ def drop_unused(model: ir.Model) -> None:
     ir.passes.common.RemoveUnusedNodesPass()(model)
 
 
+def dequantize_across_channels(model: ir.Model) -> None:
+    """Write weights whose scales do not run along the layer's output channels as float constants of the same values.
+
+    A tied weight may be quantized for another layer that reads it transposed. ONNX Runtime fuses such a
+    DequantizeLinear into an integer kernel that takes the scales for those of the output channels, and is wrong.
+    """
+    for node in list(model.graph):
+        if node.op_type not in _WEIGHTED or len(node.inputs) < 2:
+            continue
+        transpose = node.inputs[1].producer() if node.inputs[1] is not None else None
+        is_transposed = transpose is not None and transpose.op_type == "Transpose"
+        reader = transpose if transpose is not None and is_transposed else node
+        index = 0 if is_transposed else 1
+        dequantize = dequantize_of(reader.inputs[index])
+        values = _dequantized_across(dequantize, _channel_axis(node, is_transposed)) if dequantize is not None else None
+        if values is not None:
+            set_initializer(model, reader, index, values, f"{node.name}.weight")
+
+
+def _channel_axis(node: ir.Node, is_transposed: bool) -> int:
+    """Along which axis of its weight the output channels lie."""
+    if node.op_type == "Conv":
+        return 0
+    if node.op_type == "Gemm":
+        return int(bool(node.attributes.get_int("transB", 0)) == is_transposed)
+    return 0 if is_transposed and node.op_type == "MatMul" else 1
+
+
+def _dequantized_across(dequantize: ir.Node, channel_axis: int) -> npt.NDArray[np.generic] | None:
+    """The values of a weight with scales along another axis; None where one integer kernel fits them."""
+    integers, scale = (constant(value) for value in dequantize.inputs[:2])
+    if integers is None or scale is None or scale.ndim != 1 or integers.ndim < 2:
+        return None
+    axis = dequantize.attributes.get_int("axis", 1) % integers.ndim
+    if axis == channel_axis:
+        return None
+    zero_point = constant(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
+    shape = [-1 if each == axis else 1 for each in range(integers.ndim)]
+    zero = 0 if zero_point is None else zero_point.astype(np.int32).reshape(shape)
+    return ((integers.astype(np.int32) - zero) * scale.reshape(shape)).astype(np.float32)
+
+
+def own_weights(model: ir.Model) -> None:
+    """Give each layer that multiplies by an integer weight its own dequantization of it.
+
+    A module that is called twice shares one. The passes below write scales per layer, and so does ONNX Runtime's
+    conversion of int8 weights to uint8 for CPUs without VNNI, which fails on shared ones.
+    """
+    for node in list(model.graph):
+        dequantize = _weight_dequantization(node)
+        if dequantize is None or len(list(dequantize.outputs[0].uses())) == 1:
+            continue
+        copy = ir.node("DequantizeLinear", list(dequantize.inputs), dict(dequantize.attributes), name=dequantize.name)
+        copy.outputs[0].type, copy.outputs[0].shape = dequantize.outputs[0].type, dequantize.outputs[0].shape
+        copy.metadata_props.update(dequantize.metadata_props)
+        model.graph.insert_before(node, copy)
+        node.replace_input_with(1, copy.outputs[0])
+
+
 def own_weight_constants(model: ir.Model) -> None:
     """Give each integer weight its own scale and zero point, named after its layer.
 
-    The exporter shares equal zero points between layers; ONNX Runtime's conversion of int8 weights to uint8 for CPUs
+    The exporter shares equal constants between layers; ONNX Runtime's conversion of int8 weights to uint8 for CPUs
     without VNNI rewrites them per layer and fails on shared ones.
     """
     for node in list(model.graph):
-        dequantize = dequantize_of(node.inputs[1]) if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
-        if dequantize is None or constant(dequantize.inputs[0]) is None:
+        dequantize = _weight_dequantization(node)
+        if dequantize is None:
             continue
         for index, name in enumerate(("weight", "weight_scale", "weight_zero_point")):
             array = constant(dequantize.inputs[index]) if index < len(dequantize.inputs) else None
             if array is not None:
                 set_initializer(model, dequantize, index, array, f"{node.name}.{name}")
         dequantize.name = f"{node.name}/DequantizeWeight"
+
+
+def _weight_dequantization(node: ir.Node) -> ir.Node | None:
+    dequantize = dequantize_of(node.inputs[1]) if node.op_type in _WEIGHTED and len(node.inputs) > 1 else None
+    return dequantize if dequantize is not None and constant(dequantize.inputs[0]) is not None else None
+
+
+def fix_names(model: ir.Model) -> None:
+    """Number the names that two values or two nodes have: modules and parameters may be called anything."""
+    ir.passes.common.NameFixPass()(model)
 
 
 def quantize_biases(model: ir.Model) -> None:
@@ -150,7 +221,7 @@ def _quantize_bias(model: ir.Model, node: ir.Node) -> None:
     ]
     attributes = [ir.AttrInt64("axis", 0)] if scale.ndim else []
     dequantize = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{node.name}/DequantizeBias")
-    dequantize.outputs[0].name = f"{node.name}.bias"
+    dequantize.outputs[0].name = free_name(model, f"{node.name}.bias")
     dequantize.outputs[0].dtype, dequantize.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(quantized.shape)
     model.graph.insert_before(node, dequantize)
     node.replace_input_with(2, dequantize.outputs[0])

@@ -71,6 +71,16 @@ class Deviation:
         return self._squares / max(self._per_channel, 1) / np.square(self._step)
 
     @property
+    def n_values(self) -> int:
+        """Values that were compared, in all channels."""
+        return self._n
+
+    @property
+    def mean_noise_steps2(self) -> float:
+        """Mean squared error of all channels together."""
+        return float(self.noise_steps2.mean()) if self._n else 0.0
+
+    @property
     def faulty_channels(self) -> list[int]:
         """Channels that differ by more than honest rounding can explain."""
         off = (self.largest_steps > LARGEST_HONEST_STEPS) | (self.noise_steps2 > HONEST_NOISE_STEPS2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -67,11 +68,14 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
 
 
 def _export(model: torch.nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    shapes: tuple[object, ...] = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
+    first = next(iter(inspect.signature(model.forward).parameters.values()), None)
+    if first is not None and first.kind is first.VAR_POSITIONAL:  # forward(*inputs)
+        shapes = (shapes,)
     try:
         with quiet_torch(), recorded():
             run_lazy(model, example)
-            return torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+            return torch.export.export(model, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(

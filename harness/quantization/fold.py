@@ -50,17 +50,22 @@ def fold_batch_norm(graph_module: GraphModule) -> None:
 
     The folded ones are remembered in the graph's `meta`, so that QAT can take them apart again.
     """
-    remembered: dict[str, BatchNorm] = {}
+    graph_module.meta[BATCH_NORMS] = {}
+    while _fold_once(graph_module):  # again, because a batch norm may stand behind a batch norm
+        graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def _fold_once(graph_module: GraphModule) -> bool:
+    """Whether there was anything to fold."""
     groups: dict[tuple[object, ...], list[_Pair]] = {}
     for norm in graph_module.graph.nodes:
         if is_frozen_batch_norm(norm) and _folds_into(norm.args[0], norm):
             pair = _Pair(norm.args[0], norm)
             groups.setdefault(pair.same_result, []).append(pair)
     for pairs in groups.values():
-        _fold(graph_module, pairs, remembered)
-    graph_module.graph.eliminate_dead_code()
-    graph_module.recompile()
-    graph_module.meta[BATCH_NORMS] = remembered
+        _fold(graph_module, pairs)
+    return bool(groups)
 
 
 def is_frozen_batch_norm(node: Node) -> bool:
@@ -90,7 +95,7 @@ def _folds_into(layer: object, norm: Node) -> bool:
     return is_for_channels and layer.args[0] is not weight and norm.args[0] is layer
 
 
-def _fold(graph_module: GraphModule, pairs: Sequence[_Pair], remembered: dict[str, BatchNorm]) -> None:
+def _fold(graph_module: GraphModule, pairs: Sequence[_Pair]) -> None:
     """Fold one batch norm into one layer, which may be called several times."""
     first = pairs[0]
     norm = _read(graph_module, first)
@@ -104,7 +109,7 @@ def _fold(graph_module: GraphModule, pairs: Sequence[_Pair], remembered: dict[st
         pair.layer.args = (pair.layer.args[0], weight_node, bias_node, *pair.layer.args[_BIAS + 1 :])
         pair.norm.replace_all_uses_with(pair.layer)
     if first.layer.target in CONVOLUTIONS | LINEAR and trains:
-        remembered[str(weight_node.target)] = norm
+        graph_module.meta[BATCH_NORMS][str(weight_node.target)] = norm
 
 
 def _assign(

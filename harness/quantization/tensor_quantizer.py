@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.capture import quiet_torch
 from harness.quantization.descriptors import RangeRule
 from harness.quantization.fake_quantize import NO_CLIP, Clip, fake_quantize, lsq_gradient_scale
 from harness.quantization.formats import IntegerFormat
 from harness.quantization.histogram import Histogram
+
+with quiet_torch():
+    from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
 Mode = Literal["off", "collect", "quantize", "observe"]
 """`observe` quantizes too, within a range that follows the batches in training."""

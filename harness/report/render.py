@@ -17,6 +17,7 @@ from harness.errors import UsageError
 from harness.paths import replace_text
 from harness.report import (
     accuracy_tables,
+    check_tables,
     data_tables,
     figures,
     load_tables,
@@ -123,6 +124,7 @@ def _details(results: RunResults) -> list[Details]:
         ("Memory", resource_tables.memory_table(results), "folded"),
         ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),
         ("Layers at fault", parity_tables.faults_table(results), "shown"),
+        ("Steps checked", check_tables.checks_table(results), "folded"),
         ("Parity", parity_tables.chain_table(results), "long"),
         ("Parity of layers", parity_tables.layers_table(results), "folded long"),
         ("Cost", tables.stage_summary_table(results), "shown"),

@@ -184,6 +184,10 @@ class Target(ABC):
         """Why an engine with these options can be built but not run on this machine; None when it can."""
         return None
 
+    def checked_batches(self, options: BuildOptions) -> tuple[int, ...]:
+        """Batch sizes at which a built engine is run once before anything is measured; those that it was built for."""
+        return (1, 3)
+
     @abstractmethod
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""

@@ -40,7 +40,7 @@ def time_rounds(
         watch: what looks at the machine meanwhile.
         on_turn: called with the name of each session before it runs; outside what is timed.
     """
-    begin = on_turn or (lambda name: None)
+    begin = on_turn or _say_nothing
     runs = {}
     for name, session in sessions.items():
         begin(name)
@@ -60,6 +60,10 @@ def time_rounds(
             samples[name] = np.asarray(sessions[name].time_runs(batch, runs[name]), np.float64)
         rounds.append(Round(samples, watch.stop()))
     return tuple(rounds)
+
+
+def _say_nothing(name: str) -> None:
+    """Nobody asks whose turn it is."""
 
 
 def _warm_up(session: Session, batch: npt.NDArray[np.float32], plan: TimingPlan) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +54,7 @@ class Recording:
 
     def dependencies(self, model: nn.Module) -> Dependencies:
         """What the recorded network depends on; call it after the block."""
-        read = {Path(name) for name in self._watch.read if os.path.isfile(name)}
+        read = {path for path in map(Path, self._watch.read) if path.is_file()}
         modules = {path for path in read if path.suffix == ".py"} | self._factory_file()
         imported = Imported.by(modules)
         sums = [FileSum(path, file_sha256(path)) for path in sorted(read | imported.files)]
@@ -73,7 +72,8 @@ class Recording:
         if name.is_file:
             return {name.file(self.root)}
         spec = importlib.util.find_spec(name.place)
-        return {Path(spec.origin)} if spec is not None and spec.origin and os.path.isfile(spec.origin) else set()
+        file = Path(spec.origin) if spec is not None and spec.origin else None
+        return {file} if file is not None and file.is_file() else set()
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def _forget_modules() -> None:
 def _is_users_module(name: str) -> bool:
     module = sys.modules.get(name)
     places = [getattr(module, "__file__", None), *_search_path(module)]
-    return any(is_users(os.path.abspath(place)) for place in places if isinstance(place, str))
+    return any(is_users(str(Path(place).absolute())) for place in places if isinstance(place, str))
 
 
 def _search_path(module: object) -> list[str]:

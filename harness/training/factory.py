@@ -98,12 +98,12 @@ def build_model(
 
     It is tried on zeros of (2, *input_shape): the result must be logits, (2, n_classes), or (2, any) for None; with
     pixels to classify, (2, n_classes, H, W). With `input_shape=None` it is not tried. `on_step` is called with what
-    comes next: importing, calling the factory, trying the network. Raises ModelError when the arguments do not fit the factory, when it
-    fails, or when the network does not fit the data.
+    comes next: importing, calling the factory, running the network. Raises ModelError when the arguments do not fit
+    the factory, when it fails, or when the network does not fit the data.
     """
     import torch
 
-    tell = on_step or (lambda step: None)
+    tell = on_step or _say_nothing
     tell(f"importing `{text}`")
     factory = load_factory(text, root)
     _check_args(text, factory, args)
@@ -124,6 +124,10 @@ def build_model(
             tell(f"running the network of `{text}` on two samples")
             _check_forward(text, model, input_shape, n_classes, task)
     return model
+
+
+def _say_nothing(step: str) -> None:
+    """Nobody asks what comes next."""
 
 
 def _to_eval(text: str, model: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -48,10 +48,24 @@ def inference_mode_of(model: nn.Module) -> Iterator[None]:
         set_training(model, was_training)
 
 
-def predict(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> npt.NDArray[np.float32]:
-    """Logits (N, n_classes), or (N, n_classes, H, W), of all samples in order; the network's mode stays as it was."""
+def predict(
+    model: nn.Module,
+    samples: Samples,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    progress: Callable[[int, int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Logits (N, n_classes), or (N, n_classes, H, W), of all samples in order; the network's mode stays as it was.
+
+    `progress` is called after each batch with the number of samples that are done and of all.
+    """
+    logits: list[torch.Tensor] = []
+    done = 0
     with inference_mode_of(model):
-        logits = [model(inputs) for inputs in samples.batches(batch_size)]
+        for inputs in samples.batches(batch_size):
+            logits.append(model(inputs))
+            done += len(inputs)
+            if progress is not None:
+                progress(done, len(samples))
     return torch.cat(logits).to(torch.float32).numpy()
 
 

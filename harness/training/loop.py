@@ -16,7 +16,7 @@ from harness.errors import DataError, StageError
 from harness.training.inference import top1
 from harness.training.log import TrainLog
 from harness.training.recipe import Recipe
-from harness.training.run import Batch, BeforeStep, OnEpoch, Progress, TrainingRun
+from harness.training.run import Batch, BeforeStep, Note, OnEpoch, Progress, TrainingRun
 
 _CONVOLUTION_RANK = 4
 _ONEDNN_BLOCK = 16
@@ -35,6 +35,7 @@ def fit(
     teacher: nn.Module | None = None,
     before_step: BeforeStep | None = None,
     checkpoint: Path | None = None,
+    note: Note | None = None,
 ) -> TrainLog:
     """Train `model` in place and leave it, in eval mode, with the weights of its best epoch on `validation`.
 
@@ -42,7 +43,8 @@ def fit(
     inputs, recipe and thread count give equal weights on one machine; torch's global random state is left alone.
     `teacher` is what `recipe.distillation` learns from. `before_step` may switch parts of the network; it is told steps
     done and steps in all. A file `checkpoint` is written after every epoch, and where there is one, training goes on
-    from it to the same weights as without a break.
+    from it to the same weights as without a break; from a damaged one it does not, and starts again. `note` is given
+    what there is to say of it.
     Raises DataError without labels or samples, StageError when the loss stops being a number.
     """
     if len(train) == 0:
@@ -55,8 +57,8 @@ def fit(
     with _seeded(recipe.seed), _memory_format(model, channels_last), kernels:
         run = _SamplesRun(model, train, validation, recipe, progress=progress, teacher=teacher, before_step=before_step)
         if checkpoint is not None:
-            run.resume(checkpoint)
-        return run.run(on_epoch, checkpoint)
+            run.resume(checkpoint, note)
+        return run.run(on_epoch, checkpoint, note)
 
 
 class _SamplesRun(TrainingRun):
@@ -93,6 +95,11 @@ class _SamplesRun(TrainingRun):
                     labels = _moved_alike(labels, transform, self.generator)
                 images = transform(images, self.generator)
             yield self.train.normalise(images), labels
+
+    def data(self) -> Iterator[torch.Tensor]:
+        """Images and labels of both parts."""
+        for samples in (self.train, self.validation):
+            yield from (samples.images, samples.required_labels())
 
     def validate(self) -> float:
         """Top-1 on the validation samples."""

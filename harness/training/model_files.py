@@ -104,7 +104,8 @@ class _Importable:
         return any(Path(each).is_relative_to(self.folder.parent) and is_users(each) for each in places)
 
 
-_kept: _Importable | None = None
+_kept: list[_Importable] = []
+"""At most one."""
 
 
 def keep_importable(path: Path | None) -> None:
@@ -112,13 +113,16 @@ def keep_importable(path: Path | None) -> None:
 
     Ends with the next call, which may name another file, or None.
     """
-    global _kept
-    folder = None if path is None else path.parent
-    if _kept is not None and _kept.folder != folder:
-        _kept.end()
-        _kept = None
-    if _kept is None and folder is not None:
-        _kept = _Importable.start(folder)
+    if path is not None and _is_kept(path):
+        return
+    while _kept:
+        _kept.pop().end()
+    if path is not None:
+        _kept.append(_Importable.start(path.parent))
+
+
+def _is_kept(path: Path) -> bool:
+    return any(each.folder == path.parent for each in _kept)
 
 
 @contextmanager
@@ -128,14 +132,25 @@ def siblings_importable(path: Path | None) -> Iterator[None]:
     Afterwards both `sys.path` and `sys.modules` are as before, so that two projects may use the same file names; but
     for a folder that `keep_importable` keeps. None: nothing happens.
     """
-    if path is None or (_kept is not None and _kept.folder == path.parent):
-        yield
-        return
-    started = _Importable.start(path.parent)
+    with _removed_entries_come_back():
+        if path is None or _is_kept(path):
+            yield
+            return
+        started = _Importable.start(path.parent)
+        try:
+            yield
+        finally:
+            started.end()
+
+
+@contextmanager
+def _removed_entries_come_back() -> Iterator[None]:
+    """What the user's code takes from `sys.path`, the harness still needs."""
+    before = list(sys.path)
     try:
         yield
     finally:
-        started.end()
+        sys.path.extend(entry for entry in before if entry not in sys.path)
 
 
 def import_failure(what: str, error: BaseException, place: str = "") -> ModelError:

@@ -6,16 +6,18 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+import harness
 from harness.errors import StageError
 from harness.training.average import MovingAverage, State, restore, snapshot
-from harness.training.checkpoint import Checkpoint
+from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
 from harness.training.inference import set_training
 from harness.training.log import EpochLog, TrainLog
 from harness.training.recipe import Recipe
@@ -27,6 +29,8 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Progress = Callable[[int, int], None]
 """Called after every step with steps done and steps in all."""
 OnEpoch = Callable[[EpochLog], None]
+Note = Callable[[str], None]
+"""Called with what the user should know."""
 BeforeStep = Callable[[int, int], None]
 """Called before every step with steps done and steps in all."""
 
@@ -59,6 +63,7 @@ class TrainingRun(ABC):
         self.step = 0
         self.epochs: list[EpochLog] = []
         self.best_state = State()
+        self._begun_with = ""
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
@@ -67,6 +72,10 @@ class TrainingRun(ABC):
     @abstractmethod
     def validate(self) -> float:
         """Share of the validation samples, or of their pixels, whose largest logit is that of their label."""
+
+    def data(self) -> Iterator[torch.Tensor]:
+        """What is trained on and validated with, where it is at hand; checkpoints of other data are not used."""
+        yield from ()
 
     @property
     def best_epoch(self) -> EpochLog | None:
@@ -80,12 +89,14 @@ class TrainingRun(ABC):
         stalled = patience is not None and best is not None and len(self.epochs) - best.epoch >= patience
         return stalled or len(self.epochs) >= self.recipe.max_epochs
 
-    def run(self, on_epoch: OnEpoch | None = None, checkpoint: Path | None = None) -> TrainLog:
+    def run(
+        self, on_epoch: OnEpoch | None = None, checkpoint: Path | None = None, note: Note | None = None
+    ) -> TrainLog:
         """Train to the end and leave the network, in eval mode, with the weights of its best epoch."""
         while not self.is_done:
             self._train_and_validate(len(self.epochs) + 1)
             if checkpoint is not None:
-                self._checkpoint().save(checkpoint)
+                self._save(checkpoint, note)
             if on_epoch is not None:
                 on_epoch(self.epochs[-1])
         restore(self.model, self.best_state)
@@ -100,11 +111,23 @@ class TrainingRun(ABC):
             seconds=sum(epoch.seconds for epoch in self.epochs),
         )
 
-    def resume(self, checkpoint: Path) -> None:
-        """Go on where a run with the same inputs was interrupted, if it was."""
-        found = Checkpoint.load(checkpoint)
+    def resume(self, checkpoint: Path, note: Note | None = None) -> None:
+        """Go on where a run with the same inputs was interrupted, if it was; `note` is given what was found.
+
+        A checkpoint that is damaged, or that another run wrote, is removed.
+        """
+        say = note or _ignore
+        self._begun_with = self._identity()
+        try:
+            found = Checkpoint.load(checkpoint, self._begun_with)
+        except UnusableCheckpoint as error:
+            say(f"the checkpoint of a run that was stopped is not used: {error}; training starts again")
+            with suppress(OSError):
+                checkpoint.unlink()
+            return
         if found is None:
             return
+        say("going on from the last finished epoch of a run that was stopped")
         restore(self.model, found.model)
         found.restore_optimizer(self.optimizer)
         self.generator.set_state(found.generator)
@@ -112,6 +135,21 @@ class TrainingRun(ABC):
         self.step, self.epochs, self.best_state = found.step, list(found.epochs), found.best
         if self.average is not None:
             self.average.load(found.average_updates, found.average)
+
+    def _save(self, checkpoint: Path, note: Note | None) -> None:
+        try:
+            self._checkpoint().save(checkpoint, self._begun_with)
+        except OSError as error:  # a convenience, which must not end what it is for
+            (note or _ignore)(f"no checkpoint could be written ({error.strerror})")
+
+    def _identity(self) -> str:
+        """Over all that the run begins with; a checkpoint of another run differs in it."""
+        total = sha256(f"{self.recipe.model_dump_json()} {self.schedule.total_steps}\n".encode())
+        total.update(f"{torch.__version__} {harness.__version__}\n".encode())
+        for tensor in (*self.model.state_dict().values(), *self.data()):
+            total.update(f"{tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return total.hexdigest()
 
     def _checkpoint(self) -> Checkpoint:
         updates, average = self.average.state() if self.average is not None else (0, State())
@@ -189,6 +227,10 @@ class TrainingRun(ABC):
                 f"training diverged: the loss is {loss} at step {self.step + 1} of {self.schedule.total_steps}",
                 fix=f"lower `initial_lr` (it is {self.recipe.initial_lr:g}), or warm up longer",
             )
+
+
+def _ignore(text: str) -> None:
+    return
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

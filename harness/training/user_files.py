@@ -18,8 +18,7 @@ import harness
 from harness.imports import absolute_imports
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share/zoneinfo")
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
-_CACHES = frozenset({"__pycache__", ".git"})
+_IN_OTHERS = frozenset({"site-packages", "dist-packages", "__pycache__", ".git"})
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -29,15 +28,14 @@ def is_users(path: str) -> bool:
 
 
 def _is_others(path: str) -> bool:
-    parts = set(path.split(os.sep))
-    return bool(parts & (_INSTALLED | _CACHES)) or path.startswith(_others()) or path.startswith("<")
+    return path.startswith(_others()) or not _IN_OTHERS.isdisjoint(Path(path).parts)
 
 
 @functools.cache
 def _others() -> tuple[str, ...]:
     paths = [*_SYSTEM, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))]
-    paths += [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(harness.__file__)]
-    return tuple({each.rstrip(os.sep) + os.sep for path in paths for each in (path, os.path.realpath(path))})
+    paths += [*site.getsitepackages(), site.getusersitepackages(), str(Path(harness.__file__).parent)]
+    return ("<", *{each.rstrip(os.sep) + os.sep for path in paths for each in (path, os.path.realpath(path))})
 
 
 def source_of_cache(path: str) -> str:
@@ -48,7 +46,7 @@ def source_of_cache(path: str) -> str:
         source = importlib.util.source_from_cache(path)
     except ValueError:
         return path
-    return source if os.path.isfile(source) else path
+    return source if Path(source).is_file() else path
 
 
 @dataclass
@@ -111,7 +109,7 @@ def _spec_of(top: str) -> ModuleSpec | None:
 
 def _is_installed(spec: ModuleSpec) -> bool:
     places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location and spec.origin else [])]
-    return not any(is_users(os.path.abspath(place) + os.sep) for place in places)
+    return not any(is_users(str(Path(place).absolute()) + os.sep) for place in places)
 
 
 def _relative_imports(tree: ast.AST, path: Path) -> Iterator[tuple[Path, str]]:
@@ -123,7 +121,8 @@ def _relative_imports(tree: ast.AST, path: Path) -> Iterator[tuple[Path, str]]:
 
 def _files_of(names: list[str], bases: Iterable[Path]) -> Iterator[Path]:
     """The files that importing a dotted name from one of these folders executes; its last part may be no module."""
-    for folder in bases:
+    for base in bases:
+        folder = base
         for name in names:
             if (folder / name).with_suffix(".py").is_file():
                 yield (folder / name).with_suffix(".py")

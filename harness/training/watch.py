@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -43,7 +44,7 @@ class Watch:
         """Note a file, unless it is not the user's, or a library opens it while it is being imported."""
         if not isinstance(path, str | bytes | os.PathLike) or threading.get_ident() in self._others:
             return
-        name = source_of_cache(os.path.abspath(os.fsdecode(path)))
+        name = source_of_cache(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100  # links stay
         if is_users(name) and (name.endswith(".py") or not _in_import_of_library(sys._getframe(2))):
             (self.read if reads else self.written).add(name)
 
@@ -97,9 +98,9 @@ def _in_import_of_library(frame: FrameType | None) -> bool:
     """Whether an installed module is being imported, such as one that reads its own settings or caches then."""
     while frame is not None:
         path = frame.f_code.co_filename
-        if os.path.isabs(path) and is_users(path):
+        if path.startswith(os.sep) and is_users(path):
             return False
-        if frame.f_code.co_name == "<module>" and os.path.isabs(path):
+        if frame.f_code.co_name == "<module>" and path.startswith(os.sep):
             return True
         frame = frame.f_back
     return False
@@ -123,7 +124,7 @@ def _readers_noted(watch: Watch) -> Iterator[None]:
 def _noting(reader: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     def noted(*args: Any, **keywords: Any) -> Any:
         for value in (*args, *keywords.values()):
-            if isinstance(value, str | os.PathLike) and os.path.isfile(value):
+            if isinstance(value, str | os.PathLike) and Path(value).is_file():
                 watch.note(value, reads=True)
         return reader(*args, **keywords)
 

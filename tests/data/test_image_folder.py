@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness.data.crops import crops_of
 from PIL import Image
 
 from harness.data import DatasetSpec, locate
+from harness.data.decode import DecodeRules, decode_file
 from harness.data.gather_photos import chosen
 from harness.data.load import load_splits
+from harness.data.preprocessing import ImageArgs, crops_of
 from harness.data.samples import Splits
 from harness.errors import DataError
 
@@ -29,6 +30,12 @@ def write_gradient(path: Path, width: int = 64, height: int = 32) -> None:
     """Each column has its own grey: column x is 2 x."""
     columns = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None] * 2, (height, width, 3))
     Image.fromarray(np.ascontiguousarray(columns)).save(path)
+
+
+def crops(path: Path, *, size: int, resize: int, count: int, seed: int) -> list[np.ndarray]:
+    decoded = decode_file(path, DecodeRules())
+    args = ImageArgs(size=size, resize=resize)
+    return crops_of(decoded.image, args, count=count, seed=seed, file_sha256=decoded.file_sha256)
 
 
 def splits(folder: Path, seed: int = 0, calibration: int = 4, **args) -> Splits:
@@ -98,24 +105,23 @@ class TestClasses:
 class TestCrops:
     def test_the_first_is_the_centre_of_the_resized_photo(self, tmp_path: Path) -> None:
         write_gradient(tmp_path / "a.png")
-        (crop,) = crops_of(tmp_path / "a.png", size=16, resize=32, count=1, seed=0)
+        (crop,) = crops(tmp_path / "a.png", size=16, resize=32, count=1, seed=0)
         # 64 x 32 stays as it is; columns 24 … 39 are the middle 16 of 64.
         assert crop.shape == (16, 16, 3)
         assert crop[0, :, 0].tolist() == [2 * column for column in range(24, 40)]
 
     def test_crops_differ_from_each_other_but_not_from_run_to_run(self, tmp_path: Path) -> None:
         write_gradient(tmp_path / "a.png")
-        first, again, other = (
-            crops_of(tmp_path / "a.png", size=16, resize=32, count=3, seed=seed) for seed in (0, 0, 1)
-        )
+        first, again, other = (crops(tmp_path / "a.png", size=16, resize=32, count=3, seed=seed) for seed in (0, 0, 1))
         assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
         assert not np.array_equal(first[1], first[2])
         assert not np.array_equal(first[1], other[1])
 
     def test_a_file_that_is_no_image_is_named(self, tmp_path: Path) -> None:
+        write_photo(tmp_path / "a.png", 1)
         (tmp_path / "broken.png").write_bytes(b"no image")
-        with pytest.raises(DataError, match=r"broken\.png cannot be read as an image"):
-            crops_of(tmp_path / "broken.png", size=8, resize=8, count=1, seed=0)
+        with pytest.raises(DataError, match=r"`broken\.png`: not a JPEG, PNG, WebP, BMP or TIFF image"):
+            splits(tmp_path)
 
 
 class TestLocation:

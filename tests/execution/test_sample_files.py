@@ -76,7 +76,7 @@ def test_paired_figures_come_back(kept, name):
 
 def test_the_first_of_the_top_classes_is_the_prediction(kept):
     _, predictions, top = kept
-    assert top.columns.tolist() == ["variant", "sample", "rank", "class", "score"]
+    assert top.columns.tolist() == ["variant", "sample", "rank", "class", "class_name", "score"]
     assert top.groupby(["variant", "sample"], observed=True).size().unique().tolist() == [5]
     for name in ("fp32", "ptq", "w4"):
         first = top[(top["variant"] == name) & (top["rank"] == 1)]
@@ -86,3 +86,13 @@ def test_the_first_of_the_top_classes_is_the_prediction(kept):
 def test_nothing_is_kept_of_nothing(tmp_path):
     assert keep_predictions(tmp_path, [_evidence("fp32", "fp32", None)]) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_have_their_names(tmp_path):
+    labels = np.array([0, 1, 2, 0])
+    outputs = np.eye(3, dtype=np.float32)[[0, 1, 0, 2]]
+    item = _evidence("fp32", "fp32", labels, outputs=outputs, class_names=("cat", "dog"))
+    keep_predictions(tmp_path, [item])
+    predictions, top = (pd.read_parquet(tmp_path / name) for name in (PREDICTIONS, TOP_CLASSES))
+    assert predictions["label_name"].tolist() == ["cat", "dog", "2", "cat"]
+    assert top[top["rank"] == 1]["class_name"].tolist() == ["cat", "dog", "cat", "2"]

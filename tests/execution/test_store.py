@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -241,3 +242,86 @@ class TestDefaultRoot:
         monkeypatch.delenv("HARNESS_STORE", raising=False)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert default_root().parts[-2:] == ("quant-harness", "store")
+
+
+class TestAnyDamage:
+    """Whatever becomes of an artifact's bytes: it is found as it was, or noticed and removed."""
+
+    def check(self, store: Store, path: Path, content: bytes) -> bool:
+        """Whether the artifact with these bytes in one of its files was found; it must then be as it was."""
+        if store.get(KEY) is None:
+            make(store)
+        original = path.read_bytes()
+        path.write_bytes(content)
+        found = store.get(KEY)
+        assert found is None or (found.meta, found.manifest.stage) == ({"epochs": 3}, "train")
+        assert (found is None) == (not path.exists())
+        if found is not None:
+            path.write_bytes(original)
+        return found is not None
+
+    def test_every_byte_of_the_manifest_with_a_flipped_bit(self, tmp_path: Path) -> None:
+        notes: list[Damaged] = []
+        store = Store(tmp_path, on_damaged=notes.append)
+        path = make(store).path / "manifest.json"
+        harmless = 0
+        for position in range(len(path.read_bytes())):
+            damaged = bytearray(path.read_bytes())
+            damaged[position] ^= 1 << position % 8
+            harmless += self.check(store, path, bytes(damaged))
+            if not path.exists():
+                make(store)
+        assert len(notes) > 300
+        assert harmless < 100  # white space, which means nothing
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "NaN",
+            "1e999",
+            "-Infinity",
+            '"\\ud800"',
+            "9" * 5000,
+            "[" * 3000,
+            '{"a": ' * 3000,
+            "null",
+            '""',
+            "\0",
+            "\ufeff",
+        ],
+    )
+    def test_a_value_of_the_manifest_that_became_something_else(self, tmp_path: Path, text: str) -> None:
+        notes: list[Damaged] = []
+        store = Store(tmp_path, on_damaged=notes.append)
+        path = make(store).path / "manifest.json"
+        for old in ('"epochs": 3', '"bytes": 4', '"schema_version": 1', '"stage": "train"'):
+            content = path.read_text()
+            assert old in content
+            name = old.partition(":")[0]
+            assert not self.check(store, path, content.replace(old, f"{name}: {text}", 1).encode())
+            make(store)
+        assert len(notes) == 4
+
+    def test_every_bit_of_a_small_file(self, tmp_path: Path) -> None:
+        notes: list[Damaged] = []
+        store = Store(tmp_path, on_damaged=notes.append)
+        path = make(store).file("log.txt")
+        for bit in range(8 * len(b"fine")):
+            damaged = bytearray(b"fine")
+            damaged[bit // 8] ^= 1 << bit % 8
+            assert not self.check(store, path, bytes(damaged))
+            make(store)
+        assert len(notes) == 32
+
+    def test_folders_that_another_process_removes_meanwhile(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = make(store).path
+        artifacts = store._layout.artifacts()
+        shutil.rmtree(folder)
+        monkeypatch.setattr(type(store._layout), "artifacts", lambda _: artifacts)
+        assert store.size() == (1, 0)
+        assert store.prune(timedelta(0)) == (0, 0)
+        assert store.get(KEY) is None
+        with pytest.raises(StageError, match="is not in the store"):
+            store.open(KEY)

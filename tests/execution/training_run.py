@@ -5,9 +5,10 @@ from pathlib import Path
 
 from harness.data.load import load_splits
 from harness.data.spec import DatasetSpec
-from harness.execution.catalog import CALIBRATE, FINETUNE, QUANTIZE, TRAIN
+from harness.execution.catalog import CALIBRATE, CHECK, FINETUNE, QUANTIZE, TRAIN
 from harness.execution.configs import (
     CalibrateConfig,
+    CheckConfig,
     DataConfig,
     FinetuneConfig,
     ModelConfig,
@@ -53,15 +54,16 @@ def make_tasks() -> dict[str, Task]:
     )
     recipe = Recipe(max_epochs=EPOCHS, batch_size=32, initial_lr=0.05, ema=True)
     train = Task(TRAIN, TrainConfig(model=model, data=data, recipe=recipe))
+    network = {"train": train, "check": Task(CHECK, CheckConfig(model=model, data=data), {"train": train})}
     calibrate = Task(
         CALIBRATE,
         CalibrateConfig(model=model, data=data, placement=quantizer, samples=64, batch_size=64),
-        {"train": train},
+        network,
     )
     quantize = Task(
         QUANTIZE,
         QuantizeConfig(model=model, quantizer=quantizer, calibrator="max", percentile=None),
-        {"train": train, "calibrate": calibrate},
+        {**network, "calibrate": calibrate},
     )
     qat = FinetuneConfig(
         model=model,
@@ -73,7 +75,7 @@ def make_tasks() -> dict[str, Task]:
         learn_amax=True,
         freeze_batch_norm_after=0.5,
     )
-    finetune = Task(FINETUNE, qat, {"train": train, "state": quantize})
+    finetune = Task(FINETUNE, qat, {**network, "state": quantize})
     return {"train": train, "finetune": finetune}
 
 

@@ -117,3 +117,64 @@ def test_an_unknown_calibrator_names_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         make_calibrator("percentle")
     assert caught.value.fix == "did you mean `percentile`?"
+
+
+class TestOutliers:
+    """One far value among many leaves every calibrator but `max` where it would be without."""
+
+    VALUES = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
+
+    @pytest.mark.parametrize("outlier", [1e2, 1e4, -1e10, 1e30, 1e38, float(np.finfo(np.float32).max)])
+    @pytest.mark.parametrize("name", ["percentile", "entropy", "mse"])
+    @pytest.mark.parametrize("levels", [128, 256])
+    def test_one_far_outlier_changes_nothing(self, name: str, outlier: float, levels: int) -> None:
+        calibrator = make_calibrator(name)
+        without = calibrator.amax(histogram_of(self.VALUES), levels)
+        with_it = calibrator.amax(histogram_of([*self.VALUES, outlier]), levels)
+        # 99.99 % of 100,001 is one value in ten more than of 100,000: at most a bin, 8 / 4096, further.
+        assert with_it == pytest.approx(without, abs=8 / 4096)
+        assert 3.5 < with_it < 4.6
+
+    def test_max_keeps_the_outlier(self) -> None:
+        assert make_calibrator("max").amax(histogram_of([*self.VALUES, 1e4]), 128) == 1e4
+
+    def test_several_outliers_are_counted(self) -> None:
+        values = np.concatenate([np.tile(self.VALUES, 5), [1e3, -1e5, 1e7]])
+        outliers = histogram_of(values).outliers()
+        assert outliers is not None
+        # 500,003 values: up to 5 may be outliers. Of the others the largest is below 8 = 2**3, so that outliers begin
+        # at 2**6; the smallest of them, 1,000, is in the octave from 512.
+        assert outliers == (3, 512.0, 1e7)
+
+    def test_values_that_are_no_longer_few_are_kept(self) -> None:
+        values = np.concatenate([self.VALUES, [1e4, 1e4]])  # of 100,002 values one may be an outlier
+        assert histogram_of(values).outliers() is None
+        assert make_calibrator("mse").amax(histogram_of(values), 128) > 1e3
+
+    @pytest.mark.parametrize("factor", [1.0, 2.0, 4.0, 7.0])
+    def test_the_tail_of_a_distribution_is_no_outlier(self, factor: float) -> None:
+        largest = float(np.abs(self.VALUES).max())
+        assert histogram_of([*self.VALUES, factor * largest]).outliers() is None
+
+    def test_a_large_weight_is_kept(self) -> None:
+        histogram = histogram_of([*(0.01 * self.VALUES[:2000]), 10.0])
+        assert make_calibrator("mse").amax(histogram, 128, keep_outliers=True) > 5
+        assert make_calibrator("mse").amax(histogram, 128) < 0.05
+
+    @pytest.mark.parametrize("name", sorted(calibrators()))
+    def test_values_near_the_largest_float(self, name: str) -> None:
+        largest = float(np.finfo(np.float32).max)
+        values = self.VALUES / np.abs(self.VALUES).max() * largest
+        amax = make_calibrator(name).amax(histogram_of(values), 128)
+        assert 0.5 * largest < amax <= largest
+
+    def test_order_and_batches_do_not_matter(self) -> None:
+        values = np.concatenate([[1e30], self.VALUES])
+        in_batches = Histogram.empty()
+        for part in np.array_split(values[::-1].astype(np.float32), 7):
+            in_batches.update(torch.from_numpy(part.copy()))
+        whole = histogram_of(values)
+        assert in_batches.outliers() == whole.outliers()
+        for name in calibrators():
+            calibrator = make_calibrator(name)
+            assert calibrator.amax(in_batches, 128) == calibrator.amax(whole, 128)

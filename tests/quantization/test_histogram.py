@@ -94,3 +94,25 @@ def test_files_hold_everything(tmp_path: Path) -> None:
             histogram.n,
         )
     assert len(loaded["zeros"].counts) == BINS
+
+
+@pytest.mark.parametrize("exponent", [-140, -126, -20, 0, 3, 127])
+def test_counts_are_those_of_equal_bins(exponent: int) -> None:
+    """Against numpy's histogram, from subnormal numbers to the largest."""
+    scale = math.ldexp(1.0, exponent)
+    values = (np.random.default_rng(0).uniform(-1.9, 1.9, 5000) * scale).astype(np.float32)
+    values = np.append(values, np.float32(0))
+    histogram = histogram_of(torch.from_numpy(values))
+    assert histogram.exponent is not None
+    top = math.ldexp(1.0, histogram.exponent)
+    expected, _ = np.histogram(np.abs(values.astype(np.float64)) / top, BINS, (0.0, 1.0))
+    np.testing.assert_array_equal(histogram.counts, expected)
+
+
+def test_an_outlier_takes_no_resolution_from_the_others() -> None:
+    values = torch.randn(10_000)
+    far = histogram_of(values, torch.tensor([3e38])).without_outliers()
+    near = histogram_of(values)
+    np.testing.assert_array_equal(far.counts, near.counts)
+    assert far.n == near.n
+    assert far.abs_max == pytest.approx(near.abs_max, rel=1 / 2048)

@@ -72,7 +72,8 @@ class TestClasses:
 
     def test_the_flat_file_names_the_one_that_loses_most(self, detailed):
         row = frame(detailed).iloc[1]
-        assert (row["worst_class"], row["worst_class_samples"], row["worst_class_drop"]) == (1, 12, 0.25)
+        assert (row["worst_class"], row["worst_class_samples"], row["worst_class_drop"]) == ("1", 12, 0.25)
+        assert row["worst_class_number"] == 1
         assert (row["top5"], row["top5_drop"]) == (0.99, -0.001)
 
 

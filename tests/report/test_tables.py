@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from harness.compare.wording import label
-from harness.report import tables
+from harness.report import data_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.markdown import escaped
@@ -19,7 +19,7 @@ from harness.results import Gate, MetricValue
 
 class TestTables:
     def test_splits_with_source_count_and_checksum(self, quickstart):
-        (train, *_) = tables.data_table(quickstart).rows
+        (train, *_) = data_tables.data_table(quickstart).rows
         assert train[:4] == ("fashion_mnist", "system: /usr/share/datasets/fashion-mnist", "train", "59,488")
         assert train[4].startswith("c59f468a")
 
@@ -116,7 +116,7 @@ class TestTables:
         )
 
     def test_no_rows_no_table(self, latency_only):
-        assert tables.data_table(latency_only) is None
+        assert data_tables.data_table(latency_only) is None
         assert tables.gates_table(latency_only) is None
         assert tables.stages_table(latency_only) is None
 

@@ -47,7 +47,7 @@ FP32 = "net-fp32-onnxruntime-b1"
 PTQ = "net-ptq-max-perchannel-onnxruntime-b1"
 OTHER = "net-ptq-onnxruntime-max-perchannel-onnxruntime-b1"
 SIMULATED = "net-ptq-max-perchannel-w4a8-onnxruntime-b1"
-TO_FILE, TO_ENGINE = "torch_quantized → onnx_quantized", "onnx_quantized → engine"
+TO_FILE, TO_ENGINE = "fake-quantized → Q/DQ ONNX", "onnx_quantized → engine"
 LAYER, CHANNEL = "layer2.0.conv2", 3
 
 Run = tuple[RunResults, str]
@@ -156,19 +156,33 @@ class TestSoundRun:
             assert row.parity is not None
             assert row.parity.steps[0].sqnr_db is None or row.parity.steps[0].sqnr_db > 90
 
+    def test_every_step_of_every_row_is_checked(self, sound: Run) -> None:
+        captured = ["eager → captured"]
+        prepared = ["captured → prepared"] * 2  # calibrating, and quantizing
+        assert {row.variant.id: [check.step for check in row.checks] for row in sound[0].rows} == {
+            FP32: [*captured, "captured → ONNX", "ONNX → engine"],
+            PTQ: [*captured, *prepared, "fake-quantized → Q/DQ ONNX", "ONNX → engine"],
+            OTHER: [*captured, "captured → ONNX", "toolkit → Q/DQ ONNX", "ONNX → engine"],
+            SIMULATED: [*captured, *prepared],
+        }
+
     def test_variants_share_what_they_have_in_common(self, sound: Run) -> None:
         shared = [stage for stage in sound[0].stages if stage.stage == "evaluate" and len(stage.variants) == 4]
         assert len(shared) == 2  # eager FP32 and ONNX FP32
 
 
 class TestWrongScale:
-    def test_of_the_file_is_named(self, wrong_file: Run) -> None:
-        assert faults(wrong_file, PTQ) == [(TO_FILE, LAYER, (CHANNEL,))]
+    def test_of_the_file_fails_the_row_and_is_named(self, wrong_file: Run) -> None:
+        row = wrong_file[0].row(PTQ)
+        assert row.status == "failed"
+        assert f"{TO_FILE}: `{LAYER}` (Conv) is off by up to" in str(row.reason)
+        assert f"first in channel {CHANNEL};" in str(row.reason)
+        assert wrong_file[0].row(FP32).status == wrong_file[0].row(OTHER).status == "ok"
 
     def test_of_the_engine_is_named(self, wrong_engine: Run) -> None:
         assert faults(wrong_engine, PTQ) == [(TO_ENGINE, LAYER, (CHANNEL,))]
 
     def test_is_in_the_report(self, sound: Run, wrong_file: Run, wrong_engine: Run) -> None:
         assert LAYER not in sound[1]
-        assert f"{LAYER} (Conv), channel {CHANNEL} of" in wrong_file[1]
+        assert LAYER in wrong_file[1]
         assert f"{LAYER} (Conv), channel {CHANNEL} of" in wrong_engine[1]

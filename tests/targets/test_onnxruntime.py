@@ -54,7 +54,7 @@ def test_a_skipped_layer_is_audited_as_float_with_the_reason(tmp_path: Path) -> 
     path, engine = build(prepare("residual", skip=("conv1",)), tmp_path)
     float_layers = [layer for layer in TARGET.audit(engine.path, path) if layer.weight_type == "float"]
     assert [layer.name for layer in float_layers] == ["conv1.0"]
-    assert float_layers[0].reason == "skipped: its weight is float in the ONNX file"
+    assert float_layers[0].reason == "its weight is float in the ONNX file"
 
 
 def test_fp32_engines_have_no_integer_layer(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_skipped_convolution_is_explained_and_not_the_activation_fused_into_it
     network = nn.Sequential(nn.Conv2d(3, 32, 1), nn.ReLU(), convolution, nn.ReLU(), nn.Conv2d(32, 4, 1))
     layers = audited(quantize(network, skip=("2",)), tmp_path)
     assert {layer.name: layer.reason for layer in layers if layer.weight_type == "float"}["2"] == (
-        "skipped: its weight is float in the ONNX file"
+        "its weight is float in the ONNX file"
     )
 
 

@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load, save_file
 from torch import nn
 
 from harness.data.samples import Samples
 from harness.errors import DataError, StageError
+from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
 from harness.training.inference import predict, top1
 from harness.training.loop import fit
 from harness.training.recipe import Distillation, Recipe
@@ -14,7 +16,7 @@ from harness.training.validation import hold_out
 SIDE = 8
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -33,14 +35,14 @@ def stripes(n, seed=0):
 
 
 class Net(nn.Module):
-    def __init__(self, dropout=0.0):
+    def __init__(self, dropout=0.0, channels=4):
         super().__init__()
-        self.conv = nn.Conv2d(1, 4, 3, bias=False)
-        self.bn = nn.BatchNorm2d(4)
+        self.conv = nn.Conv2d(1, channels, 3, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(4, 2)
+        self.head = nn.Linear(channels, 2)
 
     def forward(self, x):
         return self.head(self.dropout(self.pool(self.relu(self.bn(self.conv(x)))).flatten(1)))
@@ -160,6 +162,26 @@ def interrupt_after(epoch):
     return on_epoch
 
 
+def train(model, file, **fields):
+    return fit(model, stripes(64), stripes(32, seed=1), recipe(ema=True), checkpoint=file, **fields)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The checkpoint of a training that was stopped after an epoch."""
+    file = tmp_path_factory.mktemp("interrupted") / "checkpoint.safetensors"
+    with pytest.raises(Interrupted):
+        train(make_net(dropout=0.3), file, on_epoch=interrupt_after(1))
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    model = make_net(dropout=0.3)
+    train(model, None)
+    return model.state_dict()
+
+
 class TestResume:
     @pytest.mark.parametrize("after", [1, 2])
     @pytest.mark.parametrize(
@@ -188,12 +210,88 @@ class TestResume:
         fit(second, stripes(64), stripes(32, seed=1), recipe(), checkpoint=file, on_epoch=interrupt_after(1))
         assert torch.equal(weights(first), weights(second))
 
-    @pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"\x10\0\0\0\0\0\0\0{'a': 1}         "])
-    def test_a_damaged_checkpoint_is_a_new_start(self, tmp_path, content):
+    def check_new_start(self, file, undisturbed, reason):
+        model, notes = make_net(dropout=0.3), []
+        log = train(model, file, note=notes.append)
+        assert len(notes) == 1
+        assert reason in notes[0]
+        assert "training starts again" in notes[0]
+        assert len(log.epochs) == 3
+        assert [name for name, tensor in model.state_dict().items() if not torch.equal(undisturbed[name], tensor)] == []
+
+    def test_a_sound_checkpoint_is_used_and_told(self, tmp_path, interrupted, undisturbed):
+        file, notes, seen, model = tmp_path / "checkpoint.safetensors", [], [], make_net(dropout=0.3)
+        file.write_bytes(interrupted)
+        train(model, file, note=notes.append, on_epoch=seen.append)
+        assert notes == ["going on from the last finished epoch of a run that was stopped"]
+        assert len(seen) == 2
+        assert all(torch.equal(undisturbed[name], tensor) for name, tensor in model.state_dict().items())
+
+    def test_no_flipped_bit_is_overlooked(self, tmp_path, interrupted):
+        file = tmp_path / "checkpoint.safetensors"
+        header = 8 + int.from_bytes(interrupted[:8], "little")
+        positions = [*range(64), *range(64, header, 7), *range(header, len(interrupted), 61), len(interrupted) - 1]
+        for number, position in enumerate(positions):
+            damaged = bytearray(interrupted)
+            damaged[position] ^= 1 << number % 8
+            file.write_bytes(damaged)
+            with pytest.raises(UnusableCheckpoint, match="damaged"):
+                Checkpoint.load(file, "")
+        assert len(positions) > 300
+
+    @pytest.mark.parametrize("position", [0, 1, 3, 7, 8, 9, 40, 200, -1, -9, -400])
+    def test_after_a_flipped_bit_training_starts_again_to_the_right_weights(
+        self, tmp_path, interrupted, undisturbed, position
+    ):
+        file = tmp_path / "checkpoint.safetensors"
+        damaged = bytearray(interrupted)
+        damaged[position] ^= 16
+        file.write_bytes(damaged)
+        self.check_new_start(file, undisturbed, "it is damaged")
+
+    @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, -1, -8, -1000])
+    def test_and_after_a_cut(self, tmp_path, interrupted, undisturbed, length):
+        file = tmp_path / "checkpoint.safetensors"
+        file.write_bytes(interrupted[:length])
+        self.check_new_start(file, undisturbed, "it is damaged")
+
+    @pytest.mark.parametrize(
+        "content", [b"no checkpoint at all", b"\x10\0\0\0\0\0\0\0{'a': 1}         ", b"\xff" * 64, b"\0" * 4096]
+    )
+    def test_and_with_something_else_in_the_file(self, tmp_path, undisturbed, content):
         file = tmp_path / "checkpoint.safetensors"
         file.write_bytes(content)
-        log = fit(make_net(), stripes(64), stripes(32, seed=1), recipe(), checkpoint=file)
-        assert len(log.epochs) == 3
+        self.check_new_start(file, undisturbed, "it is damaged")
+
+    def test_and_with_the_tensors_of_a_checkpoint_without_its_checksum(self, tmp_path, interrupted, undisturbed):
+        file = tmp_path / "checkpoint.safetensors"
+        save_file(load(interrupted), file, metadata={"record": "{}"})
+        self.check_new_start(file, undisturbed, "it is damaged")
+
+    @pytest.mark.parametrize(
+        ("net", "fields", "seed"),
+        [({}, {"initial_lr": 0.2}, 0), ({"seed": 1}, {}, 0), ({"channels": 8}, {}, 0), ({}, {}, 5)],
+        ids=["recipe", "weights", "shapes", "data"],
+    )
+    def test_a_checkpoint_of_another_training_is_not_used(self, tmp_path, undisturbed, net, fields, seed):
+        file = tmp_path / "checkpoint.safetensors"
+        other = make_net(**({"dropout": 0.3} | net))
+        fit(other, stripes(64, seed=seed), stripes(32, seed=1), recipe(**fields), checkpoint=file)
+        self.check_new_start(file, undisturbed, "of another recipe, network, data set or version")
+
+    def test_a_checkpoint_of_another_version_is_not_used(self, tmp_path, interrupted, undisturbed, monkeypatch):
+        file = tmp_path / "checkpoint.safetensors"
+        file.write_bytes(interrupted)
+        monkeypatch.setattr("harness.__version__", "99")
+        self.check_new_start(file, undisturbed, "of another recipe, network, data set or version")
+
+    def test_where_no_checkpoint_can_be_read_or_written_training_goes_on_without(self, tmp_path, undisturbed):
+        (file := tmp_path / "checkpoint.safetensors").mkdir()
+        model, notes = make_net(dropout=0.3), []
+        train(model, file, note=notes.append)
+        assert "it cannot be read (Is a directory)" in notes[0]
+        assert notes[1:] == ["no checkpoint could be written (Is a directory)"] * 3
+        assert all(torch.equal(undisturbed[name], tensor) for name, tensor in model.state_dict().items())
 
 
 class TestEarlyStop:

@@ -34,6 +34,11 @@ def before_calibration(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(get_ptq_step(name), WeightStep))
 
 
+def changing_the_function(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the steps after which the FP32 network computes something else."""
+    return tuple(name for name in names if not get_ptq_step(name).keeps_function)
+
+
 def change_weights(captured: GraphModule, names: Sequence[str]) -> tuple[GraphModule, list[str]]:
     """A copy of the captured network that `prepare` takes for these steps, and the notes of the weight steps.
 

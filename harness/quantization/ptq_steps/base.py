@@ -20,6 +20,8 @@ class PtqStep(ABC):
     """
 
     name: ClassVar[str]
+    keeps_function: ClassVar[bool] = True
+    """Whether the FP32 network computes the same before and after a step that changes weights; it is checked."""
 
 
 class WeightStep(PtqStep):

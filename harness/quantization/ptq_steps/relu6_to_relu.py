@@ -21,6 +21,7 @@ class Relu6ToRelu(WeightStep):
     """
 
     name: ClassVar[str] = "relu6_to_relu"
+    keeps_function: ClassVar[bool] = False
 
     def apply(self, captured: GraphModule) -> list[str]:
         """How many were replaced."""

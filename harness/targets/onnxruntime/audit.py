@@ -3,63 +3,103 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from harness.export.macs import WEIGHTED_OPS, WeightedLayer, weighted_layers
+from harness.export.mac_formulas import Shape, factors
+from harness.export.macs import WeightedLayer, weighted_layers
+from harness.export.onnx_index import all_graphs, all_nodes
 from harness.results import Layer
 from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reason
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
 WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
-WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1}
+WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "DynamicQuantizeLSTM": 1, "QAttention": 1}
+"""Integer kernels that multiply, with the position of their second factor."""
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc|/MatMulAddFusion|_quant)+$")
 _FLOAT_OUTPUT = {"DequantizeLinear", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 _QGEMM_QUANTIZED_INPUTS = 9
-_FLOAT_WEIGHTED_OPS = WEIGHTED_OPS | {"FusedConv", "FusedGemm", "FusedMatMul"}
 _ACTIVATION_INPUT = {"QLinearConcat": 2}  # after scale and zero point of the output
 _HIDDEN_OPS = {"Constant"}
+_MERGED = "not found among the engine's ops: ONNX Runtime's optimizer merged it into another one"
 
 
-def audit(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
-    """Every node of the engine with its types; conv and gemm layers with their MACs for one sample.
+def audit(engine_path: Path, onnx_path: Path, input_shapes: Mapping[str, Shape] | None = None) -> tuple[Layer, ...]:
+    """Every node of the engine with its types; layers that multiply with their MACs for one sample.
 
     Every op that does not run on integers has its reason, but for the conversions between float and integers.
+    `input_shapes` as in `weighted_layers`.
     """
     engine = onnx.load(engine_path)
-    source_layers = {alias: layer for layer in weighted_layers(onnx_path) for alias in layer.aliases}
+    sources = weighted_layers(onnx_path, input_shapes)
     types = element_types(engine)
     source = Source.load(onnx_path)
-    return tuple(
-        _layer(node, types, _source_of(node, source_layers), source)
-        for node in engine.graph.node
-        if node.op_type not in _HIDDEN_OPS
+    nodes = [node for node in all_nodes(engine.graph) if node.op_type not in _HIDDEN_OPS]
+    executing = _matched([node for node in nodes if is_product(node)], sources)
+    found = {layer.name for layer in executing.values()}
+    rows = [_layer(node, types, executing.get(id(node)), source) for node in nodes]
+    return (*rows, *(not_found(layer, _MERGED) for layer in sources if layer.name not in found))
+
+
+def is_product(node: NodeProto) -> bool:
+    """Whether the op multiplies tensors with each other."""
+    return len(factors(node)) > 1
+
+
+def _matched(products: Sequence[NodeProto], layers: Iterable[WeightedLayer]) -> dict[int, WeightedLayer]:
+    """The layer of the file that each product of the engine executes, by the node's `id`; no layer twice.
+
+    An op that was fused behind a layer may lend it the name of its output: names of their own come first.
+    """
+    left = {layer.name: layer for layer in layers}
+    found: dict[int, WeightedLayer] = {}
+    for names_of in (WeightedLayer.own_names, WeightedLayer.fused_names):
+        named = {name: layer for layer in left.values() for name in names_of(layer)}
+        for node in products:
+            layer = next((named[name] for name in source_names(node) if name in named), None)
+            if id(node) not in found and layer is not None and layer.name in left:
+                found[id(node)] = left.pop(layer.name)
+    return found
+
+
+def not_found(layer: WeightedLayer, reason: str) -> Layer:
+    """The row of a layer of the file that no op of the engine is known to execute."""
+    return Layer(
+        name=layer.name,
+        op=layer.op,
+        input_type="unknown",
+        weight_type="unknown",
+        output_type="unknown",
+        macs=layer.macs,
+        int8=False,
+        reason=reason,
     )
 
 
 def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: Source) -> Layer:
     activation = types.get(_input(node, _ACTIVATION_INPUT.get(node.op_type, 0)) or "", 0)
-    weight_name = _input(node, WEIGHT_INPUT.get(node.op_type, 1 if node.op_type in _FLOAT_WEIGHTED_OPS else None))
-    weight = types.get(weight_name, 0) if weight_name is not None else None
-    if weight is None:
+    second = types.get(factors(node)[1], 0) if is_product(node) else None
+    if second is None:
         int8 = activation in _INTEGER_TYPES and node.op_type not in CONVERSIONS
-        weighted = None
     else:
-        int8 = node.op_type in WEIGHT_INPUT and weight in _INTEGER_TYPES
+        int8 = node.op_type in WEIGHT_INPUT and second in _INTEGER_TYPES
     is_explained = int8 or node.op_type in CONVERSIONS
     names = source_names(node) if weighted is None else (weighted.name,)  # not of an activation fused into it
     return Layer(
         name=weighted.name if weighted is not None else node.name or node.output[0],
         op=node.op_type,
         input_type=_type_name(activation),
-        weight_type=None if weight is None else _type_name(weight),
+        weight_type=None if second is None else _type_name(second),
         output_type=_type_name(types.get(node.output[0], 0)),
         macs=weighted.macs if weighted is not None else 0,
         int8=int8,
-        reason=None if is_explained else float_reason(node.op_type, activation in _FLOAT_TYPES, names, source),
+        reason=None
+        if is_explained
+        else float_reason(node.op_type, activation in _FLOAT_TYPES, names, source, weighted),
     )
 
 
@@ -67,27 +107,24 @@ def _input(node: NodeProto, index: int | None) -> str | None:
     return node.input[index] if index is not None and index < len(node.input) else None
 
 
-def _source_of(node: NodeProto, layers: dict[str, WeightedLayer]) -> WeightedLayer | None:
-    return next((layers[name] for name in source_names(node) if name in layers), None)
-
-
 def source_names(node: NodeProto) -> tuple[str, ...]:
     """Names under which the ONNX file may know the node."""
-    return (*names_in_file(node.name), *node.output)
+    return (*names_in_file(node.name), *filter(None, node.output))
 
 
 def names_in_file(name: str) -> tuple[str, ...]:
     """What a node of the optimized graph may have been called in the file: the optimizer appends to names."""
-    return (name, _SUFFIX.sub("", name))
+    return tuple(dict.fromkeys(filter(None, (name, _SUFFIX.sub("", name)))))
 
 
 def element_types(model: ModelProto) -> dict[str, int]:
     """Type of every tensor; ONNX's own inference does not know ONNX Runtime's operators."""
-    graph = model.graph
-    types = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}
-    for value in (*graph.input, *graph.output):
-        types.setdefault(value.name, int(value.type.tensor_type.elem_type))
-    for node in graph.node:
+    types: dict[str, int] = {}
+    for graph in all_graphs(model.graph):
+        types.update({tensor.name: int(tensor.data_type) for tensor in graph.initializer})
+        for value in (*graph.input, *graph.output):
+            types.setdefault(value.name, int(value.type.tensor_type.elem_type))
+    for node in all_nodes(model.graph):
         for output in node.output:
             types.setdefault(output, _output_type(node, types))
     return types

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
-from harness.export.macs import WEIGHTED_OPS, WeightedLayer, weighted_layers
+from harness.export.mac_formulas import OPERATORS_THAT_MULTIPLY
+from harness.export.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer, EngineRecord
-from harness.targets.onnxruntime.audit import WEIGHT_INPUT, names_in_file
+from harness.targets.onnxruntime.audit import WEIGHT_INPUT, names_in_file, not_found
 from harness.targets.onnxruntime.reasons import CONVERSIONS, Source
 
 _KERNEL = "_kernel_time"
@@ -64,7 +65,7 @@ def audit(engine_layers: Sequence[EngineLayer], onnx_path: Path) -> tuple[Layer,
 
 
 def _multiplies(layer: EngineLayer) -> bool:
-    return layer.kind in WEIGHT_INPUT or any(layer.kind.endswith(op) for op in WEIGHTED_OPS)
+    return layer.kind in OPERATORS_THAT_MULTIPLY
 
 
 def _names(layer: EngineLayer) -> Iterable[str]:
@@ -77,16 +78,7 @@ def _executing(source: WeightedLayer, layers: Mapping[str, EngineLayer]) -> Engi
 
 def _weighted(source: WeightedLayer, layer: EngineLayer | None) -> Layer:
     if layer is None:
-        return Layer(
-            name=source.name,
-            op=source.op,
-            input_type="unknown",
-            weight_type="unknown",
-            output_type="unknown",
-            macs=source.macs,
-            int8=False,
-            reason="not found among the nodes that ran: the optimizer merged it into another one",
-        )
+        return not_found(source, "not found among the nodes that ran: the optimizer merged it into another one")
     index = WEIGHT_INPUT.get(layer.kind, 1)
     weight = layer.inputs[index] if index < len(layer.inputs) else "unknown"
     int8 = layer.kind in WEIGHT_INPUT and weight in _INTEGER_TYPES
@@ -107,11 +99,9 @@ def _why_float(source: WeightedLayer, layer: EngineLayer) -> str:
     precision = _PRECISIONS.get(_first(layer.inputs), _first(layer.inputs))
     if _provider(layer) == "CPU":
         return f"left in {precision}, on the CPU: the CUDA provider has no {layer.kind} kernel for it"
-    if not source.weight_is_quantized and not source.input_is_quantized:
-        return f"left in {precision}: not quantized in the ONNX file"
-    if not (source.weight_is_quantized and source.input_is_quantized):
-        missing = "input" if source.weight_is_quantized else "weight"
-        return f"left in {precision}: its {missing} is not quantized in the ONNX file"
+    floats = source.float_factors()
+    if floats is not None:
+        return f"left in {precision}: {floats}"
     return f"left in {precision}: the CUDA provider has no integer {layer.kind}; it computes on dequantized values"
 
 

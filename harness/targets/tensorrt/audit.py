@@ -68,11 +68,9 @@ def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capabili
 
 def _why_float(source: WeightedLayer, source_type: str, compute_capability: str | None) -> str:
     precision = _FLOAT_TYPES.get(source_type, source_type)
-    if not source.weight_is_quantized and not source.input_is_quantized:
-        return f"left in {precision}: not quantized in the ONNX file"
-    if not (source.weight_is_quantized and source.input_is_quantized):
-        missing = "input" if source.weight_is_quantized else "weight"
-        return f"left in {precision}: its {missing} is not quantized in the ONNX file"
+    floats = source.float_factors()
+    if floats is not None:
+        return f"left in {precision}: {floats}"
     if compute_capability == _FAKE_QUANTIZING:
         return f"left in {precision}: TensorRT-RTX has no INT8 kernels for SM75 and computes on dequantized values"
     return f"left in {precision} although quantized in the ONNX file: the builder chose no INT8 kernel"

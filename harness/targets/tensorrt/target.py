@@ -99,6 +99,11 @@ class TensorRtTarget(Target):
             return f"built for {wanted}, but the GPU here is {gpu.compute_capability}: no accuracy and no latency"
         return None
 
+    def checked_batches(self, options: Any) -> tuple[int, ...]:
+        """Not fewer samples than the smallest profile takes; what is more than the largest is split."""
+        least = min(low for low, _, _ in options.batch_profiles) if options.batch_profiles else 1
+        return max(1, least), max(3, least)
+
     def build(self, onnx_path: Path, directory: Path, options: Any) -> Engine:
         """Check the file, build in a new process, and write the audit beside the engine."""
         from harness.targets.engine_record import EngineRecord, sha256

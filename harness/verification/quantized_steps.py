@@ -1,0 +1,218 @@
+"""Steps between networks that quantize: every quantized tensor is compared, each computed from the same inputs.
+
+Whole outputs tell little there: two right executions round a number on the border between two integers differently, and
+the layers behind carry that on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import torch
+from onnx import TensorProto
+from torch.fx import GraphModule
+
+from harness.parity.deviation import HONEST_NOISE_STEPS2, LARGEST_HONEST_STEPS, Deviation, by_channel
+from harness.parity.onnx_graph import cut, exposed, runner
+from harness.parity.sites import Site, sites
+from harness.parity.torch_sites import TorchSites
+from harness.quantization.prepared import tensor_quantizers
+from harness.quantization.tensor_quantizer import TensorQuantizer
+from harness.results import CheckedStep, StepCheck
+from harness.training.inference import inference_mode_of
+from harness.verification.figures import (
+    StepFailed,
+    batches,
+    in_decibels,
+    passed,
+    require_same_shape,
+    run_all,
+    sqnr_db,
+)
+from harness.verification.onnx_steps import Expected, file_run
+from harness.verification.torch_steps import as_array, as_run
+
+if TYPE_CHECKING:
+    from harness.verification.figures import Array
+
+    _Pair = tuple[Array, Array]
+    """What is expected and what was found."""
+
+ENOUGH_VALUES = 256
+"""Mean errors of fewer values say nothing: one number on a border is one step off."""
+TORCH_NOISE_STEPS2 = 0.02
+"""Mean squared error between two torch graphs: the same kernels round the same numbers. Measured: right ones 0."""
+_OUTPUT = "output"
+_REPORT = "keep the layer in float (`skip`), and report the network: this step must not change it"
+
+
+def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, Expected]:
+    """A Q/DQ file against the fake-quantized network; StepFailed with the first layer that differs."""
+    step: CheckedStep = "fake-quantized → Q/DQ ONNX"
+    inputs = batches(samples)
+    expected = run_all(step, as_run(prepared), inputs, _REPORT)
+    got = run_all(step, file_run(path), inputs, "the file must take any batch size")
+    require_same_shape(step, expected, got, _REPORT)
+    figure = sqnr_db(expected, got)
+    deviations = _layers_of_file(onnx.load(path), prepared, inputs)
+    _require_right(step, deviations, figure)
+    return passed(step, figure, None, len(deviations)), Expected(samples, got)
+
+
+def _layers_of_file(model: Any, prepared: GraphModule, inputs: Sequence[Array]) -> list[Deviation]:
+    """Each site of the file, computed from what the fake-quantized network computes before it."""
+    all_sites = sites(model)
+    torch_sites = TorchSites(prepared, all_sites)
+    matched = [site for site in all_sites if site.tensor in torch_sites.matched]
+    missing = next(
+        (site for site in all_sites if site not in matched and (site.is_output or site.kind == "quantized")), None
+    )
+    if missing is not None:
+        raise StepFailed(
+            f"fake-quantized → Q/DQ ONNX: `{missing.layer}` writes `{missing.tensor}`, "
+            "which the fake-quantized network does not have",
+            fix=_REPORT,
+        )
+    name = model.graph.input[0].name
+    free = runner(exposed(model, {site.tensor: site.element_type for site in matched}))
+    pieces = runner(cut(model, {site.tensor: site.element_type for site in matched}))
+    pairs: dict[str, list[_Pair]] = {site.tensor: [] for site in matched}
+    for batch in inputs:
+        shapes = free({name: batch})
+        computed = torch_sites.values(torch.from_numpy(batch))
+        forced = {site.tensor: _like(computed[site.tensor], shapes[site.tensor]) for site in matched}
+        found = pieces({name: batch, **forced})
+        for tensor, values in pairs.items():
+            values.append((forced[tensor], found[tensor]))
+    return [_deviation(site, pairs[site.tensor]) for site in matched]
+
+
+def _deviation(site: Site, pairs: Sequence[_Pair]) -> Deviation:
+    """By channel, where the batch size does not change how many there are."""
+    deviation = Deviation(site)
+    by_channel_too = len({by_channel(expected).shape[1] for expected, _ in pairs}) == 1
+    for expected, got in pairs:
+        rows = (expected, got) if by_channel_too else (expected.reshape(-1, 1), got.reshape(-1, 1))
+        deviation.update(*rows)
+    return deviation
+
+
+def _like(value: Array, example: Array) -> Array:
+    return value.astype(example.dtype).reshape(example.shape)
+
+
+def check_training_graph(prepared: GraphModule, graph: GraphModule, samples: Array) -> StepCheck:
+    """The graph that QAT trains against the fake-quantized network that it was made from."""
+    return _check_torch("fake-quantized → training graph", prepared, graph, samples)
+
+
+def check_settled(graph: GraphModule, prepared: GraphModule, samples: Array) -> StepCheck:
+    """The fake-quantized network that the trained weights were written into against the trained graph."""
+    return _check_torch("training graph → fake-quantized", graph, prepared, samples)
+
+
+def _check_torch(step: CheckedStep, reference: GraphModule, other: GraphModule, samples: Array) -> StepCheck:
+    inputs = batches(samples)
+    with inference_mode_of(reference), inference_mode_of(other):
+        expected = run_all(step, as_run(reference), inputs, _REPORT)
+        got = run_all(step, as_run(other), inputs, _REPORT)
+        require_same_shape(step, expected, got, _REPORT)
+        deviations = _layers_of_graph(step, reference, other, inputs)
+    figure = sqnr_db(expected, got)
+    _require_right(step, deviations, figure, TORCH_NOISE_STEPS2)
+    return passed(step, figure, None, len(deviations))
+
+
+def _layers_of_graph(
+    step: CheckedStep, reference: GraphModule, other: GraphModule, inputs: Sequence[Array]
+) -> list[Deviation]:
+    """Each quantizer of a graph, fed with what the reference computes before it; weights too."""
+    mine, theirs = (
+        {quantizer.name: quantizer for quantizer in tensor_quantizers(graph)} for graph in (reference, other)
+    )
+    pairs: dict[str, list[_Pair]] = {}
+    for batch in inputs:
+        values = _quantized_values(reference, batch)
+        found = _quantized_values(other, batch, values)
+        if values.keys() != found.keys():
+            odd = min(values.keys() ^ found.keys())
+            raise StepFailed(f"{step}: the tensor `{odd}` is quantized in one of both networks only", fix=_REPORT)
+        for name, value in values.items():
+            key = name.partition("#")[0]
+            pair = _integers(value, mine.get(key)), _integers(found[name], theirs.get(key))
+            pairs.setdefault(name, []).append(pair)
+    return [_deviation(_site(name, mine.get(name.partition("#")[0])), each) for name, each in pairs.items()]
+
+
+def _quantized_values(
+    graph: GraphModule, batch: Array, forced: Mapping[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """What leaves every quantizer, by name and number of the call, and the network; `forced` is handed on instead."""
+    values: dict[str, torch.Tensor] = {}
+    with torch.no_grad(), _hooked(graph, values, forced or {}):
+        values[_OUTPUT] = graph(torch.from_numpy(batch)).detach()
+    return values
+
+
+@contextmanager
+def _hooked(graph: GraphModule, values: dict[str, torch.Tensor], forced: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    def record(module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor | None:
+        assert isinstance(module, TensorQuantizer)
+        number = sum(1 for name in values if name.partition("#")[0] == module.name)
+        key = f"{module.name}#{number}"
+        values[key] = output.detach()
+        value = forced.get(key)
+        return value if value is not None and value.shape == output.shape else None
+
+    handles = [quantizer.register_forward_hook(record) for quantizer in tensor_quantizers(graph)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _site(name: str, quantizer: TensorQuantizer | None) -> Site:
+    layer = name.removesuffix("#0")
+    if quantizer is None:
+        return Site(layer, "the output", "", "float", TensorProto.FLOAT, is_output=True)
+    return Site(layer, layer, "", "quantized", TensorProto.INT8)
+
+
+def _integers(value: torch.Tensor, quantizer: TensorQuantizer | None) -> Array:
+    """The integers that stand for the values, where there is a quantizer; NaN stays NaN."""
+    if quantizer is None:
+        return as_array(value)
+    scale, zero_point = (each.detach().double() for each in quantizer.calculate_qparams())
+    if quantizer.ch_axis >= 0 and scale.numel() > 1:
+        shape = [-1 if axis == quantizer.ch_axis else 1 for axis in range(value.ndim)]
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    integers: Array = (torch.round(value.double() / scale) + zero_point).numpy()
+    return integers
+
+
+def _require_right(
+    step: CheckedStep, deviations: Sequence[Deviation], figure: float, noise_steps2: float = HONEST_NOISE_STEPS2
+) -> None:
+    worst = next((deviation for deviation in deviations if _is_wrong(deviation, noise_steps2)), None)
+    if worst is None:
+        return
+    site, steps = worst.site, float(worst.largest_steps.max(initial=0.0))
+    channels = worst.faulty_channels
+    where = f"`{site.layer}`" + (f" ({site.op})" if site.op else "")
+    raise StepFailed(
+        f"{step}: {where} is off by up to {steps:.3g} steps in {len(channels)} of {len(worst.largest_steps)} channels, "
+        f"first in channel {channels[0] if channels else 0}; two right executions differ by one at most. The outputs "
+        f"agree to {in_decibels(figure)}",
+        fix=_REPORT,
+    )
+
+
+def _is_wrong(deviation: Deviation, noise_steps2: float) -> bool:
+    largest = float(deviation.largest_steps.max(initial=0.0))
+    few = deviation.n_values < ENOUGH_VALUES
+    return largest > LARGEST_HONEST_STEPS or (not few and deviation.mean_noise_steps2 > noise_steps2)

@@ -166,7 +166,8 @@ def test_a_user_without_a_home_directory_gets_one_message(home: str, tmp_path: P
     tmp_path.chmod(0o777)
     line = f"cd / && env -u XDG_STATE_HOME -u XDG_CACHE_HOME -u HARNESS_STORE {home} {OTHER} {HARNESS}"
     listed = shell(f"{line} list {QUICKSTART}")
-    assert listed.returncode == 0, listed.stderr
+    # Where that user may not start the interpreter either, networks cannot be looked at: then it is one message.
+    assert listed.returncode == 0 or (listed.returncode == 2 and "harness: " in listed.stderr), listed.stderr
     diagnosed = shell(f"{line} doctor", COLUMNS="300")
     assert diagnosed.returncode == 2, diagnosed.stderr
     assert "set HARNESS_STORE to a folder" in " ".join(diagnosed.stdout.split())

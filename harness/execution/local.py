@@ -25,6 +25,9 @@ class Backend(Protocol):
 
     capacity: int
 
+    def has_worker_for(self, code: str | None) -> bool:
+        """Whether a process waits that has run this network of the user's before."""
+
     def start(self, order: Order) -> None:
         """Start a task."""
 
@@ -43,6 +46,10 @@ class InThisProcess:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._finished: list[Finished] = []
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """This process runs them all."""
+        return True
 
     def start(self, order: Order) -> None:
         """Run a task to its end."""
@@ -101,7 +108,9 @@ class LocalExecutor:
         backend = self._backend()
         try:
             while schedule.active:
-                while (task := schedule.next_task(backend.capacity)) is not None:
+                # A new worker imports torch first: rather go on with a network that has one.
+                prefers = lambda task: backend.has_worker_for(user_code(task))  # noqa: E731
+                while (task := schedule.next_task(backend.capacity, prefers)) is not None:
                     backend.start(self._order(task, schedule.label(task.key), refresh=task.key in plan.stale))
                 for key, outcome in backend.wait():
                     schedule.finish(key, outcome)

@@ -53,6 +53,7 @@ MOST_IDLE = 4
 """Workers that are kept for the networks they ran; each holds torch in memory."""
 TIMEOUT_FIX = "if it only needs longer, raise `timeouts` in the scenario, or set HARNESS_TIMEOUT_S"
 _STOP_TIMEOUT_S = 5.0
+_END_POLL_S = 0.01
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -74,7 +75,8 @@ class Worker:
         # Not daemonic: a stage may use processes of its own, such as data loader workers.
         self._process = _SPAWN.Process(target=worker_main, args=(theirs, str(log)), name="harness-worker")
         resource_tracker.ensure_running()  # shared by all workers, it must not carry the mark of one
-        with _environment({name: str(threads) for name in THREAD_VARIABLES}, {MARK_VARIABLE: self._mark}):
+        always = {MARK_VARIABLE: self._mark} | (_CROWDED if crowded else {})
+        with _environment({name: str(threads) for name in THREAD_VARIABLES}, always):
             self._process.start()
         theirs.close()
         self._job: Job | None = None
@@ -131,7 +133,7 @@ class Worker:
         """Let an idle worker end by itself; kill it if it does not."""
         with suppress(OSError):
             self._connection.send(None)
-        self._process.join(_STOP_TIMEOUT_S)
+        self._await_end(_STOP_TIMEOUT_S)
         self.kill()
 
     def kill(self) -> None:
@@ -143,6 +145,12 @@ class Worker:
         kill_marked(self._mark)
         self._connection.close()
         self._log.unlink(missing_ok=True)
+
+    def _await_end(self, seconds: float) -> None:
+        """`Process.join` with a timeout would wait for ever for a process that closed its end of the sentinel."""
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(_END_POLL_S)
 
     def _with_output(self, reply: Reply) -> Reply:
         return replace(reply, output=_tail(self._log)) if isinstance(reply, Failed) else reply
@@ -159,7 +167,7 @@ class Worker:
         return self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
 
     def _crashed(self) -> Failed:
-        self._process.join(_STOP_TIMEOUT_S)
+        self._await_end(_STOP_TIMEOUT_S)
         if self.alive:
             return self._failed("closed its connection to the harness, which it must not touch", CRASH)
         return self._failed(describe_exit(self._process.exitcode), CRASH)
@@ -184,6 +192,10 @@ class WorkerPool:
         self._busy: dict[str, tuple[Worker, Order]] = {}
         self._logs = tempfile.TemporaryDirectory(prefix="quant-harness-", ignore_cleanup_errors=True)
         self._number = itertools.count()
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """Whether an idle worker has run this network of the user's before."""
+        return any(worker.user_code == code for worker in self._idle)
 
     def start(self, order: Order) -> None:
         """Start an order in a free worker, or in a new one."""

@@ -9,13 +9,13 @@ from typing import Literal, Protocol
 from harness.errors import UsageError
 from harness.execution.configs import user_code
 from harness.execution.context import StageContext
-from harness.execution.environment import usable_cores
 from harness.execution.execute import Order, execute, make_order
 from harness.execution.graph import Task
 from harness.execution.isolation import Finished, WorkerPool
 from harness.execution.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
 from harness.execution.schedule import Plan, Schedule, make_plan
 from harness.execution.store import Store
+from harness.hardware import stage_threads, usable_cores
 
 Isolation = Literal["process", "none"]
 
@@ -24,6 +24,9 @@ class Backend(Protocol):
     """Where tasks run."""
 
     capacity: int
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """Whether a process waits that has run this network of the user's before."""
 
     def start(self, order: Order) -> None:
         """Start a task."""
@@ -43,6 +46,10 @@ class InThisProcess:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._finished: list[Finished] = []
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """This process runs them all."""
+        return True
 
     def start(self, order: Order) -> None:
         """Run a task to its end."""
@@ -101,7 +108,9 @@ class LocalExecutor:
         backend = self._backend()
         try:
             while schedule.active:
-                while (task := schedule.next_task(backend.capacity)) is not None:
+                # A new worker imports torch first: rather go on with a network that has one.
+                prefers = lambda task: backend.has_worker_for(user_code(task))  # noqa: E731
+                while (task := schedule.next_task(backend.capacity, prefers)) is not None:
                     backend.start(self._order(task, schedule.label(task.key), refresh=task.key in plan.stale))
                 for key, outcome in backend.wait():
                     schedule.finish(key, outcome)
@@ -118,7 +127,7 @@ class LocalExecutor:
 
     def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
         alone = task.stage.exclusive and task.stage.isolate
-        threads = usable_cores() if alone else self._threads
+        threads = usable_cores() if alone else stage_threads()
         return make_order(
             task,
             label,
@@ -129,11 +138,7 @@ class LocalExecutor:
             timeout_s=self._timeout_s,
         )
 
-    @property
-    def _threads(self) -> int:
-        return max(1, usable_cores() // self._jobs)
-
     def _backend(self) -> Backend:
         if self._isolation == "none":
             return InThisProcess(self._progress)
-        return WorkerPool(self._jobs, self._threads, self._progress)
+        return WorkerPool(self._jobs, stage_threads(), self._progress)

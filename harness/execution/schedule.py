@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
@@ -82,14 +82,16 @@ class Schedule:
         """What to call a task."""
         return self._plan.labels[key]
 
-    def next_task(self, capacity: int) -> Task | None:
+    def next_task(self, capacity: int, prefers: Callable[[Task], bool] | None = None) -> Task | None:
         """A task to start now, or None while something must finish first.
 
-        At most `capacity` run at once. An exclusive task runs alone, after everything that can run before it.
+        At most `capacity` run at once. An exclusive task runs alone, after everything that can run before it. Of
+        several, the first that the backend `prefers` is taken.
         """
         if len(self._running) >= capacity or any(task.stage.exclusive for task in self._running.values()):
             return None
-        task = next((task for task in self._ready if not task.stage.exclusive), None)
+        able = [task for task in self._ready if not task.stage.exclusive]
+        task = next((each for each in able if prefers is None or prefers(each)), able[0] if able else None)
         if task is None and not self._running and self._ready:
             task = self._ready[0]
         if task is not None:

@@ -27,6 +27,8 @@ from harness.execution.process_tree import MARK_VARIABLE, end_own_group, kill_ma
 _LOOK_S = 2.0
 """Between two looks at the parent's process id, which tells that it is gone even when its pipe was closed."""
 
+_GONE_S = 0.1
+
 
 def worker_main(connection: Connection[Any, Any], log_path: str) -> None:
     """Run jobs until None comes or the other end is gone."""
@@ -100,7 +102,7 @@ def _die_with_parent(parent: int, mark: str) -> None:
     while process is not None and os.getppid() == parent:
         try:
             if wait([process.sentinel], timeout=_LOOK_S):
-                break
+                time.sleep(_GONE_S)  # either the parent ends, or user code closed the pipe
         except (OSError, ValueError):  # user code closed the pipe
             time.sleep(_LOOK_S)
     if mark:

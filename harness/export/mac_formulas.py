@@ -210,7 +210,9 @@ def einsum_macs(equation: str, shapes: Sequence[Shape]) -> int:
     for position, term in enumerate(terms[1:], start=1):
         other = set(term)
         needed = set(output).union(*map(set, terms[position + 1 :]))
-        current, other = ({index for index in a if index in b | needed} for a, b in ((current, other), (other, current)))
+        current, other = (
+            {index for index in a if index in b | needed} for a, b in ((current, other), (other, current))
+        )
         both = current | other
         is_product = bool(both - needed) or (bool(current - other) and bool(other - current))
         total += math.prod(sizes[index] for index in both) if is_product else 0
@@ -273,7 +275,8 @@ _PRODUCTS: Mapping[str, Product] = {
     "GroupQueryAttention": Product(_grouped_query_attention, (0, 1, 2)),
     # They multiply, but how much depends on values, not on shapes.
     **dict.fromkeys(
-        ("MoE", "QMoE", "SparseAttention", "LongformerAttention", "PagedAttention", "PackedAttention"), Product(_refused)
+        ("MoE", "QMoE", "SparseAttention", "LongformerAttention", "PagedAttention", "PackedAttention"),
+        Product(_refused),
     ),
     **dict.fromkeys(
         ("PackedMultiHeadAttention", "DecoderMaskedMultiHeadAttention", "DecoderMaskedSelfAttention"), Product(_refused)

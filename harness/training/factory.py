@@ -120,6 +120,7 @@ def build_model(
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")
         _to_eval(text, model)
+        model.float()  # data, training and engines are float32, whatever the network was written in
         if input_shape is not None:
             tell(f"running the network of `{text}` on two samples")
             _check_forward(text, model, input_shape, n_classes, task)

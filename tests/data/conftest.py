@@ -46,7 +46,7 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_payloads:
     sha256 = {name: hashlib.sha256(payload).hexdigest() for name, payload in tiny_payloads.items()}
     monkeypatch.setattr(fashion_mnist, "PAYLOAD_SHA256", sha256)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr(places.platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "user-cache")
+    monkeypatch.setattr(places, "cache_or_temporary_folder", lambda: tmp_path / "user-cache")
     elsewhere = dataclasses.replace(fashion_mnist.PLACES, system=(tmp_path / "system",))
     monkeypatch.setattr(fashion_mnist, "PLACES", elsewhere)
     return tmp_path

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -99,3 +100,54 @@ def talk(config: Config, inputs: Inputs, folder: Path, context: StageContext) ->
 def _write_journal(config: Config, line: str) -> None:
     with config.journal.open("a") as file:
         file.write(line + "\n")
+
+
+def works_slowly(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    """Longer than the limit, with signs of progress in between."""
+    for step in range(6):
+        time.sleep(config.value / 3)
+        context.progress(step + 1, 6)
+    return {}
+
+
+def waits_for_another(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    context.waiting("waiting for another run")
+    time.sleep(config.value * 2)
+    context.working()
+    return {}
+
+
+def leaves_processes(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    """One in the process group, and one in a session of its own."""
+    _write_journal(config, str(subprocess.Popen(["sleep", "600"]).pid))
+    _write_journal(config, str(subprocess.Popen(["sleep", "600"], start_new_session=True).pid))
+    if config.value:
+        time.sleep(600)
+    return {}
+
+
+def forks_and_goes_on(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    os.fork()
+    (folder / "pid.txt").write_text(str(os.getpid()))
+    _write_journal(config, "ran")
+    return {"pid": os.getpid()}
+
+
+def raises_a_base_exception(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    class Odd(BaseException):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    raise Odd
+
+
+def floods(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    for _ in range(100):
+        os.write(1, b"x" * 1_000_000)
+    raise ValueError("x" * 1_000_000)
+
+
+def closes_all_descriptors(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    os.closerange(0, 1024)
+    time.sleep(600)
+    return {}

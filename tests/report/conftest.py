@@ -219,7 +219,7 @@ def make_results(rows: list[Row], correct: dict[str, np.ndarray], **fields: obje
         "started_at": "2025-01-01T12:00:00+00:00",
         "wall_s": 214.3,
         "environment": {
-            "cpu": {"model": "AMD EPYC 9B14", "cores": 2, "flags": ["avx2", "avx512_vnni"]},
+            "cpu": {"model": "AMD EPYC 9B14", "cores": 2, "flags": {"avx2": True, "avx512_vnni": True}},
             "python": "3.11.9",
             "packages": {"torch": "2.13.0", "onnxruntime": "1.32.0"},
             "git": {"commit": "0123abc", "dirty": False},

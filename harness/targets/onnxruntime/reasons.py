@@ -188,7 +188,9 @@ def _narrow_clip(node: NodeProto, quantizing: list[NodeProto], source: Source) -
         return None
     for reader in quantizing:
         limits = source.quantized_range(reader)
-        if limits is not None and (limits[0] < bounds[0] - _slack(bounds[0]) or limits[1] > bounds[1] + _slack(bounds[1])):
+        if limits is not None and (
+            limits[0] < bounds[0] - _slack(bounds[0]) or limits[1] > bounds[1] + _slack(bounds[1])
+        ):
             shown = f"{limits[0]:.6g} to {limits[1]:.6g}"
             return f"{_clip_name(bounds)} behind it is narrower than the range of its Q, {shown}, and stays a float op"
     return None

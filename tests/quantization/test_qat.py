@@ -259,9 +259,10 @@ def test_relus_before_a_quantizer_that_two_tensors_share_stay() -> None:
     """TensorRT's concatenation has one scale for its inputs; the quantizer has two names in the graph then."""
     from oracles.verified_steps import Steps
 
+    from harness.verification.quantized_steps import check_settled, check_training_graph
+
     steps = Steps("concat", target="tensorrt-rtx")
+    check = check_training_graph(steps.prepared, training_graph(steps.prepared), steps.samples)
+    assert (check.sqnr_db, check.layers) == (None, 11)  # identical
     graph, settled = steps.trained("live")
-    batch = torch.from_numpy(steps.samples)
-    with torch.no_grad():
-        assert torch.equal(training_graph(steps.prepared)(batch), steps.prepared(batch))
-        assert torch.equal(graph(batch), settled(batch))
+    assert check_settled(graph, settled, steps.samples).layers == 11

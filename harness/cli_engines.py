@@ -92,7 +92,9 @@ def build(
 
 def audit(
     file: Annotated[Path, typer.Argument(help="Engine that the harness built, or an ONNX file.", show_default=False)],
-    target: TargetName = _DEFAULT_TARGET,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Where the engine runs. Default: what the file was made for.")
+    ] = None,
     onnx: Annotated[Path | None, typer.Option(help="The ONNX file that an engine was built from.")] = None,
     compute_capability: Capability = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Largest batch of a file with a dynamic batch.")] = 1,
@@ -100,17 +102,25 @@ def audit(
     all_layers: Annotated[bool, typer.Option("--all", help="Show pointwise kernels, too.")] = False,
 ) -> None:
     """Show in what precision each layer executes; an ONNX file is built for the target first."""
+    from harness.targets.identify import identify
+
     _require_file(file, "an engine or an ONNX file")
     ranges = _profiles(shapes, None, None, None)
     _check_one_kind(ranges, batch_size)
     with _as_usage_error():
-        if file.suffix == ".onnx":
-            chosen, options = _options(target, False, False, compute_capability, batch_size, {"shape_profiles": ranges})
+        found = identify(file, target or _DEFAULT_TARGET)
+        name = target or found.target
+        layers: Sequence[Layer]
+        if found.is_engine:
+            layers = _audit_engine(file, name, onnx or found.source)
+        else:
+            sizes = {key: each["opt"] for profile in ranges for key, each in profile.items()}
+            given = {"input_shapes": sizes} if name == "onnxruntime" else {"shape_profiles": ranges}
+            chosen, options = _options(name, False, False, compute_capability, batch_size, given)
             with tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
                 engine = chosen.build(file, Path(folder), options)
-                layers: Sequence[Layer] = chosen.audit(engine.path, file)
-        else:
-            layers = _audit_engine(file, target, onnx)
+                layers = chosen.audit(engine.path, file)
+    typer.echo(f"{file.name} {'is an engine of' if found.is_engine else 'was built for'} {name}")
     _print_layers(layers, all_layers=all_layers)
     _print_coverage(layers)
 
@@ -145,7 +155,7 @@ def _options(
     if refusal:
         raise UsageError(refusal)
     options = target.build_options(variant, threads=1)
-    wanted = {key: value for key, value in given.items() if value is not None and value != ()}
+    wanted = {key: value for key, value in given.items() if value is not None and value not in ((), {})}
     if capability is not None:
         wanted["compute_capability"] = capability
     for key in wanted.keys() - set(type(options).model_fields):
@@ -158,7 +168,7 @@ def _options(
 
 
 def _flag(key: str) -> str:
-    names = {"workspace_mib": "workspace", "shape_profiles": "shapes"}
+    names = {"workspace_mib": "workspace", "shape_profiles": "shapes", "input_shapes": "shapes"}
     return "--" + names.get(key, key).replace("_", "-")
 
 
@@ -323,7 +333,8 @@ def _audit_engine(file: Path, target: str, onnx: Path | None) -> Sequence[Layer]
     if onnx is None:
         raise UsageError(
             f"{file.name} has no `.audit.json` beside it, which `harness build` writes",
-            fix="give the ONNX file it was built from with --onnx, on a machine with the GPU",
+            fix="give the ONNX file it was built from with --onnx"
+            + (", on a machine with the GPU" if get_target(target).needs_gpu else ""),
         )
     return get_target(target).audit(file, onnx)
 

@@ -173,7 +173,7 @@ def _attention_with_projection(call: Call) -> int:
     past = 4 if call.node.op_type == "Attention" else 8
     keys = source[1] + (call.input(past)[-2] if call.has_input(past) else 0)
     projection = source[0] * source[1] * weight[0] * weight[1]
-    return projection + source[0] * source[1] * keys * (sizes[0] // heads + sizes[2] // heads) * heads
+    return projection + source[0] * source[1] * keys * heads * int(sizes[0] // heads + sizes[2] // heads)
 
 
 def _either_attention(call: Call) -> int:

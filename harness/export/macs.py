@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, inliner
 
 from harness.errors import StageError
 from harness.export.mac_formulas import Call, Shape, UnknownShapeError, factors, product_of
 from harness.export.onnx_index import OnnxIndex
-from harness.export.tensor_shapes import executed_calls, inferred_shapes, input_sizes, network_inputs
+from harness.export.tensor_shapes import executed_calls, fixed_batch, inferred_shapes, input_sizes
 
 WEIGHTED_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """What quantizers give integer weights to; `weighted_layers` finds every operator that multiplies."""
@@ -90,14 +90,14 @@ def weighted_layers(path: Path, input_shapes: Mapping[str, Shape] | None = None)
     """
     model = onnx.load(path)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     sizes = input_sizes(model, input_shapes or {})
     index = OnnxIndex.of(model)
     products = {position: node for position, node in enumerate(index.nodes) if _is_product(node, index)}
     macs = _inferred_macs(model, products, sizes)
     if macs is None:
         macs = _executed_macs(model, products, sizes, path.name)
-    batch = _batch(model, sizes)
+    batch = fixed_batch(model)
     return tuple(_layer(products[position], count // batch, index) for position, count in macs.items())
 
 
@@ -105,10 +105,6 @@ def _is_product(node: NodeProto, index: OnnxIndex) -> bool:
     """Whether the node multiplies when the network runs: products of constants are computed beforehand."""
     multiplied = factors(node)
     return len(multiplied) > 1 and not all(name in index.constants for name in multiplied)
-
-
-def _batch(model: ModelProto, sizes: Mapping[str, Sequence[int | None]]) -> int:
-    return next((sizes[value.name][0] or 1 for value in network_inputs(model.graph) if sizes[value.name]), 1)
 
 
 def _inferred_macs(
@@ -136,7 +132,9 @@ def _executed_macs(
     try:
         calls = executed_calls(model, sizes)
     except StageError as error:
-        raise StageError(f"{name}: the shapes that its layers multiply are not known: {error.message}", fix=_GIVE_SIZES)
+        raise StageError(
+            f"{name}: the shapes that its layers multiply are not known: {error.message}", fix=_GIVE_SIZES
+        ) from error
     macs = {}
     for position, node in products.items():
         try:

@@ -138,8 +138,8 @@ def _dequantized_across(dequantize: ir.Node, channel_axis: int) -> npt.NDArray[n
         return None
     zero_point = constant(dequantize.inputs[2]) if len(dequantize.inputs) > 2 else None
     shape = [-1 if each == axis else 1 for each in range(integers.ndim)]
-    zero = 0 if zero_point is None else zero_point.astype(np.int32).reshape(shape)
-    return ((integers.astype(np.int32) - zero) * scale.reshape(shape)).astype(np.float32)
+    zero = 0 if zero_point is None else zero_point.astype(np.float32).reshape(shape)
+    return np.asarray((integers.astype(np.float32) - zero) * scale.astype(np.float32).reshape(shape))
 
 
 def own_weights(model: ir.Model) -> None:

@@ -35,10 +35,25 @@ def input_sizes(model: ModelProto, given: Mapping[str, Shape]) -> dict[str, tupl
         wanted = given.get(value.name, ())
         sizes: list[int | None] = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
         sizes = [size or (wanted[axis] if axis < len(wanted) else None) for axis, size in enumerate(sizes)]
-        if dims and dims[0].dim_value <= 0:  # unset, or -1 as some exporters write it
-            sizes[0] = 1
+        axis = _batch_axis([dim.dim_value for dim in dims])
+        if axis is not None:
+            sizes[axis] = 1
         found[value.name] = tuple(sizes)
     return found
+
+
+def _batch_axis(sizes: Sequence[int]) -> int | None:
+    """The first axis where the file leaves it open, 0 or -1; the second of (steps, batch, features)."""
+    if sizes and sizes[0] <= 0:
+        return 0
+    return 1 if [size <= 0 for size in sizes] == [False, True, False] else None
+
+
+def fixed_batch(model: ModelProto) -> int:
+    """The number of samples that a file is made for; 1 where it takes any."""
+    shapes = [[dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in network_inputs(model.graph)]
+    shape = next(filter(None, shapes), [1])
+    return shape[0] if _batch_axis(shape) is None else 1
 
 
 def inferred_shapes(model: ModelProto, sizes: Mapping[str, Sequence[int | None]]) -> dict[str, Shape]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.fx import Node
 
 aten = torch.ops.aten
 CONVOLUTIONS = {
@@ -21,16 +22,16 @@ TRANSPOSED_CONVOLUTIONS = {
 LINEAR = {aten.linear.default}
 BATCH_NORM = aten.batch_norm.default
 MATRIX_PRODUCTS = {aten.matmul.default, aten.bmm.default, aten.mm.default}
-RELUS = {
-    aten.relu.default,
-    aten.relu_.default,
-    aten.relu6.default,
+RELUS = {aten.relu.default, aten.relu_.default, aten.relu6.default, aten.relu6_.default}
+CLAMPS = {
     aten.hardtanh.default,
     aten.hardtanh_.default,
     aten.clamp.default,
     aten.clamp_.default,
     aten.clamp_min.default,
+    aten.clamp_min_.default,
 }
+"""ReLU-like only where the lower bound is 0: see `is_relu`."""
 ADDS = {aten.add.Tensor, aten.add_.Tensor}
 MULS = {aten.mul.Tensor, aten.mul_.Tensor}
 CONCATS = {aten.cat.default}
@@ -62,3 +63,23 @@ VIEWS = {
     aten.dropout.default,
     aten.dropout_.default,
 }
+
+
+def is_relu(node: Node) -> bool:
+    """Whether the node is min(max(x, 0), bound), bound positive or absent, which engines fuse into the op before it."""
+    if node.target in RELUS:
+        return True
+    low, high = clamp_bounds(node)
+    return low == 0 and (high is None or (isinstance(high, int | float) and high > 0))
+
+
+def clamp_bounds(node: Node) -> tuple[object, object]:
+    """Lower and upper bound of a clamp; None where there is none, and for other nodes."""
+    if node.target not in CLAMPS:
+        return None, None
+    is_hardtanh = node.target in (aten.hardtanh.default, aten.hardtanh_.default)
+    defaults = (-1.0, 1.0) if is_hardtanh else (None, None)
+    names = ("min_val", "max_val") if is_hardtanh else ("min", "max")
+    given = dict(zip(names, node.args[1:3], strict=False)) | dict(node.kwargs)
+    low, high = (given.get(name, default) for name, default in zip(names, defaults, strict=True))
+    return low, high

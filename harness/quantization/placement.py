@@ -16,7 +16,7 @@ from harness.quantization.decompose import decompose
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import TargetFormat
 from harness.quantization.marked import Marker, marked_input, markers_of
-from harness.quantization.operators import AVERAGE_POOLS, MAX_POOLS, RELUS, VIEWS
+from harness.quantization.operators import AVERAGE_POOLS, MAX_POOLS, VIEWS, is_relu
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 from harness.scenario.rules import TensorDescriptor
 
@@ -236,7 +236,7 @@ def readers(tensor: Node) -> Iterator[Node]:
 def fused_output(node: Node) -> Node:
     """The ReLU-like node that is the only user of `node`, else `node`."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and users[0].target in RELUS else node
+    return users[0] if len(users) == 1 and is_relu(users[0]) else node
 
 
 def reaches_output(node: Node) -> bool:

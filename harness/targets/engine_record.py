@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.errors import StageError
 from harness.results import Layer, Record
@@ -36,11 +37,16 @@ class EngineRecord(Record):
 
     builder: str
     """Library and version."""
+    target: str | None = None
+    """None in records of earlier versions."""
     compute_capability: str | None = None
     build_s: float
     sha256: str | None = None
     """Of the engine file."""
-    engine_layers: tuple[EngineLayer, ...]
+    engine_layers: tuple[EngineLayer, ...] = ()
+    """Empty where the engine file itself says what is in it."""
+    input_shapes: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Sizes of inputs that the file leaves open, for which multiply-accumulates are counted."""
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     """The audit: engine layers, mapped back to the ONNX file it was built from."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
 from harness.results import Layer, Variant
 from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
@@ -26,6 +28,8 @@ class OnnxRuntimeOptions(BuildOptions):
     quantize_biases: bool = False
     """Let ONNX Runtime quantize biases by itself. It would then also run layers on integers that the scenario leaves
     in float; but the files of toolkits with a placement of their own are judged as their users would run them."""
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Sizes of inputs that the file leaves open beyond the batch, for which multiply-accumulates are counted."""
 
 
 class OnnxRuntime(Target):
@@ -104,9 +108,13 @@ class OnnxRuntime(Target):
         return engine_graph(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
-        """Read the optimized graph."""
+        """What the build wrote beside the engine; else read the optimized graph."""
+        from harness.targets.engine_record import EngineRecord, sha256
         from harness.targets.onnxruntime.audit import audit
 
+        record = EngineRecord.load(path)
+        if record is not None and record.sha256 == sha256(path):
+            return record.layers
         return audit(path, onnx_path)
 
 

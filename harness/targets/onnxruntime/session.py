@@ -15,7 +15,8 @@ import onnxruntime
 from harness.export.onnx_file import load_onnx
 from harness.export.onnxruntime_errors import explain
 from harness.targets.base import Engine, EngineGraph, Session
-from harness.targets.onnxruntime.audit import element_types, source_names
+from harness.targets.engine_record import EngineRecord, sha256
+from harness.targets.onnxruntime.audit import audit, element_types, source_names
 
 if TYPE_CHECKING:
     from harness.targets.base import Array
@@ -33,11 +34,21 @@ _ERRORS_ONLY = 3
 
 
 def build(onnx_path: Path, directory: Path, options: OnnxRuntimeOptions) -> Engine:
-    """Write the graph that ONNX Runtime executes on this CPU, all optimizations applied."""
+    """Write the graph that ONNX Runtime executes on this CPU, all optimizations applied, and its audit beside it."""
+    started = time.perf_counter()
     session_options = _session_options(options)
     engine_path = directory / ENGINE_FILE
     session_options.optimized_model_filepath = str(engine_path)
     optimized_session(onnx_path, session_options, CPU_PROVIDERS, quantize_biases=options.quantize_biases)
+    record = EngineRecord(
+        builder=f"onnxruntime {onnxruntime.__version__}",
+        target="onnxruntime",
+        build_s=time.perf_counter() - started,
+        sha256=sha256(engine_path),
+        input_shapes=dict(options.input_shapes),
+        layers=audit(engine_path, onnx_path, options.input_shapes),
+    )
+    record.save(engine_path)
     return Engine(engine_path, weight_bytes(engine_path), options)
 
 

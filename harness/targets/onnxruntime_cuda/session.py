@@ -60,6 +60,7 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, dev
         shutil.copyfile(onnx_path, engine_path)
     record = EngineRecord(
         builder=f"onnxruntime {onnxruntime.__version__}",
+        target="onnxruntime-cuda",
         build_s=time.perf_counter() - started,
         sha256=sha256(engine_path),
         engine_layers=layers,

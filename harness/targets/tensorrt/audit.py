@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness.export.mac_formulas import Shape
 from harness.export.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer
@@ -18,10 +19,17 @@ _FAKE_QUANTIZING = "SM75"
 
 
 def audit(
-    engine_layers: Sequence[EngineLayer], onnx_path: Path, *, compute_capability: str | None = None
+    engine_layers: Sequence[EngineLayer],
+    onnx_path: Path,
+    *,
+    compute_capability: str | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
 ) -> tuple[Layer, ...]:
-    """Weighted layers under their names in the ONNX file, and every other kernel that touches floating point."""
-    sources = weighted_layers(onnx_path)
+    """Layers that multiply under their names in the ONNX file, and every other kernel that touches floating point.
+
+    `input_shapes` as in `weighted_layers`.
+    """
+    sources = weighted_layers(onnx_path, input_shapes)
     placed = {source.name: _executing(source.name, engine_layers) for source in sources}
     taken = {id(layer) for layer in placed.values()}
     rows = [_weighted(source, placed[source.name], compute_capability) for source in sources]

@@ -110,20 +110,30 @@ class TensorRtTarget(Target):
         from harness.targets.tensorrt.audit import audit, weight_bytes
 
         engine_path = directory / "model.engine"
-        reply = self._reply(onnx_path, engine_path, options)
+        reply, input_shapes = self._reply(onnx_path, engine_path, options)
         record = EngineRecord(
             builder=f"{self.library.module} {reply.version}",
+            target=self.name,
+            input_shapes=input_shapes,
             compute_capability=options.compute_capability,
             build_s=reply.build_s,
             sha256=sha256(engine_path),
             engine_layers=reply.layers,
             warnings=reply.warnings,
-            layers=audit(reply.layers, onnx_path, compute_capability=options.compute_capability),
+            layers=audit(
+                reply.layers,
+                onnx_path,
+                compute_capability=options.compute_capability,
+                input_shapes=input_shapes,
+            ),
         )
         record.save(engine_path)
         return Engine(engine_path, weight_bytes(reply.layers), options)
 
-    def _reply(self, onnx_path: Path, engine_path: Path, options: TensorRtBuildOptions) -> BuildReply:
+    def _reply(
+        self, onnx_path: Path, engine_path: Path, options: TensorRtBuildOptions
+    ) -> tuple[BuildReply, dict[str, tuple[int, ...]]]:
+        """What became of the build, and the sizes of inputs that it is best at."""
         from tempfile import TemporaryDirectory
 
         import onnx
@@ -144,7 +154,9 @@ class TensorRtTarget(Target):
                 options=options,
                 profiles=profiles(model, options, onnx_path.name),
             )
-            return build_in_new_process(request)
+            reply = build_in_new_process(request)
+        best = request.profiles[0] if request.profiles else {}
+        return reply, {name: sizes.opt for name, sizes in best.items()}
 
     def load_library(self) -> None:
         """TensorRT's own module; memory on the GPU is counted by process, with the CUDA context in it."""
@@ -169,6 +181,11 @@ class TensorRtTarget(Target):
 
         record = EngineRecord.load(path)
         if record is not None:
-            return audit(record.engine_layers, onnx_path, compute_capability=record.compute_capability)
+            return audit(
+                record.engine_layers,
+                onnx_path,
+                compute_capability=record.compute_capability,
+                input_shapes=record.input_shapes,
+            )
         trt = self.library.load()
         return audit(inspected_layers(load_engine(path, trt), trt), onnx_path)

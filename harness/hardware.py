@@ -15,7 +15,7 @@ DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
 
 STAGES_AT_ONCE = 4
 """As many as run at once by default where there are cores for them."""
-_MOST_THREADS = 1024
+_THREADS_DIGITS = 4
 _CPUINFO = Path("/proc/cpuinfo")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _BOOST = Path("/sys/devices/system/cpu/cpufreq/boost")
@@ -91,6 +91,17 @@ def usable_cores() -> int:
         allowed = os.cpu_count() or 1
     quota = _quota_cores()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def stage_threads() -> int:
+    """Threads that each stage computes with: `$OMP_NUM_THREADS`, else a quarter of the cores, but at least one.
+
+    Sums in floating point depend on it, so it is part of every key and does not depend on how many stages run at once.
+    """
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdecimal() and len(configured) <= _THREADS_DIGITS and int(configured) > 0:
+        return int(configured)
+    return max(1, usable_cores() // STAGES_AT_ONCE)
 
 
 def quota_cores(cpu_max: str) -> float | None:

@@ -22,7 +22,16 @@ _ENDLESS = frozenset(
     {"sqnr_db", "accumulated_sqnr_db", "max_abs_error", "noise_floor", "largest_steps", "noise_steps2"}
 )
 """Figures that are infinite or no number where a network computes such values."""
-_SIGNED_COUNTS = frozenset({"label", "indices"})
+_POSITIVE = frozenset(
+    (
+        *("speedup", "speedup_ci95", "median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
+        *("batch_size", "looks", "builds", "threads"),
+    )
+)
+_ENDS_AT_ZERO = frozenset({"speedup_ci95"})
+"""Of few processes that disagree, the interval begins at 0."""
+_SHARES = frozenset(("top1", "top5", "recall", "agreement", "top1_agreement", "int8_macs", "confidence"))
+_NOT_NEGATIVE = frozenset(("n", "rounds", "processes", "margin", "noise_floor", "macs", "samples", "wall_s"))
 _MAPPINGS = ("cpu", "git", "packages", "blas", "memory", "mitigations", "thread_variables", "seeds", "threads")
 _MAX_TEXT = 100_000
 
@@ -105,12 +114,22 @@ def _of_number(number: float, place: str) -> Iterator[str]:
     name = next((part for part in reversed(parts) if not part.isdigit()), "")
     if name in _ENDLESS:
         return
-    if isinstance(number, int):
-        if abs(number) > _LARGEST_COUNT:
-            yield f"`{place}` is a number of more than 64 bits"
-    elif math.isnan(number):
+    if isinstance(number, int) and abs(number) > _LARGEST_COUNT:
+        yield f"`{place}` is a number of more than 64 bits"
+        return
+    if math.isnan(number):
         yield f"`{place}` is not a number"
     elif abs(number) > _LARGEST_FIGURE and not math.isinf(number):
         yield f"`{place}` is {number:g}"
     elif math.isinf(number) and not parts[-1].isdigit():  # an interval of few processes has no end
         yield f"`{place}` is infinite"
+    if _is_out_of_range(name, number):
+        yield f"`{place}` cannot be {number:g}"
+
+
+def _is_out_of_range(name: str, number: float) -> bool:
+    if name in _POSITIVE:
+        return number < 0 or (number == 0 and name not in _ENDS_AT_ZERO)
+    if name in _SHARES or "p_value" in name:
+        return not 0 <= number <= 1
+    return name in _NOT_NEGATIVE and number < 0

@@ -665,7 +665,7 @@ class RunResults(Record):
     started_at: str
     """ISO 8601 with time zone."""
     wall_s: float
-    confidence: float = 0.95
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of all intervals, whatever their fields are called."""
     environment: Environment
     datasets: tuple[Dataset, ...] = ()

@@ -43,7 +43,7 @@ def new_folder(wanted: Path) -> Iterator[Path]:
 @contextmanager
 def given_folder(directory: Path) -> Iterator[Path]:
     """A folder that the user names; UsageError for one that holds a run, or that another run is writing into."""
-    if os.path.lexists(directory) and not directory.is_dir():
+    if os.path.lexists(directory) and not os.path.isdir(directory):  # noqa: PTH112 - never raises
         raise UsageError(f"{directory} is a file", fix="give --out a folder")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -94,6 +94,6 @@ def _claim(directory: Path) -> int:
 
 
 def _cannot_make(directory: Path, error: OSError) -> UsageError:
-    what = "cannot write into" if directory.is_dir() else "cannot make the folder"
+    what = "cannot write into" if os.path.isdir(directory) else "cannot make the folder"  # noqa: PTH112
     shown = str(directory) if len(directory.name) <= LONGEST_FILE_NAME else f"{str(directory)[:80]}…"
     return UsageError(f"{what} {shown}: {error.strerror}", fix="choose another --out")

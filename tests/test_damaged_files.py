@@ -1,8 +1,9 @@
-"""Records, baselines, samples and histories that were damaged: one message and a right exit code, whoever reads them."""
+"""Damaged records, baselines, samples and histories: one message and a right exit code, whoever reads them."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "device": lambda path: _linked(path, "/dev/zero"),
     "loop": lambda path: _linked(path, path.name),
     "folder": lambda path: (path.unlink(), path.mkdir()),
-    "pipe": lambda path: (path.unlink(), __import__("os").mkfifo(path)),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LOWER = (
     *("scenario", "data", "training", "quantization", "export", "targets", "timing", "metrics", "parity", "compare"),
-    *("report", "probes", "load", "history", "starter"),
+    *("report", "probes", "load", "history", "starter", "verification"),
 )
 UPPER = ("harness.execution", "harness.cli", "harness.pytest_plugin")
 TEMPLATES = ROOT / "harness" / "starter" / "files"

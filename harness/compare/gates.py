@@ -88,7 +88,7 @@ def gate_message(gate: Gate, scenario: str | None = None) -> str:
 
 
 def gate_figure(gate: Gate) -> str:
-    """What was compared with the limit, in its unit, with its interval: `1.5 times that of ID (1.4 times to 1.6 times)`.
+    """What was compared with the limit, in its unit: `1.5 times that of ID (1.4 times to 1.6 times)`.
 
     Empty where there is no figure.
     """

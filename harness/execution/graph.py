@@ -22,6 +22,7 @@ from harness.errors import StageError
 from harness.execution.context import StageContext
 from harness.execution.keys import digest
 from harness.execution.store import Artifact
+from harness.hardware import stage_threads
 from harness.installed import library_version, module_version
 from harness.source_closure import closure
 
@@ -92,6 +93,7 @@ class Task:
                 "libraries": {name: library_version(name) for name in stage.libraries},
                 "modules": {name: module_version(name) for name in source.libraries},
                 "source": source.sha256,
+                "threads": None if stage.exclusive else stage_threads(),
             }
         )
 

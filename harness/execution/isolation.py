@@ -75,7 +75,8 @@ class Worker:
         # Not daemonic: a stage may use processes of its own, such as data loader workers.
         self._process = _SPAWN.Process(target=worker_main, args=(theirs, str(log)), name="harness-worker")
         resource_tracker.ensure_running()  # shared by all workers, it must not carry the mark of one
-        with _environment({name: str(threads) for name in THREAD_VARIABLES}, {MARK_VARIABLE: self._mark}):
+        always = {MARK_VARIABLE: self._mark} | (_CROWDED if crowded else {})
+        with _environment({name: str(threads) for name in THREAD_VARIABLES}, always):
             self._process.start()
         theirs.close()
         self._job: Job | None = None

@@ -9,13 +9,13 @@ from typing import Literal, Protocol
 from harness.errors import UsageError
 from harness.execution.configs import user_code
 from harness.execution.context import StageContext
-from harness.execution.environment import usable_cores
 from harness.execution.execute import Order, execute, make_order
 from harness.execution.graph import Task
 from harness.execution.isolation import Finished, WorkerPool
 from harness.execution.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
 from harness.execution.schedule import Plan, Schedule, make_plan
 from harness.execution.store import Store
+from harness.hardware import stage_threads, usable_cores
 
 Isolation = Literal["process", "none"]
 
@@ -127,7 +127,7 @@ class LocalExecutor:
 
     def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
         alone = task.stage.exclusive and task.stage.isolate
-        threads = usable_cores() if alone else self._threads
+        threads = usable_cores() if alone else stage_threads()
         return make_order(
             task,
             label,
@@ -138,11 +138,7 @@ class LocalExecutor:
             timeout_s=self._timeout_s,
         )
 
-    @property
-    def _threads(self) -> int:
-        return max(1, usable_cores() // self._jobs)
-
     def _backend(self) -> Backend:
         if self._isolation == "none":
             return InThisProcess(self._progress)
-        return WorkerPool(self._jobs, self._threads, self._progress)
+        return WorkerPool(self._jobs, stage_threads(), self._progress)

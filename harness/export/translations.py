@@ -11,6 +11,10 @@ import torch
 from onnxscript import opset21
 
 from harness.errors import StageError
+from harness.quantization.capture import quiet_torch
+
+with quiet_torch():  # defines the operators `quantized_decomposed`
+    import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401
 
 aten = torch.ops.aten
 op: Any = opset21

@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from pydantic import BaseModel
 
+from harness.boundary import unforeseen
 from harness.errors import HarnessError, UsageError
 from harness.pytest_plugin.state import LoadedScenario, PluginState
 from harness.results import Gate, Row, RunResults, Variant
@@ -115,10 +116,10 @@ class MatrixRuns:
                 _Note(failure=str(error)).save(path)
                 return str(error)
             except Exception as error:
-                # Told in full by the test that met it; the others need not try again.
-                self._known[loaded.path] = failure = f"{loaded.scenario.name} could not be run: {error!r}"
+                # One message for every test of the scenario, and the traceback in a log; none tries again.
+                failure = f"{loaded.scenario.name} could not be run: {unforeseen(error)}"
                 _Note(failure=failure).save(path)
-                raise
+                return failure
             _Note(directory=directory).save(path)
         return Run(results, directory)
 

@@ -15,7 +15,7 @@ from harness.errors import ModelError
 from harness.markers import recorded
 from harness.quantization.batch_statistics import spell_out_batch_statistics
 from harness.quantization.constants import fold_constants
-from harness.quantization.eager import inference_copy, run_lazy
+from harness.quantization.eager import all_float32, inference_copy, run_lazy
 from harness.quantization.fold import fold_batch_norm
 from harness.quantization.functional import functional_graph
 from harness.quantization.graph_tensors import drop_unread, one_node_per_tensor, own_storage
@@ -50,8 +50,10 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     Computes what `model.eval()` computes, in float32. The caller's model is not modified. Raises ModelError when
     torch.export cannot follow the network, or an engine could not hold it (see `inference_copy`, `functional_graph`).
     """
+    is_float32 = all_float32(model)
     model = inference_copy(model)
-    exported = _export(model, torch.zeros(2, *input_shape))  # a batch of 1 would be taken for a constant
+    # A batch of 1 would be taken for a constant.
+    exported = _export(model, torch.zeros(2, *input_shape), is_float32=is_float32)
     graph_module = functional_graph(exported)
     graph_module.meta[MODULE_CLASSES] = module_classes(model)
     one_node_per_tensor(graph_module)
@@ -67,7 +69,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     return graph_module
 
 
-def _export(model: torch.nn.Module, example: torch.Tensor) -> torch.export.ExportedProgram:
+def _export(model: torch.nn.Module, example: torch.Tensor, *, is_float32: bool) -> torch.export.ExportedProgram:
     shapes: tuple[object, ...] = ({0: torch.export.Dim("batch", min=1, max=MAX_BATCH)},)
     first = next(iter(inspect.signature(model.forward).parameters.values()), None)
     if first is not None and first.kind is first.VAR_POSITIONAL:  # forward(*inputs)
@@ -78,7 +80,9 @@ def _export(model: torch.nn.Module, example: torch.Tensor) -> torch.export.Expor
             return torch.export.export(model, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many kinds
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"torch.export cannot capture {type(model).__name__}: {first_line}",
-            fix="make the network exportable with a dynamic batch size (no data-dependent Python control flow)",
-        ) from error
+        fix = "make the network exportable with a dynamic batch size (no data-dependent Python control flow)"
+        if not is_float32:
+            fix = (
+                "let `forward` compute in the type of its weights: they were converted to float32, as engines have them"
+            )
+        raise ModelError(f"torch.export cannot capture {type(model).__name__}: {first_line}", fix=fix) from error

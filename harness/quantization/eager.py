@@ -43,6 +43,12 @@ def copy_of(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+def all_float32(model: nn.Module) -> bool:
+    """Whether no parameter or buffer has another floating-point type."""
+    tensors = (*model.parameters(), *model.buffers())
+    return all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point())
+
+
 def run_lazy(model: nn.Module, example: torch.Tensor) -> None:
     """Run a network with lazy modules once, which makes them ordinary ones; others are left as they are."""
     if any(isinstance(module, LazyModuleMixin) for module in model.modules()):

@@ -31,6 +31,7 @@ def functional_graph(exported: ExportedProgram) -> GraphModule:
     if any(_is_seen_by_others(node) for node in graph_module.graph.nodes if _writes(node)):
         graph_module = _module(exported.run_decompositions({}))
         _restore_batch_norms(graph_module)
+        _make_copies_differentiable(graph_module)
     written = {str(node.args[0].target) for node in graph_module.graph.nodes if _writes(node) and _is_state(node)}
     for node in list(graph_module.graph.nodes):
         if _writes(node):
@@ -117,6 +118,13 @@ def _restore_batch_norms(graph_module: GraphModule) -> None:
         for user in list(node.users):
             if user.target is operator.getitem and user.args[1] == 0:
                 user.replace_all_uses_with(norm)
+
+
+def _make_copies_differentiable(graph_module: GraphModule) -> None:
+    """`copy` is the value that it copies, in the shape of what it would have overwritten; it has no derivative."""
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and node.target is aten.copy.default:
+            node.target, node.args, node.kwargs = aten.expand_as.default, (node.args[1], node.args[0]), {}
 
 
 def _drop_identities(graph_module: GraphModule) -> None:

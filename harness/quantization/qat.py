@@ -98,13 +98,12 @@ def _fit_weights(graph_module: GraphModule) -> None:
 
 def _fuse_activations(graph_module: GraphModule) -> None:
     """Make each ReLU whose only reader is a quantizer the clip of that quantizer, which saves its passes."""
-    modules = dict(graph_module.named_modules())
     for node in list(graph_module.graph.nodes):
         clip, users = _clip_of(node), list(node.users)
         if clip is None or len(users) != 1 or users[0].op != "call_module":
             continue
-        quantizer = modules[str(users[0].target)]
-        if not isinstance(quantizer, TensorQuantizer) or len(_callers(graph_module, users[0])) != 1:
+        quantizer = graph_module.get_submodule(str(users[0].target))
+        if not isinstance(quantizer, TensorQuantizer) or len(_callers(graph_module, quantizer)) != 1:
             continue
         if quantizer.learned and clip != _RELU:  # the gradient of a learned scale knows no upper clip
             continue
@@ -114,8 +113,10 @@ def _fuse_activations(graph_module: GraphModule) -> None:
     graph_module.recompile()
 
 
-def _callers(graph_module: GraphModule, call: Node) -> list[Node]:
-    return [node for node in graph_module.graph.nodes if node.op == "call_module" and node.target == call.target]
+def _callers(graph_module: GraphModule, module: torch.nn.Module) -> list[Node]:
+    """Calls of a module under any of its names: tensors that share a scale share a quantizer."""
+    calls = [node for node in graph_module.graph.nodes if node.op == "call_module"]
+    return [node for node in calls if graph_module.get_submodule(str(node.target)) is module]
 
 
 def _clip_of(node: Node) -> Clip | None:

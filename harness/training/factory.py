@@ -120,10 +120,20 @@ def build_model(
         if not isinstance(model, torch.nn.Module):
             raise ModelError(f"`{text}` returned {type(model).__name__}", fix="return a torch.nn.Module")
         _to_eval(text, model)
+        written_in = _other_types(model)
+        model.float()  # data, training and engines are float32, whatever the network was written in
         if input_shape is not None:
             tell(f"running the network of `{text}` on two samples")
-            _check_forward(text, model, input_shape, n_classes, task)
+            _check_forward(text, model, input_shape, n_classes, task, written_in)
     return model
+
+
+def _other_types(model: nn.Module) -> str:
+    """The types of the floating-point parameters that are not float32, as text; empty when all are."""
+    import torch
+
+    types = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype.is_floating_point}
+    return ", ".join(sorted(types - {str(torch.float32).removeprefix("torch.")}))
 
 
 def _say_nothing(step: str) -> None:
@@ -165,8 +175,9 @@ def _args_fix(factory: Factory) -> str:
 
 
 def _check_forward(
-    text: str, model: nn.Module, input_shape: tuple[int, ...], n_classes: int | None, task: Task
+    text: str, model: nn.Module, input_shape: tuple[int, ...], n_classes: int | None, task: Task, written_in: str
 ) -> None:
+    """`written_in` names the types that its parameters had before they became float32."""
     import torch
 
     shape = (2, *input_shape)
@@ -177,6 +188,12 @@ def _check_forward(
         if is_interrupt(error):
             raise
         first_line = (message_of(error).splitlines() or [type(error).__name__])[0]
+        if written_in:
+            raise ModelError(
+                f"the network of `{text}` was written in {written_in} and cannot run in float32, in which networks are "
+                f"trained and quantized: {first_line}",
+                fix="leave out the casts in `forward`, and return a float32 network",
+            ) from error
         raise ModelError(
             f"`{text}` cannot run on an input of shape {shape}: {first_line}",
             fix="make `args` fit the data's channels and size, or choose another network",

@@ -46,6 +46,8 @@ ENOUGH_VALUES = 256
 """Mean errors of fewer values say nothing: one number on a border is one step off."""
 TORCH_NOISE_STEPS2 = 0.02
 """Mean squared error between two torch graphs: the same kernels round the same numbers. Measured: right ones 0."""
+SAME_SCALE = 1e-4
+"""Relative difference of two scales that follow the same weight, folded in another order."""
 _OUTPUT = "output"
 _REPORT = "keep the layer in float (`skip`), and report the network: this step must not change it"
 
@@ -131,9 +133,7 @@ def _layers_of_graph(
     step: CheckedStep, reference: GraphModule, other: GraphModule, inputs: Sequence[Array]
 ) -> list[Deviation]:
     """Each quantizer of a graph, fed with what the reference computes before it; weights too."""
-    mine, theirs = (
-        {quantizer.name: quantizer for quantizer in tensor_quantizers(graph)} for graph in (reference, other)
-    )
+    quantizers = {quantizer.name: quantizer for quantizer in tensor_quantizers(reference)}
     pairs: dict[str, list[_Pair]] = {}
     for batch in inputs:
         values = _quantized_values(reference, batch)
@@ -142,10 +142,28 @@ def _layers_of_graph(
             odd = min(values.keys() ^ found.keys())
             raise StepFailed(f"{step}: the tensor `{odd}` is quantized in one of both networks only", fix=_REPORT)
         for name, value in values.items():
-            key = name.partition("#")[0]
-            pair = _integers(value, mine.get(key)), _integers(found[name], theirs.get(key))
-            pairs.setdefault(name, []).append(pair)
-    return [_deviation(_site(name, mine.get(name.partition("#")[0])), each) for name, each in pairs.items()]
+            quantizer = quantizers.get(name.partition("#")[0])
+            pairs.setdefault(name, []).append((_in_steps(value, quantizer), _in_steps(found[name], quantizer)))
+    _require_same_ranges(step, quantizers, other)
+    return [_deviation(_site(name, quantizers.get(name.partition("#")[0])), each) for name, each in pairs.items()]
+
+
+def _require_same_ranges(step: CheckedStep, expected: Mapping[str, TensorQuantizer], other: GraphModule) -> None:
+    """Scales and zero points; those of weights are known once the network has run."""
+    for quantizer in tensor_quantizers(other):
+        mine, theirs = (each.calculate_qparams() for each in (expected[quantizer.name], quantizer))
+        alike = mine[0].shape == theirs[0].shape and torch.allclose(mine[0], theirs[0], rtol=SAME_SCALE, atol=0.0)
+        if not alike or not torch.equal(mine[1].int(), theirs[1].int()):
+            raise StepFailed(
+                f"{step}: `{quantizer.name}` is quantized in steps of {_shown(theirs[0])} with zero point "
+                f"{_shown(theirs[1])} instead of {_shown(mine[0])} with {_shown(mine[1])}",
+                fix=_REPORT,
+            )
+
+
+def _shown(values: torch.Tensor) -> str:
+    numbers = values.detach().reshape(-1)
+    return f"{float(numbers[0]):.6g}" + (", …" if len(numbers) > 1 else "")
 
 
 def _quantized_values(
@@ -183,16 +201,15 @@ def _site(name: str, quantizer: TensorQuantizer | None) -> Site:
     return Site(layer, layer, "", "quantized", TensorProto.INT8)
 
 
-def _integers(value: torch.Tensor, quantizer: TensorQuantizer | None) -> Array:
-    """The integers that stand for the values, where there is a quantizer; NaN stays NaN."""
+def _in_steps(value: torch.Tensor, quantizer: TensorQuantizer | None) -> Array:
+    """In steps of the reference's quantizer, where there is one; NaN stays NaN."""
     if quantizer is None:
         return as_array(value)
-    scale, zero_point = (each.detach().double() for each in quantizer.calculate_qparams())
+    scale = quantizer.calculate_qparams()[0].detach().double()
     if quantizer.ch_axis >= 0 and scale.numel() > 1:
-        shape = [-1 if axis == quantizer.ch_axis else 1 for axis in range(value.ndim)]
-        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
-    integers: Array = (torch.round(value.double() / scale) + zero_point).numpy()
-    return integers
+        scale = scale.reshape([-1 if axis == quantizer.ch_axis else 1 for axis in range(value.ndim)])
+    steps: Array = torch.round(value.double() / scale).numpy()
+    return steps
 
 
 def _require_right(

@@ -11,6 +11,7 @@ from oracles.recorded_runs import FP32, PTQ, QAT, recorded, right
 from harness.compare.clusters import estimate_ratio
 from harness.compare.gates import NO_VARIANT, gate_message, gate_messages, judge_gates, worst_exit_code
 from harness.compare.statistics import wilson_interval
+from harness.compare.wording import TIMES
 from harness.scenario.gates import GateSpec
 
 
@@ -210,7 +211,8 @@ class TestExitCodes:
         run.add(other, status="unavailable", reason="no tensorrt")
         gates = judge(run, {"metric": "speedup", "at_least": 2}, {"metric": "top1", "at_least": 0})
         assert gate_messages(gates, "tiny") == [
-            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5× (1.48507× to 1.51508×); it must be at least 2",
+            f"gate fail: tiny, {PTQ}: latency.speedup is 1.5{TIMES} (1.48507{TIMES} to 1.51508{TIMES}); "
+            "it must be at least 2",
             f"gate inconclusive: tiny, {QAT}, {other}: latency.speedup must be at least 2, "
             "accuracy.top1 must be at least 0; unavailable: no tensorrt",
         ]

@@ -11,7 +11,6 @@ from example_stages import task
 from pydantic import ConfigDict, create_model
 
 from harness.errors import UsageError
-from harness.execution.environment import usable_cores
 from harness.execution.graph import Stage, Task
 from harness.execution.local import Isolation, LocalExecutor
 from harness.execution.outcomes import (
@@ -27,6 +26,7 @@ from harness.execution.outcomes import (
     TaskStarted,
 )
 from harness.execution.store import Store
+from harness.hardware import stage_threads
 
 BOTH = pytest.mark.parametrize("isolation", ["process", "none"])
 
@@ -194,7 +194,7 @@ class TestWorkers:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         item = task("talk", journal)
         outcome = LocalExecutor(store, jobs=2).run([item])[item.key]
-        share = max(1, usable_cores() // 2)
+        share = stage_threads()
         meta = success(outcome).artifact.meta
         assert (meta["omp"], meta["threads"]) == (str(share), share)
         assert "OMP_NUM_THREADS" not in os.environ

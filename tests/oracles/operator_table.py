@@ -153,7 +153,7 @@ def _pools() -> dict[str, Callable[[], nn.Module]]:
         "adaptive_max_pool2d, divisible": lambda: nn.AdaptiveMaxPool2d((4, 5)),
         "adaptive_max_pool2d, not divisible": lambda: nn.AdaptiveMaxPool2d((3, 4)),
         "adaptive_avg_pool1d, not divisible": lambda: Call(lambda x: F.adaptive_avg_pool1d(x.flatten(2), 7)),
-        "fractional_max_pool2d": lambda: nn.FractionalMaxPool2d(2, output_size=(4, 5)),
+        "fractional_max_pool2d": lambda: nn.FractionalMaxPool2d(2, output_size=(3, 4)),
         "mean over the map": lambda: Call(lambda x: x.mean((2, 3))),
         "mean over the map, kept": lambda: Call(lambda x: x.mean((-1, -2), keepdim=True)),
         "amax over the map": lambda: Call(lambda x: x.amax((2, 3))),
@@ -263,6 +263,11 @@ def _resampling() -> dict[str, Callable[[], nn.Module]]:
         table[f"interpolate, {mode}, factor 0.4, antialias"] = lambda mode=mode: Call(
             lambda x: F.interpolate(x, scale_factor=0.4, mode=mode, antialias=True)
         )
+    return table
+
+
+def _factors() -> dict[str, Callable[[], nn.Module]]:
+    table: dict[str, Callable[[], nn.Module]] = {}
     for mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
         table[f"interpolate, {mode}, factor 1.7"] = lambda mode=mode: Call(
             lambda x: F.interpolate(x, scale_factor=1.7, mode=mode)
@@ -273,6 +278,11 @@ def _resampling() -> dict[str, Callable[[], nn.Module]]:
         table[f"interpolate, {mode}, factors 2 and 0.5"] = lambda mode=mode: Call(
             lambda x: F.interpolate(x, scale_factor=(2.0, 0.5), mode=mode)
         )
+    return table
+
+
+def _grids() -> dict[str, Callable[[], nn.Module]]:
+    table: dict[str, Callable[[], nn.Module]] = {}
     grid = {"bilinear": ("zeros", "border", "reflection"), "nearest": ("zeros", "border"), "bicubic": ("zeros",)}
     for mode, paddings in grid.items():
         for padding in paddings:
@@ -283,7 +293,11 @@ def _resampling() -> dict[str, Callable[[], nn.Module]]:
                         x, 0.9 * torch.tanh(x[:, :2].permute(0, 2, 3, 1) * 2) * 1.3, mode, padding, corners
                     )
                 )
-    table |= {
+    return table
+
+
+def _layouts() -> dict[str, Callable[[], nn.Module]]:
+    return {
         "affine_grid and grid_sample": lambda: Call(
             lambda x, layer: F.grid_sample(
                 x,
@@ -320,7 +334,6 @@ def _resampling() -> dict[str, Callable[[], nn.Module]]:
         "pad, circular": lambda: Call(lambda x: F.pad(x, (1, 2, 3, 0), mode="circular")),
         "pad, channels": lambda: Call(lambda x: F.pad(x, (0, 0, 0, 0, 1, 2))),
     }
-    return table
 
 
 def _attention() -> dict[str, Callable[[], nn.Module]]:
@@ -580,6 +593,9 @@ OPERATORS: dict[str, Callable[[], nn.Module]] = (
     | _norms()
     | _activations()
     | _resampling()
+    | _factors()
+    | _grids()
+    | _layouts()
     | _attention()
     | _recurrent()
     | _shapes()

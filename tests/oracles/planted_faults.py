@@ -21,8 +21,8 @@ _SWAPPED = {
     aten.relu6.default: aten.neg.default,
     aten.gelu.default: aten.relu.default,
     aten.silu.default: aten.relu.default,
-    aten.hardtanh.default: aten.relu.default,
-    aten.hardtanh_.default: aten.relu.default,
+    aten.hardtanh.default: aten.neg.default,
+    aten.hardtanh_.default: aten.neg.default,
     aten.tanh.default: aten.sigmoid.default,
 }
 

@@ -122,7 +122,8 @@ class Steps:
         yield check_prepared(self.graph, self.unquantizing, self.samples)
         for batch_norm in ("folded", "frozen", "live"):
             graph, settled = self.trained(batch_norm)  # type: ignore[arg-type]
-            yield check_training_graph(self.prepared, training_graph(self.prepared), self.samples)
+            started = training_graph(self.prepared, batch_norm=batch_norm)  # type: ignore[arg-type]
+            yield check_training_graph(self.prepared, started, self.samples)
             yield check_settled(graph, settled, self.samples)
         check, expected = check_file(self.graph, self.file, self.samples)
         yield check

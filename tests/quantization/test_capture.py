@@ -141,6 +141,14 @@ class TestRefusals:
         with pytest.raises(ModelError, match="`phase` is complex"):
             capture(network, FORM_SHAPE)
 
+    def test_a_network_that_casts_its_input_itself(self) -> None:
+        class Double(Form):
+            def forward(self, x):
+                return super().forward(x.double())
+
+        with pytest.raises(ModelError, match="converted to float32"):
+            capture(Double().double(), FORM_SHAPE)
+
     def test_the_meta_device(self) -> None:
         with torch.device("meta"):
             network = Form()

@@ -253,3 +253,16 @@ class TestFreezing:
         clipped = [q for q in quantized.activation_quantizers(graph) if q.clip.low == 0.0]
         assert len(clipped) == 3
         assert {int(q.zero_point) for q in clipped} == {0}
+
+
+def test_relus_before_a_quantizer_that_two_tensors_share_stay() -> None:
+    """TensorRT's concatenation has one scale for its inputs; the quantizer has two names in the graph then."""
+    from oracles.verified_steps import Steps
+
+    from harness.verification.quantized_steps import check_settled, check_training_graph
+
+    steps = Steps("concat", target="tensorrt-rtx")
+    check = check_training_graph(steps.prepared, training_graph(steps.prepared), steps.samples)
+    assert (check.sqnr_db, check.layers) == (None, 11)  # identical
+    graph, settled = steps.trained("live")
+    assert check_settled(graph, settled, steps.samples).layers == 11

@@ -29,6 +29,17 @@ def not_a_module():
 
 def image_to_image():
     return torch.nn.Identity()
+
+def double():
+    return net().double()
+
+class Casting(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net().bfloat16()
+
+    def forward(self, x):
+        return self.net(x.bfloat16()).float()
 """
 
 
@@ -202,3 +213,12 @@ class TestBuild:
     def test_a_network_for_other_images_is_an_error_with_the_shape(self, root):
         with pytest.raises(ModelError, match=r"cannot run on an input of shape \(2, 1, 28, 28\)"):
             build("models/net.py:net", root, input_shape=(1, 28, 28))
+
+    def test_a_network_of_another_number_type_becomes_float32(self, root):
+        model = build("models/net.py:double", root)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    def test_a_network_that_casts_by_itself_is_an_error_that_says_so(self, root):
+        with pytest.raises(ModelError, match="was written in bfloat16 and cannot run in float32") as error:
+            build("models/net.py:Casting", root)
+        assert "leave out the casts" in (error.value.fix or "")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import onnx
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
-
-from harness.export.onnx_file import load_onnx
 from harness.results import RunResults
 from harness.targets import get_target
 from harness.targets.engine_record import EngineRecord
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
 
 _FALLBACK = "onnxruntime"
 _OPTIMIZED = {"FusedConv", "FusedGemm", "FusedMatMul", "QGemm", "ReorderInput", "ReorderOutput", "MatMulIntegerToFloat"}
@@ -61,6 +60,8 @@ def _of_run(file: Path) -> Identified | None:
 def _from_content(file: Path, default: str) -> Identified:
     if file.suffix != ".onnx":
         return Identified(default, is_engine=True)
+    from harness.export.onnx_file import load_onnx  # imports onnx, which the registry of targets must not
+
     model = load_onnx(file)
     if any(node.op_type in _OPTIMIZED or node.op_type.startswith("QLinear") for node in model.graph.node):
         return Identified(_FALLBACK, is_engine=True, source=None if _is_blocked(model) else file)
@@ -84,9 +85,11 @@ def _is_affine(model: ModelProto) -> bool:
 
 
 def _is_affine_node(node: NodeProto, constants: dict[str, TensorProto]) -> bool:
+    from onnx import TensorProto, numpy_helper
+
     if len(node.input) < 3 or not node.input[2]:
         wanted = next((a.i for a in node.attribute if a.name == "output_dtype"), 0)
-        return wanted in (0, onnx.TensorProto.UINT8, onnx.TensorProto.UINT16)
+        return wanted in (0, TensorProto.UINT8, TensorProto.UINT16)
     zero_point = constants.get(node.input[2])
     return zero_point is not None and (
         zero_point.data_type in (TensorProto.UINT8, TensorProto.UINT16) or bool(numpy_helper.to_array(zero_point).any())

@@ -34,7 +34,7 @@ def scenario(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_loadgen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_MODULE", "no_such_module")
+    monkeypatch.setattr(load, "MODULE", "no_such_module")
 
 
 @pytest.mark.usefixtures("without_loadgen")

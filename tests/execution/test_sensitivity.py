@@ -274,8 +274,8 @@ class TestCommand:
             cli.main()
         return int(exited.value.code or 0)
 
-    @pytest.mark.parametrize(("budget", "code"), [("5", 0), ("0.1", 1)])
-    def test_it_exits_1_when_the_budget_is_not_met(
+    @pytest.mark.parametrize(("budget", "code"), [("5", 0), ("0.1", 4)])
+    def test_it_exits_4_when_no_skip_set_is_proven_to_meet_the_budget(
         self,
         budget: str,
         code: int,

@@ -13,7 +13,7 @@ runner = CliRunner()
 def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HARNESS_HISTORY", raising=False)
-    for number in range(4):
+    for number in range(5):
         folder = tmp_path / "reports" / f"night-{number}"
         folder.mkdir(parents=True)
         night(number, engine_bytes=1400 if number < 3 else 2000).save(folder / "results.json")
@@ -21,7 +21,7 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_old_runs_are_added_once_and_shown_with_their_step(runs):
-    assert "4 added, 0 known: " in runner.invoke(app, ["history", "add", "reports"]).stdout
+    assert "5 added, 0 known: " in runner.invoke(app, ["history", "add", "reports"]).stdout
     assert "0 added, 1 known" in runner.invoke(app, ["history", "add", "reports/night-2"]).stdout
     assert (runs / "history.sqlite").is_file()
     result = runner.invoke(app, ["history", "--metric", "size.*", "--html", "page.html"])

@@ -25,7 +25,7 @@ class Nights:
         monkeypatch.chdir(root)
         monkeypatch.delenv("HARNESS_HISTORY", raising=False)
         monkeypatch.setattr(harness.nightly, "load_scenario", self._load)
-        monkeypatch.setattr(harness.nightly, "prepare", lambda scenario, _: SimpleNamespace(scenario=scenario))
+        monkeypatch.setattr(harness.nightly, "prepare_scenarios", self._prepare)
         monkeypatch.setattr(harness.nightly, "run_scenario", self._run)
         self.add("tiny")
 
@@ -45,6 +45,10 @@ class Nights:
     def _load(self, path: Path):
         name = re.match(r"name: (\S+)", path.read_text(encoding="utf-8")).group(1)
         return SimpleNamespace(name=name, root=self.root)
+
+    @staticmethod
+    def _prepare(scenarios, _):
+        return [SimpleNamespace(scenario=scenario, notes=()) for scenario in scenarios]
 
     def _run(self, item, folder, store, options, display):
         findings = dict(self.findings)

@@ -159,8 +159,9 @@ class TestWrongWeightScale:
         layers = from_file(built, with_wrong_weight_scale(built.engine.model, "conv1.0", 3))
         assert [layer.layer for layer in layers if layer.is_fault] == ["conv1.0"]
         behind = next(layer for layer in layers if layer.layer == "conv2.0")
-        assert behind.sqnr_db is None  # alone: exact
-        assert behind.accumulated_sqnr_db is not None  # with conv1 before it: not
+        alone = float("inf") if behind.sqnr_db is None else behind.sqnr_db
+        assert alone > 70  # one value at most that lies on the border between two integers
+        assert behind.accumulated_sqnr_db is not None and behind.accumulated_sqnr_db < 50
 
     @pytest.mark.parametrize("factor", [0.9, 1.02])
     def test_that_is_too_small_or_off_by_two_percent_is_named_too(self, build, factor: float) -> None:

@@ -111,8 +111,19 @@ class TestTables:
         )
         table = tables.gates_table(quickstart.model_copy(update={"gates": (gate, missing)}))
         assert table.rows == (
-            *[("pass", "v", "latency.median_ms", "at most 0.7 of fp32", "0.6667", "0.66 to 0.6734", "net-fp32", NONE)],
-            *[("inconclusive", "w", "top1", "at least 0.9", NONE, NONE, NONE, "built")],
+            *[
+                (
+                    "pass",
+                    "v",
+                    "latency.median_ms",
+                    "at most 0.7 of fp32",
+                    "0.666667",
+                    "0.66 to 0.6734",
+                    "net-fp32",
+                    NONE,
+                )
+            ],
+            ("inconclusive", "w", "top1", "at least 0.9", NONE, NONE, NONE, "built"),
         )
 
     def test_no_rows_no_table(self, latency_only):

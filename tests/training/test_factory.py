@@ -120,6 +120,7 @@ class TestLoad:
             "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        from late import SCALE\n"
             "        return x.flatten(1)[:, :3] * SCALE\ndef net():\n    return Net()\n"
         )
+        keep_importable(None)  # what another test left
         path, modules = list(sys.path), set(sys.modules)
         keep_importable(root / "models" / "net.py")
         try:

@@ -288,3 +288,14 @@ class TestPtqSteps:
         before, after = (each.meta[BATCH_NORMS]["0.weight"] for each in (graph, changed))
         ratio = changed.get_parameter("0.weight") / graph.get_parameter("0.weight")
         torch.testing.assert_close(after.gamma / before.gamma, ratio[:, 0, 0, 0])
+
+
+def test_a_branch_on_the_batch_size_is_named_as_such() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.shape[0] < 16 else x * 0.5
+
+    with pytest.raises(ModelError, match=r"depends on the batch size .*batch size <= 15") as raised:
+        capture(Branching(), (1, 4, 4))
+    assert "`x.shape[0]`" in str(raised.value.fix)
+    assert "TORCH_LOGS" not in raised.value.message

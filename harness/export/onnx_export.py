@@ -60,8 +60,22 @@ def check(path: Path) -> None:
         raise StageError(f"onnx.checker refuses {path.name}: {str(error).strip().splitlines()[0]}") from error
 
 
+def _require_no_projection(graph_module: GraphModule) -> None:
+    """Raise StageError for an LSTM whose hidden state has another size than its cell: ONNX has none."""
+    for node in graph_module.graph.nodes:
+        if node.target != torch.ops.aten.lstm.input:
+            continue
+        hidden, cell = (state.meta["val"].shape[-1] for state in node.args[1])
+        if hidden != cell:
+            raise StageError(
+                f"ONNX has no LSTM with a projection (`proj_size={hidden}` of `hidden_size={cell}`)",
+                fix="leave out `proj_size`, for instance with a linear layer behind the LSTM",
+            )
+
+
 def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.Model:
     example = torch.zeros(2, *input_shape)
+    _require_no_projection(graph_module)
     try:
         with quiet_torch(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")

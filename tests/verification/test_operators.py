@@ -36,3 +36,9 @@ def test_an_operator_that_cannot_be_exported_is_refused_with_a_reason(name: str)
     found = check_operator(name)
     assert found.outcome == "refused"
     assert found.reason
+
+
+def test_an_lstm_with_a_projection_is_refused_by_its_name() -> None:
+    found = check_operator("lstm, projection")
+    assert found.outcome == "refused"
+    assert "`proj_size=3`" in found.reason

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.export import passes
+from harness.export.attention import with_heads
 from harness.export.gemm_pass import use_gemm
 from harness.export.pooling import with_means
 from harness.export.translations import reset_after_product, translations
@@ -59,13 +60,27 @@ def check(path: Path) -> None:
         raise StageError(f"onnx.checker refuses {path.name}: {str(error).strip().splitlines()[0]}") from error
 
 
+def _require_no_projection(graph_module: GraphModule) -> None:
+    """Raise StageError for an LSTM whose hidden state has another size than its cell: ONNX has none."""
+    for node in graph_module.graph.nodes:
+        if node.target != torch.ops.aten.lstm.input:
+            continue
+        hidden, cell = (state.meta["val"].shape[-1] for state in node.args[1])
+        if hidden != cell:
+            raise StageError(
+                f"ONNX has no LSTM with a projection (`proj_size={hidden}` of `hidden_size={cell}`)",
+                fix="leave out `proj_size`, for instance with a linear layer behind the LSTM",
+            )
+
+
 def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.Model:
     example = torch.zeros(2, *input_shape)
+    _require_no_projection(graph_module)
     try:
         with quiet_torch(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                with_means(graph_module),
+                with_heads(with_means(graph_module)),
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
@@ -77,6 +92,9 @@ def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.M
             )
     except Exception as error:  # the exporter wraps every failure in its own kinds
         cause = error.__cause__ or error
-        raise StageError(f"torch.onnx.export failed: {str(cause).strip().splitlines()[0]}") from error
+        raise StageError(
+            f"torch.onnx.export failed: {str(cause).strip().splitlines()[0]}",
+            fix="write that operation in another way; `torch.onnx.export(network.eval(), (x,), dynamo=True)` shows it",
+        ) from error
     assert program is not None
     return program.model

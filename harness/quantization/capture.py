@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from harness.quantization.modules import MODULE_CLASSES, module_classes
 MAX_BATCH = 4096
 CAPTURE_NOTES = "harness_capture_notes"
 """Key in the `meta` of a captured graph: what people should know about it, one line each."""
+_BY_BATCH_SIZE = "Constraints violated (batch)"
+"""Of torch.export, where code that ran holds for some batch sizes only."""
+_SIZE_OF_BATCH = re.compile(r"L\['\w+'\](?:\[\d+\])?\.size\(\)\[0\]")
 _BATCH_STATISTICS = (
     "{n} batch norms use the statistics of the batch they get (no running statistics): "
     "what the network says of a sample depends on the other samples in its batch"
@@ -85,4 +89,17 @@ def _export(model: torch.nn.Module, example: torch.Tensor, *, is_float32: bool) 
             fix = (
                 "let `forward` compute in the type of its weights: they were converted to float32, as engines have them"
             )
+        if _BY_BATCH_SIZE in str(error):
+            first_line, fix = _batch_size_fault(str(error), first_line)
         raise ModelError(f"torch.export cannot capture {type(model).__name__}: {first_line}", fix=fix) from error
+
+
+def _batch_size_fault(text: str, first_line: str) -> tuple[str, str]:
+    """What to say where Python code of the network depends on the batch size, and how to repair it."""
+    found = re.search(r"generated guard:? *([^\n]+?)\.?(?:\n|$)", text)
+    condition = f" (`{_SIZE_OF_BATCH.sub('batch size', found.group(1).strip())}`)" if found else ""
+    return (
+        f"what it computes depends on the batch size{condition}, so no one graph is the network",
+        "let no Python code of the network branch on, or convert to a number, the size of dimension 0 "
+        "(`x.shape[0]`, `len(x)`): write `-1` or `x.size(0)` as it is in shapes",
+    )

@@ -21,7 +21,7 @@ from harness.parity.onnx_graph import cut, exposed, runner
 from harness.parity.sites import Site, sites
 from harness.parity.torch_sites import TorchSites
 from harness.quantization.prepared import tensor_quantizers
-from harness.quantization.tensor_quantizer import TensorQuantizer
+from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 from harness.results import CheckedStep, StepCheck
 from harness.training.inference import inference_mode_of
 from harness.verification.figures import (
@@ -138,14 +138,25 @@ def _layers_of_graph(
     for batch in inputs:
         values = _quantized_values(reference, batch)
         found = _quantized_values(other, batch, values)
-        if values.keys() != found.keys():
-            odd = min(values.keys() ^ found.keys())
-            raise StepFailed(f"{step}: the tensor `{odd}` is quantized in one of both networks only", fix=_REPORT)
-        for name, value in values.items():
+        for name in dict.fromkeys([*values, *found]):
             quantizer = quantizers.get(name.partition("#")[0])
-            pairs.setdefault(name, []).append((_in_steps(value, quantizer), _in_steps(found[name], quantizer)))
+            mine, theirs = (_of_call(name, quantizer, each) for each in (values, found))
+            if mine is None or theirs is None:
+                raise StepFailed(f"{step}: the tensor `{name}` is quantized in one of both networks only", fix=_REPORT)
+            pairs.setdefault(name, []).append((_in_steps(mine, quantizer), _in_steps(theirs, quantizer)))
     _require_same_ranges(step, quantizers, other)
     return [_deviation(_site(name, quantizers.get(name.partition("#")[0])), each) for name, each in pairs.items()]
+
+
+def _of_call(name: str, quantizer: TensorQuantizer | None, values: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+    """What left a quantizer at the call of this name.
+
+    A weight that several calls of a layer share is quantized once in one graph, and at each call in another, where
+    the layer is a module with its batch norm: the first value stands for all.
+    """
+    if name not in values and isinstance(quantizer, WeightQuantizer):
+        return values.get(f"{quantizer.name}#0")
+    return values.get(name)
 
 
 def _require_same_ranges(step: CheckedStep, expected: Mapping[str, TensorQuantizer], other: GraphModule) -> None:
@@ -183,7 +194,7 @@ def _hooked(graph: GraphModule, values: dict[str, torch.Tensor], forced: Mapping
         number = sum(1 for name in values if name.partition("#")[0] == module.name)
         key = f"{module.name}#{number}"
         values[key] = output.detach()
-        value = forced.get(key)
+        value = _of_call(key, module, forced)
         return value if value is not None and value.shape == output.shape else None
 
     handles = [quantizer.register_forward_hook(record) for quantizer in tensor_quantizers(graph)]

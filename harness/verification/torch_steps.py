@@ -6,12 +6,14 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.fx import GraphModule
 
 from harness.results import CheckedStep, StepCheck
 from harness.verification.figures import (
     EXACT_DB,
+    SIZES,
     StepFailed,
     batches,
     in_decibels,
@@ -55,6 +57,7 @@ def check_capture(network: torch.nn.Module, graph: GraphModule, samples: Array) 
     inputs = batches(samples)
     expected = run_all(step, as_run(network), inputs, "the network itself must take any batch size")
     _require_repeatable(network, inputs, expected)
+    _require_independent_samples(network, samples, expected)
     got = run_all(step, as_run(graph), inputs, _REWRITE)
     return judge_exact(
         step,
@@ -75,6 +78,30 @@ def _require_repeatable(network: torch.nn.Module, inputs: Sequence[Array], expec
             fix="nothing random and nothing that changes a state may run in eval mode: "
             "`F.dropout(x, training=self.training)`, no `torch.rand` in `forward`",
         )
+
+
+def _require_independent_samples(network: torch.nn.Module, samples: Array, expected: Sequence[Array]) -> None:
+    """Raise StepFailed when the outputs of a sample change with the other samples in its batch.
+
+    Accuracy and outputs of such a network depend on the batch size, which is another one when it is deployed.
+    """
+    step: CheckedStep = "eager → captured"
+    together = run_all(step, as_run(network), [samples], "the network itself must take any batch size")[0]
+    if together.ndim == 0 or any(one.shape[1:] != together.shape[1:] for one in expected):
+        return  # one row for each sample is what the metrics require, with a message of their own
+    alone = np.concatenate(expected)
+    if len(alone) != len(together):
+        return
+    figure = sqnr_db([together], [alone])
+    if figure >= EXACT_DB or is_rounding([together], [alone], in_float64(network, [samples])):
+        return
+    raise StepFailed(
+        "the outputs for a sample depend on the other samples in its batch: in batches of "
+        f"{' and '.join(map(str, SIZES))} they agree with those in a batch of {len(samples)} to "
+        f"{in_decibels(figure)} only",
+        fix="let nothing in eval mode use statistics of the batch or its size: batch norm with running statistics "
+        "(`track_running_stats=True`, in eval mode), no mean over dimension 0, no branch on `x.shape[0]`",
+    )
 
 
 def check_prepared(reference: GraphModule, prepared: GraphModule, samples: Array) -> StepCheck:

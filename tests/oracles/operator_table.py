@@ -338,11 +338,22 @@ def _layouts() -> dict[str, Callable[[], nn.Module]]:
 
 def _attention() -> dict[str, Callable[[], nn.Module]]:
     sdpa = F.scaled_dot_product_attention
+
+    def rows(x: torch.Tensor) -> torch.Tensor:
+        """(N, T, C), without a dimension of heads."""
+        return heads(x)[:, 0]
+
     mask = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) > 0.4
     mask.fill_diagonal_(True)
     bias = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
     return {
         "attention": lambda: Call(lambda x: sdpa(heads(x), heads(x).flip(2), heads(x))),
+        "attention without heads": lambda: Call(lambda x: sdpa(rows(x), rows(x).flip(1), rows(x))),
+        "attention without heads, causal": lambda: Call(lambda x: sdpa(rows(x), rows(x), rows(x), is_causal=True)),
+        "attention without heads, mask": lambda: Call(lambda x: sdpa(rows(x), rows(x), rows(x), attn_mask=mask)),
+        "attention without heads, bias and scale": lambda: Call(
+            lambda x: sdpa(rows(x), rows(x), rows(x), attn_mask=rows(x) @ rows(x).mT, scale=0.3)
+        ),
         "attention, scale": lambda: Call(lambda x: sdpa(heads(x), heads(x), heads(x), scale=0.3)),
         "attention, causal": lambda: Call(lambda x: sdpa(heads(x), heads(x), heads(x), is_causal=True)),
         "attention, causal, fewer queries": lambda: Call(

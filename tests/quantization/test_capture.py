@@ -24,6 +24,8 @@ from harness.quantization.qat import settle, training_graph
 from harness.quantization.rules import RuleSet
 from harness.targets import get_target
 from harness.training.inference import set_training
+from harness.verification.figures import N_SAMPLES
+from harness.verification.quantized_steps import check_settled, check_training_graph
 
 FAST = ("SharedConvTwoNorms", "Recurrent", "TwoReaders", "TiedConvolutions", "CutInSeveralWays")
 """Forms that pass through every step in the fast tests; the others do in the slow ones."""
@@ -185,6 +187,7 @@ def with_ranges(prepared: GraphModule) -> GraphModule:
 def check_steps(name: str, target: str, tmp_path: Path) -> None:
     """Every step from the captured graph to a trained state that was read again."""
     graph, batch = captured_form(name), form_batch(5)
+    samples = form_batch(N_SAMPLES, seed=3).numpy()
     prepared = prepare(graph, target)
     torch.testing.assert_close(prepared(batch), graph(batch), rtol=0, atol=1e-5)
     with_ranges(prepared)
@@ -196,8 +199,10 @@ def check_steps(name: str, target: str, tmp_path: Path) -> None:
         # Unfolding and folding again rounds: at most single values move by one integer step.
         difference, largest = (trained(batch) - prepared(batch)).abs(), prepared(batch).abs().max()
         assert float(difference.median()) < 0.01 * float(largest)
+        check_training_graph(prepared, trained, samples)
         train(trained)
         settle(trained, result)
+        check_settled(trained, result, samples)
         assert torch.equal(trained(batch), result(batch))
         assert not torch.equal(result(batch), prepared(batch))
         quantized.save_state(result, tmp_path / mode)
@@ -288,3 +293,14 @@ class TestPtqSteps:
         before, after = (each.meta[BATCH_NORMS]["0.weight"] for each in (graph, changed))
         ratio = changed.get_parameter("0.weight") / graph.get_parameter("0.weight")
         torch.testing.assert_close(after.gamma / before.gamma, ratio[:, 0, 0, 0])
+
+
+def test_a_branch_on_the_batch_size_is_named_as_such() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.shape[0] < 16 else x * 0.5
+
+    with pytest.raises(ModelError, match=r"depends on the batch size .*batch size <= 15") as raised:
+        capture(Branching(), (1, 4, 4))
+    assert "`x.shape[0]`" in str(raised.value.fix)
+    assert "TORCH_LOGS" not in raised.value.message

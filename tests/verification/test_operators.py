@@ -12,8 +12,9 @@ ONCE_WRONG = [
     "interpolate, bilinear, 13 x 7, antialias",
     "interpolate, bicubic, 5 x 5, antialias, align_corners",
     "gru",
+    "attention without heads",
 ]
-"""The exporter writes them wrongly; these are the fast ones of each kind."""
+"""The exporter writes them wrongly, or cannot; these are the fast ones of each kind."""
 
 
 @pytest.mark.parametrize("name", ONCE_WRONG)
@@ -35,3 +36,9 @@ def test_an_operator_that_cannot_be_exported_is_refused_with_a_reason(name: str)
     found = check_operator(name)
     assert found.outcome == "refused"
     assert found.reason
+
+
+def test_an_lstm_with_a_projection_is_refused_by_its_name() -> None:
+    found = check_operator("lstm, projection")
+    assert found.outcome == "refused"
+    assert "`proj_size=3`" in found.reason

@@ -92,3 +92,30 @@ def test_a_weight_changed_on_the_way_to_quantizers_names_the_layer() -> None:
         other.get_parameter("conv2.0.weight")[0] *= 1.1
     with pytest.raises(StepFailed, match=r"captured → prepared: .* the first difference is at `conv2.[01]`"):
         check_prepared(captured("residual"), other, SAMPLES)
+
+
+class MeanOverBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - x.mean(0, keepdim=True)).square().mean((2, 3))
+
+
+class BatchStatistics(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x).relu().mean((2, 3))
+
+
+class Ranked(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x.mean((2, 3)), 0)
+
+
+@pytest.mark.parametrize("kind", [MeanOverBatch, BatchStatistics, Ranked])
+def test_a_network_that_couples_the_samples_of_a_batch_is_refused(kind: type[nn.Module]) -> None:
+    network = kind().eval()
+    fault = failure(network, capture(network, (3, 16, 16)))
+    assert fault.message.startswith("the outputs for a sample depend on the other samples in its batch")
+    assert "running statistics" in str(fault.fix)

@@ -1,4 +1,4 @@
-"""Names of a user's tensors and modules that a graph needs for itself: `code`, `graph`, `meta`, `recompile`, …"""
+"""Names of a user's tensors and modules that a graph has itself, such as `code`, `graph`, `meta` and `recompile`."""
 
 from __future__ import annotations
 

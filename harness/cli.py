@@ -23,7 +23,7 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from harness.execution.run import Prepared
+    from harness.execution.preparation import Prepared
     from harness.results import Gate, Row, RunResults, Variant
     from harness.sensitivity_record import SensitivityRecord
 
@@ -85,8 +85,9 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
+    from harness.execution.preparation import RunOptions, prepare_all
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions, prepare_all, run_scenario
+    from harness.execution.run import run_scenario
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores
     from harness.report import render
@@ -132,7 +133,8 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     from rich.table import Table
 
     from harness.execution.networks import describe_networks
-    from harness.execution.run import check_registries, selected
+    from harness.execution.preparation import selected
+    from harness.execution.registries import check_registries
     from harness.scenario import expand, load_scenario
 
     wanted = _selector(select)
@@ -199,8 +201,8 @@ def sensitivity(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Rank layers by what quantizing each alone costs, and find a small skip set that meets an accuracy budget."""
+    from harness.execution.preparation import RunOptions, prepare
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions, prepare
     from harness.execution.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores

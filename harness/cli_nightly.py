@@ -40,8 +40,8 @@ def nightly(
     Exit code 0: nothing is proven worse; 1: a gate is broken or a regression proven; 2: bad input; 3: a variant failed,
     as it did in the baseline or without one; 4: undecided, with --strict.
     """
+    from harness.execution.preparation import RunOptions
     from harness.execution.progress import progress_display
-    from harness.execution.run import RunOptions
     from harness.execution.store import Store, default_root
     from harness.hardware import usable_cores
     from harness.nightly import Project, prepare_all, run_night, scenario_files

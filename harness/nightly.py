@@ -17,8 +17,9 @@ from harness.compare.judge_changes import SECTIONS
 from harness.compare.snapshot import Snapshot
 from harness.compare.sources import RESULTS, classes_of, read_baseline, read_run
 from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, UsageError, gravest
-from harness.execution.run import Display, Prepared, RunOptions, run_scenario
-from harness.execution.run import prepare_all as prepare_scenarios
+from harness.execution.preparation import Prepared, RunOptions
+from harness.execution.preparation import prepare_all as prepare_scenarios
+from harness.execution.run import Display, run_scenario
 from harness.execution.store import Store
 from harness.history.database import append, entries
 from harness.history.place import history_path

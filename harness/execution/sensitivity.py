@@ -15,7 +15,8 @@ from harness.execution.graph import Stage, Task
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done, Failed, Outcome
 from harness.execution.plan import CALIBRATION_BATCH, VariantPlan
-from harness.execution.run import Display, Prepared, RunOptions
+from harness.execution.preparation import Prepared, RunOptions
+from harness.execution.run import Display
 from harness.execution.store import Store
 from harness.execution.timeouts import stage_timeout_s
 from harness.quantization.toolkits import DEFAULT

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness.execution.outcomes import Listener
+from harness.execution.preparation import RunOptions, prepare
 from harness.execution.progress import progress_display
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.run import run_scenario
 from harness.execution.store import Store, default_root
 from harness.hardware import usable_cores
 from harness.history.database import append

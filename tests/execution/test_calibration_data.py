@@ -12,7 +12,7 @@ from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.errors import ScenarioError
 from harness.execution.loading import read_splits
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.scenario import load_scenario
 
 REPOSITORY = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ SCRIPT = """\
 import json, sys
 from pathlib import Path
 from harness.execution.local import LocalExecutor
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.execution.store import Store
 from harness.scenario import load_scenario
 

@@ -12,8 +12,8 @@ from harness.execution.expected import expect_accuracy
 from harness.execution.local import LocalExecutor
 from harness.execution.outcomes import Done
 from harness.execution.parity import LABELS, OUTPUTS
+from harness.execution.preparation import RunOptions, prepare
 from harness.execution.rows import Findings, make_row
-from harness.execution.run import RunOptions, prepare
 from harness.execution.store import Store
 from harness.metrics.base import Evidence, Judgement
 from harness.scenario import load_scenario

@@ -9,7 +9,7 @@ import pytest
 from harness import load
 from harness.errors import ScenarioError
 from harness.execution.load_run import check_load
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.scenario import load_scenario
 
 TEXT = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ScenarioError
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.scenario import load_scenario
 
 REPOSITORY = Path(__file__).parents[2]

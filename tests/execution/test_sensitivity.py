@@ -17,7 +17,7 @@ from harness.data.load import load_splits
 from harness.data.spec import DatasetSpec
 from harness.errors import StageError, UsageError
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.execution.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
 from harness.execution.store import STORE_VARIABLE, Store
 from harness.report.sensitivity import conclusion, markdown_text, render_sensitivity

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness.execution.run import RunOptions, prepare
+from harness.execution.preparation import RunOptions, prepare
 from harness.scenario import load_scenario
 
 SCENARIO = """\

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.execution.run import RunOptions
+from harness.execution.preparation import RunOptions
 from harness.execution.store import Store
 from harness.pytest_plugin import execute
 from harness.pytest_plugin.state import STATE

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.preparation import RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.results import RunResults
 from harness.scenario import load_scenario

@@ -14,7 +14,8 @@ from oracles.faults import weight_scales, with_wrong_weight_scale
 
 from harness.execution import stages
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.preparation import RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.report import render
 from harness.results import RunResults

@@ -15,7 +15,8 @@ from harness.compare.comparison import Comparison
 from harness.compare.sources import read_run
 from harness.data.sources import random_images
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.preparation import RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.quantization.calibrators.mse import MeanSquaredError
 from harness.report.comparison import messages

@@ -19,7 +19,8 @@ from harness.compare.latency import judge_speedup
 from harness.compare.statistics import holm
 from harness.errors import StageError
 from harness.execution.outcomes import ignore
-from harness.execution.run import Prepared, RunOptions, prepare, run_scenario
+from harness.execution.preparation import Prepared, RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.report import render
 from harness.results import Row, RunResults

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.preparation import RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.report import render
 from harness.scenario import load_scenario

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from harness.execution.outcomes import ignore
-from harness.execution.run import RunOptions, prepare, run_scenario
+from harness.execution.preparation import RunOptions, prepare
+from harness.execution.run import run_scenario
 from harness.execution.store import Store
 from harness.report import render
 from harness.scenario import load_scenario

@@ -22,8 +22,8 @@ def spell_out_heads(graph_module: GraphModule) -> None:
 
 
 def _spell_out(node: Node) -> None:
-    given = dict(zip(_SCHEMA, node.args, strict=False)) | node.kwargs
-    operands = {name: given[name] for name in _OPERANDS if isinstance(given.get(name), Node)}
+    given: dict[str, Any] = dict(zip(_SCHEMA, node.args, strict=False)) | node.kwargs
+    operands = {name: given[name] for name in _OPERANDS if given.get(name) is not None}
     axes = max(_n_axes(operand) for operand in operands.values())
     if axes >= _AXES or given.get("enable_gqa"):
         return

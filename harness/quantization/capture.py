@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from harness.errors import ModelError
 from harness.markers import recorded
+from harness.quantization.attention import spell_out_heads
 from harness.quantization.batch_statistics import spell_out_batch_statistics
 from harness.quantization.constants import fold_constants
 from harness.quantization.eager import all_float32, inference_copy, run_lazy
@@ -22,6 +23,7 @@ from harness.quantization.functional import functional_graph
 from harness.quantization.graph_tensors import drop_unread, one_node_per_tensor, own_storage
 from harness.quantization.marked import note_markers
 from harness.quantization.modules import MODULE_CLASSES, module_classes
+from harness.quantization.taken_names import rename_taken
 
 MAX_BATCH = 4096
 CAPTURE_NOTES = "harness_capture_notes"
@@ -58,9 +60,11 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     model = inference_copy(model)
     # A batch of 1 would be taken for a constant.
     exported = _export(model, torch.zeros(2, *input_shape), is_float32=is_float32)
+    rename_taken(exported)
     graph_module = functional_graph(exported)
     graph_module.meta[MODULE_CLASSES] = module_classes(model)
     one_node_per_tensor(graph_module)
+    spell_out_heads(graph_module)
     fold_constants(graph_module)
     n_by_batch = spell_out_batch_statistics(graph_module)
     graph_module.meta[CAPTURE_NOTES] = [_BATCH_STATISTICS.format(n=n_by_batch)] if n_by_batch else []

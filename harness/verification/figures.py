@@ -23,7 +23,7 @@ SIZES = (1, 3)
 """Batch sizes of every check: one alone, and another, which finds files that were made for one batch size."""
 N_SAMPLES = sum(SIZES)
 EXACT_DB = 60.0
-"""Steps that change nothing but the order of sums. Measured: right ones 75 dB and more, wrong ones 44 at most."""
+"""Steps that change nothing but the order of sums. Measured: right ones 98 dB and more, planted faults 38 at most."""
 FLOAT_ENGINE_DB = 40.0
 """An engine against its file in FP32, where engines may multiply in TF32."""
 QUANTIZED_ENGINE_DB = 15.0

@@ -586,6 +586,35 @@ class NamedLikeOurs(Form):
         return (y * own + self.own_bias).mean(1)
 
 
+class NamedLikeAGraph(Form):
+    """Layers and tensors with the names of what a graph has itself, and with the names they would get instead."""
+
+    def build(self) -> None:
+        self.code, self.meta, self.recompile = conv(), nn.BatchNorm2d(8), nn.Sequential(conv(), nn.ReLU())
+        self.graph = nn.Parameter(torch.rand(8, 1, 1))
+        self.graph_1 = nn.Parameter(torch.rand(8, 1, 1))
+        self.print_readable = nn.Buffer(torch.rand(8, 1, 1))
+        self.delete_submodule = nn.Buffer(torch.rand(8, 1, 1), persistent=False)
+        self.to_folder = nn.Buffer(torch.zeros(()))
+
+    def middle(self, x):
+        self.to_folder.add_(1)
+        x = self.recompile(F.relu(self.meta(self.code(x))))
+        return x * self.graph + self.graph_1 + self.print_readable * self.delete_submodule
+
+
+class AttentionWithoutHeads(Form):
+    """Attention over (batch, length, width), with and without a mask."""
+
+    def build(self) -> None:
+        self.project = nn.Linear(8, 8)
+
+    def middle(self, x):
+        tokens = self.project(x.flatten(2).transpose(1, 2))
+        x = F.scaled_dot_product_attention(tokens, tokens.flip(1), tokens)
+        return F.scaled_dot_product_attention(x, tokens, tokens, is_causal=True).mean(1)
+
+
 class CutInSeveralWays(Form):
     """One packed weight by chunks, by sizes, by slices, along both axes and from the end."""
 

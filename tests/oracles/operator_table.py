@@ -364,6 +364,13 @@ def _attention() -> dict[str, Callable[[], nn.Module]]:
         "attention, bias and scale": lambda: Call(
             lambda x: sdpa(heads(x), heads(x), heads(x), attn_mask=bias, scale=0.2)
         ),
+        "attention, no heads": lambda: Call(lambda x: sdpa(tokens(x), tokens(x).flip(1), tokens(x))),
+        "attention, no heads, scale": lambda: Call(lambda x: sdpa(x[:, 0], x[:, 1], x[:, 2], scale=0.3)),
+        "attention, no heads, causal": lambda: Call(lambda x: sdpa(x[:, 0], x[:, 1], x[:, 2], is_causal=True)),
+        "attention, no heads, mask": lambda: Call(lambda x: sdpa(x[:, 0], x[:, 1], x[:, 2], attn_mask=mask)),
+        "attention, no heads, bias of each sample": lambda: Call(
+            lambda x: sdpa(x[:, 0], x[:, 1], x[:, 2], attn_mask=bias * x[:, 0, :1, :1])
+        ),
         "attention, grouped queries": lambda: Call(
             lambda x: sdpa(heads(x, 4), heads(x, 4)[:, ::2], heads(x, 4)[:, 1::2], enable_gqa=True)
         ),

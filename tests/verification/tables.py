@@ -1,11 +1,11 @@
-"""`python tests/verification/tables.py operators|mutations` prints what the checks find, as Markdown."""
+"""`python tests/verification/tables.py operators|mutations [NAME ...]` prints what the checks find, as Markdown."""
 
 from __future__ import annotations
 
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,22 +22,22 @@ def decibels(value: float) -> str:
     return "identical" if math.isinf(value) and value > 0 else f"{value:.0f} dB"
 
 
-def operators() -> Iterator[str]:
+def operators(names: Iterable[str]) -> Iterator[str]:
     """Eager network against ONNX file, for each operator."""
     yield "| Operator | Outcome | Batch 1 | Batch 3 |"
     yield "| --- | --- | --- | --- |"
-    for name in OPERATORS:
+    for name in names or OPERATORS:
         found = check_operator(name)
         figures = [decibels(each) for each in found.decibels] or ["", ""]
         reason = f": {found.reason.split(' : ')[0][:120]}" if found.reason else ""
         yield f"| {name} | {found.outcome}{reason} | {figures[0]} | {figures[1]} |"
 
 
-def mutations() -> Iterator[str]:
+def mutations(names: Iterable[str]) -> Iterator[str]:
     """Each planted fault in each step of each network, and what the check of the step says."""
     yield "| Network | Step | Fault | Found | What the check says |"
     yield "| --- | --- | --- | --- | --- |"
-    for name in VERIFIED:
+    for name in names or VERIFIED:
         with tempfile.TemporaryDirectory() as folder:
             for step, fault, check in Steps(name, folder=Path(folder)).wrong():
                 message = outcome(check)
@@ -46,6 +46,6 @@ def mutations() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for line in {"operators": operators, "mutations": mutations}[sys.argv[1]]():
+    for line in {"operators": operators, "mutations": mutations}[sys.argv[1]](sys.argv[2:]):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

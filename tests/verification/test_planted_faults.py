@@ -35,7 +35,7 @@ def test_right_steps_are_not_accused(steps: Steps) -> None:
         {"per_channel": False},
         {"weight_bits": 4},
         {"target": "tensorrt-rtx", "per_channel": False, "weight_bits": 4},
-        {"skip": ("Linear",)},
+        {"skip": ("head",)},
     ],
     ids=["tensorrt", "per tensor", "4 bits", "tensorrt, per tensor, 4 bits", "skip set"],
 )

@@ -12,7 +12,6 @@ from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.export import passes
-from harness.export.attention import with_heads
 from harness.export.gemm_pass import use_gemm
 from harness.export.pooling import with_means
 from harness.export.translations import reset_after_product, translations
@@ -80,7 +79,7 @@ def _to_onnx_ir(graph_module: GraphModule, input_shape: tuple[int, ...]) -> ir.M
         with quiet_torch(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                with_heads(with_means(graph_module)),
+                with_means(graph_module),
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,

@@ -52,8 +52,7 @@ def fit(
     train.required_labels()
     if recipe.distillation is not None and teacher is None:
         raise StageError("`distillation` needs a teacher", fix="give `fit` the FP32 network, or leave it out")
-    crashes = _onednn_crashes(model, min(recipe.batch_size, len(train)))
-    kernels = torch.backends.mkldnn.flags(enabled=False) if crashes else nullcontext()
+    kernels = torch.backends.mkldnn.flags(enabled=False) if _onednn_crashes(model) else nullcontext()
     with _seeded(recipe.seed), _memory_format(model, channels_last), kernels:
         run = _SamplesRun(model, train, validation, recipe, progress=progress, teacher=teacher, before_step=before_step)
         if checkpoint is not None:
@@ -113,14 +112,14 @@ def _moved_alike(labels: torch.Tensor, transform: Augmentation, generator: torch
     return transform((labels - IGNORED_LABEL).unsqueeze(1), same).squeeze(1) + IGNORED_LABEL
 
 
-def _onednn_crashes(model: nn.Module, batch_size: int) -> bool:
-    """Whether oneDNN may crash: in the backward pass of narrow convolutions whose batch the threads do not divide.
+def _onednn_crashes(model: nn.Module) -> bool:
+    """Whether oneDNN may crash: in the backward pass of narrow convolutions.
 
-    Seen with torch 2.13 on a CPU with AVX-512 and AMX: 4 or 8 channels, 25 samples, 2 threads, in eager networks too.
+    Seen with torch 2.13, in eager networks too: 4 or 8 channels, 25 samples and 2 threads on a CPU with AVX-512;
+    4 channels in channels-last order, whatever the samples and threads, on one with AVX2 alone.
     """
     weights = (parameter for parameter in model.parameters() if parameter.ndim == _CONVOLUTION_RANK)
-    is_narrow = any(weight.shape[0] < _ONEDNN_BLOCK for weight in weights)
-    return is_narrow and batch_size % torch.get_num_threads() != 0
+    return any(weight.shape[0] < _ONEDNN_BLOCK for weight in weights)
 
 
 @contextmanager

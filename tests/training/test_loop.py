@@ -442,19 +442,13 @@ def test_loss_is_the_smoothed_cross_entropy():
     assert log.epochs[0].loss == pytest.approx(-(0.9 * math.log(0.75) + 0.1 * math.log(0.25)), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("channels", "batch_size", "threads", "onednn"),
-    [(4, 25, 2, False), (4, 24, 2, True), (16, 25, 2, True), (4, 25, 1, True)],
-)
-def test_onednn_is_left_out_where_it_crashes(
-    channels: int, batch_size: int, threads: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+@pytest.mark.parametrize(("channels", "onednn"), [(4, False), (8, False), (16, True)])
+def test_onednn_is_left_out_where_it_crashes(channels: int, onednn: bool) -> None:
     network = nn.Sequential(nn.Conv2d(3, channels, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
     used = set()
     network[0].register_forward_pre_hook(lambda *_: used.add(torch.backends.mkldnn.enabled))
     images = torch.zeros(50, 3, SIDE, SIDE, dtype=torch.uint8)
     samples = Samples(images, torch.arange(50) % 2, (0.5,) * 3, (0.5,) * 3)
-    fit(network, samples, samples, Recipe(max_epochs=1, batch_size=batch_size, augmentations=()))
+    fit(network, samples, samples, Recipe(max_epochs=1, batch_size=25, augmentations=()))
     assert used == {onednn}
     assert torch.backends.mkldnn.enabled

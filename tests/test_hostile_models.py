@@ -79,6 +79,7 @@ def check_rows(rows: dict[str, list[dict[str, str]]], models: list[HostileModel]
             assert all(len(reason) < 5_000 for reason in reasons), model.name
 
 
+@pytest.mark.slow
 def test_list_names_what_cannot_be_built_and_goes_on(tmp_path):
     ended = harness(tmp_path, "list", str(write(tmp_path, *QUICK_MODELS)))
     assert ended.code == 3

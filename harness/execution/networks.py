@@ -25,7 +25,10 @@ from harness.scenario import Scenario
 
 _SHOWN_OUTPUT_CHARACTERS = 300
 _STARTING = "starting"
-_START_FIX = 'a script that runs the harness needs `if __name__ == "__main__":` around it'
+_START_FIX = (
+    'a script that runs the harness needs `if __name__ == "__main__":` around it; without a script of yours, this user '
+    "may not be able to start Python"
+)
 _BOUNDARY_FIX = (
     "the file must be importable, and the factory return the network, without ending or blocking the process"
 )

@@ -79,6 +79,7 @@ class TestLatencyRatio:
         unknown = latency(1.5).model_copy(update={"speedup_ci95": interval})
         assert latency_ratio(latency(1.5), unknown, margin=0.03) is None
 
+    @pytest.mark.slow
     def test_a_thousand_clean_nights_raise_no_alarm(self):
         # 40 variants a night, errors of 0.7 % each, 8 processes; a change beyond 3 % at p < 0.05 / 40.
         rng = np.random.default_rng(0)

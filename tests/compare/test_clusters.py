@@ -130,6 +130,7 @@ class TestClaim:
                 word = latency_verdict(estimate.interval(confidence), margin, margin + extra)
                 assert word == (found.verdict if found.p_value < 1 - confidence else "inconclusive")
 
+    @pytest.mark.slow
     def test_looking_after_each_of_five_stages_keeps_the_error_at_its_level(self):
         """Equal programs, no margin: without paying for the looks, about 14 % would be called different."""
         rng, runs, looks = np.random.default_rng(4), 400, (4, 6, 9, 14, 16)

@@ -87,6 +87,7 @@ class TestFamilies:
         assert alone.verdict == "fail"
         assert [gate.verdict for gate in gates] == ["inconclusive", *["pass"] * 19]
 
+    @pytest.mark.slow
     def test_four_processes_have_long_tails(self):
         """All 20 variants stand right at the limit: one is called broken in at most 2.5 % of runs."""
         rng, limit, alarms = np.random.default_rng(0), 1.5, 0

@@ -16,6 +16,9 @@ from harness.quantization.capture import capture
 from harness.targets import get_target
 from tests.export.small_networks import NETWORKS
 
+SLOW = {"lstm"}
+"""Networks that torch's exporter takes minutes for."""
+
 
 def counted_by_torch(network: nn.Module, shape: tuple[int, ...]) -> int:
     counter = FlopCounterMode(display=False)
@@ -30,7 +33,7 @@ def exported(make: Callable[[], nn.Module], shape: tuple[int, ...], path: Path) 
     return path
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NETWORKS])
 def test_the_count_is_torchs_own_and_the_audit_of_the_engine_adds_up_to_it(name: str, tmp_path: Path) -> None:
     make, shape, recurrent = NETWORKS[name]
     path = exported(make, shape, tmp_path / "m.onnx")

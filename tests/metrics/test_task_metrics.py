@@ -104,6 +104,7 @@ class TestComparison:
         metric = MEAN_IOU.compute(evidence(logits(variant), logits(labels), labels))
         assert (metric.drop_ci95 is not None) == has_interval
 
+    @pytest.mark.slow
     def test_equal_models_are_rarely_told_apart(self):
         rng, p_values = np.random.default_rng(3), []
         for _ in range(12):

@@ -135,7 +135,7 @@ class TestEveryHostileModel:
     def test_list(self, tmp_path):
         ended = harness(tmp_path, "list", str(write(tmp_path, *SEVERAL)))
         assert ended.code == 3
-        fails = set(re.findall(r"^(\w+)-fp32\S* +fails: ", ended.output, re.MULTILINE))
+        fails = set(re.findall(r"^ *(\w+)-fp32\S* +fails: ", ended.output, re.MULTILINE))
         in_forward = {"os_exit_in_forward", "generator_exit", "killed", "patches_torch"}  # nothing runs through them
         assert fails == {model.name for model in SEVERAL if model.strikes == "planning"} - in_forward
         assert no_strays(tmp_path)

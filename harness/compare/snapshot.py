@@ -19,6 +19,8 @@ STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
 """In the order of the graph; what comes later is not made from a variant's settings alone."""
 _PREDICTIONS = Path("samples") / "predictions.parquet"
 _LABEL = "label"
+_LABEL_NAME = "label_name"
+"""The same in words, for people who open the file; nothing is compared by it."""
 
 
 class DamagedSamples(Exception):
@@ -96,6 +98,7 @@ def read_correct(directory: Path) -> dict[str, npt.NDArray[np.bool_]]:
         raise DamagedSamples(path, str(error)) from error
     if _LABEL not in frame:
         return {}
+    frame = frame.drop(columns=_LABEL_NAME, errors="ignore")
     if not frame.columns.is_unique or not all(is_integer_dtype(kind) for kind in frame.dtypes):
         raise DamagedSamples(path, "its columns are not one class number for each sample")
     labels = frame[_LABEL].to_numpy()

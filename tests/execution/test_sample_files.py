@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from harness.compare.snapshot import read_correct
 from harness.execution.sample_files import PREDICTIONS, TOP_CLASSES, keep_predictions
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
@@ -96,3 +97,12 @@ def test_classes_have_their_names(tmp_path):
     predictions, top = (pd.read_parquet(tmp_path / name) for name in (PREDICTIONS, TOP_CLASSES))
     assert predictions["label_name"].tolist() == ["cat", "dog", "2", "cat"]
     assert top[top["rank"] == 1]["class_name"].tolist() == ["cat", "dog", "cat", "2"]
+
+
+def test_a_comparison_reads_what_a_run_keeps_with_class_names(tmp_path):
+    labels = np.array([0, 1, 2, 0])
+    outputs = np.eye(3, dtype=np.float32)[[0, 1, 0, 2]]
+    keep_predictions(tmp_path, [_evidence("fp32", "fp32", labels, outputs=outputs, class_names=("cat", "dog", "eel"))])
+    assert {name: right.tolist() for name, right in read_correct(tmp_path).items()} == {
+        "fp32": [True, True, False, False]
+    }

@@ -12,9 +12,11 @@ import multiprocessing
 import os
 import pickle
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -47,6 +49,8 @@ OUTPUT_TAIL_BYTES = 16_384
 MOST_LOG_BYTES = 16_777_216
 TICK_S = 0.5
 """Between two looks at workers that say nothing."""
+MESSAGE_LIMIT_S = 20.0
+"""For a message that a worker has begun to send: user code can write into the pipe what never becomes one."""
 START_LIMIT_S = 300.0
 """For a worker to import what a job needs, before the job's own limit begins."""
 MOST_IDLE = 4
@@ -110,7 +114,7 @@ class Worker:
         bound(self._log)
         try:
             while self._connection.poll():
-                message = self._connection.recv()
+                message = self._received()
                 if isinstance(message, Done | Failed | Answer):
                     return self._with_output(message)
                 self._has_begun = True
@@ -122,6 +126,19 @@ class Worker:
         if not alive:
             return self._crashed()
         return self._timed_out() if self._is_overdue() else None
+
+    def _received(self) -> Any:
+        """The message that has begun to arrive; TimeoutError when it does not end, and what else unpickling raises."""
+        result: Future[Any] = Future()
+
+        def receive() -> None:
+            try:
+                result.set_result(self._connection.recv())
+            except BaseException as error:  # goes to the caller
+                result.set_exception(error)
+
+        threading.Thread(target=receive, daemon=True).start()  # ends with the worker at the latest
+        return result.result(timeout=MESSAGE_LIMIT_S)
 
     def result(self, listener: Listener) -> Reply:
         """Wait for the reply to the job."""
@@ -169,7 +186,7 @@ class Worker:
     def _crashed(self) -> Failed:
         self._await_end(_STOP_TIMEOUT_S)
         if self.alive:
-            return self._failed("closed its connection to the harness, which it must not touch", CRASH)
+            return self._failed("closed its connection to the harness or wrote into it, which it must not touch", CRASH)
         return self._failed(describe_exit(self._process.exitcode), CRASH)
 
     def _failed(self, reason: str, kind: str) -> Failed:

@@ -6,7 +6,6 @@ Runs in workers only: the parent takes the record that comes back, and never imp
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from harness.errors import ModelError
 from harness.execution.context import StageContext
 from harness.execution.outcomes import Answer, Failed
 from harness.execution.process_tree import ends_in_copies
+from harness.hardware import stage_threads
 
 if TYPE_CHECKING:
     from harness.quantization.modules import Classes
@@ -85,7 +85,7 @@ class ProbeJob:
         """Build the network, load its weights, and describe it."""
         import torch
 
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1))
+        torch.set_num_threads(stage_threads())  # as in the stages: first weights may depend on it
         with ends_in_copies():
             return Answer(probe(self.request, context.note))
 

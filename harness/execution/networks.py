@@ -143,14 +143,16 @@ class _Prober:
             message, fix = f"the process that builds networks did not start: {failed.reason}", _START_FIX
         else:
             message, fix = f"{self._step}: {failed.reason}", _BOUNDARY_FIX
-        return NetworkFault(PART_FACTORY, message + _last_words(failed.output), fix)
+        return NetworkFault(PART_FACTORY, message + last_words(failed.output), fix)
 
 
-def _last_words(output: str) -> str:
+def last_words(output: str) -> str:
     """Where Python was when it crashed, or the last line that was printed."""
     lines = [line.strip() for line in output.strip().splitlines()]
     crash = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
     if crash is not None:
-        place = next((line for line in lines[crash:] if line.startswith("File ")), None)
+        # Other threads come before the one that crashed.
+        mine = next((index for index in range(crash, len(lines)) if lines[index].startswith("Current thread")), crash)
+        place = next((line for line in lines[mine:] if line.startswith("File ")), None)
         return f" at {place[:_SHOWN_OUTPUT_CHARACTERS]}" if place else ""
     return f"; last output: {lines[-1][:_SHOWN_OUTPUT_CHARACTERS]}" if lines else ""

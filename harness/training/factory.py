@@ -187,6 +187,11 @@ def _check_forward(
     except BaseException as error:  # a network may do anything
         if is_interrupt(error):
             raise
+        if isinstance(error, SystemExit):
+            raise ModelError(
+                f"the network of `{text}` ended the process when it ran: {described(error)}",
+                fix="leave `sys.exit` out of `forward`",
+            ) from error
         first_line = (message_of(error).splitlines() or [type(error).__name__])[0]
         if written_in:
             raise ModelError(

@@ -1,5 +1,6 @@
 """Tiny stages that worker processes import by name, and a short way to make tasks of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -145,6 +146,15 @@ def floods(config: Config, inputs: Inputs, folder: Path, context: StageContext) 
     for _ in range(100):
         os.write(1, b"x" * 1_000_000)
     raise ValueError("x" * 1_000_000)
+
+
+def writes_into_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    """The length of a message that never comes, into whatever is open."""
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, b"\x00\x00\x10\x00partly")
+    time.sleep(600)
+    return {}
 
 
 def closes_all_descriptors(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from example_stages import task
 
+from harness.execution import isolation
 from harness.execution.graph import Task
 from harness.execution.local import LocalExecutor
+from harness.execution.networks import last_words
 from harness.execution.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome, ignore
 from harness.execution.schedule import Schedule, make_plan
 from harness.execution.store import Store
@@ -89,6 +91,26 @@ def test_a_process_that_closes_its_pipe_is_a_crash(store: Store, journal: Path) 
     assert isinstance(failed, Failed)
     assert failed.kind == CRASH
     assert "closed its connection" in failed.reason
+
+
+def test_a_message_that_never_ends_is_a_crash(store: Store, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "MESSAGE_LIMIT_S", 1.0)
+    failed = run(store, task("writes_into_every_pipe", journal))
+    assert isinstance(failed, Failed)
+    assert failed.kind == CRASH
+    assert "wrote into it" in failed.reason
+
+
+def test_the_place_of_a_crash_is_that_of_the_thread_that_crashed() -> None:
+    dump = """Fatal Python error: Segmentation fault
+
+Thread 0x1 (most recent call first):
+  File "/usr/lib/python3.11/selectors.py", line 415 in select
+
+Current thread 0x2 (most recent call first):
+  File "/home/me/models/net.py", line 7 in forward
+"""
+    assert last_words(dump) == ' at File "/home/me/models/net.py", line 7 in forward'
 
 
 def test_a_worker_of_one_network_is_not_given_another(store: Store, journal: Path, tmp_path: Path) -> None:

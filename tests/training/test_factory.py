@@ -33,6 +33,10 @@ def image_to_image():
 def double():
     return net().double()
 
+class Exiting(torch.nn.Module):
+    def forward(self, x):
+        raise SystemExit(0)
+
 class Casting(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -223,3 +227,8 @@ class TestBuild:
         with pytest.raises(ModelError, match="was written in bfloat16 and cannot run in float32") as error:
             build("models/net.py:Casting", root)
         assert "leave out the casts" in (error.value.fix or "")
+
+    def test_a_network_that_ends_the_process_when_it_runs_is_told_so(self, root):
+        with pytest.raises(ModelError, match=r"ended the process when it ran: SystemExit") as error:
+            build("models/net.py:Exiting", root)
+        assert "sys.exit" in (error.value.fix or "")

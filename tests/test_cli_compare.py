@@ -15,6 +15,7 @@ from harness import report
 from harness.cli import app
 from harness.compare.comparison import Comparison
 from harness.errors import UsageError
+from harness.execution import preparation
 from harness.execution import run as execution
 from harness.report.comparison import MARK
 from harness.results import Gate
@@ -62,7 +63,7 @@ class TestGatesOfARun:
             night = recorded().add("net-qat-onnxruntime-b1", status="failed", reason="no") if failed else recorded()
             results = night.results.model_copy(update={"gates": gates})
             scenario = SimpleNamespace(name="tiny")
-            monkeypatch.setattr(execution, "prepare", lambda *_: SimpleNamespace(scenario=scenario))
+            monkeypatch.setattr(preparation, "prepare", lambda *_: SimpleNamespace(scenario=scenario))
             monkeypatch.setattr(execution, "run_scenario", lambda *_: results)
             monkeypatch.setattr(report, "render", lambda *_: [])
             arguments = [

@@ -130,7 +130,7 @@ def test_the_log_of_a_failed_build_is_printed_too(rtx: None, tmp_path: Path):
 def test_the_audit_of_another_engine_is_not_taken_for_this_ones(tmp_path: Path):
     engine = tmp_path / "e.engine"
     engine.write_bytes(b"built")
-    EngineRecord(builder="tensorrt 10", build_s=1.0, sha256=sha256(engine), engine_layers=()).save(engine)
+    EngineRecord(builder="tensorrt 10", sha256=sha256(engine), engine_layers=()).save(engine)
     assert harness("audit", engine).returncode == 0
     engine.write_bytes(b"by trtexec")
     done = harness("audit", engine)

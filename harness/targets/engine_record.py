@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from harness.errors import StageError
 from harness.results import Layer, Record
@@ -40,7 +40,6 @@ class EngineRecord(Record):
     target: str | None = None
     """None in records of earlier versions."""
     compute_capability: str | None = None
-    build_s: float
     sha256: str | None = None
     """Of the engine file."""
     engine_layers: tuple[EngineLayer, ...] = ()
@@ -50,6 +49,12 @@ class EngineRecord(Record):
     warnings: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     """The audit: engine layers, mapped back to the ONNX file it was built from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_build_time(cls, values: object) -> object:
+        """Earlier versions kept the seconds of the build here, so that no two files were the same."""
+        return {key: value for key, value in values.items() if key != "build_s"} if isinstance(values, dict) else values
 
     def save(self, engine_path: Path) -> None:
         """Write it beside the engine."""

@@ -19,6 +19,7 @@ from harness.training.model_files import (
     message_of,
     siblings_importable,
 )
+from harness.training.streams import streams_kept
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,10 +106,12 @@ def build_model(
 
     tell = on_step or _say_nothing
     tell(f"importing `{text}`")
-    factory = load_factory(text, root)
+    with streams_kept():
+        factory = load_factory(text, root)
     _check_args(text, factory, args)
     name = parse_factory(text)
-    with torch.random.fork_rng(devices=[]), siblings_importable(name.file(root) if name.is_file else None):
+    siblings = siblings_importable(name.file(root) if name.is_file else None)
+    with streams_kept(), torch.random.fork_rng(devices=[]), siblings:
         torch.manual_seed(seed)
         tell(f"calling `{text}`")
         try:

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -232,3 +233,16 @@ class TestBuild:
         with pytest.raises(ModelError, match=r"ended the process when it ran: SystemExit") as error:
             build("models/net.py:Exiting", root)
         assert "sys.exit" in (error.value.fix or "")
+
+
+def test_standard_streams_that_a_model_file_closes_are_open_again(root):
+    closing = "import os, sys\nsys.stdout.close()\nfor number in (0, 1, 2): os.close(number)\n"
+    (root / "models" / "closing.py").write_text(closing + NET.format(imports=""))
+    script = (
+        "import sys; from pathlib import Path; from harness.training.factory import build_model\n"
+        "build_model('models/closing.py:net', {}, root=Path(), seed=0, input_shape=(2, 3, 3))\n"
+        "print('out'); print('err', file=sys.stderr); assert sys.stdin.read() == 'in'"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=root, input="in", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err\n")

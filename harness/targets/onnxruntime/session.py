@@ -17,6 +17,7 @@ from harness.export.onnxruntime_errors import explain
 from harness.targets.base import Engine, EngineGraph, Session
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.onnxruntime.audit import audit, element_types, source_names
+from harness.targets.onnxruntime.canonical import canonicalize
 
 if TYPE_CHECKING:
     from harness.targets.base import Array
@@ -35,15 +36,16 @@ _ERRORS_ONLY = 3
 
 def build(onnx_path: Path, directory: Path, options: OnnxRuntimeOptions) -> Engine:
     """Write the graph that ONNX Runtime executes on this CPU, all optimizations applied, and its audit beside it."""
-    started = time.perf_counter()
     session_options = _session_options(options)
     engine_path = directory / ENGINE_FILE
     session_options.optimized_model_filepath = str(engine_path)
     optimized_session(onnx_path, session_options, CPU_PROVIDERS, quantize_biases=options.quantize_biases)
+    engine = onnx.load(engine_path)
+    canonicalize(engine, onnx.load(onnx_path))
+    onnx.save(engine, engine_path)
     record = EngineRecord(
         builder=f"onnxruntime {onnxruntime.__version__}",
         target="onnxruntime",
-        build_s=time.perf_counter() - started,
         sha256=sha256(engine_path),
         input_shapes=dict(options.input_shapes),
         layers=audit(engine_path, onnx_path, options.input_shapes),

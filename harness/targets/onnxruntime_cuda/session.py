@@ -51,7 +51,6 @@ def cuda_device(*, tf32: bool) -> Device:
 
 def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, device: Device) -> Engine:
     """The file itself is the engine, optimized whenever it is loaded; what one inference executed stands beside it."""
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="quant-harness-profile-") as folder:
         events = _profile(onnx_path, options, device, Path(folder))
     layers = layers_from_profile(events)
@@ -61,7 +60,6 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, dev
     record = EngineRecord(
         builder=f"onnxruntime {onnxruntime.__version__}",
         target="onnxruntime-cuda",
-        build_s=time.perf_counter() - started,
         sha256=sha256(engine_path),
         engine_layers=layers,
         layers=audit(layers, onnx_path),

@@ -8,7 +8,6 @@ next build of the process silently left convolutions in float. `process.py` ther
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,6 @@ class BuildReply(Record):
     error: str | None = None
     fix: str | None = None
     version: str = ""
-    build_s: float = 0.0
     layers: tuple[EngineLayer, ...] = ()
     warnings: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
@@ -61,17 +59,14 @@ def build(request: BuildRequest) -> BuildReply:
     library = LIBRARIES[request.module]
     trt = library.load()
     logger = process_logger(trt)
-    started = time.perf_counter()
     try:
         plan = _plan(trt, logger, request)
-        seconds = time.perf_counter() - started
         layers = engine_layers(trt, plan, request.options, has_gpu=not library.names_capability)
     except StageError as error:
         return BuildReply(error=error.message, fix=error.fix, version=trt.__version__, log=_log(logger, request))
     request.engine_path.write_bytes(plan)
     return BuildReply(
         version=trt.__version__,
-        build_s=seconds,
         layers=layers,
         warnings=tuple(dict.fromkeys(text for severity, text in logger.messages if severity == "WARNING")),
         log=_log(logger, request),

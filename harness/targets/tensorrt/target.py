@@ -116,7 +116,6 @@ class TensorRtTarget(Target):
             target=self.name,
             input_shapes=input_shapes,
             compute_capability=options.compute_capability,
-            build_s=reply.build_s,
             sha256=sha256(engine_path),
             engine_layers=reply.layers,
             warnings=reply.warnings,

@@ -19,9 +19,7 @@ LIBRARY = "tensorrt_rtx 1.7.1.116"
 def engine(tmp_path: Path) -> Path:
     path = tmp_path / "m.engine"
     path.write_bytes(b"a plan")
-    record = EngineRecord(
-        builder=LIBRARY, compute_capability="SM86", build_s=1.0, sha256=sha256(path), engine_layers=()
-    )
+    record = EngineRecord(builder=LIBRARY, compute_capability="SM86", sha256=sha256(path), engine_layers=())
     record.save(path)
     return path
 

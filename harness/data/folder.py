@@ -12,6 +12,11 @@ from harness.errors import DataError
 from harness.text import shown
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+OTHER_PICTURES = frozenset(
+    {".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".svg", ".ppm", ".pgm", ".pnm", ".tga", ".psd", ".raw"}
+    | {".dng", ".cr2", ".nef", ".arw", ".exr", ".hdr", ".dcm", ".ico", ".npy", ".dds"}
+)
+"""Suffixes of pictures that are not read."""
 IGNORED_NAMES = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "icon\r"})
 """What operating systems leave behind, in lower case; names that begin with a dot are ignored, too."""
 _RIGHTS = "give this user the right to read it, or move it out of the data set"
@@ -41,6 +46,8 @@ class LeftOut:
     name: str
     """Safe to print."""
     reason: str
+    is_picture: bool = False
+    """Whether its suffix is that of a picture, of a kind that is not read."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,8 @@ def _sort(entry: os.DirEntry[str], visit: _Visit, above: frozenset[Identity], fo
     elif suffix in SUFFIXES:
         found.images.append(ImageFile(Path(entry.path), parts))
     else:
-        found.skipped.append(LeftOut(name, f"`{shown(suffix)}` is not read" if suffix else "no suffix of an image"))
+        reason = f"`{shown(suffix)}` is not read" if suffix else "no suffix of an image"
+        found.skipped.append(LeftOut(name, reason, is_picture=suffix in OTHER_PICTURES))
     return None
 
 

@@ -189,9 +189,23 @@ def _unused_notes(unused: Sequence[ImageFile], test: str) -> Iterable[str]:
 
 
 def _empty_folder_notes(listing: Listing, depth: int, used: Iterable[str] = ()) -> Iterable[str]:
-    """Class folders that would be expected to hold images and do not."""
+    """Class folders that would be expected to hold images and do not; DataError where their pictures are not read."""
     filled = {file.parts[: depth + 1] for file in listing.images}
     empty = [parts for parts in listing.folders if len(parts) == depth + 1 and parts not in filled]
     empty = [parts for parts in empty if depth == 0 or parts[0] in set(used)]
+    names = [shown("/".join(parts)) for parts in empty]
+    for name in names:
+        _refuse_other_pictures(name, listing)
     if empty:
-        yield f"no image in folder {examples([shown('/'.join(parts)) for parts in empty])}"
+        yield f"no image in folder {examples(names)}"
+
+
+def _refuse_other_pictures(folder: str, listing: Listing) -> None:
+    """A class whose images are all of a kind that is not read must not vanish."""
+    pictures = [entry for entry in listing.skipped if entry.is_picture and entry.name.startswith(f"{folder}/")]
+    if pictures:
+        raise DataError(
+            f"folder `{folder}` holds no image that is read, but {len(pictures):,} of other kinds: {pictures[0].name}: "
+            f"{pictures[0].reason}",
+            fix="convert them to PNG or JPEG, or remove the folder",
+        )

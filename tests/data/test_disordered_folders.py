@@ -246,6 +246,24 @@ def test_different_depths_are_refused_by_name(tmp_path: Path) -> None:
         read(root)
 
 
+@pytest.mark.parametrize("layout", ["classes without parts", "root with parts"])
+@pytest.mark.parametrize("suffix", ["gif", "heic", "AVIF"])
+def test_a_class_of_pictures_that_are_not_read_does_not_vanish(tmp_path: Path, layout: str, suffix: str) -> None:
+    root = LAYOUTS[layout][0](tmp_path / "data")
+    for part in ("train", "test") if layout == "root with parts" else (".",):
+        (root / part / "bird").mkdir()
+        (root / part / "bird" / f"1.{suffix}").write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"bird` holds no image that is read, but 1 of other kinds: .*bird/1\.{suffix}"):
+        read(root)
+
+
+def test_a_folder_of_other_files_is_noted_only(tmp_path: Path) -> None:
+    root = labelled(tmp_path / "data")
+    (root / "lists").mkdir()
+    (root / "lists" / "labels.csv").write_text("0.png,cat\n")
+    assert any("no image in folder `lists`" in note for note in read(root).reading.notes)
+
+
 def test_everything_is_a_link(tmp_path: Path) -> None:
     root = in_parts(tmp_path / "data")
     linked = tmp_path / "linked"

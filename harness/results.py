@@ -399,6 +399,8 @@ class MetricValue(Record):
     """Samples that the figure is of."""
     is_quality: bool = False
     """It says how good the predictions are, where the task has no top-1: verdicts and conclusions rest on it."""
+    guessing: float | None = None
+    """What the most frequent class as the answer to everything reaches on the same samples; of FP32 rows."""
     reference: str | None = None
     """Variant id of the FP32 row it is paired with; None for that row itself."""
     drop: float | None = None

@@ -20,6 +20,19 @@ def chance_warnings(rows: Iterable[Row], n_classes: int) -> tuple[str, ...]:
     )
 
 
+def guessing_warnings(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The same for tasks beyond classification: one sentence for each figure of quality that guessing reaches, too."""
+    return tuple(
+        f"{row.variant.id}: FP32 is no better than guessing. Its {name} of {figure.value:.4g} has an interval from "
+        f"{figure.ci95[0]:.4g} to {figure.ci95[1]:.4g}, and the most frequent class as the only answer reaches "
+        f"{figure.guessing:.4g}. Check preprocessing, the order of classes and the weights"
+        for row in rows
+        for name, figure in row.metrics.items()
+        if row.variant.method == "fp32" and figure.is_quality and figure.guessing is not None and figure.ci95
+        if (figure.ci95[0] <= figure.guessing if figure.higher_is_better else figure.ci95[1] >= figure.guessing)
+    )
+
+
 def chance(accuracy: Accuracy, n_classes: int) -> float:
     """Top-1 of the better of two guesses: any class at random, or always the most frequent class of the test part."""
     most_frequent = max((each.n for each in accuracy.classes), default=0)

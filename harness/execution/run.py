@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import JsonValue
 
 from harness.compare import latency
-from harness.compare.chance import chance_warnings
+from harness.compare.chance import chance_warnings, guessing_warnings
 from harness.compare.conclude import conclude
 from harness.compare.family import judge_rows
 from harness.compare.gates import judge_gates
@@ -122,6 +122,7 @@ def run_scenario(
         warnings=(
             *doubts(prepared.splits),
             *chance_warnings(rows, prepared.splits.n_classes),
+            *guessing_warnings(rows),
             *_outliers(prepared.plans, findings),
         ),
     )

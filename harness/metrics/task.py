@@ -64,6 +64,16 @@ class TaskMetric(Metric):
 
         return SampleStates(self.make(outputs.shape[1]), *self.inputs(outputs, labels))
 
+    def guessing(self, outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> float | None:
+        """The metric where the most frequent class is the answer to everything; None where labels are no classes."""
+        if not np.issubdtype(labels.dtype, np.integer):
+            return None
+        n_classes, classes = outputs.shape[1], labels.astype(np.int64).ravel()
+        counts = np.bincount(classes[(classes >= 0) & (classes < n_classes)], minlength=n_classes)
+        answer = np.zeros((1, n_classes, *[1] * (outputs.ndim - 2)), np.float32)
+        answer[:, counts.argmax()] = 1
+        return self.states(np.broadcast_to(answer, outputs.shape), labels).value()
+
     def compute(self, evidence: Evidence) -> MetricValue | None:
         """The value and its paired loss against FP32; None without outputs or labels."""
         outputs, labels, judgement = evidence.network_outputs, evidence.labels, evidence.judgement
@@ -83,7 +93,7 @@ class TaskMetric(Metric):
             is_quality=True,
         )
         if evidence.is_reference or evidence.reference_outputs is None:
-            return plain
+            return plain.model_copy(update={"guessing": self.guessing(outputs, labels)})
         reference = self.states(evidence.reference_outputs, labels)
         sign = 1.0 if self.higher_is_better else -1.0
         loss = sign * (reference.value() - plain.value)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.compare.chance import chance, chance_warnings
+from harness.compare.chance import chance, chance_warnings, guessing_warnings
 from harness.metrics.accuracy import accuracy_of
 from harness.metrics.base import Judgement
-from harness.results import Row, Variant
+from harness.results import MetricValue, Row, Variant
 
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.01)
 
@@ -46,3 +46,19 @@ def test_always_the_most_frequent_class_is_guessing_however_frequent() -> None:
 def test_rows_other_than_fp32_are_judged_against_fp32_instead() -> None:
     labels = np.arange(100) % 10
     assert not chance_warnings([row(labels, (labels + 1) % 10, 10, "fp16")], 10)
+
+
+@pytest.mark.parametrize(
+    ("interval", "higher_is_better", "is_told"),
+    [((0.2, 0.4), True, True), ((0.31, 0.4), True, False), ((0.2, 0.29), False, False), ((0.2, 0.4), False, True)],
+)
+def test_figures_of_other_tasks_are_held_against_guessing(
+    interval: tuple[float, float], higher_is_better: bool, is_told: bool
+) -> None:
+    variant = Variant(id="net-fp32", model="net", method="fp32", target="onnxruntime", batch_size=1)
+    figure = MetricValue(
+        value=0.25, unit="share", higher_is_better=higher_is_better, ci95=interval, is_quality=True, guessing=0.3
+    )
+    warnings = guessing_warnings([Row(variant=variant, status="ok", metrics={"mean_iou": figure})])
+    assert bool(warnings) == is_told
+    assert all("Its mean_iou of 0.25 has an interval" in text for text in warnings)

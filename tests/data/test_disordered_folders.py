@@ -253,7 +253,9 @@ def test_a_class_of_pictures_that_are_not_read_does_not_vanish(tmp_path: Path, l
     for part in ("train", "test") if layout == "root with parts" else (".",):
         (root / part / "bird").mkdir()
         (root / part / "bird" / f"1.{suffix}").write_bytes(b"x")
-    with pytest.raises(DataError, match=rf"bird` holds no image that is read, but 1 of other kinds: .*bird/1\.{suffix}"):
+    with pytest.raises(
+        DataError, match=rf"bird` holds no image that is read, but 1 of other kinds: .*bird/1\.{suffix}"
+    ):
         read(root)
 
 

@@ -57,6 +57,12 @@ class TestMeanIou:
         found = MEAN_IOU.compute(evidence(logits(predicted), None, labels, is_reference=True))
         assert found.value == 1.0
 
+    def test_guessing_is_the_most_frequent_class_everywhere(self):
+        labels = np.array([[[0, 0], [0, 1]], [[0, 2], [0, 0]]])
+        found = MEAN_IOU.compute(evidence(logits(labels), None, labels, is_reference=True))
+        assert found.guessing == pytest.approx(6 / 8 / 3)  # class 0 in common with all pixels, the others with none
+        assert MEAN_IOU.compute(evidence(logits(labels), logits(labels), labels)).guessing is None
+
     def test_without_labels_there_is_no_figure(self):
         outputs = logits(np.zeros((2, 2, 2), int))
         assert MEAN_IOU.compute(evidence(outputs, outputs, None)) is None

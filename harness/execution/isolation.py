@@ -50,6 +50,7 @@ MOST_LOG_BYTES = 16_777_216
 TICK_S = 0.5
 """Between two looks at workers that say nothing."""
 MESSAGE_LIMIT_S = 20.0
+MESSAGE_LIMIT_BYTES = 268_435_456
 """For a message that a worker has begun to send: user code can write into the pipe what never becomes one."""
 START_LIMIT_S = 300.0
 """For a worker to import what a job needs, before the job's own limit begins."""
@@ -133,7 +134,7 @@ class Worker:
 
         def receive() -> None:
             try:
-                result.set_result(self._connection.recv())
+                result.set_result(pickle.loads(self._connection.recv_bytes(MESSAGE_LIMIT_BYTES)))  # noqa: S301
             except BaseException as error:  # goes to the caller
                 result.set_exception(error)
 
@@ -282,7 +283,8 @@ def _tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - OUTPUT_TAIL_BYTES))
-            return file.read().decode("utf-8", errors="replace")
+            # Not to the end: a process that prints without end may still be writing.
+            return file.read(OUTPUT_TAIL_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""
 

@@ -157,6 +157,24 @@ def writes_into_every_pipe(config: Config, inputs: Inputs, folder: Path, context
     return {}
 
 
+def fills_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+    """The length of a message of 16 EiB, and then what there is of it without end."""
+    import threading
+
+    def fill(descriptor: int) -> None:
+        with contextlib.suppress(OSError):
+            os.write(descriptor, b"\xff\xff\xff\xff\x7f" + b"\xff" * 7)
+            while True:
+                os.write(descriptor, b"\xff" * 65_536)
+
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            threading.Thread(target=fill, args=(descriptor,), daemon=True).start()
+    time.sleep(600)
+    return {}
+
+
 def closes_all_descriptors(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
     os.closerange(0, 1024)
     time.sleep(600)

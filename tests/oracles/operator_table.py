@@ -594,7 +594,7 @@ def _arithmetic() -> dict[str, Callable[[], nn.Module]]:
         "bitwise shift": lambda x: (((10 * x).int().abs() << 2) >> 1).float(),
         "sum": lambda x: x.sum((1, 3)),
         "prod": lambda x: x[..., :3].prod(3),
-        "all and any": lambda x: (x > -1).all(1).float() + (x > 1).any(2).float().sum(),
+        "all and any": lambda x: (x > -1).all(1).float() + (x > 1).any(2).float().sum((1, 2), keepdim=True),
         "int cast": lambda x: (5 * x).to(torch.int64).float(),
         "bool cast": lambda x: x.relu().bool().float(),
         "double": lambda x: (x.double() * 1.1).float(),

@@ -204,7 +204,7 @@ def test_the_measuring_lock_of_another_user_can_be_taken(tmp_path: Path) -> None
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
-    code = "from harness.execution.lock import measuring\nwith measuring(print): print('holding')"
+    code = "from harness.engine.lock import measuring\nwith measuring(print): print('holding')"
     for mode in (0o666, 0o644):  # 0644: made by a version that took no care, or on a system with its own ideas
         lock = shared / f"{mode:o}.lock"
         lock.touch()

@@ -15,7 +15,7 @@ from oracles.command_line import at_most, harness
 from oracles.mutations import broken_bytes, broken_structure
 from oracles.recorded_runs import PTQ, recorded, right
 
-from harness.compare.baseline import save_baseline
+from harness.comparison.baseline import save_baseline
 from harness.history.database import append
 
 FEW, MANY = 48, 440

@@ -58,14 +58,14 @@ def test_no_package_is_forgotten() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "import harness.execution.store",
+        "import harness.engine.store",
         "import json, harness.cli as c",
         "from harness import execution",
         "from harness.execution import store",
         "from harness.cli import main",
         "from ..execution.store import Store",
         "from .. import cli",
-        "def f():\n    from harness.execution.run import prepare",
+        "def f():\n    from harness.runs.run import prepare",
         "if TYPE_CHECKING:\n    import harness.execution",
     ],
 )

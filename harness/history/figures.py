@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from harness.compare.between_runs import at_level
-from harness.compare.environments import machine_class
+from harness.comparison.environments import machine_class
 from harness.results import Row, RunResults
-from harness.row_figures import METRICS, Figure, figure_names, find, unit_of
+from harness.results.row_figures import METRICS, Figure, figure_names, find, unit_of
+from harness.stats.between_runs import at_level
 
 NO_FIGURE: Final = "status"
 """Name under which a variant without any figure stands, with its status and without a value."""

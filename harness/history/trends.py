@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
-from harness.compare.comparison import ChangeKind
-from harness.compare.judge_changes import (
+from harness.comparison.judge_changes import (
     DEFAULT_ACCURACY_MARGIN,
     DEFAULT_LATENCY_MARGIN,
     RULES,
@@ -20,7 +19,8 @@ from harness.errors import UsageError, unknown_name
 from harness.history.database import Entry
 from harness.history.figures import RunRecord
 from harness.history.steps import SIGNIFICANCE, Observation, Step, find_steps, standard_error
-from harness.row_figures import METRICS
+from harness.results.comparison import ChangeKind
+from harness.results.row_figures import METRICS
 
 MEDIAN = "latency.median_ms"
 FALSE_STEPS = 0.05

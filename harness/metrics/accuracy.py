@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.compare.statistics import PairedDifference, holm, paired_difference, wilson_interval
-from harness.compare.verdict import accuracy_verdict
 from harness.data.tasks import Task
 from harness.metrics.base import Evidence, Judgement, Metric
-from harness.metrics.ranking import TOP_K, label_ranks
 from harness.results import Accuracy, ClassAccuracy
+from harness.stats.intervals import PairedDifference, holm, paired_difference, wilson_interval
+from harness.stats.ranking import TOP_K, label_ranks
+from harness.stats.verdict import accuracy_verdict
 
 if TYPE_CHECKING:
     import numpy as np

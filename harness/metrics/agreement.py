@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from harness.compare.statistics import wilson_interval
 from harness.metrics.base import Evidence, Judgement, Metric
 from harness.results import MetricValue
+from harness.stats.intervals import wilson_interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from harness.compare.latency import judge_speedup
-from harness.compare.statistics import quantile_with_interval
 from harness.metrics.base import Evidence, Metric
 from harness.results import Latency
+from harness.stats.intervals import quantile_with_interval
+from harness.verdicts.latency import judge_speedup
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 

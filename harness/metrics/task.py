@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from harness.compare.verdict import accuracy_verdict
 from harness.metrics.base import Evidence, Metric
 from harness.results import Interval, MetricValue
+from harness.stats.verdict import accuracy_verdict
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
     import torchmetrics
 
-    from harness.metrics.resampling import SampleStates
+    from harness.stats.resampling import SampleStates
 
 RESAMPLES = 2_000
 """Each computes the metric twice. The smallest p-value is 1 / 2,001."""
@@ -60,7 +60,7 @@ class TaskMetric(Metric):
 
     def states(self, outputs: npt.NDArray[np.float32], labels: npt.NDArray[np.generic]) -> SampleStates:
         """The metric's state for every sample."""
-        from harness.metrics.resampling import SampleStates  # imports torch
+        from harness.stats.resampling import SampleStates  # imports torch
 
         return SampleStates(self.make(outputs.shape[1]), *self.inputs(outputs, labels))
 

@@ -66,8 +66,8 @@ def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
 
 
 def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: float, seed: int) -> ParityStep:
-    from harness.compare.statistics import paired_difference
-    from harness.compare.verdict import is_proven
+    from harness.stats.intervals import paired_difference
+    from harness.stats.verdict import is_proven
 
     before, after = chain.outputs[start][:n], chain.outputs[end][:n]
     plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from harness.export.macs import WEIGHTED_OPS
+from harness.exporting.macs import WEIGHTED_OPS
 
 if TYPE_CHECKING:
     from harness.parity.onnx_graph import Array

@@ -11,8 +11,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.parity.sites import Site
-from harness.quantization.modules import module_path
-from harness.quantization.operators import CONVOLUTIONS, LINEAR, MATRIX_PRODUCTS, TRANSPOSED_CONVOLUTIONS
+from harness.quantization.capture.modules import module_path
+from harness.quantization.capture.operators import CONVOLUTIONS, LINEAR, MATRIX_PRODUCTS, TRANSPOSED_CONVOLUTIONS
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 
 if TYPE_CHECKING:

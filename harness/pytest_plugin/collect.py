@@ -75,7 +75,7 @@ def check_variant_and_latency(
 
 def skip_if_unavailable(variant: Variant) -> None:
     """Skip the test, with the reason, where its target or toolkit is missing."""
-    from harness.execution.availability import unavailable_reason
+    from harness.runs.availability import unavailable_reason
 
     if reason := unavailable_reason(variant):
         pytest.skip(reason)

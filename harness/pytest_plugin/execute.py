@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.outcomes import Listener
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.progress import progress_display
-from harness.execution.run import run_scenario
-from harness.execution.store import Store, default_root
-from harness.hardware import usable_cores
+from harness.engine.outcomes import Listener
+from harness.engine.progress import progress_display
+from harness.engine.store import Store, default_root
 from harness.history.database import append
 from harness.history.place import history_path
+from harness.machine.hardware import usable_cores
 from harness.pytest_plugin.state import STATE, LoadedScenario
 from harness.report import render
 from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 
 _MOST_JOBS = 4
 

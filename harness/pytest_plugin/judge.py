@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.results import Row, Variant
-from harness.row_figures import METRICS, figure_names, find
+from harness.results.row_figures import METRICS, figure_names, find
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.runs import Run
@@ -35,7 +35,7 @@ def judge(run: Run, variant: Variant, *, strict: bool) -> None:
     failing = {"fail", "inconclusive"} if strict else {"fail"}
     gates = [gate for gate in run.gates(variant) if gate.verdict in failing]
     if gates:
-        from harness.compare.gates import gate_message  # imports scipy
+        from harness.comparison.gates import gate_message  # imports scipy
 
         _fail([gate_message(gate) for gate in gates], run, row)
 

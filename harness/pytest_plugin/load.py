@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.registries import check_registries
 from harness.pytest_plugin.state import Cell, LoadedScenario
+from harness.runs.registries import check_registries
 from harness.scenario import expand, load_scenario
 
 _PYTESTS_OWN = frozenset(

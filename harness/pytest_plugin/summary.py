@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.gates import gate_messages
-from harness.compare.wording import milliseconds, percent, speed
+from harness.comparison.gates import gate_messages
 from harness.results import Row, RunResults
+from harness.words.phrases import milliseconds, percent, speed
 
 _NONE = "-"
 _HEADINGS = ("variant", "status", "top-1", "accuracy", "median", "speedup", "latency", "INT8 MACs", "gates")

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.scenario.rules import Rule, TensorDescriptor
+from harness.quantization.settings import Rule, TensorDescriptor
 
 TensorKind = Literal["input", "weight"]
 _CHANNEL_AXES = (0, 1)

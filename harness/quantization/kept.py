@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.fx import GraphModule
 
-from harness.quantization.operators import BATCH_NORM
+from harness.quantization.capture.operators import BATCH_NORM
 
 
 def kept_batch_norm(*args: object) -> torch.Tensor:

@@ -12,11 +12,11 @@ from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
-from harness.quantization.capture import quiet_torch
-from harness.quantization.graph_tensors import attribute
+from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph_tensors import attribute
 from harness.quantization.histogram import Histogram, Outliers
 from harness.quantization.kept import hide_batch_norms, show_batch_norms
-from harness.quantization.placement import PlacementQuantizer
+from harness.quantization.placement.placement import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
 with quiet_torch():

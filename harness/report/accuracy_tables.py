@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from harness.compare.quality import TOP1
-from harness.compare.statistics import holm
-from harness.compare.wording import level, p_value, percent, points
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
+from harness.stats.intervals import holm
 from harness.text import shown
+from harness.verdicts.quality import TOP1
+from harness.words.phrases import level, p_value, percent, points
 
 _CLASS_HEADINGS = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
 CLASSES_SHOWN = 3

@@ -6,7 +6,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from harness.compare.change_words import (
+from harness.report.markdown import escaped, table
+from harness.report.tables import Table
+from harness.report.variants import NONE
+from harness.results import Verdict
+from harness.results.comparison import Comparison, Finding, StatusChange
+from harness.words.changes import (
     change_figure,
     figure,
     interval_words,
@@ -16,12 +21,7 @@ from harness.compare.change_words import (
     summary,
     with_one_cause,
 )
-from harness.compare.comparison import Comparison, Finding, StatusChange
-from harness.compare.wording import counted, level, within
-from harness.report.markdown import escaped, table
-from harness.report.tables import Table
-from harness.report.variants import NONE
-from harness.results import Verdict
+from harness.words.phrases import counted, level, within
 
 MARK = "<!-- harness compare -->"
 """Lets a bot find its own comment again."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.compare.wording import listed
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Dataset, FileCounts, RunResults
+from harness.words.phrases import listed
 
 _PART_NAMES = {"train": "training"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.compare.wording import level, listed, margin_points, noise, percent
 from harness.results import Accuracy, Latency, Load, Parity, RunResults
+from harness.words.phrases import level, listed, margin_points, noise, percent
 
 
 def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from harness.compare.wording import calibrator_name, label, margin_points, method_name
 from harness.report.svg import INK, LINE, MUTED, SERIES, SURFACE, name_artist, svg_of
 from harness.results import Row
+from harness.words.phrases import calibrator_name, label, margin_points, method_name
 
 _MARKERS = {"fp32": "D", "fp16": "X", "ptq": "s", "qat": "^"}
 _DASHES = (0, (4, 3))

@@ -11,14 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from harness.compare.wording import counted
 from harness.history.figures import RunRecord
 from harness.history.trends import Trend
-from harness.history.wording import change_words, day, first_run, kind, shown, step_sentence
+from harness.report.history_words import change_words, day, first_run, kind, shown, step_sentence
 from harness.report.render import TEMPLATES, Plot
 from harness.report.svg import SERIES, SURFACE, name_artist, svg_of
 from harness.report.tables import Table
 from harness.report.variants import NONE
+from harness.words.phrases import counted
 
 _KINDS = ("worse", "changed", "better")
 _KEY_CHARACTERS = 8

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.compare.wording import three_digits
 from harness.report.tables import Table, seconds
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import LoadResult, RunResults
+from harness.words.phrases import three_digits
 
 _FIGURES = ("Samples/s", "p50, ms", "p90, ms", "p99, ms")
 

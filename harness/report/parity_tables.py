@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.compare.wording import NOT_FINITE, listed, p_value, percent, plus_minus
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Agreement, LayerParity, Parity, ParityStep, Row, RunResults
+from harness.words.phrases import NOT_FINITE, listed, p_value, percent, plus_minus
 
 LINK_NAMES = {
     "torch_fp32": "eager FP32",

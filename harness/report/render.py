@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from harness.compare.wording import counted, level
 from harness.errors import UsageError
 from harness.paths import replace_text
 from harness.report import (
@@ -30,6 +29,7 @@ from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
 from harness.results import RunResults
+from harness.words.phrases import counted, level
 
 TEMPLATES = Path(__file__).parent / "templates"
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")

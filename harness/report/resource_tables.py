@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from harness.compare.wording import byte_size, listed, percent, three_digits
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Energy, Memory, Row, RunResults
+from harness.words.phrases import byte_size, listed, percent, three_digits
 
 _MILLI = 1e3
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.compare.wording import counted, label, margin_points, percent, points
 from harness.report import markdown
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.sensitivity_record import Analysis, Judged, LayerCost, SensitivityRecord, SkipSearch
+from harness.results.sensitivity import Analysis, Judged, LayerCost, SensitivityRecord, SkipSearch
+from harness.words.phrases import counted, label, margin_points, percent, points
 
 NETWORK = "(network itself)"
 _IDENTICAL = "identical"

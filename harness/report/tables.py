@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.compare.gates import in_unit
-from harness.compare.wording import byte_size, label, level, listed, percent, three_digits
+from harness.comparison.gates import in_unit
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
+from harness.words.phrases import byte_size, label, level, listed, percent, three_digits
 
 _QUANTIZED = {"ptq", "qat"}
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.compare.wording import (
+from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
+from harness.words.phrases import (
     byte_size,
     label,
     method_name,
@@ -15,7 +16,6 @@ from harness.compare.wording import (
     speed_interval,
     three_digits,
 )
-from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
 
 NONE = "\N{EN DASH}"
 """What a cell without a figure shows."""

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from harness.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Unit
+from harness.quantization.settings import Pattern
 from harness.results import BatchNormMode, Method
-from harness.scenario.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Unit
 from harness.scenario.known import calibrator_names, ptq_step_names
-from harness.scenario.rules import Pattern
 from harness.scenario.source import Loc
 
 Calibrator = Annotated[str, OneOf(calibrator_names)]

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
-from harness.row_figures import METRICS, figure_names, short_names
+from harness.fields import Listed, Section, Text
+from harness.results.row_figures import METRICS, figure_names, short_names
 from harness.scenario.axes import Axes
-from harness.scenario.fields import Listed, Section, Text
 from harness.scenario.known import metric_names
 
 Yardstick = Literal["fp32", "baseline"]

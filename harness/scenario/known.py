@@ -6,7 +6,7 @@ import pkgutil
 from importlib.util import find_spec
 
 _CALIBRATORS = "harness.quantization.calibrators"
-_PTQ_STEPS = "harness.quantization.ptq_steps"
+_PTQ_STEPS = "harness.quantization.ptq.steps"
 _METRICS = "harness.metrics"
 _CONTRACT = "base"
 """The module of each registry that defines what the others must be."""

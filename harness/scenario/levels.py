@@ -7,7 +7,7 @@ from functools import cache
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from harness.scenario.fields import Section
+from harness.fields import Section
 from harness.scenario.load_settings import LoadSettings, settings_types
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc

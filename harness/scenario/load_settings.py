@@ -8,7 +8,7 @@ from annotated_types import Gt, Lt
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from harness.scenario.fields import Count, OneOf, Section, Unit, WholeNumber
+from harness.fields import Count, OneOf, Section, Unit, WholeNumber
 
 TargetPercentile = Annotated[float, Gt(0), Lt(100), Unit("%")]
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import ScenarioError, nearest, shortened
-from harness.scenario.fields import NAME_MAX_LENGTH
+from harness.fields import NAME_MAX_LENGTH
 from harness.scenario.levels import levels, section_at
 from harness.scenario.source import Loc, Source, dotted
 

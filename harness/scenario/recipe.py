@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.scenario.axes import PtqSteps
-from harness.scenario.fields import (
+from harness.fields import (
     Count,
     Fraction,
     Listed,
@@ -21,7 +20,8 @@ from harness.scenario.fields import (
     Unit,
     WholeNumber,
 )
-from harness.scenario.rules import Pattern, Rule
+from harness.quantization.settings import Pattern, Rule
+from harness.scenario.axes import PtqSteps
 
 
 class Training(Section):

@@ -14,8 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
+from harness.fields import NAME_PATTERN, OneOf, Section, Unit
 from harness.scenario.axes import Axes
-from harness.scenario.fields import NAME_PATTERN, OneOf, Section, Unit
 from harness.scenario.levels import ANY, Level, levels, section_in
 from harness.scenario.reference_text import CLOSING, EXAMPLE, OPENING, SOURCE_ARGS
 

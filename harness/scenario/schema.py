@@ -11,9 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_
 from pydantic_core import PydanticCustomError
 
 from harness.errors import ScenarioError, nearest
-from harness.paths import expanded
-from harness.scenario.axes import Matrix
-from harness.scenario.fields import (
+from harness.fields import (
     ByName,
     Confidence,
     Count,
@@ -30,6 +28,8 @@ from harness.scenario.fields import (
     Unit,
     mapping,
 )
+from harness.paths import expanded
+from harness.scenario.axes import Matrix
 from harness.scenario.gates import GateSpec
 from harness.scenario.load_settings import ByLoadScenario, LoadSettings
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from harness.scenario.fields import Count, Name, Section
+from harness.fields import Count, Name, Section
 
 
 class TargetOptions(Section):

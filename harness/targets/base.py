@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from harness.quantization.calibrators.base import Calibrator
     from harness.quantization.descriptors import HistogramMethod
     from harness.quantization.formats import TargetFormat
-    from harness.quantization.placement import PlacementQuantizer
-    from harness.quantization.rules import RuleSet
+    from harness.quantization.placement.placement import PlacementQuantizer
+    from harness.quantization.placement.rules import RuleSet
 
     Array = npt.NDArray[np.generic]
 

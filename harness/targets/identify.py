@@ -60,7 +60,7 @@ def _of_run(file: Path) -> Identified | None:
 def _from_content(file: Path, default: str) -> Identified:
     if file.suffix != ".onnx":
         return Identified(default, is_engine=True)
-    from harness.export.onnx_file import load_onnx  # imports onnx, which the registry of targets must not
+    from harness.exporting.onnx_file import load_onnx  # imports onnx, which the registry of targets must not
 
     model = load_onnx(file)
     if any(node.op_type in _OPTIMIZED or node.op_type.startswith("QLinear") for node in model.graph.node):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.probes.nvml import Gpu
+from harness.machine.nvml import Gpu
 from harness.targets import get_target
 from harness.timing.contamination import Signal, Watch, gpu_signals, host_signals
 from harness.timing.order import Order

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.installed import module_version
-from harness.source_closure import Package, closure
+from harness.engine.source_closure import Package, closure
+from harness.machine.installed import module_version
 from harness.training.factory import parse_factory
 from harness.training.file_sums import FileSum, file_sha256
 from harness.training.model_files import PACKAGE_PREFIX

@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import harness
-from harness.imports import absolute_imports
+from harness.engine.imports import absolute_imports
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share/zoneinfo")
 _IN_OTHERS = frozenset({"site-packages", "dist-packages", "__pycache__", ".git"})

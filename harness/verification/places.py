@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.parity.noise import error_of
-from harness.quantization.modules import module_path
+from harness.quantization.capture.modules import module_path
 
 if TYPE_CHECKING:
     import numpy.typing as npt

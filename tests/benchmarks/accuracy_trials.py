@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.compare.family import Comparison, Correction, Judged, judge_family
-from harness.compare.statistics import PairedDifference, paired_difference, tango_interval, wilson_interval
+from harness.stats.family import Comparison, Correction, Judged, judge_family
+from harness.stats.intervals import PairedDifference, paired_difference, tango_interval, wilson_interval
 
 TRIALS = 10_000
 FAMILY_TRIALS = 2_000

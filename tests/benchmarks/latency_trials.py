@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from harness.compare.latency import is_clear, judge_speedup
-from harness.compare.verdict import latency_band
 from harness.scenario.schema import Measurement, Verdict
+from harness.stats.verdict import latency_band
 from harness.targets import get_target
 from harness.timing.order import EngineFile, Order, run_process
 from harness.timing.plan import TimingPlan
 from harness.timing.samples import TWIN, Timings
 from harness.timing.sequential import measure
+from harness.verdicts.latency import is_clear, judge_speedup
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 28, 28)
@@ -42,8 +42,8 @@ MEAN_THRESHOLDS, ASV_FACTORS = (0.01, 0.05), (1.01, 1.1)
 
 def make_engine(folder: Path) -> EngineFile:
     """`resnet8` in FP32 with random weights."""
-    from harness.export.onnx_export import export_onnx
-    from harness.quantization.capture import capture
+    from harness.exporting.onnx_export import export_onnx
+    from harness.quantization.capture.capture import capture
     from harness.training.factory import build_model
 
     model = build_model("models/resnet.py:resnet8", {}, root=ROOT, seed=0, input_shape=SHAPE, n_classes=10).eval()

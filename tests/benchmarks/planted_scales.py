@@ -30,7 +30,7 @@ from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, ma
 
 from harness.data.load import load_splits
 from harness.data.spec import DatasetSpec
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.parity.layers import compare_layers, first_fault
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator

@@ -26,16 +26,16 @@ import onnxruntime
 import pytest
 import torch
 
-from harness.compare.clusters import estimate_ratio
 from harness.data.samples import Samples
-from harness.execution.lock import measuring
-from harness.export.onnx_export import export_onnx
+from harness.engine.lock import measuring
+from harness.exporting.onnx_export import export_onnx
 from harness.load import availability
 from harness.load.base import Expected
 from harness.load.library import SampleLibrary
 from harness.load.scenarios import load_scenarios
-from harness.quantization.capture import capture
+from harness.quantization.capture.capture import capture
 from harness.results import Variant
+from harness.stats.clusters import estimate_ratio
 from harness.targets import get_target
 from harness.targets.onnxruntime.session import OnnxRuntimeSession
 from harness.training.factory import build_model

@@ -10,7 +10,7 @@ import pytest
 from history.conftest import night
 from oracles.recorded_runs import ENVIRONMENT, FP32, PTQ
 
-from harness.compare.environments import machine_class
+from harness.comparison.environments import machine_class
 from harness.errors import UsageError
 from harness.history.database import append, entries, export_parquet
 from harness.history.place import history_path

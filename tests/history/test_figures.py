@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from oracles.recorded_runs import PTQ, recorded
 
-from harness.compare.statistics import wilson_interval
 from harness.history.figures import FigureRecord, figure_records
+from harness.stats.intervals import wilson_interval
 
 
 def test_intervals_are_those_of_95_percent_whatever_the_run_used() -> None:

@@ -10,8 +10,8 @@ from oracles.recorded_runs import FP32, PTQ, right
 from harness.errors import UsageError
 from harness.history.database import append, entries
 from harness.history.trends import Choice, parse_since, trends
-from harness.history.wording import step_sentence
 from harness.report.history import html_text, step_messages
+from harness.report.history_words import step_sentence
 
 SPEEDUP, MEDIAN = "latency.speedup", "latency.median_ms"
 

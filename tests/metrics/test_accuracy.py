@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness.compare.statistics import mcnemar_exact, paired_difference, wilson_interval
 from harness.metrics import metrics
 from harness.metrics.accuracy import accuracy_of
 from harness.metrics.base import Evidence, Judgement
-from harness.metrics.ranking import label_ranks, top_classes
 from harness.results import Variant
+from harness.stats.intervals import mcnemar_exact, paired_difference, wilson_interval
+from harness.stats.ranking import label_ranks, top_classes
 
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.03)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from harness.compare.statistics import wilson_interval
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
 from harness.results import Variant
+from harness.stats.intervals import wilson_interval
 
 METRIC = metrics()["agreement"]
 

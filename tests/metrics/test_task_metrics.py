@@ -11,9 +11,9 @@ from harness.data.tasks import IGNORED_LABEL
 from harness.errors import StageError
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
-from harness.metrics.resampling import SampleStates
 from harness.metrics.task import MIN_DIFFERENT, TaskMetric
 from harness.results import Variant
+from harness.stats.resampling import SampleStates
 
 MEAN_IOU = metrics()["mean_iou"]
 

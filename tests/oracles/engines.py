@@ -8,11 +8,11 @@ import torch
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 from torch.fx import GraphModule
 
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.placement import PlacementQuantizer
-from harness.quantization.rules import RuleSet
+from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.rules import RuleSet
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Engine

@@ -12,7 +12,7 @@ from oracles.forms import Symmetric, randomise_batch_norms
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from harness.quantization.eager import copy_of
+from harness.quantization.capture.eager import copy_of
 
 MODES = ("folded", "frozen", "live")
 

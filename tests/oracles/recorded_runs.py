@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.compare.snapshot import Material, Snapshot
-from harness.compare.statistics import paired_difference, wilson_interval
+from harness.comparison.snapshot import Material, Snapshot
 from harness.results import (
     Accuracy,
     Agreement,
@@ -28,6 +27,7 @@ from harness.results import (
     StageRun,
     Variant,
 )
+from harness.stats.intervals import paired_difference, wilson_interval
 
 N = 1000
 FP32, PTQ, QAT = "net-fp32-onnxruntime-b1", "net-ptq-max-perchannel-onnxruntime-b1", "net-qat-onnxruntime-b1"

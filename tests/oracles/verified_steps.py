@@ -16,12 +16,12 @@ from oracles.verified_networks import INPUT_SHAPE, make_samples, make_verified
 from torch import nn
 from torch.fx import GraphModule
 
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.qat import BatchNormMode, settle, training_graph
-from harness.quantization.rules import RuleSet
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.qat.graph import BatchNormMode, settle, training_graph
 from harness.results import StepCheck, Variant
 from harness.targets import get_target
 from harness.verification.figures import N_SAMPLES, StepFailed

@@ -16,7 +16,7 @@ from oracles.faults import weight_scales, with_wrong_activation_scale, with_wron
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch
 from torch.fx import GraphModule
 
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.parity.layers import compare_layers, first_fault
 from harness.parity.sites import sites
 from harness.quantization import prepared as quantized

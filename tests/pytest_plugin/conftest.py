@@ -10,8 +10,6 @@ import pytest
 from oracles.scripted_runs import CONFTEST
 
 # Loaded before pytester takes its snapshot of `sys.modules`: torch cannot be imported twice.
-import harness.execution.run
-import harness.pytest_plugin.execute  # noqa: F401
 
 # Nor can pandas' types in Arrow be registered twice.
 pd.DataFrame({"x": [1]}).to_parquet(io.BytesIO())

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.execution.preparation import RunOptions
-from harness.execution.store import Store
+from harness.engine.store import Store
 from harness.pytest_plugin import execute
 from harness.pytest_plugin.state import STATE
+from harness.runs.preparation import RunOptions
 from harness.scenario import Scenario
 
 TINY = "scenarios/tiny.yaml"

@@ -20,8 +20,8 @@ def gate(verdict: str, variant: str = MAX, **fields: object) -> dict[str, object
 
 class TestUnavailable:
     def test_a_missing_toolkit_skips_with_the_reason_at_the_matrix(self, scripted, run, monkeypatch) -> None:
-        from harness.quantization.toolkits import get_toolkit
         from harness.targets.base import Availability
+        from harness.toolkits import get_toolkit
 
         path = scripted / TINY
         path.write_text(path.read_text().replace("  calibrator:", "  toolkit: [torchao, nncf]\n  calibrator:"))

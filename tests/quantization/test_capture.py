@@ -15,13 +15,13 @@ from torch.fx import GraphModule
 
 from harness.errors import ModelError
 from harness.quantization import prepared as quantized
-from harness.quantization.batch_norm import BATCH_NORMS
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import CAPTURE_NOTES, capture
-from harness.quantization.operators import BATCH_NORM
-from harness.quantization.ptq_steps import change_weights, correct
-from harness.quantization.qat import settle, training_graph
-from harness.quantization.rules import RuleSet
+from harness.quantization.capture.batch_norm import BATCH_NORMS
+from harness.quantization.capture.capture import CAPTURE_NOTES, capture
+from harness.quantization.capture.operators import BATCH_NORM
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.ptq.steps import change_weights, correct
+from harness.quantization.qat.graph import settle, training_graph
 from harness.targets import get_target
 from harness.training.inference import set_training
 from harness.verification.figures import N_SAMPLES

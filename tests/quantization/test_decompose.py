@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 from torch import nn
 
-from harness.quantization.capture import capture
-from harness.quantization.decompose import decompose
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.decompose import decompose
 
 aten = torch.ops.aten
 

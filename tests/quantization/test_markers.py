@@ -12,12 +12,12 @@ from oracles.networks import INPUT_SHAPE, conv_bn, make_batch
 from torch import nn
 
 from harness import markers
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
+from harness.quantization.capture.capture import capture
 from harness.quantization.descriptors import HistogramMethod
-from harness.quantization.rules import Rule, RuleSet, TensorDescriptor
+from harness.quantization.placement.rules import Rule, RuleSet, TensorDescriptor
 from harness.targets import get_target
 
 KINDS = (

@@ -13,21 +13,21 @@ from torch import nn
 from torch.fx import GraphModule
 
 from harness.errors import UsageError
-from harness.export.onnx_export import export_onnx
-from harness.quantization import node_by_node
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.layers import bias_of, layer_nodes, quantized_layers, weight_of
-from harness.quantization.ptq_steps import (
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.ptq import node_by_node
+from harness.quantization.ptq.layers import bias_of, layer_nodes, quantized_layers, weight_of
+from harness.quantization.ptq.steps import (
     before_calibration,
     change_weights,
     correct,
     get_ptq_step,
     ptq_steps,
 )
-from harness.quantization.ptq_steps.base import CalibratedStep
-from harness.quantization.rules import RuleSet
+from harness.quantization.ptq.steps.base import CalibratedStep
 from harness.scenario.known import ptq_step_names
 from harness.targets import get_target
 

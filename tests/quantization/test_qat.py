@@ -9,11 +9,11 @@ from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch, make_n
 from torch import nn
 
 from harness.quantization import prepared as quantized
-from harness.quantization.batch_norm import BatchNormLayer
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.qat import Freezing, freezing_schedule, settle, training_graph
-from harness.quantization.rules import RuleSet
+from harness.quantization.capture.batch_norm import BatchNormLayer
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.tensor_quantizer import OBSERVED_SHARE
 from harness.targets import get_target
 from harness.training.inference import is_training, set_training

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.fx import Graph, Node
 
-from harness.quantization.regions import Kernels, choose_regions
+from harness.quantization.placement.regions import Kernels, choose_regions
 
 
 def random_case(seed: int) -> tuple[Graph, Kernels]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from harness.errors import ModelError, UsageError
-from harness.quantization.instructions import (
+from harness.quantization.replacement.instructions import (
     REGISTERED,
     QuantizedMapping,
     QuantizedMetadata,
@@ -18,8 +18,8 @@ from harness.quantization.instructions import (
     SkipQuantization,
     register_quantized_module,
 )
-from harness.quantization.replacement import replace_as_the_model_says, replace_modules
-from harness.quantization.selective import QuantDescriptor
+from harness.quantization.replacement.replacement import replace_as_the_model_says, replace_modules
+from harness.supergradients.selective import QuantDescriptor
 
 
 class Gate(nn.Module):

@@ -8,10 +8,10 @@ from torch import nn
 from harness.errors import UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
+from harness.quantization.capture.capture import capture
 from harness.quantization.descriptors import HistogramMethod, refusal
-from harness.quantization.qat import training_graph
-from harness.quantization.rules import Rule, RuleSet, TensorDescriptor
+from harness.quantization.placement.rules import Rule, RuleSet, TensorDescriptor
+from harness.quantization.qat.graph import training_graph
 from harness.targets import get_target
 
 TARGET = get_target("onnxruntime")

@@ -12,13 +12,20 @@ from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch
 from torch import nn
 from torch.fx import GraphModule
 
-from harness.compare.statistics import PairedDifference, paired_difference
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.rules import RuleSet
-from harness.quantization.sensitivity import ALL, Noise, layer_noise, most_sensitive_first, only, quantized_layers
-from harness.quantization.skip_search import smallest_skip_set
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.sensitivity.layer_costs import (
+    ALL,
+    Noise,
+    layer_noise,
+    most_sensitive_first,
+    only,
+    quantized_layers,
+)
+from harness.quantization.sensitivity.skip_search import smallest_skip_set
+from harness.stats.intervals import PairedDifference, paired_difference
 from harness.targets import get_target
 
 LAYERS = ("first", "wide", "last", "pool", "flatten", "head")

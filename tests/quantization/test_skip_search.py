@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compare.statistics import PairedDifference, paired_difference
-from harness.quantization.skip_search import Found, smallest_skip_set
+from harness.quantization.sensitivity.skip_search import Found, smallest_skip_set
+from harness.stats.intervals import PairedDifference, paired_difference
 
 N = 1000
 """Samples, all of which FP32 gets right."""

@@ -11,10 +11,10 @@ from torch import nn
 from torch.fx import Graph, GraphModule
 
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.modules import module_path
+from harness.quantization.capture.capture import capture
+from harness.quantization.capture.modules import module_path
+from harness.quantization.placement.rules import RuleSet
 from harness.quantization.prepared import prepare, weight_quantizers
-from harness.quantization.rules import RuleSet
 from harness.targets import get_target
 
 N_CHANNELS = FORM_SHAPE[0]

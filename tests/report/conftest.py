@@ -7,11 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from harness.compare.clusters import estimate_ratio
-from harness.compare.conclude import conclude
-from harness.compare.family import judge_rows
-from harness.compare.statistics import paired_difference, wilson_interval
-from harness.compare.verdict import accuracy_verdict, latency_verdict
 from harness.results import (
     Accuracy,
     Agreement,
@@ -29,6 +24,11 @@ from harness.results import (
     StageRun,
     Variant,
 )
+from harness.stats.clusters import estimate_ratio
+from harness.stats.family import judge_rows
+from harness.stats.intervals import paired_difference, wilson_interval
+from harness.stats.verdict import accuracy_verdict, latency_verdict
+from harness.words.conclusions import conclude
 
 MARGIN, BAND, NOISE = 0.005, 0.03, 0.011
 CALIBRATORS = (("max", None), ("percentile", 99.99), ("entropy", None), ("mse", None))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from harness.compare.seeds import seed_spreads
-from harness.compare.wording import MINUS
 from harness.report import accuracy_tables
 from harness.report.flat import frame
 from harness.report.render import html_text, markdown_text
 from harness.results import ClassAccuracy
+from harness.verdicts.seeds import seed_spreads
+from harness.words.phrases import MINUS
 
 
 def class_accuracy(label, n, drop, p_value=0.2) -> ClassAccuracy:

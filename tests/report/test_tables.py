@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.compare.wording import label
 from harness.report import data_tables, tables
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.markdown import escaped
 from harness.report.variants import NONE
 from harness.results import Gate, MetricValue
+from harness.words.phrases import label
 
 
 class TestTables:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.results import Row, Variant
-from harness.row_figures import figure_names, find, short_names
+from harness.results.row_figures import figure_names, find, short_names
 from harness.scenario import expand, judged_by
 
 MATRIX = "matrix: {method: [fp32, ptq, qat]}\n"

@@ -13,7 +13,7 @@ from oracles.mutations import TEXT_MUTATIONS, broken_bytes, broken_structure
 from ruamel.yaml import YAML
 
 from harness.errors import EXIT_USAGE, UsageError
-from harness.execution.registries import check_registries
+from harness.runs.registries import check_registries
 from harness.scenario import expand, load_scenario
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.targets.onnxruntime.session import OnnxRuntimeSession
 

@@ -7,12 +7,12 @@ import contextlib
 import onnx
 import pytest
 
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
 pytestmark = pytest.mark.slow  # trains and exports real networks
@@ -21,7 +21,7 @@ MODEL = """\
 import torch
 from torch import nn
 from harness.markers import Residual
-from harness.quantization.instructions import SkipQuantization, register_quantized_module
+from harness.quantization.replacement.instructions import SkipQuantization, register_quantized_module
 
 class Gate(nn.Module):
     def __init__(self, channels):

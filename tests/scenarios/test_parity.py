@@ -12,14 +12,14 @@ import onnx
 import pytest
 from oracles.faults import weight_scales, with_wrong_weight_scale
 
-from harness.execution import stages
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
+from harness.stages import networks as stages
 from harness.targets import get_target
 
 pytestmark = pytest.mark.slow  # trains, exports and builds

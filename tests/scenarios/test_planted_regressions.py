@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from harness.compare.baseline import baseline_path, load_baseline, save_baseline
-from harness.compare.compare_runs import CompareOptions, compare_runs
-from harness.compare.comparison import Comparison
-from harness.compare.sources import read_run
+from harness.comparison.baseline import baseline_path, load_baseline, save_baseline
+from harness.comparison.compare_runs import CompareOptions, compare_runs
+from harness.comparison.sources import read_run
 from harness.data.sources import random_images
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.quantization.calibrators.mse import MeanSquaredError
 from harness.report.comparison import messages
 from harness.results import RunResults
+from harness.results.comparison import Comparison
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
 pytestmark = pytest.mark.slow  # trains and exports real networks

@@ -15,18 +15,18 @@ import onnx
 import pandas as pd
 import pytest
 
-from harness.compare.latency import judge_speedup
-from harness.compare.statistics import holm
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.errors import StageError
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import Prepared, RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
 from harness.report import render
 from harness.results import Row, RunResults
+from harness.runs.preparation import Prepared, RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
+from harness.stats.intervals import holm
 from harness.targets import get_target
 from harness.timing.samples import TWIN, Timings
+from harness.verdicts.latency import judge_speedup
 
 pytestmark = pytest.mark.slow  # trains and exports real networks
 

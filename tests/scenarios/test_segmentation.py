@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.report import render
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
 pytestmark = pytest.mark.slow  # trains and exports real networks

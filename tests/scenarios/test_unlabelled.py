@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.execution.outcomes import ignore
-from harness.execution.preparation import RunOptions, prepare
-from harness.execution.run import run_scenario
-from harness.execution.store import Store
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
 from harness.report import render
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.training.factory import load_factory
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli import app
-from harness.execution.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare
 from harness.scenario import expand, load_scenario
 from harness.starter import write
 from harness.starter.write import installed_requirement

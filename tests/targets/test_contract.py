@@ -9,11 +9,11 @@ import pytest
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 
 from harness.errors import StageError
-from harness.export.macs import weighted_layers
-from harness.export.onnx_export import export_onnx
+from harness.exporting.macs import weighted_layers
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.placement import PlacementQuantizer
+from harness.quantization.placement.placement import PlacementQuantizer
 from harness.results import Variant
 from harness.targets import targets
 from harness.targets.base import Target

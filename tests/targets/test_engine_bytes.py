@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from oracles.engines import variant
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.targets import get_target
 from harness.targets.onnxruntime.canonical import canonicalize
 

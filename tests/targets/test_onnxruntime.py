@@ -10,10 +10,10 @@ from oracles.engines import TARGET, build, calibrated, prepare, variant
 from oracles.networks import INPUT_SHAPE, NETWORKS, make_batch, make_network
 
 from harness.errors import StageError
-from harness.export.macs import weighted_layers
-from harness.export.onnx_export import export_onnx
+from harness.exporting.macs import weighted_layers
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
+from harness.quantization.capture.capture import capture
 from harness.targets.onnxruntime import OnnxRuntimeOptions
 
 
@@ -129,7 +129,7 @@ def test_only_widths_with_kernels_are_deployable(bits: int, deployable: bool) ->
 def test_exact_kernels_are_asked_for_only_where_the_fast_ones_can_overflow(
     monkeypatch: pytest.MonkeyPatch, bits: int, vnni: bool, exact: bool
 ) -> None:
-    monkeypatch.setattr("harness.hardware.has_vnni", lambda: vnni)
+    monkeypatch.setattr("harness.machine.hardware.has_vnni", lambda: vnni)
     assert TARGET.build_options(variant(weight_bits=bits), threads=1).exact_products is exact
 
 

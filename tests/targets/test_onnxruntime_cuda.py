@@ -8,9 +8,9 @@ import pytest
 from oracles.onnx_files import CHANNELS, INPUT_SHAPE, float_network, qdq_network
 
 from harness.errors import StageError
-from harness.execution.availability import unavailable_reason
-from harness.export.fp16 import convert_to_fp16
+from harness.exporting.fp16 import convert_to_fp16
 from harness.results import Layer, Variant
+from harness.runs.availability import unavailable_reason
 from harness.targets import get_target
 from harness.targets.engine_record import EngineRecord
 from harness.targets.onnxruntime.installed import Build, read_build

@@ -13,14 +13,14 @@ from oracles.engines import TARGET, build, calibrated, prepare, variant
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, make_batch, make_network
 from torch import nn
 
-from harness.export.macs import weighted_layers
-from harness.export.onnx_export import export_onnx
+from harness.exporting.macs import weighted_layers
+from harness.exporting.onnx_export import export_onnx
 from harness.metrics.base import Evidence, Judgement
 from harness.metrics.coverage import METRIC as COVERAGE
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.rules import RuleSet
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
 from harness.results import Layer
 
 CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}

@@ -15,11 +15,11 @@ from oracles.engines import calibrated
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 from torch import nn
 
-from harness.export.onnx_export import export_onnx
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture import capture
-from harness.quantization.rules import RuleSet
+from harness.quantization.capture.capture import capture
+from harness.quantization.placement.rules import RuleSet
 from harness.targets.tensorrt.quantizer import FORMAT, TensorRTQuantizer
 from models.mobilenet import mobilenet_v2_small
 from models.resnet import resnet8

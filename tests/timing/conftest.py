@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.export.onnx_export import export_onnx
-from harness.quantization.capture import capture
+from harness.exporting.onnx_export import export_onnx
+from harness.quantization.capture.capture import capture
 from harness.targets import get_target
 from harness.timing.order import EngineFile
 from harness.timing.plan import TimingPlan

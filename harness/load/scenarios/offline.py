@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+from harness.fields import Positive, Unit
 from harness.load.base import Expected, LoadScenario
-from harness.scenario.fields import Positive, Unit
 from harness.scenario.load_settings import LoadSettings
 
 HEADROOM = 1.25

@@ -75,7 +75,7 @@ class OnnxRuntime(Target):
         self, variant: Variant, threads: int, settings: TargetOptions | None = None
     ) -> OnnxRuntimeOptions:
         """The optimized graph depends on the CPU's vector instructions."""
-        from harness.hardware import has_vnni, instruction_sets
+        from harness.machine.hardware import has_vnni, instruction_sets
 
         return OnnxRuntimeOptions(
             threads=threads,

@@ -9,9 +9,9 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from harness.export.mac_formulas import Shape, factors
-from harness.export.macs import WeightedLayer, weighted_layers
-from harness.export.onnx_index import all_graphs, all_nodes
+from harness.exporting.mac_formulas import Shape, factors
+from harness.exporting.macs import WeightedLayer, weighted_layers
+from harness.exporting.onnx_index import all_graphs, all_nodes
 from harness.results import Layer
 from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reason
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from onnx import GraphProto, ModelProto, NodeProto
 
-from harness.export.onnx_index import all_graphs, all_nodes, subgraphs
+from harness.exporting.onnx_index import all_graphs, all_nodes, subgraphs
 
 _NUMBER = re.compile(r"(_token_\d+)+$")
 

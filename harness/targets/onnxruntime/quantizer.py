@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch.fx import GraphModule, Node
 
-from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.operators import (
+from harness.quantization.capture.operators import (
     ADDS,
     AVERAGE_POOLS,
     CONCATS,
@@ -22,7 +21,8 @@ from harness.quantization.operators import (
     SOFTMAXES,
     VIEWS,
 )
-from harness.quantization.placement import (
+from harness.quantization.formats import IntegerFormat, TargetFormat
+from harness.quantization.placement.placement import (
     PlacementQuantizer,
     float_inputs,
     fused_output,
@@ -30,7 +30,7 @@ from harness.quantization.placement import (
     is_pooling,
     reaches_output,
 )
-from harness.quantization.regions import Kernels, Regions, choose_regions
+from harness.quantization.placement.regions import Kernels, Regions, choose_regions
 
 FORMAT = TargetFormat(
     name="onnxruntime-u8s8",

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from harness.export.macs import WeightedLayer
-from harness.export.onnx_index import MOVES, OnnxIndex, all_graphs
+from harness.exporting.macs import WeightedLayer
+from harness.exporting.onnx_index import MOVES, OnnxIndex, all_graphs
 
 CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}
 NO_CONVOLUTION_WITH_FLOAT_OUTPUT = "ONNX Runtime has no integer convolution with float output"

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from harness.export.onnx_file import load_onnx
-from harness.export.onnxruntime_errors import explain
+from harness.exporting.onnx_file import load_onnx
+from harness.exporting.onnxruntime_errors import explain
 from harness.targets.base import Engine, EngineGraph, Session
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.onnxruntime.audit import audit, element_types, source_names

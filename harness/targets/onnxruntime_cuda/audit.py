@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import StageError
-from harness.export.mac_formulas import OPERATORS_THAT_MULTIPLY
-from harness.export.macs import WeightedLayer, weighted_layers
+from harness.exporting.mac_formulas import OPERATORS_THAT_MULTIPLY
+from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer, EngineRecord
 from harness.targets.onnxruntime.audit import WEIGHT_INPUT, names_in_file, not_found

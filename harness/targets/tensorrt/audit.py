@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from harness.export.mac_formulas import Shape
-from harness.export.macs import WeightedLayer, weighted_layers
+from harness.exporting.mac_formulas import Shape
+from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer
 from harness.targets.tensorrt.layers import UNKNOWN

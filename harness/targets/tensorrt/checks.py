@@ -12,7 +12,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from harness.errors import StageError, nearest
-from harness.export.onnx_file import check_operators, load_onnx, name_nodes
+from harness.exporting.onnx_file import check_operators, load_onnx, name_nodes
 from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
 
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear")

@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from harness.scenario.fields import Count, Listed, OneOf, Text, Unit
+from harness.fields import Count, Listed, OneOf, Text, Unit
 from harness.scenario.target_options import TargetOptions
 from harness.targets.base import BuildOptions, FloatType
 

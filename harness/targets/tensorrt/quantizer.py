@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 from torch.fx import GraphModule, Node
 
-from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.operators import (
+from harness.quantization.capture.operators import (
     ADDS,
     CONCATS,
     CONVOLUTIONS,
@@ -20,7 +19,8 @@ from harness.quantization.operators import (
     TRANSPOSED_CONVOLUTIONS,
     VIEWS,
 )
-from harness.quantization.placement import PlacementQuantizer, float_inputs, is_constant, is_pooling
+from harness.quantization.formats import IntegerFormat, TargetFormat
+from harness.quantization.placement.placement import PlacementQuantizer, float_inputs, is_constant, is_pooling
 
 FORMAT = TargetFormat(
     name="tensorrt-s8s8",

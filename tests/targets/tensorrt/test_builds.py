@@ -9,7 +9,7 @@ from onnx import helper
 from oracles.onnx_files import CHANNELS, INPUT_SHAPE, float_network, qdq_network, save
 
 from harness.errors import StageError
-from harness.export.fp16 import convert_to_fp16
+from harness.exporting.fp16 import convert_to_fp16
 from harness.results import Layer
 from harness.targets.base import Target
 from harness.targets.engine_record import EngineRecord

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 
-from harness.export.fp16 import convert_to_fp16
-from harness.export.macs import weighted_layers
-from harness.export.onnx_export import export_onnx
+from harness.exporting.fp16 import convert_to_fp16
+from harness.exporting.macs import weighted_layers
+from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.targets.base import Target

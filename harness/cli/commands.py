@@ -1,0 +1,338 @@
+"""The command `harness`. Heavy libraries are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import __version__
+from harness.boundary import run_guarded
+from harness.cli import compare as cli_compare
+from harness.cli import engines as cli_engines
+from harness.cli import history as cli_history
+from harness.cli import init as cli_init
+from harness.cli import nightly as cli_nightly
+from harness.cli.output import print_tables
+from harness.errors import (
+    EXIT_INCONCLUSIVE,
+    EXIT_OK,
+    EXIT_USAGE,
+    EXIT_VARIANT_FAILED,
+    UsageError,
+    gravest,
+)
+
+if TYPE_CHECKING:
+    from harness.results import Gate, Row, RunResults, Variant
+    from harness.results.sensitivity import SensitivityRecord
+    from harness.runs.preparation import Prepared
+
+app = typer.Typer(
+    help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Scenarios = Annotated[list[Path], typer.Argument(help="Scenario files (YAML).", show_default=False)]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Run only variants that match: a glob on the id, or AXIS=VALUE[,VALUE]. May be repeated; all must match.",
+    ),
+]
+
+
+def main() -> None:
+    """Entry point for callers in Python; `harness.__main__` is that of the command."""
+    sys.exit(run_guarded(lambda: app(standalone_mode=False)))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def run(
+    scenarios: Scenarios,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: reports/RUN-ID/.")] = None,
+    select: Select = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")
+    ] = False,
+    isolation: Annotated[
+        str, typer.Option(help="`process`: stages run in processes of their own; `none`: in this one, for debuggers.")
+    ] = "process",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 when a gate is neither proven kept nor proven broken.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--history/--no-history", help="Append the run to the history, for `harness history`.")
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Run scenarios: train, quantize, build, measure, judge, report."""
+    from harness.engine.progress import progress_display
+    from harness.engine.store import Store, default_root
+    from harness.machine.hardware import usable_cores
+    from harness.report import render
+    from harness.runs.preparation import RunOptions, prepare_all
+    from harness.runs.run import run_scenario
+    from harness.scenario import load_scenario
+
+    if isolation not in ("process", "none"):
+        raise UsageError(f"unknown isolation `{isolation}`", fix="use `process` or `none`")
+    options = RunOptions(
+        jobs=jobs or min(usable_cores(), 4),
+        isolation="none" if isolation == "none" else "process",
+        download=download,
+        select=_selector(select),
+    )
+    # Every file is checked before the first one runs.
+    prepared = prepare_all([load_scenario(path) for path in scenarios], options)
+    _print_notes(prepared)
+    store = Store(default_root())
+    exit_codes = []
+    for item in prepared:
+        with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
+            display = lambda: progress_display(quiet=quiet)  # noqa: E731
+            results = run_scenario(item, directory, store, options, display)
+            if keep:
+                cli_history.keep(results, item.scenario.root)
+            written: list[Path] = []
+            try:
+                written = render(results, directory)
+            except UsageError as error:
+                typer.echo(f"harness: {error}", err=True)
+                exit_codes.append(error.exit_code)
+            exit_codes.append(_print_summary(results, directory, written, strict=strict))
+    raise typer.Exit(gravest(exit_codes))
+
+
+@app.command(name="list")
+def list_variants(scenarios: Scenarios, select: Select = None) -> None:
+    """List the variants of scenarios, and which of them can run on this machine.
+
+    Networks are built, in a process of their own, and nothing runs through them. Exit code 3: some cannot be built;
+    2: none can.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.runs.networks import describe_networks
+    from harness.runs.preparation import selected
+    from harness.runs.registries import check_registries
+    from harness.scenario import expand, load_scenario
+
+    wanted = _selector(select)
+    broken = []
+    for path in scenarios:
+        scenario = load_scenario(path)
+        check_registries(scenario)
+        variants = selected(expand(scenario), wanted)
+        reasons = describe_networks(scenario, None).reasons
+        table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
+        table.add_column("variant", no_wrap=True)
+        table.add_column("on this machine")
+        for variant in variants:
+            reason = reasons.get(variant.model)
+            table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
+            broken.append(reason is not None)
+        Console(markup=False).print(table)
+    raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
+
+
+def _on_this_machine(variant: Variant) -> str:
+    """What can be done with a variant whose network can be used."""
+    from harness.runs.availability import unavailable_reason
+    from harness.targets import get_target
+
+    reason, target = unavailable_reason(variant), get_target(variant.target)
+    if reason is not None:
+        return f"unavailable: {reason}"
+    if not target.is_deployable(variant):
+        return "simulated"
+    not_run = target.cannot_run(target.build_options(variant, 1))
+    return f"builds: {not_run}" if not_run else "runs"
+
+
+@app.command()
+def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or their results.json.")]) -> None:
+    """Render report.html, report.md and results.csv again from results.json."""
+    from harness.comparison.sources import load_results
+    from harness.report import render
+
+    for path in runs:
+        for written in render(load_results(path), path if path.is_dir() else path.parent):
+            typer.echo(written)
+
+
+@app.command()
+def sensitivity(
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Only this model. Default: all.")] = None,
+    target: Annotated[str | None, typer.Option(help="Only this target. Default: all.")] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Largest loss of top-1, in points. Default: the scenario's `verdict.accuracy_margin`."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Layers whose accuracy is judged, most sensitive first.")] = 5,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: reports/NAME-sensitivity-TIME/.")
+    ] = None,
+    select: Select = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Rank layers by what quantizing each alone costs, and find a small skip set that meets an accuracy budget."""
+    from harness.engine.progress import progress_display
+    from harness.engine.store import Store, default_root
+    from harness.machine.hardware import usable_cores
+    from harness.report.sensitivity import render_sensitivity
+    from harness.runs.preparation import RunOptions, prepare
+    from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
+    from harness.scenario import load_scenario
+
+    options = SensitivityOptions(budget=None if budget is None else budget / 100, top=top)
+    loaded = load_scenario(scenario)
+    check_choice(loaded, model=model, target=target, budget=budget)
+    chosen = [f"{axis}={name}" for axis, name in (("model", model), ("target", target)) if name is not None]
+    run_options = RunOptions(
+        jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
+    )
+    prepared = prepare(loaded, run_options)
+    _print_notes([prepared])
+    plan_analyses(prepared, options)
+    display = lambda: progress_display(quiet=quiet)  # noqa: E731
+    with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
+        record = analyse(prepared, directory, Store(default_root()), run_options, options, display)
+        written = render_sensitivity(record, directory)
+    raise typer.Exit(_print_sensitivity(record, written))
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: what works and, for what does not, the one command that fixes it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.runs.doctor import diagnose
+
+    table = Table(box=None)
+    for column in ("", "what", "found", "fix"):
+        table.add_column(column)
+    broken = False
+    for finding in diagnose():
+        table.add_row(finding.mark, finding.what, finding.found, "" if finding.ok else finding.fix or "")
+        broken = broken or finding.is_required_and_missing
+    Console(markup=False).print(table)
+    raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
+
+
+app.command()(cli_engines.build)
+app.command()(cli_engines.audit)
+app.command()(cli_compare.compare)
+app.command()(cli_nightly.nightly)
+app.command(name="init")(cli_init.init)
+app.add_typer(cli_compare.baseline, name="baseline")
+app.add_typer(cli_history.history, name="history")
+
+
+@contextmanager
+def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
+    """The folder of one run, which no other run has; an empty one goes away again when the run fails."""
+    from datetime import UTC, datetime
+
+    from harness.results.run_folder import given_folder, new_folder
+
+    if out is None:
+        with new_folder(Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
+    else:
+        with given_folder(out / name if several else out) as directory:
+            yield directory
+
+
+def _print_notes(prepared: Sequence[Prepared]) -> None:
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
+
+
+def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
+    from harness.scenario.select import selector
+
+    return selector(expressions)
+
+
+def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
+    """Tables, the skip sets and their files; the exit code."""
+    from harness.report.sensitivity import accuracy_table, conclusion, layers_table
+
+    for analysis in record.analyses:
+        print_tables((layers_table(analysis), accuracy_table(analysis)))
+        typer.echo(conclusion(analysis))
+        if analysis.fragment is not None:
+            typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
+    for failure in record.failures:
+        typer.echo(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
+    typer.echo(f"report: {written}")
+    if record.failures:
+        return EXIT_VARIANT_FAILED
+    return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
+
+
+def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:
+    """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
+    from harness.comparison.gates import gate_messages, worst_exit_code
+
+    for conclusion in results.conclusions:
+        typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
+        typer.echo("  " + conclusion.text.splitlines()[0])
+    for warning in results.warnings:
+        typer.echo(f"\nwarning: {warning}", err=True)
+    failed = [row for row in results.rows if row.status == "failed"]
+    for row in failed:
+        typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
+    for message in gate_messages(results.gates):
+        typer.echo(f"\n{message}", err=True)
+    html = next((path for path in written if path.suffix == ".html"), directory)
+    gates = f", {_gate_counts(results.gates)}" if results.gates else ""
+    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")
+    return gravest([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    statuses = [row.status for row in rows]
+    parts = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
+    return f"{len(rows)} variants ({', '.join(parts)})"
+
+
+def _gate_counts(gates: Sequence[Gate]) -> str:
+    verdicts = [gate.verdict for gate in gates]
+    parts = [f"{verdicts.count(verdict)} {verdict}" for verdict in ("pass", "fail", "inconclusive")]
+    return f"gates: {', '.join(part for part in parts if not part.startswith('0 '))}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The command `harness nightly`: what a scheduled job and `tox -e nightly` run, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.errors import EXIT_GATE_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from harness.runs.nightly import Night
+
+_SCENARIOS = Path("scenarios")
+
+
+def nightly(
+    scenarios: Annotated[
+        list[Path] | None, typer.Argument(help="Scenario files, or folders of them. Default: scenarios/.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results. Default: reports/nightly-TIME/.")] = None,
+    baselines: Annotated[Path | None, typer.Option(help="Folder of the baselines. Default: baselines/.")] = None,
+    first: Annotated[
+        bool, typer.Option("--first", help="Save the baseline of scenarios that have none for this machine.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at once. Default: one per core, at most 4.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Allow data sets to be fetched from the network.")
+    ] = False,
+    isolation: Annotated[str, typer.Option(help="`process` or `none`, as in `harness run`.")] = "process",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when anything is undecided.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+) -> None:
+    """Run all scenarios, append to the history, judge gates, compare with the baselines, report.
+
+    Exit code 0: nothing is proven worse; 1: a gate is broken or a regression proven; 2: bad input; 3: a variant failed,
+    as it did in the baseline or without one; 4: undecided, with --strict.
+    """
+    from harness.engine.progress import progress_display
+    from harness.engine.store import Store, default_root
+    from harness.machine.hardware import usable_cores
+    from harness.runs.nightly import Project, prepare_all, run_night, scenario_files
+    from harness.runs.preparation import RunOptions
+
+    if isolation not in ("process", "none"):
+        raise UsageError(f"unknown isolation `{isolation}`", fix="use `process` or `none`")
+    options = RunOptions(
+        jobs=jobs or min(usable_cores(), 4), isolation="none" if isolation == "none" else "process", download=download
+    )
+    files = scenario_files(scenarios or [_SCENARIOS])
+    prepared = prepare_all(files, options)
+    for note in (note for item in prepared for note in item.notes):
+        typer.echo(note, err=True)
+    project = Project.at(prepared[0].scenario.root, baselines)
+    with _folder(out, project.root) as directory:
+        night = run_night(
+            prepared,
+            files,
+            project,
+            directory,
+            Store(default_root()),
+            options,
+            lambda: progress_display(quiet=quiet),
+            save_missing=first,
+        )
+        _write(night)
+    exit_code = night.exit_code(strict=strict)
+    for message in messages(night):
+        typer.echo(message, err=exit_code == EXIT_GATE_FAILED and message.startswith(("regression", "gate", "failed")))
+    typer.echo(f"{_outcome(night)}\nreport: {night.directory / 'nightly.md'}")
+    raise typer.Exit(exit_code)
+
+
+def messages(night: Night) -> Iterator[str]:
+    """One line or block for everything that a reader has to know, the gravest first."""
+    from harness.comparison.gates import gate_messages
+    from harness.report.comparison import messages as changes
+    from harness.report.history import step_messages
+    from harness.words.phrases import within
+
+    status_changes = () if night.comparison is None else night.comparison.status_changes
+    told = {(change.scenario, change.variant) for change in status_changes}
+    if night.comparison is not None:
+        yield from changes(night.comparison)
+    for run in night.runs:
+        scenario = run.scenario if len(night.runs) > 1 else None
+        failed = [row for row in run.rows if row.status == "failed" and (run.scenario, row.variant.id) not in told]
+        yield from (f"failed: {within(scenario)}{row.variant.id}: {row.reason}" for row in failed)
+        yield from gate_messages(run.gates, scenario)
+    from harness.runs.nightly import recent_steps
+
+    yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(night)))
+    yield from (f"not compared ({', '.join(each.affects)}): {each.text}" for each in night.not_compared)
+    yield from night.not_written
+    saved = {path.stem: path for path in night.saved}
+    for name in night.without_baseline:
+        if name in saved:
+            yield f"baseline saved, commit it: {saved[name]}"
+        else:
+            yield f"no baseline of {name} for this machine: only its gates were judged; `--first` saves one"
+
+
+def _outcome(night: Night) -> str:
+    from harness.report.comparison import headline
+    from harness.words.changes import summary
+    from harness.words.phrases import counted
+
+    rows = sum(len(run.rows) for run in night.runs)
+    gates = [gate.verdict for run in night.runs for gate in run.gates]
+    parts = [f"{counted(len(night.runs), 'scenario')}, {counted(rows, 'variant')}"]
+    parts += [f"gates: {gates.count('pass')} of {len(gates)} pass"] if gates else []
+    if night.comparison is not None:
+        parts.append(f"{headline(night.comparison)}: {summary(night.comparison)}")
+    return "; ".join(parts)
+
+
+def _write(night: Night) -> None:
+    """`nightly.md` for a job's summary, `comparison.json`, and the page of the history."""
+    from harness.cli.output import write_text
+    from harness.report.comparison import markdown_text
+    from harness.report.history import html_text
+    from harness.report.markdown import escaped
+
+    lines = [f"- {escaped(message)}" for message in messages(night)]
+    text = "\n".join(["# Nightly", "", escaped(_outcome(night)), "", *lines, ""])
+    if night.comparison is not None:
+        text += "\n" + markdown_text(night.comparison)
+        write_text(night.directory / "comparison.json", night.comparison.model_dump_json(indent=2) + "\n")
+    write_text(night.directory / "nightly.md", text)
+    write_text(night.directory / "history.html", html_text(night.trends))
+
+
+@contextmanager
+def _folder(out: Path | None, root: Path) -> Iterator[Path]:
+    """The night's folder, which is empty and no other run's."""
+    from harness.results.run_folder import CLAIM, given_folder, new_folder
+
+    if out is None:
+        with new_folder(root / "reports" / f"nightly-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
+            yield directory
+        return
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is not an empty folder", fix="choose another --out, or remove it")
+    with given_folder(out) as directory:
+        if any(each.name != CLAIM for each in directory.iterdir()):
+            raise UsageError(f"{out} is not an empty folder", fix="choose another --out, or remove it")
+        yield directory

@@ -1,0 +1,144 @@
+"""Runs a graph of tasks on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Literal, Protocol
+
+from harness.engine.context import StageContext
+from harness.engine.execute import Order, execute, make_order
+from harness.engine.graph import Task
+from harness.engine.isolation import Finished, WorkerPool
+from harness.engine.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
+from harness.engine.schedule import Plan, Schedule, make_plan
+from harness.engine.store import Store
+from harness.errors import UsageError
+from harness.machine.hardware import stage_threads, usable_cores
+from harness.stages.configs import user_code
+
+Isolation = Literal["process", "none"]
+
+
+class Backend(Protocol):
+    """Where tasks run."""
+
+    capacity: int
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """Whether a process waits that has run this network of the user's before."""
+
+    def start(self, order: Order) -> None:
+        """Start a task."""
+
+    def wait(self) -> list[Finished]:
+        """Block until something happens; the tasks that finished."""
+
+    def close(self) -> None:
+        """End everything that still runs."""
+
+
+class InThisProcess:
+    """Runs each task at once, in this process: for debuggers, and where processes are unwanted."""
+
+    capacity = 1
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._finished: list[Finished] = []
+
+    def has_worker_for(self, code: str | None) -> bool:
+        """This process runs them all."""
+        return True
+
+    def start(self, order: Order) -> None:
+        """Run a task to its end."""
+        outcome = execute(order, StageContext(order.key, order.threads, self._listener))
+        self._finished.append(Finished(order.key, outcome))
+
+    def wait(self) -> list[Finished]:
+        """The tasks that ran since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def close(self) -> None:
+        """Nothing runs on."""
+
+
+class LocalExecutor:
+    """Runs every task whose artifact is missing, once, with up to `jobs` at a time.
+
+    A task that fails takes only those down that depend on it. When the run is interrupted its workers are ended,
+    what they had finished stays in the store, and the exception goes on.
+
+    `timeout_s` is the longest that a task may show no progress before it is ended; None for no limit. It is not kept
+    with isolation `none`, where nothing could end it.
+
+    Workers are spawned, so a script that uses this class needs the usual `if __name__ == "__main__":`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        jobs: int = 1,
+        isolation: Isolation = "process",
+        progress: Listener = ignore,
+        timeout_s: float | None = None,
+    ) -> None:
+        if jobs < 1:
+            raise UsageError(f"cannot run {jobs} jobs at once", fix="use 1 or more")
+        self._store = replace(store, on_damaged=lambda damaged: progress(ArtifactDamaged(damaged)))
+        self._isolation = isolation
+        self._progress = progress
+        self._counted: set[str] = set()
+        self._jobs = jobs if isolation == "process" else 1
+        self._timeout_s = timeout_s
+
+    def run(self, tasks: Iterable[Task], *, refresh: Collection[str] = ()) -> dict[str, Outcome]:
+        """Outcome by key: of all `tasks`, and of those inputs that had to be looked at to get them.
+
+        Keys in `refresh` are run although they are in the store, and so is what depends on them.
+        """
+        self._store.prepare()
+        self._store.clean()
+        plan = make_plan(tasks, self._store, refresh)
+        self._announce(plan)
+        schedule = Schedule(plan, self._progress)
+        backend = self._backend()
+        try:
+            while schedule.active:
+                # A new worker imports torch first: rather go on with a network that has one.
+                prefers = lambda task: backend.has_worker_for(user_code(task))  # noqa: E731
+                while (task := schedule.next_task(backend.capacity, prefers)) is not None:
+                    backend.start(self._order(task, schedule.label(task.key), refresh=task.key in plan.stale))
+                for key, outcome in backend.wait():
+                    schedule.finish(key, outcome)
+        finally:
+            backend.close()
+            self._store.clean()
+        return schedule.outcomes
+
+    def _announce(self, plan: Plan) -> None:
+        cached = plan.cached.keys() - self._counted
+        pending = plan.pending.keys()
+        self._counted |= cached | pending
+        self._progress(RunStarted(total=len(cached) + len(pending), cached=len(cached)))
+
+    def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
+        alone = task.stage.exclusive and task.stage.isolate
+        threads = usable_cores() if alone else stage_threads()
+        return make_order(
+            task,
+            label,
+            self._store,
+            threads=threads,
+            refresh=refresh,
+            user_code=user_code(task),
+            timeout_s=self._timeout_s,
+        )
+
+    def _backend(self) -> Backend:
+        if self._isolation == "none":
+            return InThisProcess(self._progress)
+        return WorkerPool(self._jobs, stage_threads(), self._progress)

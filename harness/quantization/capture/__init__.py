@@ -1,0 +1,1 @@
+"""From an eager network to the graph that quantizers are placed in."""

@@ -1,0 +1,1 @@
+"""Which tensors of a captured graph are quantized, and how."""

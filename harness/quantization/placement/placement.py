@@ -1,0 +1,265 @@
+"""What every target's quantizer shares: specs per tensor, walking through fused ops, naming."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from harness.errors import UsageError
+from harness.quantization.calibrators.base import Calibrator
+from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.marked import Marker, marked_input, markers_of
+from harness.quantization.capture.operators import AVERAGE_POOLS, MAX_POOLS, VIEWS, is_relu
+from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
+from harness.quantization.formats import TargetFormat
+from harness.quantization.placement.decompose import decompose
+from harness.quantization.settings import TensorDescriptor
+from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+
+if TYPE_CHECKING:
+    from harness.quantization.placement.rules import RuleSet
+
+with quiet_torch():
+    from torchao.quantization.pt2e.quantizer import (
+        QuantizationAnnotation,
+        QuantizationSpec,
+        Quantizer,
+        SharedQuantizationSpec,
+    )
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+aten = torch.ops.aten
+
+
+class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no types
+    """A PT2E `Quantizer` that puts one `TensorQuantizer` at each tensor; subclasses say at which.
+
+    One spec object per tensor: where the output of one op and the input of the next carry the same object,
+    PT2E inserts a single quantizer.
+    """
+
+    def __init__(
+        self,
+        target_format: TargetFormat,
+        *,
+        per_channel: bool,
+        weight_calibrator: Calibrator,
+        rules: RuleSet | None = None,
+        histogram: HistogramMethod | None = None,
+    ) -> None:
+        super().__init__()
+        self.target_format = target_format
+        self.per_channel = per_channel
+        self.weight_calibrator = weight_calibrator
+        self.rules = rules
+        self.histogram = histogram or HistogramMethod()
+        self._node_rules: Mapping[Node | Marker, NodeRule] = {}
+        self._weight_specs: dict[tuple[Node, int | None], QuantizationSpec] = {}
+        self._activation_specs: dict[Node, QuantizationSpec | SharedQuantizationSpec | None] = {}
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Split ops whose parts are quantized one by one."""
+        return decompose(model)
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Mark every node of the graph that the target runs on integers; UsageError for a rule that fits nothing."""
+        self._node_rules = {} if self.rules is None else self.rules.resolve(model)
+        nodes = [
+            node
+            for node in model.graph.nodes
+            if node.op == "call_function" and is_float(node) and not self._rule_of(node).skip
+        ]
+        self.plan(model, nodes)
+        for node in nodes:
+            self.annotate_node(node)
+        for node in model.graph.nodes:
+            for marker in markers_of(node):
+                source = marked_input(node, marker)
+                if source is not None and is_float(source) and not self._rule_of(marker).skip:
+                    self.mark_input(node, source)
+        return model
+
+    def _rule_of(self, node: Node | Marker) -> NodeRule:
+        return self._node_rules.get(node, NodeRule())
+
+    def plan(self, model: GraphModule, nodes: Sequence[Node]) -> None:
+        """Decide what needs the whole graph, before any of `nodes`, those that no rule skips, is annotated."""
+
+    @abstractmethod
+    def annotate_node(self, node: Node) -> None:
+        """Annotate one call, or leave it in float."""
+
+    def validate(self, model: GraphModule) -> None:
+        """Nothing to check: the audit of the built engine is the proof."""
+
+    def prepare_obs_or_fq_callback(self, model: GraphModule, edge_or_node_to_obs_or_fq: Mapping[Any, Any]) -> None:
+        """Tell each quantizer which graph nodes it serves."""
+        owners: dict[str, object] = {}
+        for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
+            if quantizer is None:  # a rule leaves this tensor in float
+                continue
+            node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
+            name = node.target if node.op == "get_attr" else node.name
+            if owners.setdefault(name, quantizer) is not quantizer:  # a weight with one scale for each of its axes
+                name = f"{name}@{edge_or_node[-1].name}" if isinstance(edge_or_node, tuple) else name
+            if name not in quantizer.names:
+                quantizer.names = (*quantizer.names, name)
+
+    def activation_spec(self, tensor: Node) -> QuantizationSpec | SharedQuantizationSpec | None:
+        """The one spec of this activation; None where a rule leaves it in float."""
+        if tensor not in self._activation_specs:
+            self._activation_specs[tensor] = self._new_activation_spec(self._input_descriptor(tensor))
+        return self._activation_specs[tensor]
+
+    def _new_activation_spec(self, descriptor: TensorDescriptor) -> QuantizationSpec | None:
+        if not descriptor.fake_quant:
+            return None
+        integer = integer_format(descriptor, self.target_format.activations)
+        constructor = TensorQuantizer.with_args(integer=integer, range_rule=RangeRule.of(descriptor, self.histogram))
+        return QuantizationSpec(integer.dtype, constructor)
+
+    def _input_descriptor(self, tensor: Node) -> TensorDescriptor:
+        """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
+        merged = TensorDescriptor()
+        for reader in readers(same_values(tensor)):
+            marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
+            for rule in (self._rule_of(reader), *map(self._rule_of, marks)):
+                if not rule.skip:
+                    merged = merged.overridden_by(rule.input)
+        return merged
+
+    def weight_spec(self, node: Node, channel_axis: int) -> QuantizationSpec | None:
+        """A spec for the weight of `node`, whose output channels lie along `channel_axis`; None for float."""
+        weight = node.args[1]
+        assert isinstance(weight, Node)
+        descriptor = self._weight_descriptor(weight)
+        if not descriptor.fake_quant:
+            return None
+        given = descriptor.given()
+        per_channel = self.per_channel if "axis" not in given else descriptor.axis is not None
+        if descriptor.axis not in (None, channel_axis):
+            raise UsageError(
+                f"`axis: {descriptor.axis}` is not the axis of the output channels of `{node.name}`",
+                fix=f"write `axis: {channel_axis}`, or nothing for one scale per tensor",
+            )
+        key = weight, channel_axis if per_channel else None
+        if key not in self._weight_specs:
+            self._weight_specs[key] = self._new_weight_spec(descriptor, key[1])
+        return self._weight_specs[key]
+
+    def _weight_descriptor(self, weight: Node) -> TensorDescriptor:
+        """What the rules say about a weight; where its readers differ, the last one decides."""
+        merged = TensorDescriptor()
+        for reader in weight.users:
+            if not self._rule_of(reader).skip:
+                merged = merged.overridden_by(self._rule_of(reader).weight)
+        return merged
+
+    def _new_weight_spec(self, descriptor: TensorDescriptor, channel_axis: int | None) -> QuantizationSpec:
+        integer = integer_format(descriptor, self.target_format.weights)
+        constructor = WeightQuantizer.with_args(
+            integer=integer,
+            channel_axis=channel_axis,
+            calibrator=self.histogram.calibrator(descriptor) or self.weight_calibrator,
+            range_rule=RangeRule.of(descriptor, self.histogram),
+        )
+        return QuantizationSpec(integer.dtype, constructor)
+
+    def mark(self, node: Node, inputs: Mapping[Node, Any], output: Any | None = None) -> None:
+        """Annotate a node; its inputs and output as given."""
+        node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            input_qspec_map=dict(inputs), output_qspec=output, _annotated=True
+        )
+
+    def mark_input(self, node: Node, source: Node) -> None:
+        """Quantize what `node` reads from `source`, whatever else holds for `node`."""
+        spec = self.activation_spec(source)
+        if node.op == "call_function" and spec is not None:
+            annotation = node.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+            annotation.input_qspec_map.setdefault(source, spec)
+
+    def mark_output(self, node: Node) -> None:
+        """Quantize what leaves `node`, after the activation function that the target fuses into it.
+
+        The network's own output is never quantized: saturated top logits would tie.
+        """
+        tensor = fused_output(node)
+        if reaches_output(tensor):
+            return
+        annotation = tensor.meta.setdefault(Q_ANNOTATION_KEY, QuantizationAnnotation(_annotated=True))
+        annotation.output_qspec = self.activation_spec(tensor)
+
+    def mark_shared(self, node: Node) -> None:
+        """Input and output of `node` carry the same values and so the same scale."""
+        source = node.args[0]
+        assert isinstance(source, Node)
+        self.share(node, source, node)
+        self.mark(node, {source: self.activation_spec(source)}, self.activation_spec(node))
+
+    def share(self, tensor: Node, source: Node, reader: Node) -> None:
+        """Give `tensor` the scale that `source` has as an input of `reader`."""
+        is_float_source = self.activation_spec(source) is None
+        self._activation_specs[tensor] = None if is_float_source else SharedQuantizationSpec((source, reader))
+
+
+def is_float(node: Node) -> bool:
+    """Whether the node's value is one floating-point tensor."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def float_inputs(node: Node) -> list[Node]:
+    """Floating-point tensors among the positional arguments, also inside lists (concat)."""
+    arguments = [item for arg in node.args for item in (arg if isinstance(arg, list | tuple) else [arg])]
+    return [arg for arg in arguments if isinstance(arg, Node) and is_float(arg)]
+
+
+def same_values(tensor: Node) -> Node:
+    """The tensor that `tensor` carries some of the values of, in another shape; itself when it is no such view."""
+    while tensor.target in VIEWS | MAX_POOLS and isinstance(tensor.args[0], Node):
+        tensor = tensor.args[0]
+    return tensor
+
+
+def readers(tensor: Node) -> Iterator[Node]:
+    """What computes with `tensor`, directly or with a view of it, in graph order."""
+    for user in tensor.users:
+        if user.target in VIEWS | MAX_POOLS:
+            yield from readers(user)
+        yield user
+
+
+def fused_output(node: Node) -> Node:
+    """The ReLU-like node that is the only user of `node`, else `node`."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and is_relu(users[0]) else node
+
+
+def reaches_output(node: Node) -> bool:
+    """Whether the value leaves the network unchanged but for its shape."""
+    return any(user.op == "output" or (user.target in VIEWS and reaches_output(user)) for user in node.users)
+
+
+def is_constant(argument: object) -> bool:
+    """Whether the argument is a weight or another tensor that the network holds."""
+    return isinstance(argument, Node) and argument.op == "get_attr"
+
+
+def is_pooling(node: Node) -> bool:
+    """Whether an average is a pooling with windows of one size, or a mean over height and width."""
+    if node.target not in AVERAGE_POOLS:
+        return False
+    source = node.args[0]
+    assert isinstance(source, Node)
+    shape = source.meta["val"].shape
+    if node.target == aten.avg_pool2d.default:
+        return True
+    if node.target == aten.adaptive_avg_pool2d.default:
+        return all(size % parts == 0 for size, parts in zip(shape[-2:], node.meta["val"].shape[-2:], strict=True))
+    axes = node.args[1]
+    fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
+    return len(shape) == 4 and fixed == [2, 3]

@@ -1,0 +1,1 @@
+"""Modules that are replaced by quantization-friendly counterparts before capture."""

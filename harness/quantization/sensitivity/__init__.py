@@ -1,0 +1,1 @@
+"""What quantizing each layer costs, and which layers to leave out."""

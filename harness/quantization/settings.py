@@ -1,0 +1,146 @@
+"""Which modules are left in float or quantized differently: the rules of a scenario, also usable from Python."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from harness.errors import unknown_name
+from harness.fields import Bits, Listed, OneOf, Percent, Positive, Section, Text
+from harness.scenario.known import calibrator_names
+
+REGEX, ROLE = "re:", "role:"
+Role = Literal["first_conv", "last_linear", "residual_add", "depthwise_conv", "concat"]
+"""What an operation is in its network, whatever the names of the modules are."""
+
+
+def _calibration_methods() -> tuple[str, ...]:
+    return ("histogram", *calibrator_names())
+
+
+def _numbers(value: Any) -> Any:
+    return value if value is None else tuple(map(float, value)) if isinstance(value, (list, tuple)) else (float(value),)
+
+
+def _some(numbers: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if numbers == ():
+        raise PydanticCustomError("amax", "`amax` is empty", {"fix": "give one number, or one for each channel"})
+    return numbers
+
+
+def _single_axis(value: Any) -> Any:
+    """pytorch-quantization takes a tuple of axes; engines have scales along one."""
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+
+
+def _pattern(text: str) -> str:
+    """A regular expression must compile, and a role must be one."""
+    if text.startswith(REGEX):
+        try:
+            re.compile(text.removeprefix(REGEX))
+        except (re.error, RecursionError, OverflowError) as error:
+            fix = "correct the expression; `(`, `[` and `.` of a name are written with a backslash before them"
+            raise PydanticCustomError(
+                "pattern", "`{text}` is no regular expression: {why}", {"text": text, "why": str(error), "fix": fix}
+            ) from None
+    if text.startswith(ROLE) and text.removeprefix(ROLE) not in get_args(Role):
+        message, fix = unknown_name("role", text.removeprefix(ROLE), get_args(Role))
+        raise PydanticCustomError("pattern", "{message}", {"message": message, "fix": fix})
+    return text
+
+
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+"""Names modules: dotted name, glob, `re:EXPRESSION`, class name, `type:NAME` or `role:ROLE`."""
+
+Amax = Annotated[tuple[Positive, ...] | None, BeforeValidator(_numbers), AfterValidator(_some)]
+
+
+class TensorDescriptor(Section):
+    """How one tensor is quantized; keys and meaning of pytorch-quantization's `QuantDescriptor`.
+
+    A key that is left out keeps what the variant says.
+    """
+
+    name: Text | None = None
+    """Accepted so that descriptors can be pasted; a quantizer is named after its tensor."""
+    num_bits: Bits | None = None
+    """Width. Widths that the target has no kernels for make the variant a simulated one."""
+    axis: Annotated[int | None, BeforeValidator(_single_axis)] = None
+    """Weights only: the output channels' axis (0; 1 for transposed convolutions) for one scale per channel; empty for
+    one scale per tensor."""
+    amax: Amax = None
+    """Fixed range in units of the tensor: one number, or one for each output channel of a weight. Nothing is
+    calibrated; with `learn_amax` it is where learning starts."""
+    scale_amax: Positive | None = None
+    """Multiplies the range that calibration (or `amax`) gives."""
+    learn_amax: bool | None = None
+    """Train the range during QAT."""
+    calib_method: Annotated[str, OneOf(_calibration_methods)] | None = None
+    """A calibrator by its name; `histogram` stands for `calib_params.histogram_calib_method`."""
+    percentile: Percent | None = None
+    """For `calib_method: percentile`; empty: `calib_params.percentile`."""
+    unsigned: bool = False
+    """Inputs only: negative values are clipped away, so that all steps serve the positive ones."""
+    narrow_range: bool = True
+    """Weights only: leave the most negative integer out, as every target's format does."""
+    fake_quant: bool = True
+    """`false` leaves the tensor in float."""
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Keys that were not written must not come back as overrides when a dump is read again.
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were written down."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+    def overridden_by(self, other: TensorDescriptor | None) -> TensorDescriptor:
+        """This descriptor with the keys of `other` in place of its own."""
+        return self if other is None else TensorDescriptor.model_validate(self.given() | other.given())
+
+
+class Rule(Section):
+    """Modules or operations, and what is different for them.
+
+    Several kinds of selectors in one rule must all match; several values of one kind are alternatives. Where rules
+    contradict each other, `modules` beats `types`, `types` beats `roles`, and of one kind the later rule wins.
+    """
+
+    modules: Listed[Pattern] = ()
+    """Dotted names (`layer1.0.conv1`), globs (`layer*.conv1`) or regular expressions (`re:layer[12].*`) of modules; a
+    container stands for all that is inside it."""
+    types: Listed[Text] = ()
+    """Class names (`Conv2d` or `torch.nn.Conv2d`) of modules; a container stands for all that is inside it."""
+    subclasses: bool = False
+    """Whether `types` also match subclasses of the classes named."""
+    roles: Listed[Role] = ()
+    """`first_conv`, `last_linear`, `residual_add`, `depthwise_conv` or `concat`: operations of the captured graph."""
+    skip: bool | None = None
+    """`true` leaves them in float; `false` takes them back from a weaker or earlier rule."""
+    input: TensorDescriptor | None = None
+    """How the tensors that they read are quantized."""
+    weight: TensorDescriptor | None = None
+    """How their weights are quantized."""
+
+    @model_validator(mode="after")
+    def _selects_and_changes(self) -> Self:
+        if not (self.modules or self.types or self.roles):
+            raise PydanticCustomError("rule", "the rule selects nothing", {"fix": "add `modules`, `types` or `roles`"})
+        if self.skip is None and not any(each and each.given() for each in (self.input, self.weight)):
+            raise PydanticCustomError("rule", "the rule changes nothing", {"fix": "add `skip`, `input` or `weight`"})
+        return self
+
+    @property
+    def strength(self) -> int:
+        """Rank among contradicting rules."""
+        return 2 if self.modules else 1 if self.types else 0

@@ -1,0 +1,96 @@
+"""The typed record of a comparison of two runs: what `harness compare --json` writes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from harness.comparison.environment_rules import Severity
+from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
+from harness.results import Interval, Record, Status, Verdict
+
+ChangeKind = Literal["difference", "ratio"]
+StatusKind = Literal["vanished", "new", "failing", "recovered", "other status"]
+
+
+class Condition(Record):
+    """One condition under which the two runs were made that is not the same."""
+
+    what: str
+    severity: Severity
+    affects: tuple[str, ...]
+    text: str
+    base: Any = None
+    new: Any = None
+
+
+class Finding(Record):
+    """One figure of one variant in both runs."""
+
+    scenario: str
+    variant: str
+    metric: str
+    base: float | None
+    new: float | None
+    unit: str | None = None
+    """Of `base` and `new`; None in records from before it was kept."""
+    kind: ChangeKind
+    """`difference`: `change` is new - base. `ratio`: it is new / base - 1."""
+    change: float | None = None
+    interval: Interval | None = None
+    """Of `change`; None where the figures are exact."""
+    confidence: float = 0.95
+    """Of the interval and the verdict: that of the new run."""
+    margin: float | None = None
+    """Change that still counts as the same."""
+    is_paired: bool | None = None
+    """Accuracy only: both runs predicted the same samples, and each sample is compared with itself."""
+    p_value: float | None = None
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for all figures of the comparison that have an interval."""
+    verdict: Verdict
+    note: str | None = None
+    causes: tuple[str, ...] = ()
+    """What may explain a change, as far as it was recorded; empty where nothing does."""
+
+
+class StatusChange(Record):
+    """A variant or scenario that came, went, or has another status."""
+
+    scenario: str
+    variant: str | None
+    """None: the whole scenario."""
+    kind: StatusKind
+    base_status: Status | None = None
+    new_status: Status | None = None
+    reason: str | None = None
+    is_regression: bool
+
+
+class Comparison(Record):
+    """Everything that two runs, or a run and a baseline, have to say about each other."""
+
+    comparison_version: Literal[1] = 1
+    base: str
+    new: str
+    scenarios: tuple[str, ...]
+    """Those that both sides have."""
+    conditions: tuple[Condition, ...] = ()
+    is_forced: bool = False
+    """Figures were compared whose conditions forbid it."""
+    findings: tuple[Finding, ...] = ()
+    status_changes: tuple[StatusChange, ...] = ()
+
+    def with_verdict(self, verdict: Verdict) -> tuple[Finding, ...]:
+        """Findings of one verdict."""
+        return tuple(finding for finding in self.findings if finding.verdict == verdict)
+
+    @property
+    def regressions(self) -> int:
+        """What is proven worse, vanished, or fails now."""
+        return len(self.with_verdict("worse")) + sum(change.is_regression for change in self.status_changes)
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """1 for a proven regression; with `strict` 4 for figures that are undecided."""
+        if self.regressions:
+            return EXIT_GATE_FAILED
+        return EXIT_INCONCLUSIVE if strict and self.with_verdict("inconclusive") else EXIT_OK

@@ -1,0 +1,1 @@
+"""Runs: from a scenario to a plan, and from the results of its tasks to rows."""

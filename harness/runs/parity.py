@@ -1,0 +1,94 @@
+"""The parity chain of a variant as tasks, and what they found as evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.engine.graph import Stage, Task
+from harness.engine.outcomes import Done, Failed, Outcome
+from harness.parity.chain import ChainEvidence
+from harness.results import LayerParity, Link, Variant
+from harness.stages.configs import LayersConfig, PredictOnnxConfig
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from harness.stages.configs import DataConfig
+
+OUTPUTS = "outputs.npy"
+LABELS = "labels.npy"
+LAYER_SAMPLES = 64
+"""Test samples for the comparison of layers: a wrong scale shows in every sample."""
+
+_STAGES = "harness.stages.parity"
+PREDICT_ONNX = Stage("evaluate", 1, f"{_STAGES}:predict_onnx")
+LAYERS = Stage("parity", 1, f"{_STAGES}:layers")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The links of one variant; tasks are shared with other variants and with its own stages."""
+
+    links: Mapping[Link, Task] = field(default_factory=dict)
+    absent: Mapping[Link, str] = field(default_factory=dict)
+    layers: Task | None = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All of them."""
+        return (*self.links.values(), *([self.layers] if self.layers is not None else []))
+
+
+def predict_onnx(export: Task, data: DataConfig, samples: int) -> Task:
+    """The first test samples through an ONNX file as it is written."""
+    config = PredictOnnxConfig(data=data, samples=samples)
+    return Task(PREDICT_ONNX, config, {"onnx": export}, label=f"{export.label}: evaluate the file")
+
+
+def compare_layers(config: LayersConfig, inputs: Mapping[str, Task], variant_id: str) -> Task:
+    """The layers of a quantized variant."""
+    return Task(LAYERS, config, inputs, label=f"compare the layers of {variant_id}")
+
+
+def absent_links(variant: Variant, links: Mapping[Link, Task], not_run: str | None) -> dict[Link, str]:
+    """Why a variant has no link of a kind that others of its method have."""
+    absent: dict[Link, str] = {}
+    if variant.method in ("ptq", "qat") and "torch_quantized" not in links:
+        absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
+    if "engine" not in links:
+        absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"
+    return absent
+
+
+def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | None:
+    """What the tasks of a chain found; a link whose task failed is absent with the reason, and so are the layers."""
+    if not chain.tasks:
+        return None
+    outputs: dict[Link, npt.NDArray[np.float32]] = {}
+    absent = {str(link): reason for link, reason in chain.absent.items()}
+    labels: npt.NDArray[np.int64] | None = None
+    for link, task in chain.links.items():
+        outcome = outcomes.get(task.key)
+        if not isinstance(outcome, Done):
+            absent[link] = _reason(outcome)
+            continue
+        outputs[link] = np.load(outcome.artifact.file(OUTPUTS), allow_pickle=False)
+        if link == "torch_fp32" and LABELS in outcome.artifact.manifest.files:
+            labels = np.load(outcome.artifact.file(LABELS), allow_pickle=False)
+    compared = outcomes.get(chain.layers.key) if chain.layers is not None else None
+    if not isinstance(compared, Done):
+        if chain.layers is not None:
+            absent["layers"] = _reason(compared)
+        return ChainEvidence(outputs, labels, absent)
+    found = compared.artifact.meta["layers"]
+    assert isinstance(found, list)
+    layers = tuple(LayerParity.model_validate(layer) for layer in found)
+    return ChainEvidence(outputs, labels, absent, layers, int(str(compared.artifact.meta["samples"])))
+
+
+def _reason(outcome: Outcome | None) -> str:
+    return outcome.reason if isinstance(outcome, Failed) else "an earlier stage failed"

@@ -1,0 +1,500 @@
+"""From a scenario to tasks: which stages each variant needs, and which of them variants share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from harness.comparison.environments import machine_class
+from harness.engine.graph import Task
+from harness.machine.environment import machine
+from harness.quantization.capture.modules import Modules
+from harness.quantization.placement.rules import Rule
+from harness.results import Link, Variant
+from harness.runs.availability import unavailable_reason
+from harness.runs.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
+from harness.runs.rule_checks import rules_for
+from harness.scenario import Scenario
+from harness.stages.catalog import (
+    BUILD,
+    CALIBRATE,
+    CHECK,
+    ENERGY,
+    EXPORT,
+    FINETUNE,
+    LOAD,
+    MEASURE,
+    MEMORY,
+    PREDICT,
+    PREDICT_TORCH,
+    QUANTIZE,
+    QUANTIZE_ONNX,
+    TO_FP16,
+    TRAIN,
+)
+from harness.stages.configs import (
+    BuildConfig,
+    CalibrateConfig,
+    CheckConfig,
+    CorrectionConfig,
+    DataConfig,
+    EnergyConfig,
+    ExportConfig,
+    FinetuneConfig,
+    Fp16Config,
+    LayersConfig,
+    LoadConfig,
+    MeasureConfig,
+    MemoryConfig,
+    ModelConfig,
+    PredictConfig,
+    QuantizeConfig,
+    QuantizeOnnxConfig,
+    QuantizerConfig,
+    TrainConfig,
+    built,
+)
+from harness.targets import get_target
+from harness.targets.base import Target
+from harness.timing.plan import TimingPlan
+from harness.toolkits import DEFAULT, get_toolkit
+from harness.training.recipe import QatRules, Recipe, qat_recipe
+
+CALIBRATION_BATCH = 64
+"""Has no influence on the ranges: histograms are merged exactly."""
+
+FP16_SAMPLES = 32
+"""Calibration samples on which an FP16 file is checked against the FP32 one."""
+
+CORRECTION_BATCH = 32
+"""Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
+
+
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of one model of the scenario before anything runs."""
+
+    config: ModelConfig
+    weights_path: Path | None
+    weights_sha256: str | None
+    modules: Modules
+    """Names and types, which rules refer to."""
+
+
+@dataclass(frozen=True)
+class VariantPlan:
+    """The tasks of one variant, by what they are for; none when it is unavailable."""
+
+    variant: Variant
+    reference_id: str
+    simulated: bool = False
+    unavailable: str | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
+    """Keys: `train`, `check`, `calibrate`, `quantize`, `finetune`, `export`, `build`, `outputs`, `torch_outputs`,
+    `memory`."""
+    build: BuildConfig | None = None
+    not_run: str | None = None
+    """Why the engine can be built but not run on this machine."""
+    broken: str | None = None
+    """Why its network cannot be used at all; there are no tasks then."""
+    chain: Chain = field(default_factory=Chain)
+    """For comparison only: a link that fails leaves the row as it is."""
+
+    @property
+    def all_tasks(self) -> tuple[Task, ...]:
+        """Those of the row and those of its parity chain."""
+        return (*self.tasks.values(), *self.chain.tasks)
+
+
+class Planner:
+    """Makes the tasks of every variant; equal tasks have equal keys, so sharing needs no bookkeeping."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        data: DataConfig,
+        calibration_data: DataConfig,
+        networks: Mapping[str, NetworkInfo],
+        broken: Mapping[str, str] | None = None,
+    ) -> None:
+        """`networks` are those that can be used, `broken` says of every other why not."""
+        self._broken = broken or {}
+        self._scenario = scenario
+        self._data = data
+        self._calibration_data = calibration_data
+        self._networks = networks
+
+    def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
+        """The tasks of one variant, or why it cannot run here."""
+        target = get_target(variant.target)
+        if variant.model in self._broken:
+            return VariantPlan(variant, reference_id, broken=self._broken[variant.model])
+        plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
+        reason = unavailable_reason(variant) or self._override_refusal(variant)
+        if reason is not None:
+            return replace(plan, unavailable=reason)
+        tasks = self._network(variant)
+        if variant.toolkit not in (None, DEFAULT):
+            tasks |= self._other_toolkit(variant, dict(tasks), target)
+        else:
+            tasks |= self._own_toolkit(variant, dict(tasks), target, simulated=plan.simulated)
+        if plan.simulated:
+            return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
+        file = tasks["export"]
+        settings = self._scenario.target_options(variant.target)
+        if target.float_type(variant, settings) == "fp16":
+            tasks["export"] = self._to_fp16(variant, tasks["export"])
+        options = target.build_options(variant, settings.threads, settings)
+        build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
+        tasks["build"] = Task(
+            BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
+        )
+        not_run = target.cannot_run(options)
+        if not_run is None and self._scenario.measurement.accuracy:
+            config = PredictConfig(data=self._data, target=variant.target, options=build.options)
+            tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
+        if not_run is None and self._scenario.measurement.memory:
+            tasks["memory"] = self._memory(variant, build, tasks["build"])
+        chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
+        if not_run is not None:
+            tasks.pop("torch_outputs", None)
+        return replace(plan, tasks=tasks, build=build, not_run=not_run, chain=chain)
+
+    def _chain(
+        self,
+        variant: Variant,
+        tasks: Mapping[str, Task],
+        target: Target,
+        *,
+        file: Task | None = None,
+        build: BuildConfig | None = None,
+        not_run: str | None = None,
+    ) -> Chain:
+        """The links from the eager network to the engine; `file` is the ONNX file before FP16 is written into it."""
+        settings = self._scenario.measurement
+        if settings.parity == "off":
+            return Chain()
+        links: dict[Link, Task] = {}
+        absent: dict[Link, str] = {}
+        if settings.accuracy:
+            links = self._links(variant, tasks, target, file)
+            absent = absent_links(variant, links, not_run)
+        layers = None
+        if settings.parity == "layers" and variant.method in ("ptq", "qat") and file is not None and build is not None:
+            layers = self._layers(variant, tasks, file, build, runs=not_run is None)
+        return Chain(links, absent, layers)
+
+    def _links(
+        self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
+    ) -> dict[Link, Task]:
+        model, network = self._networks[variant.model].config, self._network(variant)
+        is_quantized = variant.method in ("ptq", "qat")
+        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
+        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
+        if file is not None and is_quantized:
+            files["onnx_quantized"] = file
+        if file is not None and tasks["export"] is not file:
+            files["onnx_fp16"] = tasks["export"]
+        samples = self._scenario.measurement.parity_samples
+        links: dict[Link, Task] = {link: predict_onnx(task, self._data, samples) for link, task in files.items()}
+        links["torch_fp32"] = self.eager(variant)
+        if is_quantized and "torch_outputs" in tasks:
+            links["torch_quantized"] = tasks["torch_outputs"]
+        if "outputs" in tasks:
+            links["engine"] = tasks["outputs"]
+        return links
+
+    def _layers(
+        self, variant: Variant, tasks: Mapping[str, Task], file: Task, build: BuildConfig, *, runs: bool
+    ) -> Task:
+        is_ours = variant.toolkit in (None, DEFAULT)
+        inputs = {"onnx": file, "train": tasks["train"]}
+        if is_ours:
+            inputs["state"] = tasks.get("finetune", tasks["quantize"])
+        if runs:
+            inputs["build"] = tasks["build"]
+        config = LayersConfig(
+            data=self._data,
+            samples=LAYER_SAMPLES,
+            model=self._networks[variant.model].config,
+            quantizer=self._quantizer(variant) if is_ours else None,
+            target=variant.target if runs else None,
+            options=build.options if runs else {},
+        )
+        return compare_layers(config, inputs, variant.id)
+
+    def eager(self, variant: Variant) -> Task:
+        """Outputs of the eager network on the test samples."""
+        config = PredictConfig(data=self._data, model=self._networks[variant.model].config)
+        label = f"evaluate torch {variant.model}"
+        return Task(PREDICT_TORCH, config, {"train": self._train(variant)}, label=label)
+
+    def _is_deployable(self, variant: Variant, target: Target) -> bool:
+        """Whether the target has kernels for the widths of the variant and of every rule."""
+        widths = [variant]
+        for rule in self._rules(variant):
+            if rule.weight is not None and rule.weight.num_bits is not None:
+                widths.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
+            if rule.input is not None and rule.input.num_bits is not None:
+                widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
+        return all(map(target.is_deployable, widths))
+
+    def _rules(self, variant: Variant) -> tuple[Rule, ...]:
+        if variant.method not in ("ptq", "qat"):
+            return ()
+        return rules_for(self._scenario, self._networks[variant.model].modules)
+
+    def measure(self, plans: Sequence[VariantPlan], run_id: str, comparisons: int) -> Task:
+        """Latency of variants of one model, target and batch size; their FP32 row is among them."""
+        scenario, variant = self._scenario, plans[0].variant
+        settings = scenario.measurement
+        engines = {plan.variant.id: plan.build for plan in plans if plan.build is not None}
+        config = MeasureConfig(
+            run_id=run_id,
+            reference=plans[0].reference_id,
+            engines=engines,
+            builds=settings.builds,
+            input_shape=self._networks[variant.model].config.input_shape,
+            batch_size=variant.batch_size,
+            plan=TimingPlan(
+                warmup_s=settings.warmup_s,
+                round_s=settings.round_s,
+                rounds_per_process=settings.rounds_per_process,
+                min_processes=settings.min_processes,
+                max_processes=settings.max_processes,
+                budget_s=settings.budget_s,
+            ),
+            confidence=scenario.verdict.confidence,
+            margin=scenario.verdict.latency_margin,
+            comparisons=comparisons,
+            seed=scenario.seed,
+        )
+        inputs = {
+            built(plan.variant.id, number): self._built(plan, number)
+            for plan in plans
+            for number in range(settings.builds)
+        }
+        label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
+        return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+
+    def load(self, plan: VariantPlan, run_id: str) -> Task | None:
+        """The load scenarios of one variant; None when the scenario has none."""
+        settings, variant = self._scenario.measurement, plan.variant
+        if not settings.load or plan.build is None:
+            return None
+        config = LoadConfig(
+            run_id=run_id,
+            build=plan.build,
+            data=self._data,
+            batch_size=variant.batch_size,
+            load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
+            accuracy=settings.accuracy,
+            seed=self._scenario.seed,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(LOAD, config, inputs, label=f"load {variant.id}", requires=(variant.target,))
+
+    @staticmethod
+    def _built(plan: VariantPlan, number: int) -> Task:
+        """The variant's engine, or another build of it."""
+        first = plan.tasks["build"]
+        if number == 0 or plan.build is None:
+            return first
+        config = plan.build.model_copy(update={"repeat": number})
+        return replace(first, config=config, label=f"{first.label}, build {number + 1}")
+
+    def energy(self, plan: VariantPlan, run_id: str) -> Task:
+        """Energy of one variant's inferences."""
+        assert plan.build is not None
+        settings = self._scenario.measurement
+        config = EnergyConfig(
+            run_id=run_id,
+            build=plan.build,
+            input_shape=self._networks[plan.variant.model].config.input_shape,
+            batch_size=plan.variant.batch_size,
+            busy_s=settings.energy_s,
+            idle_s=settings.energy_idle_s,
+        )
+        inputs = {"build": plan.tasks["build"]}
+        return Task(ENERGY, config, inputs, label=f"energy of {plan.variant.id}", requires=(plan.variant.target,))
+
+    def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
+        config = MemoryConfig(
+            build=build,
+            input_shape=self._networks[variant.model].config.input_shape,
+            batch_size=variant.batch_size,
+            machine=self._machine,
+        )
+        return Task(MEMORY, config, {"build": built}, label=f"memory of {variant.id}", requires=(variant.target,))
+
+    @cached_property
+    def _machine(self) -> str:
+        return machine_class(machine())
+
+    def _train(self, variant: Variant) -> Task:
+        network = self._networks[variant.model]
+        trains = self._scenario.models[variant.model].weights == "train"
+        config = TrainConfig(
+            model=network.config,
+            data=self._data if trains else None,
+            recipe=self._recipe(variant.model) if trains else None,
+            weights_sha256=network.weights_sha256,
+            weights_key=self._scenario.models[variant.model].weights_key,
+            weights_path=network.weights_path,
+        )
+        return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
+
+    def _network(self, variant: Variant) -> dict[str, Task]:
+        """Its weights, and whether the captured graph is the network: every row of the model depends on both."""
+        train = self._train(variant)
+        config = CheckConfig(model=self._networks[variant.model].config, data=self._data)
+        return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
+
+    def _own_toolkit(
+        self, variant: Variant, network: Mapping[str, Task], target: Target, *, simulated: bool
+    ) -> dict[str, Task]:
+        model = self._networks[variant.model].config
+        tasks: dict[str, Task] = {}
+        quantizer: QuantizerConfig | None = None
+        inputs = dict(network)
+        if variant.method in ("ptq", "qat"):
+            quantizer = self._quantizer(variant)
+            tasks["calibrate"] = self._calibrate(variant, network)
+            tasks["quantize"] = Task(
+                QUANTIZE,
+                QuantizeConfig(
+                    model=model,
+                    quantizer=quantizer,
+                    calibrator=str(variant.calibrator),
+                    percentile=variant.percentile,
+                    correction=self._correction(variant),
+                    verbose=self._scenario.quantization_params.calib_params.verbose,
+                ),
+                {**network, "calibrate": tasks["calibrate"]},
+                label=f"quantize {variant.id}",
+            )
+            inputs["state"] = tasks["quantize"]
+        if variant.method == "qat" and quantizer is not None:
+            finetune = self._finetune(variant, model, quantizer)
+            tasks["finetune"] = Task(FINETUNE, finetune, dict(inputs), label=f"finetune {variant.id}")
+            inputs["state"] = tasks["finetune"]
+        if not simulated:
+            export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
+            tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
+        if self._scenario.measurement.accuracy:
+            predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
+            inputs.pop("check")
+            tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
+        return tasks
+
+    def _other_toolkit(self, variant: Variant, network: Mapping[str, Task], target: Target) -> dict[str, Task]:
+        model = self._networks[variant.model].config
+        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
+        source = Task(EXPORT, fp32, network, label=f"export {variant.model} for {variant.toolkit}")
+        config = QuantizeOnnxConfig(
+            toolkit=str(variant.toolkit),
+            model=model,
+            quantizer=self._quantizer(variant),
+            data=self._calibration_data,
+            samples=self._scenario.calibration_count(variant.model),
+            calibrator=str(variant.calibrator),
+            percentile=variant.percentile,
+        )
+        stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
+        return {
+            "export": Task(stage, config, {"train": network["train"], "onnx": source}, label=f"quantize {variant.id}")
+        }
+
+    def _override_refusal(self, variant: Variant) -> str | None:
+        """Why rules keep another toolkit from quantizing the variant; what they skip, every toolkit skips."""
+        if variant.toolkit in (None, DEFAULT) or not any(rule.input or rule.weight for rule in self._rules(variant)):
+            return None
+        return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
+
+    def _to_fp16(self, variant: Variant, export: Task) -> Task:
+        config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
+        return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
+
+    def _calibrate(self, variant: Variant, network: Mapping[str, Task]) -> Task:
+        """One task per model, target and PTQ steps that change weights before it.
+
+        The full placement at 8 bits sees every tensor that others need.
+        """
+        placement = QuantizerConfig(
+            target=variant.target,
+            weight_bits=8,
+            activation_bits=8,
+            per_channel=True,
+            weight_calibrator="max",
+            weight_percentile=None,
+            skip=(),
+            ptq_steps=_before_calibration(variant),
+        )
+        config = CalibrateConfig(
+            model=self._networks[variant.model].config,
+            data=self._calibration_data,
+            placement=placement,
+            samples=self._scenario.calibration_count(variant.model),
+            batch_size=CALIBRATION_BATCH,
+        )
+        return Task(CALIBRATE, config, network, label=f"calibrate {variant.model} for {variant.target}")
+
+    def _correction(self, variant: Variant) -> CorrectionConfig | None:
+        if _before_calibration(variant) == variant.ptq_steps:
+            return None
+        samples = self._scenario.calibration_count(variant.model)
+        return CorrectionConfig(data=self._calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
+
+    def _quantizer(self, variant: Variant) -> QuantizerConfig:
+        params = self._scenario.quantization_params
+        histogram = params.selective_quantizer_params.calibrator_w == "histogram"
+        method = params.calib_params.histogram_calib_method
+        rules = self._rules(variant)
+        return QuantizerConfig(
+            target=variant.target,
+            weight_bits=variant.weight_bits or 8,
+            activation_bits=variant.activation_bits or 8,
+            per_channel=bool(variant.per_channel),
+            weight_calibrator=method if histogram else "max",
+            weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
+            skip=variant.skip,
+            ptq_steps=variant.ptq_steps,
+            rules=tuple(rule.model_dump(mode="json") for rule in rules),
+            histogram_method=method if rules else "percentile",
+            histogram_percentile=params.calib_params.percentile if rules else 99.99,
+        )
+
+    def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:
+        scenario, params, learns = self._scenario, self._scenario.qat_params, bool(variant.learn_amax)
+        recipe = qat_recipe(self._recipe(variant.model), self._qat_rules(), learned_ranges=learns)
+        seed = scenario.seed if variant.qat_seed is None else variant.qat_seed
+        batch_norm = variant.batch_norm or "folded"
+        return FinetuneConfig(
+            model=model,
+            quantizer=quantizer,
+            data=self._data,
+            recipe=recipe.model_copy(update={"seed": seed}),
+            validation_seed=scenario.seed,
+            batch_norm=batch_norm,
+            learn_amax=learns,
+            # A setting that does not count must not change the key.
+            freeze_batch_norm_after=params.freeze_batch_norm_after if batch_norm == "live" else 1.0,
+            freeze_observers_after=0.0 if learns else params.freeze_observers_after,
+        )
+
+    def _recipe(self, model: str) -> Recipe:
+        training = self._scenario.effective_training(model)
+        return Recipe.model_validate(training.model_dump() | {"seed": self._scenario.seed})
+
+    def _qat_rules(self) -> QatRules:
+        return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
+
+
+def _before_calibration(variant: Variant) -> tuple[str, ...]:
+    if not variant.ptq_steps:
+        return ()
+    from harness.quantization.ptq.steps import before_calibration  # imports torch
+
+    return before_calibration(variant.ptq_steps)

@@ -1,0 +1,181 @@
+"""A scenario checked against this machine before any work starts: data, networks, rules, and a plan per variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.comparison.baseline import FOLDER, baseline_path
+from harness.comparison.snapshot import Snapshot
+from harness.comparison.sources import read_baseline
+from harness.data.load import load_splits
+from harness.data.samples import Splits
+from harness.engine.local import Isolation
+from harness.errors import DataError, ScenarioError, StageError, UsageError
+from harness.machine.environment import fingerprint
+from harness.quantization.capture.modules import Modules
+from harness.results import Variant, WeightsFile
+from harness.runs.calibration_data import CalibrationData, data_config, load_calibration
+from harness.runs.expected import check_expected
+from harness.runs.load import check_load
+from harness.runs.networks import Networks, describe_networks
+from harness.runs.plan import NetworkInfo, Planner, VariantPlan
+from harness.runs.registries import check_registries
+from harness.runs.rule_checks import check_rules
+from harness.scenario import Scenario, expand
+from harness.scenario.source import joined
+from harness.stages.configs import DataConfig, ModelConfig
+from harness.stages.network_probe import NetworkFacts
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, as opposed to what."""
+
+    jobs: int = 2
+    isolation: Isolation = "process"
+    download: bool = False
+    select: Callable[[Variant], bool] | None = None
+    """Which variants to run; the FP32 row of a chosen one is always run."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario that was checked against this machine, ready to run."""
+
+    scenario: Scenario
+    splits: Splits
+    data: DataConfig
+    calibration: CalibrationData
+    plans: tuple[VariantPlan, ...]
+    planner: Planner
+    weights: tuple[WeightsFile, ...] = ()
+    baseline: Snapshot | None = None
+    """What gates compare with; None where no gate does, or where it is missing."""
+    faults: Mapping[str, ScenarioError] = field(default_factory=dict)
+    """Models whose network cannot be used; their rows are `failed`."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether any network can be used."""
+        return any(plan.broken is None for plan in self.plans)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say before the run starts: which models fail, and how weights files were read."""
+        failed = [f"model `{name}` cannot be used, its rows fail: {fault}" for name, fault in self.faults.items()]
+        read = [f"weights of `{file.model}`: {file.source}: {file.note}" for file in self.weights if file.note]
+        return (*failed, *read)
+
+
+def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
+    """Check everything that can be wrong with the input before any work starts.
+
+    A network that cannot be used costs its own rows. Raises ScenarioError with the place in the file for unknown names,
+    missing data, and where no network can be used.
+    """
+    return prepare_all([scenario], options)[0]
+
+
+def prepare_all(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prepared]:
+    """The same for several scenarios, all of which are checked before the first one runs.
+
+    A scenario without a network that can be used fails as a whole only where that holds for all of them.
+    """
+    prepared = [_prepare(scenario, options) for scenario in scenarios]
+    if not any(item.is_usable for item in prepared):
+        raise joined([fault for item in prepared for fault in item.faults.values()])
+    return prepared
+
+
+def _prepare(scenario: Scenario, options: RunOptions) -> Prepared:
+    check_registries(scenario)
+    check_load(scenario)
+    splits = _load_data(scenario, options)
+    data = data_config(scenario, splits.fingerprint, download=options.download)
+    calibration = load_calibration(scenario, splits, data, download=options.download)
+    variants = selected(expand(scenario), options.select)
+    described = describe_networks(scenario, splits)
+    networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
+    planner = Planner(scenario, data, calibration.config, networks, described.reasons)
+    check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
+    plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
+    faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
+    weights = tuple(_weights_files(scenario, described))
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario), faults)
+
+
+def _weights_files(scenario: Scenario, described: Networks) -> Iterator[WeightsFile]:
+    for name, facts in described.facts.items():
+        if (found := facts.weights) is not None:
+            source = scenario.models[name].weights
+            yield WeightsFile(model=name, source=source, sha256=found.sha256, part=found.part, note=found.note)
+
+
+def baseline_file(scenario: Scenario) -> Path:
+    """Where the baseline of this scenario and this machine is stored."""
+    return baseline_path(scenario.root / FOLDER, fingerprint(scenario.root), scenario.name)
+
+
+def _baseline(scenario: Scenario) -> Snapshot | None:
+    """The stored baseline where a gate compares with it; UsageError for a file that is none."""
+    if not any(gate.yardstick == "baseline" for gate in scenario.gates):
+        return None
+    path = baseline_file(scenario)
+    return read_baseline(path) if path.is_file() else None
+
+
+def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
+    spec = data_config(scenario, "", download=options.download).spec
+    try:
+        splits = load_splits(spec, root=scenario.root, seed=scenario.seed, download=options.download)
+    except DataError as error:
+        raise scenario.error(("dataset",), error.message, fix=error.fix) from error
+    check_expected(scenario, splits)
+    for name in scenario.models:
+        if scenario.models[name].weights == "train" and not splits.has_labels:
+            raise scenario.error(
+                ("dataset", "source"),
+                f"data source `{scenario.dataset.source}` has no labels to train `{name}` with",
+                fix="use labelled data, or set `weights: random` or a weights file",
+            )
+    return splits
+
+
+def _network(scenario: Scenario, name: str, splits: Splits, facts: NetworkFacts) -> NetworkInfo:
+    spec = scenario.models[name]
+    config = ModelConfig(
+        factory=spec.factory,
+        args=dict(spec.args),
+        input_shape=splits.input_shape,
+        n_classes=splits.n_classes,
+        task=splits.task,
+        seed=scenario.seed,
+        source_sha256=facts.dependencies.sha256,
+        files=facts.dependencies.files,
+        root=scenario.root,
+    )
+    modules = Modules(facts.classes)
+    if facts.weights is None:
+        return NetworkInfo(config, None, None, modules)
+    return NetworkInfo(config, scenario.resolve(spec.weights), facts.weights.sha256, modules)
+
+
+def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
+    """The variants that `select` chooses and their FP32 rows, all for None; UsageError when it chooses none."""
+    if select is None:
+        return tuple(variants)
+    chosen = {variant.id for variant in variants if select(variant)}
+    if not chosen:
+        raise UsageError("--select chooses no variant", fix="`harness list SCENARIO` prints all of them")
+    chosen |= {_reference_of(variant, variants).id for variant in variants if variant.id in chosen}
+    return tuple(variant for variant in variants if variant.id in chosen)
+
+
+def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
+    """The FP32 row of the same model, target and batch size."""
+    for other in variants:
+        if other.group == variant.group and other.method == "fp32":
+            return other
+    raise StageError(f"{variant.id} has no FP32 row to be judged against")

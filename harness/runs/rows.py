@@ -1,0 +1,214 @@
+"""From outcomes of tasks to rows: the evidence about each variant, and the metrics' figures from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.data.tasks import Task
+from harness.engine.execute import PEAK, record_from
+from harness.engine.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome
+from harness.engine.store import Artifact
+from harness.metrics import metrics
+from harness.metrics.base import Evidence, Judgement
+from harness.results import Cost, Memory, MetricValue, Row
+from harness.runs.energy import energy_of
+from harness.runs.load import load_measured
+from harness.runs.parity import LABELS, OUTPUTS, evidence
+from harness.runs.plan import VariantPlan
+from harness.stages.checking import checks_of
+from harness.stages.networks import LATENCY, audit_layers, engine_file
+from harness.timing.samples import Timings
+
+_COST_META = {
+    "train_s": "train",
+    "calibrate_s": "calibrate",
+    "quantize_s": "quantize",
+    "finetune_s": "finetune",
+    "build_s": "build",
+}
+_COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
+
+
+@dataclass
+class Findings:
+    """Everything that the tasks of a run produced."""
+
+    outcomes: Mapping[str, Outcome]
+    """By key of the task."""
+    latency: Mapping[str, Outcome] = field(default_factory=dict)
+    """Of the measuring task, by variant id."""
+    energy: Mapping[str, Outcome] | None = None
+    """Of the energy task, by variant id; None when the scenario does not ask for energy."""
+    load: Mapping[str, Outcome] = field(default_factory=dict)
+    """Of the task with the load scenarios, by variant id."""
+
+    def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
+        """What one task of a variant made, or None."""
+        task = plan.tasks.get(name)
+        outcome = self.outcomes.get(task.key) if task is not None else None
+        return outcome.artifact if isinstance(outcome, Done) else None
+
+    def failure(self, plan: VariantPlan) -> Failed | None:
+        """The first task of a variant that failed, or None."""
+        for task in plan.tasks.values():
+            outcome = self.outcomes.get(task.key)
+            if isinstance(outcome, Failed):
+                return outcome
+        measured = (self.latency.get(plan.variant.id), self.load.get(plan.variant.id), self._crash_in_energy(plan))
+        return next((outcome for outcome in measured if isinstance(outcome, Failed)), None)
+
+    def _crash_in_energy(self, plan: VariantPlan) -> Failed | None:
+        """Energy that cannot be counted leaves the row as it is; an engine that crashes or hangs meanwhile does not."""
+        outcome = (self.energy or {}).get(plan.variant.id)
+        return outcome if isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT) else None
+
+
+def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
+    """The row of one variant; what a failed task left unknown stays empty."""
+    variant = plan.variant
+    if plan.broken is not None or plan.unavailable is not None:
+        status = "unavailable" if plan.broken is None else "failed"
+        return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
+    failure = findings.failure(plan)
+    figures: dict[str, Any] = {}
+    extra: dict[str, MetricValue] = {}
+    faults = list(filter(None, [_not_numbers(evidence)]))
+    for metric in metrics().values():
+        if metric.tasks is not None and evidence.task not in metric.tasks:
+            continue
+        record = metric.compute(evidence)
+        if record is None:
+            continue
+        faults += filter(None, [metric.fault(record)])
+        if metric.section is not None:
+            figures[metric.section] = record
+        elif isinstance(record, MetricValue):
+            extra[metric.name] = record
+    reason = f"{failure.label}: {failure.reason}" if failure is not None else "; ".join(faults) or None
+    status = "failed" if reason else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
+    if plan.not_run and reason is None:
+        reason = plan.not_run
+    if plan.simulated and reason is None:
+        reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
+    checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
+    figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
+    return Row(variant=variant, status=status, reason=reason, **figures)
+
+
+def _not_numbers(evidence: Evidence) -> str | None:
+    """Why the outputs are worth nothing; accuracy would be that of whatever argmax makes of NaN."""
+    outputs = evidence.network_outputs
+    if outputs is None:
+        return None
+    broken = np.flatnonzero(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1))
+    if not len(broken):
+        return None
+    return (
+        f"the outputs hold NaN for {len(broken):,} of {len(outputs):,} test samples, first for number {broken[0]}: "
+        "`measurement.parity: layers` shows where they arise"
+    )
+
+
+def gather(
+    plan: VariantPlan,
+    reference: VariantPlan | None,
+    findings: Findings,
+    judgement: Judgement,
+    threads: int,
+    task: Task = "classification",
+    class_names: tuple[str, ...] = (),
+) -> Evidence:
+    """What is known about one variant."""
+    build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
+    latency = findings.latency.get(plan.variant.id)
+    measured = latency.artifact if isinstance(latency, Done) else None
+    outputs, load = _outputs(plan, "outputs", findings), findings.load.get(plan.variant.id)
+    return Evidence(
+        variant=plan.variant,
+        judgement=judgement,
+        is_reference=plan.variant.id == plan.reference_id,
+        reference_id=plan.reference_id,
+        labels=_labels(reference, findings),
+        class_names=class_names,
+        outputs=outputs,
+        reference_outputs=None if reference is None else _reference_outputs(reference, findings),
+        torch_outputs=_outputs(plan, "torch_outputs", findings),
+        chain=evidence(plan.chain, findings.outcomes),
+        timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
+        looks=1 if measured is None else int(str(measured.meta["looks"])),
+        watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
+        parts_ms={} if measured is None else _parts_ms(measured, plan.variant.id),
+        onnx_path=None if export is None else export.file(str(export.meta["file"])),
+        engine_path=None if build is None else engine_file(build),
+        weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
+        layers=() if build is None else audit_layers(build),
+        memory=_memory(plan, findings),
+        energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
+        load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
+        threads=threads,
+        task=task,
+        includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
+    )
+
+
+def _parts_ms(measured: Artifact, name: str) -> dict[str, float]:
+    parts = cast("dict[str, dict[str, float]]", measured.meta["parts_ms"])
+    return parts.get(name, {})
+
+
+def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:
+    artifact = findings.artifact(plan, "memory")
+    return None if artifact is None else record_from(Memory, artifact)
+
+
+def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
+    artifact = findings.artifact(plan, name)
+    return None if artifact is None else np.load(artifact.file(OUTPUTS), allow_pickle=False)
+
+
+def _reference_outputs(reference: VariantPlan, findings: Findings) -> npt.NDArray[np.float32] | None:
+    """None where they hold NaN: what is no number is nothing to lose against."""
+    outputs = _outputs(reference, "outputs", findings)
+    return None if outputs is None or np.isnan(outputs).any() else outputs
+
+
+def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np.int64] | None:
+    artifact = None if reference is None else findings.artifact(reference, "outputs")
+    has_labels = artifact is not None and LABELS in artifact.manifest.files
+    return np.load(artifact.file(LABELS), allow_pickle=False) if artifact is not None and has_labels else None
+
+
+def _cost(plan: VariantPlan, findings: Findings) -> Cost:
+    figures: dict[str, Any] = {"peak_bytes": _peaks(plan, findings)}
+    for name, task in _COST_META.items():
+        artifact = findings.artifact(plan, task)
+        value = artifact.meta.get(name) if artifact is not None else None
+        if isinstance(value, int | float):
+            figures[name] = float(value)
+    export = findings.artifact(plan, "export")
+    if export is not None:
+        figures["export_s"] = export.manifest.seconds
+        if isinstance(export.meta.get("quantize_s"), int | float):  # another toolkit quantized and exported in one
+            figures["quantize_s"] = float(str(export.meta["quantize_s"]))
+    made = [findings.artifact(plan, name) for name in ("calibrate", "quantize")]
+    passes = [artifact.meta["data_passes"] for artifact in made if artifact and "data_passes" in artifact.meta]
+    return Cost.model_validate(figures | ({"data_passes": sum(map(int, map(str, passes)))} if passes else {}))
+
+
+def _peaks(plan: VariantPlan, findings: Findings) -> dict[str, int]:
+    """Of the stages that make the variant, by name; what measures it costs nothing in production."""
+    artifacts = {name: findings.artifact(plan, name) for name in _COST_STAGES}
+    peaks = {name: artifact.meta.get(PEAK) for name, artifact in artifacts.items() if artifact is not None}
+    return {name: int(peak) for name, peak in peaks.items() if isinstance(peak, int | float)}
+
+
+def copy_name(plan: VariantPlan, input_shape: tuple[int, ...]) -> Path:
+    """File name of the variant's ONNX: `{variant}_{BxCxHxW}_{method}.onnx`."""
+    shape = "x".join(str(size) for size in (plan.variant.batch_size, *input_shape))
+    return Path(f"{plan.variant.id}_{shape}_{plan.variant.method}.onnx")

@@ -1,0 +1,357 @@
+"""One run of a scenario: plan, execute, measure, judge, and write what was found into a folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+from pydantic import JsonValue
+
+from harness.comparison.gates import judge_gates
+from harness.comparison.snapshot import snapshot_of_run
+from harness.data.doubts import doubts
+from harness.engine.graph import Task
+from harness.engine.local import LocalExecutor
+from harness.engine.outcomes import CRASH, Done, Failed, Listener, Outcome
+from harness.engine.store import Artifact, Store
+from harness.machine.environment import fingerprint
+from harness.metrics.base import Evidence, Judgement
+from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.runs.energy import run_energy
+from harness.runs.expected import expect_accuracy
+from harness.runs.load import keep_logs, run_load
+from harness.runs.plan import VariantPlan
+from harness.runs.preparation import Prepared, RunOptions, baseline_file
+from harness.runs.rescue import Problems, save_record
+from harness.runs.rows import Findings, copy_name, gather, make_row
+from harness.runs.sample_files import PREDICTIONS, keep_predictions
+from harness.runs.timeouts import stage_timeout_s
+from harness.stages.configs import MeasureConfig
+from harness.stages.loading import WEIGHTS
+from harness.stages.networks import LATENCY, engine_file
+from harness.stats.family import judge_rows
+from harness.targets.base import AUDIT_SUFFIX
+from harness.verdicts import latency
+from harness.verdicts.seeds import seed_spreads
+from harness.words.chance import chance_warnings, guessing_warnings
+from harness.words.conclusions import conclude
+
+LATENCY_SAMPLES = "samples/latency.parquet"
+Display = Callable[[], AbstractContextManager[Listener]]
+
+
+def run_scenario(
+    prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display
+) -> RunResults:
+    """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    run_id = directory.name
+    # Of the beginning: what was committed then is what runs, and the load is that of others.
+    environment = fingerprint(prepared.scenario.root)
+    with display() as listener:
+        executor = LocalExecutor(
+            store,
+            jobs=options.jobs,
+            isolation=options.isolation,
+            progress=listener,
+            timeout_s=stage_timeout_s(prepared.scenario),
+        )
+        prepared = replace(
+            prepared, plans=expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        )
+        outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
+        measured = _measure(prepared, executor, outcomes, run_id, started)
+        energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+    after_builds = [*measured, *(energy or ()), *loaded]
+    findings = Findings(
+        outcomes | {task.key: outcome for task, outcome, _ in after_builds},
+        latency=_by_variant(measured),
+        energy=None if energy is None else _by_variant(energy),
+        load=_by_variant(loaded),
+    )
+    scenario = prepared.scenario
+    rows, evidence = _rows(prepared, findings)
+    rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    problems = Problems()
+    rows = [
+        _keep_files(row, plan, findings, prepared, directory, problems)
+        for row, plan in zip(rows, prepared.plans, strict=True)
+    ]
+    timed: str | None = None
+    with problems.noted(directory / LATENCY_SAMPLES):
+        timed = _keep_samples(directory, measured)
+    rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
+    files: dict[str, str] = {}
+    with problems.noted(directory / PREDICTIONS):
+        files = keep_predictions(directory, evidence)
+    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
+    rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
+    correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
+    results = RunResults(
+        scenario=scenario.name,
+        scenario_file=scenario.path.name,
+        question=scenario.question,
+        run_id=run_id,
+        started_at=started.isoformat(timespec="seconds"),
+        wall_s=time.perf_counter() - clock,
+        confidence=scenario.verdict.confidence,
+        environment=environment | _settings(prepared),
+        datasets=_datasets(prepared),
+        weights=prepared.weights,
+        fp32_weights=_fp32_weights(prepared.plans, findings),
+        rows=tuple(rows),
+        conclusions=conclude(
+            rows,
+            correct,
+            confidence=scenario.verdict.confidence,
+            seed=scenario.seed,
+            correction=scenario.verdict.correction,
+        ),
+        qat_seeds=seed_spreads(rows),
+        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
+        calibration_samples=_calibration_samples(prepared.plans, findings),
+        warnings=(
+            *doubts(prepared.splits),
+            *chance_warnings(rows, prepared.splits.n_classes),
+            *guessing_warnings(rows),
+            *_outliers(prepared.plans, findings),
+        ),
+    )
+    results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
+    save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
+    problems.raise_first(directory)
+    return results
+
+
+def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
+    scenario = prepared.scenario
+    if not scenario.gates:
+        return ()
+    return judge_gates(
+        scenario.gates,
+        snapshot_of_run(results, directory, results.run_id),
+        prepared.baseline,
+        baseline_file=baseline_file(scenario).relative_to(scenario.root),
+        confidence=scenario.verdict.confidence,
+    )
+
+
+Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
+
+
+def _measure(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], run_id: str, started: datetime
+) -> Measured:
+    """Time the groups of variants, each with its FP32 row."""
+    if not prepared.scenario.measurement.latency:
+        return []
+    nonce = _nonce(run_id, started)
+    timed = timed_groups(prepared.plans, outcomes)
+    corrects = prepared.scenario.verdict.correction == "holm"
+    comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
+    tasks = {
+        prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
+    }
+    finished = executor.run(list(tasks))
+    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> list[list[VariantPlan]]:
+    """Variants whose engine was built and runs, by their FP32 row, which must be among them.
+
+    One that failed when its engine ran before, in the evaluation or for its memory, would take the others of its group
+    with it.
+    """
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in plans:
+        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
+        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
+        if "build" in plan.tasks and plan.not_run is None and all_done:
+            groups.setdefault(plan.reference_id, []).append(plan)
+    return [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
+
+
+def _nonce(run_id: str, started: datetime) -> str:
+    """In the key of whatever is measured anew in each run."""
+    return f"{run_id} {started.isoformat()}"
+
+
+def _energy(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str
+) -> Measured | None:
+    if not prepared.scenario.measurement.energy:
+        return None
+    return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
+
+
+def _by_variant(measured: Measured) -> dict[str, Outcome]:
+    return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
+
+
+def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
+    """The outcome of a group's task for one variant: an engine that failed while it was timed fails alone."""
+    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
+        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
+    return outcome
+
+
+def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
+    failed = artifact.meta.get("failed")
+    return failed if isinstance(failed, dict) else {}
+
+
+def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
+    scenario = prepared.scenario
+    judgement = Judgement(
+        confidence=scenario.verdict.confidence,
+        accuracy_margin=scenario.verdict.accuracy_margin,
+        latency_margin=scenario.verdict.latency_margin,
+        seed=scenario.seed,
+    )
+    by_id = {plan.variant.id: plan for plan in prepared.plans}
+    rows: list[Row] = []
+    evidence: list[Evidence] = []
+    for plan in prepared.plans:
+        reference = by_id.get(plan.reference_id)
+        threads = scenario.target_options(plan.variant.target).threads
+        splits = prepared.splits
+        names = splits.reading.class_names
+        evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
+        rows.append(make_row(plan, evidence[-1], findings))
+    return rows, evidence
+
+
+def _keep_files(
+    row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path, problems: Problems
+) -> Row:
+    """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
+    with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
+        return row.model_copy(update={"files": _files_of(plan, findings, prepared, directory)})
+    return row
+
+
+def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> dict[str, str]:
+    files: dict[str, str] = {}
+    export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
+    if export is not None:
+        name = copy_name(plan, prepared.splits.input_shape)
+        files["onnx"] = _copy(export.file(str(export.meta["file"])), directory, Path("models") / name)
+    if build is not None:
+        source = engine_file(build)
+        files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
+        record = source.with_suffix(AUDIT_SUFFIX)
+        if record.is_file():
+            files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    load = findings.load.get(plan.variant.id)
+    if isinstance(load, Done):
+        files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
+    return files
+
+
+def _with_files(row: Row, files: Mapping[str, str]) -> Row:
+    return row.model_copy(update={"files": {**row.files, **files}})
+
+
+def _copy(source: Path, directory: Path, relative: Path) -> str:
+    (directory / relative).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, directory / relative)
+    return relative.as_posix()
+
+
+def _keep_samples(directory: Path, measured: Measured) -> str | None:
+    """Every timed inference, so that all statistics can be recomputed; the file in the run's folder, None without."""
+    samples = directory / "samples"
+    samples.mkdir(parents=True, exist_ok=True)
+    # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
+    frames = [
+        pd.read_parquet(outcome.artifact.file(LATENCY)).assign(group=task.config.reference)
+        for task, outcome, _ in measured
+        if isinstance(outcome, Done) and isinstance(task.config, MeasureConfig)
+    ]
+    if not frames:
+        return None
+    pd.concat(frames, ignore_index=True).to_parquet(directory / LATENCY_SAMPLES, index=False)
+    return LATENCY_SAMPLES
+
+
+def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """Seeds and threads of the run, by what they are of."""
+    scenario, variants = prepared.scenario, [plan.variant for plan in prepared.plans]
+    seeds = {variant.qat_seed for variant in variants if variant.qat_seed is not None}
+    return {
+        "seeds": {"scenario": scenario.seed} | {f"qat {seed}": seed for seed in sorted(seeds)},
+        "threads": {variant.target: scenario.target_options(variant.target).threads for variant in variants},
+    }
+
+
+def _stage_runs(
+    plans: Sequence[VariantPlan], findings: Findings, measured: Sequence[tuple[Task, tuple[str, ...]]]
+) -> tuple[StageRun, ...]:
+    users: dict[str, tuple[Task, list[str]]] = {}
+    for plan in plans:
+        for task in plan.all_tasks:
+            users.setdefault(task.key, (task, []))[1].append(plan.variant.id)
+    users |= {task.key: (task, list(variant_ids)) for task, variant_ids in measured}
+    runs = []
+    for key, (task, ids) in users.items():
+        outcome = findings.outcomes.get(key)
+        if isinstance(outcome, Done):
+            runs.append(
+                StageRun(
+                    stage=task.stage.name,
+                    key=key,
+                    cached=outcome.cached,
+                    seconds=outcome.seconds,
+                    variants=tuple(dict.fromkeys(ids)),
+                )
+            )
+    return tuple(runs)
+
+
+def _datasets(prepared: Prepared) -> tuple[Dataset, ...]:
+    """Where the samples came from, with the arguments that the scenario gives to the data sources."""
+    scenario = prepared.scenario
+    found = [prepared.splits.provenance().model_copy(update={"args": dict(scenario.dataset.args)})]
+    if prepared.calibration.provenance is not None and scenario.calib_dataset is not None:
+        args = {"args": dict(scenario.calib_dataset.args)}
+        found.append(prepared.calibration.provenance.model_copy(update=args))
+    return tuple(found)
+
+
+def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
+    found: dict[str, str] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "train")
+        if artifact is not None and WEIGHTS in artifact.manifest.files:
+            found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
+    return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
+
+
+def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
+    samples: dict[str, int] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "calibrate")
+        if artifact is not None:
+            samples[f"{plan.variant.model} for {plan.variant.target}"] = int(str(artifact.meta["samples"]))
+    return samples
+
+
+def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ...]:
+    """What calibration left out, once for all variants that say the same."""
+    notes: dict[str, list[str]] = {}
+    for plan in plans:
+        artifact = findings.artifact(plan, "quantize")
+        for note in cast("list[str]", artifact.meta.get("outliers", [])) if artifact is not None else ():
+            notes.setdefault(note, []).append(plan.variant.id)
+    return tuple(
+        f"{note} ({ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})" for note, ids in notes.items()
+    )

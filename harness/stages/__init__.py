@@ -1,0 +1,1 @@
+"""Stages: what is computed for a variant, as functions that workers run."""

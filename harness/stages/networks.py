@@ -1,0 +1,422 @@
+"""The stages as functions: each reads its inputs, writes files into a folder and returns small results.
+
+This module is imported by workers only; `plan.py` names the functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import JsonValue
+from safetensors.torch import save_file
+from torch.fx import GraphModule
+
+from harness.engine.context import StageContext
+from harness.engine.graph import Inputs
+from harness.exporting.onnx_export import export_onnx
+from harness.quantization import prepared as quantized
+from harness.quantization.calibrators import make_calibrator
+from harness.quantization.histogram import load_histograms, save_histograms
+from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
+from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
+from harness.results import Layer
+from harness.runs.parity import LABELS, OUTPUTS
+from harness.stages.checking import Checks, check_samples, checks_of, expected_of
+from harness.stages.configs import (
+    BuildConfig,
+    CalibrateConfig,
+    CorrectionConfig,
+    ExportConfig,
+    FinetuneConfig,
+    Fp16Config,
+    MeasureConfig,
+    ModelConfig,
+    PredictConfig,
+    QuantizeConfig,
+    QuantizeOnnxConfig,
+    QuantizerConfig,
+    TrainConfig,
+    built,
+)
+from harness.stages.loading import (
+    STATE,
+    WEIGHTS,
+    captured,
+    captured_to_quantize,
+    first_batches,
+    load_quantized,
+    load_user_weights,
+    make_quantizer,
+    new_model,
+    predict_batch,
+    prepare,
+    prepare_with_notes,
+    read_splits,
+    rules_of,
+    with_weights,
+)
+from harness.targets import get_target
+from harness.timing import order as timing
+from harness.timing.exclusion import ExcludingFailures
+from harness.timing.order import EngineFile, Order
+from harness.timing.samples import TWIN, Block
+from harness.timing.sequential import measure
+from harness.toolkits import get_toolkit
+from harness.toolkits.base import Batches, Request, Source
+from harness.toolkits.support.skipped import skipped_modules
+from harness.training.inference import predict
+from harness.training.loop import fit
+from harness.training.validation import hold_out
+from harness.verdicts.latency import is_clear
+from harness.verification.onnx_steps import check_engine, check_file, check_fp16_file, check_toolkit_file
+from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
+from harness.verification.torch_steps import check_capture, check_prepared
+
+Meta = Mapping[str, JsonValue]
+
+
+CHECKPOINT = "checkpoint.safetensors"
+HISTOGRAMS = "histograms.npz"
+ONNX = "model.onnx"
+LATENCY = "latency.parquet"
+
+
+def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """FP32 weights of the eager network."""
+    torch.set_num_threads(context.threads)
+    model = new_model(config.model)
+    meta: dict[str, JsonValue] = {}
+    if config.weights_path is not None:
+        load_user_weights(model, config)
+    elif config.recipe is not None and config.data is not None:
+        started = time.perf_counter()
+        held = hold_out(read_splits(config.data).train, config.recipe.seed)
+        log = fit(
+            model,
+            held.train,
+            held.validation,
+            config.recipe,
+            progress=context.progress,
+            checkpoint=_checkpoint(context),
+            note=context.note,
+        )
+        meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
+    else:
+        _estimate_batch_norm(model, config.model)
+    tensors = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS)
+    return meta
+
+
+def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Histograms of every activation that the target quantizes, from one pass over the calibration samples."""
+    torch.set_num_threads(context.threads)
+    samples = read_splits(config.data).calibration
+    prepared = prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
+    started = time.perf_counter()
+    checks = _check_prepared(config.model, config.placement, prepared, inputs)
+    seen = 0
+    for batch in first_batches(samples, config.samples, config.batch_size):
+        quantized.collect(prepared, batch)
+        seen += len(batch)
+        context.progress(seen, config.samples)
+    save_histograms(folder / HISTOGRAMS, quantized.collected_histograms(prepared))
+    return {"calibrate_s": time.perf_counter() - started, "samples": seen, "data_passes": 1, **checks.meta}
+
+
+def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """PTQ: ranges from the collected histograms, then the steps that correct weights and biases.
+
+    Data is read for those steps only.
+    """
+    torch.set_num_threads(context.threads)
+    prepared, notes = prepare_with_notes(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    checks = _check_prepared(config.model, config.quantizer, prepared, inputs)
+    histograms = load_histograms(inputs["calibrate"].file(HISTOGRAMS))
+    started = time.perf_counter()
+    calibrator = make_calibrator(config.calibrator, percentile=config.percentile)
+    quantized.set_ranges(prepared, histograms, calibrator)
+    outliers = quantized.outlier_notes(prepared, histograms, calibrator)
+    notes += outliers
+    passes = _Passes(config.correction, context)
+    if config.correction is not None:
+        notes += correct(prepared, config.quantizer.ptq_steps, passes.start)
+    seconds = time.perf_counter() - started
+    quantized.save_state(prepared, folder / STATE)
+    for note in notes:
+        context.note(note)
+    if config.verbose:
+        for quantizer in quantized.activation_quantizers(prepared):
+            context.note(f"{quantizer.name}: {quantizer.describe()}")
+    return {
+        "quantize_s": seconds,
+        "data_passes": passes.n,
+        "notes": [*notes],
+        "outliers": [*outliers],
+        **checks.meta,
+    }
+
+
+def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """QAT from the PTQ state; the best epoch is kept, in the form of a PTQ state with batch norm folded."""
+    torch.set_num_threads(context.threads)
+    prepared = load_quantized(config.model, config.quantizer, inputs)
+    observe = config.freeze_observers_after > 0
+    graph = training_graph(prepared, batch_norm=config.batch_norm, learn_ranges=config.learn_amax, observe=observe)
+    samples, checks = check_samples(inputs), Checks()
+    checks.run(check_training_graph, prepared, graph, samples)
+    freezing = Freezing(config.freeze_batch_norm_after, config.freeze_observers_after)
+    started = time.perf_counter()
+    held = hold_out(read_splits(config.data).train, config.validation_seed)
+    log = fit(
+        graph,
+        held.train,
+        held.validation,
+        config.recipe,
+        progress=context.progress,
+        teacher=captured(config.model, inputs["train"].file(WEIGHTS)) if config.recipe.distillation else None,
+        before_step=freezing_schedule(graph, freezing),
+        checkpoint=_checkpoint(context),
+        note=context.note,
+    )
+    settle(graph, prepared)
+    checks.run(check_settled, graph, prepared, samples)
+    quantized.save_state(prepared, folder / STATE)
+    return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json"), **checks.meta}
+
+
+def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
+    torch.set_num_threads(context.threads)
+    path, shape, samples, checks = folder / ONNX, config.model.input_shape, check_samples(inputs), Checks()
+    if config.quantizer is None:
+        graph = captured(config.model, inputs["train"].file(WEIGHTS))
+        export_onnx(graph, shape, path, integer_biases=config.integer_biases)
+        checks.run_file(check_file, folder, graph, path, samples)
+    else:
+        prepared = load_quantized(config.model, config.quantizer, inputs)
+        export_onnx(quantized.convert(prepared), shape, path, integer_biases=config.integer_biases)
+        checks.run_file(check_quantized_file, folder, prepared, path, samples)
+    return {"file": ONNX, **checks.meta}
+
+
+def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """PTQ by another toolkit, from the same weights and the same calibration samples."""
+    torch.set_num_threads(context.threads)
+    weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
+    graph, replaced = captured_to_quantize(config.model, weights)
+    source = Source(
+        onnx_path=inputs["onnx"].file(ONNX),
+        input_shape=config.model.input_shape,
+        make_network=lambda: with_weights(config.model, weights),
+        make_graph=lambda: copy.deepcopy(graph),
+        make_quantizer=lambda: make_quantizer(quantizer, graph, replaced),
+    )
+    request = Request(
+        calibrator=config.calibrator,
+        percentile=config.percentile,
+        per_channel=quantizer.per_channel,
+        weight_bits=quantizer.weight_bits,
+        skip=skipped_modules(graph, rules_of(quantizer, graph, replaced)),
+        target=quantizer.target,
+    )
+    batches = Batches(config.samples, 1, read_splits(config.data).calibration.inputs)
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
+        get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
+    seconds, checks = time.perf_counter() - started, Checks(checks_of(inputs["onnx"]))
+    checks.run_file(check_toolkit_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
+    return {"file": ONNX, "samples": config.samples, "quantize_s": seconds, **checks.meta}
+
+
+def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """The same ONNX file with FP16 inside, checked against the FP32 one."""
+    from harness.exporting.fp16 import convert_to_fp16
+
+    samples = next(iter(read_splits(config.data).calibration.batches(config.samples))).numpy()
+    report = convert_to_fp16(_onnx_file(inputs), folder / ONNX, samples)
+    for node, reason in report.kept_fp32.items():
+        context.note(f"`{node}` stays in FP32: {reason}")
+    checks = Checks(checks_of(inputs["onnx"]))
+    checks.run_file(check_fp16_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
+    return {"file": ONNX, "fp16": report.model_dump(mode="json"), **checks.meta}
+
+
+def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """The target's engine, run once where it can be, and the audit of what it executes."""
+    target, checks = get_target(config.target), Checks()
+    onnx_path, options = _onnx_file(inputs), target.options_from(config.options)
+    started = time.perf_counter()
+    engine = target.build(onnx_path, folder, options)
+    seconds = time.perf_counter() - started
+    if target.cannot_run(options) is None:
+        sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
+        checks.run(check_engine, target.open(engine.path, options), onnx_path, expected, sizes)
+    layers = target.audit(engine.path, onnx_path)
+    return {
+        "build_s": seconds,
+        "file": engine.path.name,
+        "weight_bytes": engine.weight_bytes,
+        "layers": [layer.model_dump(mode="json") for layer in layers],
+        **checks.meta,
+    }
+
+
+def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
+    torch.set_num_threads(context.threads)
+    assert config.model is not None
+    if config.quantizer is None:
+        network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
+    else:
+        network = load_quantized(config.model, config.quantizer, inputs)
+    samples = read_splits(config.data).test
+    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
+    return {"n": len(samples)}
+
+
+def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the built engine on the test samples."""
+    assert config.target is not None
+    target = get_target(config.target)
+    samples = read_splits(config.data).test
+    session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
+    batches: list[npt.NDArray[np.float32]] = []
+    seen = 0
+    for batch in samples.batches(predict_batch(samples)):
+        batches.append(np.asarray(session.run(batch.numpy()), np.float32))
+        seen += len(batch)
+        context.progress(seen, len(samples))
+    np.save(folder / OUTPUTS, np.concatenate(batches))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
+    return {"n": len(samples)}
+
+
+def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
+    from harness.engine.lock import measuring
+
+    plan = config.plan
+    looks = len(plan.looks)
+
+    def make_order(build: int, process: int, limit_s: float) -> Order:
+        context.progress(process, plan.max_processes, "processes")
+        sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
+        return Order(
+            sessions=sessions | {TWIN: sessions[config.reference]},
+            batch_shape=(config.batch_size, *config.input_shape),
+            plan=plan,
+            build=build,
+            process=process,
+            seed=config.seed,
+            limit_s=limit_s,
+        )
+
+    def run_process(order: Order) -> Block:
+        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
+        try:
+            return timing.run_process(order)
+        finally:
+            context.working()
+
+    run = ExcludingFailures(make_order, config.reference, run_process)
+    clear = partial(
+        is_clear,
+        reference=config.reference,
+        confidence=config.confidence,
+        margin=config.margin,
+        looks=looks,
+        comparisons=config.comparisons,
+    )
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
+        timings = measure(run, plan, builds=config.builds, is_clear=clear)
+    timings.to_frame().to_parquet(folder / LATENCY, index=False)
+    for reason in run.failed.values():
+        context.note(f"no longer timed: {reason}")
+    return {
+        "failed": {**run.failed},
+        "rounds": timings.n_rounds,
+        "processes": len(timings.blocks),
+        "looks": looks,
+        "watched": [*timings.signals()],
+        "includes_transfers": timings.includes_transfers,
+        "parts_ms": {name: dict[str, JsonValue](parts) for name, parts in timings.parts_ms().items()},
+    }
+
+
+def _engine(config: BuildConfig, artifact: Any) -> EngineFile:
+    return EngineFile(target=config.target, path=engine_file(artifact), options=config.options)
+
+
+def engine_file(artifact: Any) -> Path:
+    """The engine in a `build` artifact."""
+    path: Path = artifact.file(str(artifact.meta["file"]))
+    return path
+
+
+def audit_layers(artifact: Any) -> tuple[Layer, ...]:
+    """The audited layers in a `build` artifact."""
+    return tuple(Layer.model_validate(layer) for layer in artifact.meta["layers"])
+
+
+def _onnx_file(inputs: Inputs) -> Path:
+    (artifact,) = inputs.values()
+    return artifact.file(str(artifact.meta["file"]))
+
+
+def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: GraphModule, inputs: Inputs) -> Checks:
+    """The prepared network against what it was made from, and the counterparts that the model names, if any."""
+    samples, checks, weights = check_samples(inputs), Checks(), inputs["train"].file(WEIGHTS)
+    graph, replaced = captured_to_quantize(model, weights)
+    if graph is not captured(model, weights):
+        checks.run(check_capture, replaced.model, graph, samples)
+    reference = change_weights(graph, changing_the_function(config.ptq_steps))[0]
+    checks.run(check_prepared, reference, prepared, samples)
+    return checks
+
+
+def _checkpoint(context: StageContext) -> Path | None:
+    """Where a training run that is killed goes on from."""
+    return None if context.scratch is None else context.scratch / CHECKPOINT
+
+
+def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:
+    """Give random weights plausible batch norm statistics; without them activations explode or vanish."""
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        model.train()
+        model(torch.randn(8, *config.input_shape, generator=generator))
+    model.eval()
+
+
+class _Passes:
+    """Passes over the calibration samples, counted as they are started."""
+
+    def __init__(self, config: CorrectionConfig | None, context: StageContext) -> None:
+        self._config = config
+        self._context = context
+        self.n = 0
+
+    def start(self) -> Iterator[torch.Tensor]:
+        """Another pass."""
+        assert self._config is not None
+        self.n += 1
+        samples, done = read_splits(self._config.data).calibration, 0
+        for batch in first_batches(samples, self._config.samples, self._config.batch_size):
+            yield batch
+            done += len(batch)
+            self._context.progress(done, self._config.samples, f"calibration samples, pass {self.n}")

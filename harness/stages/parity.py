@@ -1,0 +1,64 @@
+"""The stages of the parity chain: ONNX files as they are written, and layers side by side.
+
+This module is imported by workers only; `parity.py` names the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from pydantic import JsonValue
+
+from harness.engine.context import StageContext
+from harness.engine.graph import Inputs
+from harness.parity.layers import compare_layers
+from harness.parity.onnx_graph import reference_session
+from harness.runs.parity import OUTPUTS
+from harness.stages.configs import LayersConfig, PredictOnnxConfig
+from harness.stages.loading import first_batches, load_quantized, predict_batch, read_splits
+from harness.targets import get_target
+
+_SMALLER_BATCHES = 8
+"""Unfused operators write every tensor between them: smaller batches than an engine's stay in the caches."""
+
+
+def predict_onnx(
+    config: PredictOnnxConfig, inputs: Inputs, folder: Path, context: StageContext
+) -> Mapping[str, JsonValue]:
+    """Outputs of an ONNX file on the first test samples, operator by operator."""
+    session = reference_session(_file(inputs["onnx"]), context.threads)
+    samples = read_splits(config.data).test
+    count = min(config.samples, len(samples))
+    name = session.get_inputs()[0].name
+    outputs = []
+    for batch in first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES)):
+        outputs.append(np.asarray(session.run(None, {name: batch.numpy()})[0], np.float32))
+        context.progress(sum(map(len, outputs)), count)
+    np.save(folder / OUTPUTS, np.concatenate(outputs))
+    return {"n": count}
+
+
+def layers(config: LayersConfig, inputs: Inputs, folder: Path, context: StageContext) -> Mapping[str, JsonValue]:
+    """Each layer of a quantized variant: fake-quantized network, Q/DQ file and, where it can be opened, engine."""
+    torch.set_num_threads(context.threads)
+    prepared = graph = None
+    if config.quantizer is not None:
+        prepared = load_quantized(config.model, config.quantizer, inputs)
+    if config.target is not None:
+        target = get_target(config.target)
+        graph = target.graph(_file(inputs["build"]), target.options_from(config.options))
+    samples = read_splits(config.data).test
+    count = min(config.samples, len(samples))
+    batches = first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES))
+    found = compare_layers(onnx.load(_file(inputs["onnx"])), batches, prepared=prepared, engine=graph)
+    return {"samples": count, "layers": [layer.plain() for layer in found]}
+
+
+def _file(artifact: Any) -> Path:
+    path: Path = artifact.file(str(artifact.meta["file"]))
+    return path

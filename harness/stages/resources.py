@@ -1,0 +1,152 @@
+"""The stages `memory` and `energy`: one engine in a process that imports no more than its target needs.
+
+This module is imported by workers only; `plan.py` names the functions. It must not import torch, whose memory would
+stand in the way.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic import JsonValue
+
+from harness.engine.context import StageContext
+from harness.engine.graph import Inputs
+from harness.engine.lock import measuring
+from harness.errors import StageError
+from harness.machine.energy import EnergyCounter, open_counter
+from harness.machine.host_memory import PeakMemory, release_free_memory
+from harness.machine.nvml import Gpu, NvmlUnavailable
+from harness.metrics.energy import Block, energy_of
+from harness.results import Memory
+from harness.targets import get_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from harness.stages.configs import BuildConfig, EnergyConfig, MemoryConfig
+    from harness.targets.base import Session
+
+INFERENCES: Final = 10
+"""Buffers are taken in the first ones; more change nothing."""
+BLOCKS: Final = 3
+_TURN_S: Final = 0.05
+"""Inferences between two looks at the clock."""
+
+
+def measure_memory(
+    config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext
+) -> Mapping[str, JsonValue]:
+    """Peak memory of opening the engine and running it, in a process that has done nothing before."""
+    path = _engine_file(inputs)
+    if multiprocessing.parent_process() is not None:  # the stage has a worker of its own
+        return memory_of(config, path).model_dump(mode="json")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        try:
+            return pool.submit(memory_of, config, path).result().model_dump(mode="json")
+        except BrokenProcessPool as error:
+            raise StageError("the process that opened the engine crashed") from error
+
+
+def memory_of(config: MemoryConfig, path: Path) -> Memory:
+    """Of this process, while it opens the engine and runs it; the outputs are thrown away."""
+    target = get_target(config.build.target)
+    batch = _batch(config.input_shape, config.batch_size)
+    target.load_library()
+    gpu, device_source = _gpu() if target.needs_gpu else (None, None)
+    device_before = gpu.memory() if gpu else None
+    release_free_memory()
+    host = PeakMemory()
+    session = _open(config.build, path)
+    for _ in range(INFERENCES):
+        session.run(batch)
+    peak = host.read()
+    device_bytes = None
+    if gpu is not None and device_before is not None:
+        now = gpu.memory()
+        device_bytes = now.bytes if now.is_of_process else now.bytes - device_before.bytes
+        device_source = "NVML, this process" if now.is_of_process else "NVML, increase of the whole device"
+    return Memory(
+        baseline_bytes=peak.baseline_bytes,
+        peak_bytes=peak.peak_bytes,
+        increase_bytes=peak.increase_bytes,
+        source=peak.source,
+        inferences=INFERENCES,
+        device_bytes=device_bytes,
+        device_source=device_source,
+    )
+
+
+def measure_energy(
+    config: EnergyConfig, inputs: Inputs, folder: Path, context: StageContext
+) -> Mapping[str, JsonValue]:
+    """Idle power with the engine open, then blocks of inferences."""
+    target = get_target(config.build.target)
+    counter = open_counter("gpu" if target.needs_gpu else "cpu")
+    session = _open(config.build, _engine_file(inputs))
+    batch = _batch(config.input_shape, config.batch_size)
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
+        runs = _runs_per_turn(session, batch)
+        idle = _counted(counter, lambda: _wait(config.idle_s))
+        blocks = []
+        for number in range(BLOCKS):
+            blocks.append(_counted(counter, lambda: _infer(session, batch, runs, config.busy_s / BLOCKS)))
+            context.progress(number + 1, BLOCKS, "blocks")
+    return energy_of(idle, blocks, counter.source).model_dump(mode="json")
+
+
+def _gpu() -> tuple[Gpu | None, str | None]:
+    try:
+        return Gpu(), None
+    except NvmlUnavailable as error:
+        return None, str(error)
+
+
+def _engine_file(inputs: Inputs) -> Path:
+    engine = inputs["build"]
+    return engine.file(str(engine.meta["file"]))
+
+
+def _open(config: BuildConfig, path: Path) -> Session:
+    target = get_target(config.target)
+    return target.open(path, target.options_from(config.options))
+
+
+def _batch(input_shape: tuple[int, int, int], batch_size: int) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((batch_size, *input_shape), dtype=np.float32)
+
+
+def _counted(counter: EnergyCounter, work: Callable[[], int]) -> Block:
+    before, started = counter.joules(), time.perf_counter()
+    inferences = work()
+    seconds = time.perf_counter() - started
+    return Block(joules=counter.joules() - before, seconds=seconds, inferences=inferences)
+
+
+def _wait(seconds: float) -> int:
+    time.sleep(seconds)
+    return 0
+
+
+def _runs_per_turn(session: Session, batch: Any) -> int:
+    """Inferences in a turn, from a few that also warm up."""
+    times_ms = session.time_runs(batch, INFERENCES)
+    return max(1, int(_TURN_S * 1e3 / max(float(np.median(times_ms)), 1e-3)))
+
+
+def _infer(session: Session, batch: Any, runs: int, seconds: float) -> int:
+    end, done = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        session.time_runs(batch, runs)
+        done += runs
+    return done

@@ -1,0 +1,196 @@
+"""The stages of a sensitivity analysis: rank the layers of a PTQ variant, then search for a skip set.
+
+This module is imported by workers only; `sensitivity.py` names the functions.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import JsonValue
+
+from harness.data.samples import Samples
+from harness.engine.context import StageContext
+from harness.engine.graph import Inputs
+from harness.quantization import prepared as quantized
+from harness.quantization.sensitivity.layer_costs import (
+    ALL,
+    QuantizedLayer,
+    layer_noise,
+    most_sensitive_first,
+    only,
+    quantized_layers,
+)
+from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
+from harness.results.sensitivity import Judged, LayerCost, Trial
+from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
+from harness.stages.loading import (
+    STATE,
+    WEIGHTS,
+    captured,
+    first_batches,
+    load_quantized,
+    predict_batch,
+    prepare,
+    read_splits,
+)
+from harness.stages.networks import Meta, quantize
+from harness.stats.intervals import PairedDifference, paired_difference
+from harness.training.inference import predict
+from harness.training.validation import hold_out
+
+Flags = npt.NDArray[np.bool_]
+
+
+class HeldOutSamples(NamedTuple):
+    """Labelled samples that no weight was trained on and that are not test samples."""
+
+    samples: Samples
+    sources: dict[str, JsonValue]
+    """How many come from where."""
+
+
+def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """SQNR of every layer alone from one pass over the calibration samples; accuracy of the `top` ones."""
+    torch.set_num_threads(context.threads)
+    started = time.perf_counter()
+    prepared = load_quantized(config.quantize.model, config.quantize.quantizer, inputs)
+    layers = quantized_layers(prepared)
+    batches = first_batches(read_splits(config.calibration).calibration, config.samples, config.batch_size)
+    noise = layer_noise(
+        prepared, layers, batches, lambda done: context.progress(done, config.samples, "calibration samples")
+    )
+    ranked = most_sensitive_first(layers, noise)
+    costs = {layer.name: _cost(layer, noise[layer.name].sqnr_db) for layer in ranked}
+    meta: dict[str, JsonValue] = {"samples": config.samples, "data_passes": 1, "sqnr_db": _finite(noise[ALL].sqnr_db)}
+    if config.accuracy:
+        held = held_out(config)
+        fp32 = _correct(captured(config.quantize.model, inputs["train"].file(WEIGHTS)), held.samples)
+        meta |= {"fp32_top1": float(fp32.mean()), "held_out": held.sources}
+        meta["quantized"] = _judged(fp32, _correct(prepared, held.samples), config).model_dump(mode="json")
+        for number, layer in enumerate(ranked[: config.top], start=1):
+            with only(prepared, layer):
+                alone = _judged(fp32, _correct(prepared, held.samples), config)
+            costs[layer.name] = costs[layer.name].model_copy(update={"alone": alone})
+            context.progress(number, min(config.top, len(ranked)), "layers judged")
+    return meta | {
+        "layers": [cost.model_dump(mode="json") for cost in costs.values()],
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """A small skip set that meets the budget; every set is quantized as its own variant would be."""
+    torch.set_num_threads(context.threads)
+    started = time.perf_counter()
+    weights = inputs["train"].file(WEIGHTS)
+    samples = held_out(config).samples
+    fp32 = _correct(captured(config.quantize.model, weights), samples)
+    ranking = [LayerCost.model_validate(layer) for layer in _listed(inputs["rank"].meta["layers"])]
+    correct: dict[SkipSet, Flags] = {}
+
+    def judge(skip: SkipSet) -> PairedDifference:
+        correct[skip] = _correct(_quantized_without(skip, config.quantize, inputs), samples)
+        context.progress(len(correct), text="skip sets judged")
+        return _difference(fp32, correct[skip], config)
+
+    provable = _difference(fp32, fp32, config).drop_ci[1]
+    meta: dict[str, JsonValue] = {"provable_drop": provable, "status": "too_few_samples", "trials": []}
+    meta |= {"skip": None, "chosen_ci": None}
+    if provable < config.budget:
+        found = smallest_skip_set(candidates(ranking), judge, config.budget)
+        trials: list[JsonValue] = [
+            Trial(skip=skip, judged=_judged(fp32, correct[skip], config)).model_dump(mode="json")
+            for skip in found.trials
+        ]
+        meta |= {"status": found.status, "skip": list(found.skip), "trials": trials}
+        strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
+        meta["chosen_ci"] = list(_difference(fp32, correct[found.skip], strict).drop_ci)
+    return meta | {"seconds": time.perf_counter() - started}
+
+
+def candidates(ranking: list[LayerCost]) -> list[str]:
+    """Skip patterns in the order in which they are tried: layers by what they cost, then whole containers.
+
+    A pattern skips all that is inside, so what a container itself calls (a residual add, say) can only be left in
+    float together with its layers. What the network itself calls has no name to skip it by.
+    """
+    named = [cost for cost in ranking if cost.layer]
+    return [cost.layer for cost in named if not cost.is_container] + [cost.layer for cost in named if cost.is_container]
+
+
+def held_out(config: RankConfig | SearchConfig) -> HeldOutSamples:
+    """The training samples that are held out to choose the best epoch, and the calibration samples.
+
+    Neither trains weights, and the labels of the calibration samples are used for nothing else. Test samples are not
+    touched: a skip set that was chosen by them would look better on them than it is.
+    """
+    splits = read_splits(config.data)
+    validation, calibration = hold_out(splits.train, config.seed).validation, splits.calibration
+    if calibration.labels is None:
+        return HeldOutSamples(validation, {"validation": len(validation)})
+    both = replace(
+        validation,
+        images=torch.cat([validation.images, calibration.images]),
+        labels=torch.cat([validation.required_labels(), calibration.required_labels()]),
+    )
+    return HeldOutSamples(both, {"validation": len(validation), "calibration": len(calibration)})
+
+
+def _quantized_without(skip: SkipSet, config: QuantizeConfig, inputs: Inputs) -> torch.nn.Module:
+    """The variant with these layers skipped too, made by the `quantize` stage itself."""
+    quantizer = config.quantizer.model_copy(update={"skip": (*config.quantizer.skip, *skip)})
+    config = config.model_copy(update={"quantizer": quantizer, "verbose": False})
+    with tempfile.TemporaryDirectory() as name:
+        quantize(config, inputs, Path(name), StageContext(threads=torch.get_num_threads()))
+        prepared = prepare(config.model, quantizer, inputs["train"].file(WEIGHTS))
+        quantized.load_state(prepared, Path(name) / STATE)
+    return prepared
+
+
+def _correct(network: torch.nn.Module, samples: Samples) -> Flags:
+    flags: Flags = predict(network, samples, predict_batch(samples)).argmax(axis=1) == samples.required_labels().numpy()
+    return flags
+
+
+def _difference(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> PairedDifference:
+    return paired_difference(fp32, correct, confidence=config.confidence, seed=config.seed)
+
+
+def _judged(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> Judged:
+    difference = _difference(fp32, correct, config)
+    return Judged(
+        top1=float(correct.mean()),
+        n=difference.n,
+        drop=difference.drop,
+        drop_ci=difference.drop_ci,
+        p_value=difference.p_value,
+    )
+
+
+def _cost(layer: QuantizedLayer, sqnr_db: float) -> LayerCost:
+    return LayerCost(
+        layer=layer.name,
+        operators=layer.operators,
+        weights=layer.weights,
+        is_container=layer.is_container,
+        sqnr_db=_finite(sqnr_db),
+    )
+
+
+def _finite(decibels: float) -> float | None:
+    return decibels if math.isfinite(decibels) else None
+
+
+def _listed(value: JsonValue) -> list[Mapping[str, JsonValue]]:
+    assert isinstance(value, list)
+    return [item for item in value if isinstance(item, Mapping)]

@@ -1,0 +1,122 @@
+"""Words for many comparisons at once: p-values corrected over the family, so that a long matrix proves no more by luck.
+
+Three questions are asked of every comparison, and each is a family of its own: is there a difference (exact McNemar
+test), is the loss smaller than the margin, is the gain smaller than the margin (score tests). Holm's correction keeps
+the probability of one or more wrong answers in a family at its level however many comparisons there are. Intervals
+are not corrected: each is that of its own comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.results import Accuracy, Interval, MetricValue, Row, Verdict
+from harness.stats.intervals import MarginTests, holm
+from harness.stats.verdict import is_proven, verdict_of
+from harness.verdicts.quality import TOP1, Quality, quality, task_qualities
+
+Correction = Literal["holm", "none"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One paired comparison on its own."""
+
+    drop_ci: Interval
+    p_value: float
+    margin_tests: MarginTests
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a comparison proves as one of its family; p-values are corrected."""
+
+    p_value: float
+    margin_tests: MarginTests
+    is_proven: bool
+    """A difference in either direction, however small."""
+    is_non_inferior: bool
+    """The loss is smaller than the margin."""
+    verdict: Verdict
+
+
+def judge_family(comparisons: Sequence[Comparison], *, confidence: float, correction: Correction) -> tuple[Judged, ...]:
+    """Judge comparisons together.
+
+    With one comparison, or without correction, the words are those of `verdict.accuracy_verdict`: the margin is
+    tested on each side at half of 1 - confidence, which is what the interval does.
+    """
+    adjust = holm if correction == "holm" else tuple
+    differences = adjust([each.p_value for each in comparisons])
+    losses = adjust([each.margin_tests.non_inferiority for each in comparisons])
+    gains = adjust([each.margin_tests.non_superiority for each in comparisons])
+    return tuple(
+        _judged(each.drop_ci, difference, MarginTests(loss, gain), 1 - confidence)
+        for each, difference, loss, gain in zip(comparisons, differences, losses, gains, strict=True)
+    )
+
+
+def _judged(drop_ci: Interval, p_value: float, margin: MarginTests, significance: float) -> Judged:
+    proven = is_proven(drop_ci, p_value, significance)
+    loss, gain = proven and drop_ci[0] > 0, proven and drop_ci[1] < 0
+    below, above = margin.non_inferiority <= significance / 2, margin.non_superiority <= significance / 2
+    return Judged(
+        p_value=p_value,
+        margin_tests=margin,
+        is_proven=proven,
+        is_non_inferior=below or gain,
+        verdict=verdict_of(loss=loss, gain=gain, below_margin=below, above_margin=above),
+    )
+
+
+def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:
+    """The rows of a run with the verdicts on accuracy that hold for all of them at once.
+
+    The family is every row that was compared with its FP32 row, whatever its model, target or status; where a task has
+    several metrics, every metric of every row.
+    """
+    comparisons = {
+        (row.variant.id, each.name): comparison
+        for row in rows
+        for each in _judged_figures(row)
+        if (comparison := _comparison(each.record)) is not None
+    }
+    judged = judge_family(list(comparisons.values()), confidence=confidence, correction=correction)
+    updates = {key: _update(word, len(judged)) for key, word in zip(comparisons, judged, strict=True)}
+    return [_with(row, updates) for row in rows]
+
+
+def _judged_figures(row: Row) -> list[Quality]:
+    found = quality(row)
+    return [found] if found is not None and found.name == TOP1 else task_qualities(row)
+
+
+def _comparison(found: Accuracy | MetricValue) -> Comparison | None:
+    if found.drop_ci95 is None or found.p_value is None:
+        return None
+    if found.non_inferiority_p_value is None or found.non_superiority_p_value is None:
+        return None
+    return Comparison(
+        found.drop_ci95, found.p_value, MarginTests(found.non_inferiority_p_value, found.non_superiority_p_value)
+    )
+
+
+def _update(judged: Judged, family_size: int) -> dict[str, Any]:
+    return {
+        "p_value_adjusted": judged.p_value,
+        "non_inferiority_p_value_adjusted": judged.margin_tests.non_inferiority,
+        "non_superiority_p_value_adjusted": judged.margin_tests.non_superiority,
+        "family_size": family_size,
+        "is_non_inferior": judged.is_non_inferior,
+        "verdict": judged.verdict,
+    }
+
+
+def _with(row: Row, updates: Mapping[tuple[str, str], dict[str, Any]]) -> Row:
+    variant = row.variant.id
+    if (variant, TOP1) in updates and row.accuracy is not None:
+        return row.model_copy(update={"accuracy": row.accuracy.model_copy(update=updates[variant, TOP1])})
+    metrics = {name: metric.model_copy(update=updates.get((variant, name), {})) for name, metric in row.metrics.items()}
+    return row.model_copy(update={"metrics": metrics})

@@ -1,0 +1,1 @@
+"""An interface compatible with SuperGradients, for use from Python."""

@@ -1,0 +1,30 @@
+"""Who quantizes: toolkits that turn an FP32 network and calibration samples into a Q/DQ ONNX file.
+
+`torchao` with the harness' own placement and calibrators is the default and has stages of its own; every other toolkit
+is one file in this folder.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from harness.errors import UsageError, unknown_name
+from harness.registry import members
+from harness.toolkits.base import Toolkit
+
+DEFAULT = "torchao"
+
+
+@functools.cache
+def toolkits() -> dict[str, Toolkit]:
+    """Every toolkit but the default one, by its name."""
+    return members(__name__, __path__, "TOOLKIT")
+
+
+def get_toolkit(name: str) -> Toolkit:
+    """The toolkit of this name; UsageError with the nearest name when there is none."""
+    known = toolkits()
+    if name not in known:
+        message, fix = unknown_name("toolkit", name, [*known, DEFAULT])
+        raise UsageError(message, fix=fix)
+    return known[name]

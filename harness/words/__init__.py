@@ -1,0 +1,1 @@
+"""Figures, variants and verdicts in words, the same everywhere."""

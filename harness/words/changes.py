@@ -1,0 +1,189 @@
+"""Findings of a comparison in words: which variant, what changed by how much, and why as far as it is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from harness.results import Interval
+from harness.results.comparison import Comparison, Finding, StatusChange
+from harness.words.phrases import MINUS, NOT_FINITE, byte_size, counted, p_value, percent, points, speed, step_words
+
+UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
+_SHARES = frozenset({"accuracy.top1", "coverage.int8_macs"})
+_NAMES = {
+    "accuracy.top1": "top-1",
+    "latency.speedup": "speed",
+    "coverage.int8_macs": "INT8 coverage",
+    "top1_agreement": "same top-1",
+    "sqnr_db": "SQNR",
+}
+
+
+def sentence(finding: Finding, *others: Finding) -> str:
+    """`VARIANT: slower by 9.8 % (7.1 to 12.5 %), 1.38x the speed of FP32 after 1.52x. Cause: …`.
+
+    `others` are of the same variant and have the same causes, see `with_one_cause`.
+    """
+    text = f"{finding.variant}: {'; '.join(map(change_words, (finding, *others)))}"
+    if finding.verdict in ("worse", "better"):
+        text += f". {cause_words(finding)}"
+    elif finding.note:
+        text += f". {finding.note}"
+    return text
+
+
+def with_one_cause(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """The findings of a variant that have the same causes together, in the order of the first of each."""
+    groups: dict[object, list[Finding]] = {}
+    for finding in findings:
+        key = (finding.scenario, finding.variant, finding.causes or finding.metric)
+        groups.setdefault(key, []).append(finding)
+    return list(groups.values())
+
+
+def cause_words(finding: Finding) -> str:
+    """The causes as one sentence, or that there is none."""
+    if not finding.causes:
+        return f"Cause: {UNEXPLAINED}"
+    return f"{'Cause' if len(finding.causes) == 1 else 'Causes'}: {'; '.join(finding.causes)}"
+
+
+def change_words(finding: Finding) -> str:
+    """What changed, by how much, and from what to what."""
+    if finding.change is None or finding.base is None or finding.new is None:
+        return f"{name_of(finding)} {figure(finding, finding.base)}, now {figure(finding, finding.new)}"
+    if finding.metric == "latency.speedup":
+        return _speed_words(finding)
+    amount = _amount(finding, finding.change)
+    ends = f" ({_range(finding)})" if finding.interval is not None else ""
+    values = f"{figure(finding, finding.new)} after {figure(finding, finding.base)}"
+    if finding.change == 0:
+        return f"{name_of(finding)} is unchanged{ends}, {values}"
+    word = "rose" if finding.change > 0 else "fell"
+    return f"{name_of(finding)} {word} by {amount}{ends}, {values}{_test(finding)}"
+
+
+def status_sentence(change: StatusChange) -> str:
+    """What came, went or fails."""
+    subject = change.variant if change.variant is not None else f"scenario {change.scenario}"
+    reason = f": {change.reason}" if change.reason else ""
+    if change.kind == "vanished":
+        return f"{subject} vanished{reason}"
+    if change.kind == "new":
+        return f"{subject} is new" + (f" ({change.new_status}{reason})" if change.new_status else "")
+    if change.base_status is None:
+        return f"{subject} is new and {change.new_status}{reason}"
+    return f"{subject} is {change.new_status}, before {change.base_status}{reason}"
+
+
+def summary(comparison: Comparison) -> str:
+    """How many figures were judged, and with which outcome."""
+    parts = [counted(len(comparison.findings), "figure") + " judged"]
+    for verdict in ("worse", "better", "inconclusive", "same"):
+        found = len(comparison.with_verdict(verdict))
+        if found:
+            parts.append(f"{found} {verdict}")
+    regressed = sum(change.is_regression for change in comparison.status_changes)
+    if regressed:
+        parts.append(counted(regressed, "variant") + " gone or failing")
+    return ", ".join(parts)
+
+
+def name_of(finding: Finding) -> str:
+    """The figure as it is called."""
+    section, _, rest = finding.metric.partition(".")
+    if section == "parity":
+        step, _, leaf = rest.rpartition(".")
+        return f"parity {step_words(step)}, {_NAMES.get(leaf, leaf)}"
+    return _NAMES.get(finding.metric, finding.metric)
+
+
+def figure(finding: Finding, value: float | None) -> str:
+    """One figure with its unit."""
+    if value is None:
+        return "not measured"
+    if math.isinf(value) and finding.metric.endswith("_db"):
+        return "identical" if value > 0 else NOT_FINITE
+    if finding.metric == "latency.speedup":
+        return speed(value)
+    if _is_share(finding):
+        return percent(value)
+    if finding.metric.endswith("_bytes"):
+        return byte_size(round(value))
+    return f"{value:.4g} {_unit(finding)}".rstrip()
+
+
+def interval_words(finding: Finding) -> str:
+    """Ends of the interval of the change; empty for exact figures."""
+    return "" if finding.interval is None else _range(finding, is_signed=True)
+
+
+def change_figure(finding: Finding) -> str:
+    """The change with its sign: `-1.20 points`, `+3.4 %`."""
+    if finding.change is None:
+        return ""
+    return ("+" if finding.change > 0 else "\N{MINUS SIGN}" if finding.change < 0 else "") + _amount(
+        finding, finding.change
+    )
+
+
+def _speed_words(finding: Finding) -> str:
+    """In time, which is what a reader of `slower by 10 %` takes it for."""
+    assert finding.change is not None and finding.base is not None and finding.new is not None
+    time = 1 / (1 + finding.change) - 1
+    word = "slower" if time > 0 else "faster"
+    ends = ""
+    if finding.interval is not None:
+        low, high = sorted(1 / (1 + end) - 1 for end in finding.interval)
+        ends = f" ({_percent_range((low, high), time)})"
+    return (
+        f"{word} by {percent(abs(time), 1)}{ends} as a multiple of FP32's time, {speed(finding.new)} the speed of FP32 "
+        f"after {speed(finding.base)}" + (f", {finding.note}" if finding.note else "") + _test(finding)
+    )
+
+
+def _amount(finding: Finding, change: float) -> str:
+    if finding.kind == "ratio":
+        return percent(abs(change), 1)
+    if _is_share(finding):
+        return f"{points(abs(change))} points"
+    return f"{abs(change):.3g} {_unit(finding)}".rstrip()
+
+
+def _range(finding: Finding, *, is_signed: bool = False) -> str:
+    assert finding.interval is not None and finding.change is not None
+    low, high = finding.interval
+    if finding.kind == "ratio":
+        return _percent_range((low, high), 1.0 if is_signed else finding.change)
+    if not is_signed and finding.change < 0:
+        low, high = -high, -low
+    if _is_share(finding):
+        return f"{points(low)} to {points(high)}"
+    return f"{low:.3g} to {high:.3g} {_unit(finding)}".rstrip().replace("-", MINUS)
+
+
+def _is_share(finding: Finding) -> bool:
+    """Comparisons from before the unit was kept are told by their names."""
+    if finding.unit is not None:
+        return finding.unit == "share"
+    return finding.metric in _SHARES or finding.metric.endswith("agreement")
+
+
+def _unit(finding: Finding) -> str:
+    return finding.unit or ("dB" if finding.metric.endswith("_db") else "")
+
+
+def _percent_range(interval: Interval, change: float) -> str:
+    low, high = interval if change >= 0 else (-interval[1], -interval[0])
+    return f"{points(low)} to {points(high)} %"
+
+
+def _test(finding: Finding) -> str:
+    """How it was tested: in pairs or not, and the corrected p-value."""
+    parts = []
+    if finding.is_paired is not None:
+        parts.append("same samples, in pairs" if finding.is_paired else "other samples or none kept: not in pairs")
+    if finding.p_value_adjusted is not None:
+        parts.append(f"{p_value(finding.p_value_adjusted)} corrected")
+    return f" [{'; '.join(parts)}]" if parts else ""

@@ -1,0 +1,66 @@
+"""Which variants are timed together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from harness.engine.graph import Stage, Task
+from harness.engine.outcomes import Done, Failed, Outcome
+from harness.engine.store import Store
+from harness.results import Variant
+from harness.runs.plan import VariantPlan
+from harness.runs.run import timed_groups
+
+CRASHED = Failed(reason="crashed with signal SIGSEGV", label="l", root="r", kind="crash")
+
+
+class Named(BaseModel):
+    """A configuration that only tells tasks apart."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+
+
+@pytest.fixture
+def done(store: Store) -> Done:
+    with store.create("0" * 64, "build") as draft:
+        np.save(draft.path / "x.npy", np.zeros(1))
+    return Done(store.open("0" * 64), cached=False)
+
+
+def plan(name: str, reference: str = "fp32", not_run: str | None = None) -> VariantPlan:
+    variant = Variant(id=name, model="net", method="ptq", target="onnxruntime", batch_size=1)
+    tasks = {
+        kind: Task(Stage(kind, 1, "nowhere:nothing"), Named(name=name))
+        for kind in ("build", "outputs", "memory", "torch_outputs")
+    }
+    return VariantPlan(variant, reference, tasks=tasks, not_run=not_run)
+
+
+def names(plans: list[VariantPlan], done: Done, *failed: tuple[str, str]) -> list[list[str]]:
+    outcomes: dict[str, Outcome] = {
+        task.key: CRASHED if (each.variant.id, kind) in failed else done
+        for each in plans
+        for kind, task in each.tasks.items()
+    }
+    return [[each.variant.id for each in group] for group in timed_groups(plans, outcomes)]
+
+
+def test_variants_stand_with_their_fp32_row(done: Done) -> None:
+    plans = [plan("fp32"), plan("a"), plan("other", "other"), plan("b", "other"), plan("built", not_run="no GPU")]
+    assert names(plans, done) == [["fp32", "a"], ["other", "b"]]
+
+
+@pytest.mark.parametrize("kind", ["build", "outputs", "memory"])
+def test_an_engine_that_crashed_before_does_not_take_the_others_with_it(done: Done, kind: str) -> None:
+    assert names([plan("fp32"), plan("a"), plan("b")], done, ("a", kind)) == [["fp32", "b"]]
+
+
+def test_what_needs_no_engine_may_fail(done: Done) -> None:
+    assert names([plan("fp32"), plan("a")], done, ("a", "torch_outputs")) == [["fp32", "a"]]
+
+
+def test_without_fp32_there_is_nothing_to_compare_with(done: Done) -> None:
+    assert names([plan("fp32"), plan("a")], done, ("fp32", "outputs")) == []

@@ -6,6 +6,7 @@ The command line prints them without a traceback and exits with `exit_code`.
 from __future__ import annotations
 
 import difflib
+import multiprocessing
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ _BY_GRAVITY = (EXIT_GATE_FAILED, EXIT_USAGE, EXIT_VARIANT_FAILED, EXIT_INCONCLUS
 
 _LONGEST_NAME = 200
 """Characters; no name of anything is longer."""
+_MESSAGE_CHARACTERS = 1_000
 
 
 def gravest(exit_codes: Iterable[int]) -> int:
@@ -140,3 +142,17 @@ def describe_exit(code: int | None) -> str:
         name = str(-code)
     hint = " (most often: the system ran out of memory)" if name == "SIGKILL" else ""
     return f"crashed with signal {name}{hint}"
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is the user's Ctrl-C; workers do not get one, so that theirs was raised by the code that runs."""
+    return isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None
+
+
+def message_of(error: BaseException) -> str:
+    """First lines of an exception's message; it may be megabytes long, or fail to be made."""
+    try:
+        text = str(error).strip()
+    except BaseException as broken:  # whatever its `__str__` raises
+        return f"(its message cannot be shown: `__str__` raised {type(broken).__name__})"
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]} ... ({len(text):,} characters)"

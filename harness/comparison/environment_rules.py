@@ -5,7 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Final, Literal, NamedTuple
 
-Severity = Literal["refuse", "warn", "note"]
+from harness.results.comparison import Severity
+
 Quantity = Literal["accuracy", "latency", "memory", "energy"]
 
 TIMES: Final[tuple[Quantity, ...]] = ("latency", "energy")

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
-from harness.comparison.environment_rules import EVERYTHING, Quantity, Severity, rule_for
+from harness.comparison.environment_rules import EVERYTHING, Quantity, rule_for
 from harness.errors import UsageError
 from harness.results import RunResults, Split
+from harness.results.comparison import Severity
 from harness.targets import get_target
 
 _SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)

@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.comparison.environments import EnvironmentDifference, differences
+from harness.comparison.latency_ratio import degrees_of, latency_ratio
 from harness.comparison.paired_figures import TOO_ALIKE, paired_gain
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
 from harness.results import Interval, Latency, Row
 from harness.results.row_figures import EXACT_SECTIONS, Figure, find, section_reason
 from harness.scenario.gates import GateSpec
-from harness.stats.between_runs import at_level, degrees_of, independent_difference, latency_ratio
+from harness.stats.between_runs import at_level, independent_difference
 
 _AS_MULTIPLE = "both as multiples of FP32's own figure in their session"
 _NOT_PAIRED = "judged on the intervals of both figures: none of their difference is recorded"

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from harness.comparison.latency_ratio import latency_ratio
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
 from harness.results import Interval, Row, RunResults, Verdict
 from harness.results.comparison import ChangeKind, Finding
 from harness.results.row_figures import EXACT_SECTIONS, METRICS, Figure, figure_names, find, section_reason
-from harness.stats.between_runs import at_level, independent_difference, latency_ratio
+from harness.stats.between_runs import at_level, independent_difference
 from harness.stats.verdict import latency_band
 from harness.words.phrases import milliseconds
 

@@ -15,9 +15,8 @@ from harness.engine.graph import Stage, Task
 from harness.engine.outcomes import ArtifactDamaged, Done, Failed, Outcome, Reply
 from harness.engine.process_tree import ends_in_copies
 from harness.engine.store import Artifact, Store
-from harness.errors import HarnessError, StageError
+from harness.errors import HarnessError, StageError, is_interrupt, message_of
 from harness.machine.host_memory import PeakMemory
-from harness.training.model_files import is_interrupt, message_of
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 PEAK = "peak_rss_bytes"

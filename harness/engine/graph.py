@@ -14,7 +14,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
 
@@ -96,6 +96,33 @@ class Task:
                 "threads": None if stage.exclusive else stage_threads(),
             }
         )
+
+
+@runtime_checkable
+class RunsUserCode(Protocol):
+    """A part of a configuration that names code of the user's which the stage imports."""
+
+    @property
+    def user_code(self) -> str:
+        """Equal for equal code."""
+
+
+def user_code(task: Task) -> str | None:
+    """Names the user's code that a task, or one that it depends on, runs or was made from; None without any."""
+    waiting = [task]
+    while waiting:
+        current = waiting.pop()
+        if (found := _user_code_in(current.config)) is not None:
+            return found.user_code
+        waiting += current.inputs.values()
+    return None
+
+
+def _user_code_in(config: BaseModel) -> RunsUserCode | None:
+    if isinstance(config, RunsUserCode):
+        return config
+    inside = (getattr(config, name) for name in type(config).model_fields)
+    return next((found for each in inside if isinstance(each, BaseModel) and (found := _user_code_in(each))), None)
 
 
 def topological(tasks: Iterable[Task]) -> list[Task]:

@@ -8,14 +8,13 @@ from typing import Literal, Protocol
 
 from harness.engine.context import StageContext
 from harness.engine.execute import Order, execute, make_order
-from harness.engine.graph import Task
+from harness.engine.graph import Task, user_code
 from harness.engine.isolation import Finished, WorkerPool
 from harness.engine.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
 from harness.engine.schedule import Plan, Schedule, make_plan
 from harness.engine.store import Store
 from harness.errors import UsageError
 from harness.machine.hardware import stage_threads, usable_cores
-from harness.stages.configs import user_code
 
 Isolation = Literal["process", "none"]
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from harness.engine.imports import absolute_imports, is_type_checking, source_of
 
-PARTED = ("harness.execution",)
+PARTED = ("harness.engine", "harness.stages")
 """Packages whose modules count by definition."""
 _MEMBERS = "harness.registry.members"
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.scenario.load_settings import LoadSettings
+from harness.load.settings import LoadSettings
 
 if TYPE_CHECKING:
     import numpy as np

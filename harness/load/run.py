@@ -15,8 +15,8 @@ from harness.load.base import Expected, LoadScenario
 from harness.load.library import SampleLibrary
 from harness.load.logs import Log, read_log
 from harness.load.scenarios import load_scenarios
+from harness.load.settings import LoadSettings
 from harness.load.system import QueuedSystem, Runs, SystemUnderTest
-from harness.scenario.load_settings import LoadSettings
 
 if TYPE_CHECKING:
     from harness.targets.base import Array, Session

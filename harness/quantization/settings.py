@@ -16,11 +16,21 @@ from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
 from harness.fields import Bits, Listed, OneOf, Percent, Positive, Section, Text
-from harness.scenario.known import calibrator_names
+from harness.registry import file_names
 
 REGEX, ROLE = "re:", "role:"
 Role = Literal["first_conv", "last_linear", "residual_add", "depthwise_conv", "concat"]
 """What an operation is in its network, whatever the names of the modules are."""
+
+
+def calibrator_names() -> tuple[str, ...]:
+    """Every calibrator, in alphabetical order: its name is that of its file."""
+    return file_names("harness.quantization.calibrators")
+
+
+def ptq_step_names() -> tuple[str, ...]:
+    """Every PTQ step, likewise."""
+    return file_names("harness.quantization.ptq.steps")
 
 
 def _calibration_methods() -> tuple[str, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from harness.comparison.environment_rules import Severity
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.results import Interval, Record, Status, Verdict
 
+Severity = Literal["refuse", "warn", "note"]
+"""What a difference of conditions means for comparing two runs."""
 ChangeKind = Literal["difference", "ratio"]
 StatusKind = Literal["vanished", "new", "failing", "recovered", "other status"]
 

@@ -11,9 +11,10 @@ from harness.data.samples import Splits
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
-from harness.runs.parity import LABELS, OUTPUTS, Chain
+from harness.runs.parity import Chain
 from harness.runs.plan import Planner, VariantPlan
 from harness.scenario import Scenario
+from harness.stages.artifacts import LABELS, OUTPUTS
 from harness.stats.ranking import label_ranks
 from harness.words.phrases import percent
 

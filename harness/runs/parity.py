@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.engine.graph import Stage, Task
+from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.parity.chain import ChainEvidence
 from harness.results import LayerParity, Link, Variant
+from harness.stages.artifacts import LABELS, OUTPUTS
+from harness.stages.catalog import LAYERS, PREDICT_ONNX
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
 
 if TYPE_CHECKING:
@@ -19,14 +21,8 @@ if TYPE_CHECKING:
 
     from harness.stages.configs import DataConfig
 
-OUTPUTS = "outputs.npy"
-LABELS = "labels.npy"
 LAYER_SAMPLES = 64
 """Test samples for the comparison of layers: a wrong scale shows in every sample."""
-
-_STAGES = "harness.stages.parity"
-PREDICT_ONNX = Stage("evaluate", 1, f"{_STAGES}:predict_onnx")
-LAYERS = Stage("parity", 1, f"{_STAGES}:layers")
 
 
 @dataclass(frozen=True)

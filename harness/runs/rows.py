@@ -19,10 +19,10 @@ from harness.metrics.base import Evidence, Judgement
 from harness.results import Cost, Memory, MetricValue, Row
 from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
-from harness.runs.parity import LABELS, OUTPUTS, evidence
+from harness.runs.parity import evidence
 from harness.runs.plan import VariantPlan
+from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
 from harness.stages.checking import checks_of
-from harness.stages.networks import LATENCY, audit_layers, engine_file
 from harness.timing.samples import Timings
 
 _COST_META = {

@@ -33,12 +33,12 @@ from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import Findings, copy_name, gather, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
 from harness.runs.timeouts import stage_timeout_s
+from harness.stages.artifacts import LATENCY, engine_file
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
-from harness.stages.networks import LATENCY, engine_file
-from harness.stats.family import judge_rows
 from harness.targets.base import AUDIT_SUFFIX
 from harness.verdicts import latency
+from harness.verdicts.accuracy import judge_rows
 from harness.verdicts.seeds import seed_spreads
 from harness.words.chance import chance_warnings, guessing_warnings
 from harness.words.conclusions import conclude

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.engine.graph import Stage, Task
+from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.engine.store import Store
@@ -23,13 +23,11 @@ from harness.runs.run import Display
 from harness.runs.timeouts import stage_timeout_s
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
+from harness.stages.catalog import RANK, SEARCH
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.toolkits import DEFAULT
 
 DEFAULT_TOP = 5
-_STAGES = "harness.stages.sensitivity"
-RANK = Stage("sensitivity", 1, f"{_STAGES}:rank")
-SEARCH = Stage("skip search", 1, f"{_STAGES}:search")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from harness.scenario.schema import (
     Scenario,
     Verdict,
 )
-from harness.scenario.target_options import TargetOptions
+from harness.targets.settings import TargetOptions
 
 __all__ = [
     "Axes",

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from harness.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Unit
-from harness.quantization.settings import Pattern
+from harness.quantization.settings import Pattern, calibrator_names, ptq_step_names
 from harness.results import BatchNormMode, Method
-from harness.scenario.known import calibrator_names, ptq_step_names
 from harness.scenario.source import Loc
 
 Calibrator = Annotated[str, OneOf(calibrator_names)]

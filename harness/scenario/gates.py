@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
 from harness.fields import Listed, Section, Text
+from harness.registry import file_names
 from harness.results.row_figures import METRICS, figure_names, short_names
 from harness.scenario.axes import Axes
-from harness.scenario.known import metric_names
 
 Yardstick = Literal["fp32", "baseline"]
 
@@ -27,7 +27,7 @@ RELATIVE_TO_FP32 = frozenset(
 
 def _metric(name: str) -> str:
     """The dotted name of a figure."""
-    extra = {f"{METRICS}.{metric}" for metric in metric_names()}
+    extra = {f"{METRICS}.{metric}" for metric in file_names("harness.metrics")}
     known = {*figure_names(), *extra}
     if name in known:
         return name

@@ -8,10 +8,12 @@ from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from harness.fields import Section
-from harness.scenario.load_settings import LoadSettings, settings_types
+from harness.load.settings import LoadSettings
+from harness.scenario.load_settings import settings_types
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc
-from harness.scenario.target_options import TargetOptions, options_types
+from harness.scenario.target_options import options_types
+from harness.targets.settings import TargetOptions
 
 ANY = "*"
 """Stands for a name that the user chooses, or the index in a list."""

@@ -28,14 +28,16 @@ from harness.fields import (
     Unit,
     mapping,
 )
+from harness.load.settings import LoadSettings
 from harness.paths import expanded
 from harness.scenario.axes import Matrix
 from harness.scenario.gates import GateSpec
-from harness.scenario.load_settings import ByLoadScenario, LoadSettings
+from harness.scenario.load_settings import ByLoadScenario
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
-from harness.scenario.target_options import ByTarget, TargetOptions, options_types
+from harness.scenario.target_options import ByTarget, options_types
+from harness.targets.settings import TargetOptions
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 DEFAULT_CALIBRATION_SAMPLES = 512

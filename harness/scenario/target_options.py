@@ -7,26 +7,13 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from harness.fields import Count, Name, Section
-
-
-class TargetOptions(Section):
-    """How one target runs. A target with more options derives a section from this one."""
-
-    threads: Count = 1
-    """Threads that one inference may use."""
-
-    @property
-    def devices(self) -> tuple[str | None, ...]:
-        """Kinds of device to build for, one row each; None: what the target takes by itself."""
-        return (None,)
+from harness.fields import Name
+from harness.targets import targets
+from harness.targets.settings import TargetOptions
 
 
 def options_types() -> dict[str, type[TargetOptions]]:
     """The section of each known target, by the target's name."""
-    # Imported when first needed: targets import this module.
-    from harness.targets import targets
-
     return {name: target.scenario_options for name, target in targets().items()}
 
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
-from harness.engine.graph import Task as StageTask
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
 from harness.training.file_sums import FileSum
@@ -41,6 +40,11 @@ class ModelConfig(Config):
     files: tuple[FileSum, ...] = Field(default=(), exclude=True)
     """The user's files among that; a stage that finds one changed fails."""
     root: Path = Field(exclude=True)
+
+    @property
+    def user_code(self) -> str:
+        """Names the network: a worker that has imported it is kept for it."""
+        return f"{self.root}: {self.factory} {self.args!r}"
 
 
 Normalisation: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]
@@ -312,22 +316,3 @@ class SearchConfig(Config):
     """Largest loss of top-1, as a share."""
     confidence: float
     seed: int
-
-
-def user_code(task: StageTask) -> str | None:
-    """Names the user's network that a task, or one that it depends on, runs or was made from; None without one."""
-    waiting = [task]
-    while waiting:
-        current = waiting.pop()
-        model = _model_in(current.config)
-        if model is not None:
-            return f"{model.root}: {model.factory} {model.args!r}"
-        waiting += current.inputs.values()
-    return None
-
-
-def _model_in(config: BaseModel) -> ModelConfig | None:
-    if isinstance(config, ModelConfig):
-        return config
-    inside = (getattr(config, name) for name in type(config).model_fields)
-    return next((found for each in inside if isinstance(each, BaseModel) and (found := _model_in(each))), None)

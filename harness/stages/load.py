@@ -19,10 +19,10 @@ from harness.load.library import SampleLibrary
 from harness.load.logs import load_result
 from harness.load.run import overhead_us, run_test, warm_up
 from harness.load.scenarios import load_scenarios
-from harness.scenario.load_settings import LoadSettings
+from harness.load.settings import LoadSettings
+from harness.stages.artifacts import Meta, engine_file
 from harness.stages.configs import LoadConfig
 from harness.stages.loading import read_splits
-from harness.stages.networks import Meta, engine_file
 from harness.targets import get_target
 
 ACCURACY = "accuracy"

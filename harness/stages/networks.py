@@ -1,6 +1,6 @@
-"""The stages as functions: each reads its inputs, writes files into a folder and returns small results.
+"""The stages that make a network: weights, ranges, quantized weights, ONNX files.
 
-This module is imported by workers only; `plan.py` names the functions.
+This module is imported by workers only; `catalog.py` names the functions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ import contextlib
 import copy
 import io
 import time
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import JsonValue
 from safetensors.torch import save_file
@@ -29,24 +25,19 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
-from harness.results import Layer
-from harness.runs.parity import LABELS, OUTPUTS
+from harness.stages.artifacts import ONNX, Meta, onnx_file
 from harness.stages.checking import Checks, check_samples, checks_of, expected_of
 from harness.stages.configs import (
-    BuildConfig,
     CalibrateConfig,
     CorrectionConfig,
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
-    MeasureConfig,
     ModelConfig,
-    PredictConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
     TrainConfig,
-    built,
 )
 from harness.stages.loading import (
     STATE,
@@ -58,37 +49,23 @@ from harness.stages.loading import (
     load_user_weights,
     make_quantizer,
     new_model,
-    predict_batch,
     prepare,
     prepare_with_notes,
     read_splits,
     rules_of,
     with_weights,
 )
-from harness.targets import get_target
-from harness.timing import order as timing
-from harness.timing.exclusion import ExcludingFailures
-from harness.timing.order import EngineFile, Order
-from harness.timing.samples import TWIN, Block
-from harness.timing.sequential import measure
 from harness.toolkits import get_toolkit
 from harness.toolkits.base import Batches, Request, Source
 from harness.toolkits.support.skipped import skipped_modules
-from harness.training.inference import predict
 from harness.training.loop import fit
 from harness.training.validation import hold_out
-from harness.verdicts.latency import is_clear
-from harness.verification.onnx_steps import check_engine, check_file, check_fp16_file, check_toolkit_file
+from harness.verification.onnx_steps import check_file, check_fp16_file, check_toolkit_file
 from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
 from harness.verification.torch_steps import check_capture, check_prepared
 
-Meta = Mapping[str, JsonValue]
-
-
 CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
-ONNX = "model.onnx"
-LATENCY = "latency.parquet"
 
 
 def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
@@ -244,138 +221,12 @@ def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageCont
     from harness.exporting.fp16 import convert_to_fp16
 
     samples = next(iter(read_splits(config.data).calibration.batches(config.samples))).numpy()
-    report = convert_to_fp16(_onnx_file(inputs), folder / ONNX, samples)
+    report = convert_to_fp16(onnx_file(inputs), folder / ONNX, samples)
     for node, reason in report.kept_fp32.items():
         context.note(f"`{node}` stays in FP32: {reason}")
     checks = Checks(checks_of(inputs["onnx"]))
     checks.run_file(check_fp16_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
     return {"file": ONNX, "fp16": report.model_dump(mode="json"), **checks.meta}
-
-
-def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """The target's engine, run once where it can be, and the audit of what it executes."""
-    target, checks = get_target(config.target), Checks()
-    onnx_path, options = _onnx_file(inputs), target.options_from(config.options)
-    started = time.perf_counter()
-    engine = target.build(onnx_path, folder, options)
-    seconds = time.perf_counter() - started
-    if target.cannot_run(options) is None:
-        sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
-        checks.run(check_engine, target.open(engine.path, options), onnx_path, expected, sizes)
-    layers = target.audit(engine.path, onnx_path)
-    return {
-        "build_s": seconds,
-        "file": engine.path.name,
-        "weight_bytes": engine.weight_bytes,
-        "layers": [layer.model_dump(mode="json") for layer in layers],
-        **checks.meta,
-    }
-
-
-def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
-    torch.set_num_threads(context.threads)
-    assert config.model is not None
-    if config.quantizer is None:
-        network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
-    else:
-        network = load_quantized(config.model, config.quantizer, inputs)
-    samples = read_splits(config.data).test
-    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
-    if samples.labels is not None:
-        np.save(folder / LABELS, samples.labels.numpy())
-    return {"n": len(samples)}
-
-
-def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """Outputs of the built engine on the test samples."""
-    assert config.target is not None
-    target = get_target(config.target)
-    samples = read_splits(config.data).test
-    session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
-    batches: list[npt.NDArray[np.float32]] = []
-    seen = 0
-    for batch in samples.batches(predict_batch(samples)):
-        batches.append(np.asarray(session.run(batch.numpy()), np.float32))
-        seen += len(batch)
-        context.progress(seen, len(samples))
-    np.save(folder / OUTPUTS, np.concatenate(batches))
-    if samples.labels is not None:
-        np.save(folder / LABELS, samples.labels.numpy())
-    return {"n": len(samples)}
-
-
-def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
-    """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
-    from harness.engine.lock import measuring
-
-    plan = config.plan
-    looks = len(plan.looks)
-
-    def make_order(build: int, process: int, limit_s: float) -> Order:
-        context.progress(process, plan.max_processes, "processes")
-        sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
-        return Order(
-            sessions=sessions | {TWIN: sessions[config.reference]},
-            batch_shape=(config.batch_size, *config.input_shape),
-            plan=plan,
-            build=build,
-            process=process,
-            seed=config.seed,
-            limit_s=limit_s,
-        )
-
-    def run_process(order: Order) -> Block:
-        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
-        try:
-            return timing.run_process(order)
-        finally:
-            context.working()
-
-    run = ExcludingFailures(make_order, config.reference, run_process)
-    clear = partial(
-        is_clear,
-        reference=config.reference,
-        confidence=config.confidence,
-        margin=config.margin,
-        looks=looks,
-        comparisons=config.comparisons,
-    )
-    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
-        context.working()
-        timings = measure(run, plan, builds=config.builds, is_clear=clear)
-    timings.to_frame().to_parquet(folder / LATENCY, index=False)
-    for reason in run.failed.values():
-        context.note(f"no longer timed: {reason}")
-    return {
-        "failed": {**run.failed},
-        "rounds": timings.n_rounds,
-        "processes": len(timings.blocks),
-        "looks": looks,
-        "watched": [*timings.signals()],
-        "includes_transfers": timings.includes_transfers,
-        "parts_ms": {name: dict[str, JsonValue](parts) for name, parts in timings.parts_ms().items()},
-    }
-
-
-def _engine(config: BuildConfig, artifact: Any) -> EngineFile:
-    return EngineFile(target=config.target, path=engine_file(artifact), options=config.options)
-
-
-def engine_file(artifact: Any) -> Path:
-    """The engine in a `build` artifact."""
-    path: Path = artifact.file(str(artifact.meta["file"]))
-    return path
-
-
-def audit_layers(artifact: Any) -> tuple[Layer, ...]:
-    """The audited layers in a `build` artifact."""
-    return tuple(Layer.model_validate(layer) for layer in artifact.meta["layers"])
-
-
-def _onnx_file(inputs: Inputs) -> Path:
-    (artifact,) = inputs.values()
-    return artifact.file(str(artifact.meta["file"]))
 
 
 def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: GraphModule, inputs: Inputs) -> Checks:

@@ -1,6 +1,6 @@
 """The stages of the parity chain: ONNX files as they are written, and layers side by side.
 
-This module is imported by workers only; `parity.py` names the functions.
+This module is imported by workers only; `catalog.py` names the functions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.parity.layers import compare_layers
 from harness.parity.onnx_graph import reference_session
-from harness.runs.parity import OUTPUTS
+from harness.stages.artifacts import OUTPUTS
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
 from harness.stages.loading import first_batches, load_quantized, predict_batch, read_splits
 from harness.targets import get_target

@@ -1,6 +1,6 @@
 """The stages `memory` and `energy`: one engine in a process that imports no more than its target needs.
 
-This module is imported by workers only; `plan.py` names the functions. It must not import torch, whose memory would
+This module is imported by workers only; `catalog.py` names the functions. It must not import torch, whose memory would
 stand in the way.
 """
 

@@ -1,6 +1,6 @@
 """The stages of a sensitivity analysis: rank the layers of a PTQ variant, then search for a skip set.
 
-This module is imported by workers only; `sensitivity.py` names the functions.
+This module is imported by workers only; `catalog.py` names the functions.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from harness.quantization.sensitivity.layer_costs import (
 )
 from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
 from harness.results.sensitivity import Judged, LayerCost, Trial
+from harness.stages.artifacts import Meta
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.stages.loading import (
     STATE,
@@ -43,7 +44,7 @@ from harness.stages.loading import (
     prepare,
     read_splits,
 )
-from harness.stages.networks import Meta, quantize
+from harness.stages.networks import quantize
 from harness.stats.intervals import PairedDifference, paired_difference
 from harness.training.inference import predict
 from harness.training.validation import hold_out

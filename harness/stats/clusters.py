@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.results import Interval, Verdict
+from harness.stats.terms import Interval, Verdict
 
 TRIM = 0.2
 """Share of the rounds that is left out on either side for a process's figure: a round in which the machine did

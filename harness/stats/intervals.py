@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from harness.results import Interval
+from harness.stats.terms import Interval
 
 DEFAULT_RESAMPLES = 10_000
 _PROBABILITY_EPSILON = 1e-12

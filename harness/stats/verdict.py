@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.results import Interval, Verdict
+from harness.stats.terms import Interval, Verdict
 
 SIGNIFICANCE = 0.05
 """Largest p-value that still proves a difference; the complement of the intervals' confidence."""
@@ -36,7 +36,7 @@ def accuracy_verdict(drop_ci: Interval, p_value: float, margin: float, significa
 
     A loss proven to be real and proven to be within the margin is thus `same`: the margin says what matters.
     `drop_ci` and `margin` are shares (0.005 is half a point); `margin` 0 asks for proof of any difference.
-    The rows of a run are judged together by `harness.stats.family`, of which this is the case of one row.
+    The rows of a run are judged together by `harness.verdicts.accuracy`, of which this is the case of one row.
     """
     low, high = drop_ci
     proven = is_proven(drop_ci, p_value, significance)

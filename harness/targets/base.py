@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from harness.results import Layer, Variant
-from harness.scenario.target_options import TargetOptions
+from harness.targets.settings import TargetOptions
 
 if TYPE_CHECKING:
     import numpy as np

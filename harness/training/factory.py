@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.data.tasks import Task, output_shape
-from harness.errors import ModelError, unknown_name
+from harness.errors import ModelError, is_interrupt, message_of, unknown_name
 from harness.paths import expanded
-from harness.training.model_files import (
-    described,
-    import_failure,
-    import_file,
-    is_interrupt,
-    message_of,
-    siblings_importable,
-)
+from harness.training.model_files import described, import_failure, import_file, siblings_importable
 from harness.training.streams import streams_kept
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import multiprocessing
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from harness.errors import ModelError, nearest
+from harness.errors import ModelError, is_interrupt, message_of, nearest
 from harness.training.user_files import is_users
 
 PACKAGE_PREFIX = "_harness_models_"
-_MESSAGE_CHARACTERS = 1_000
 
 
 def import_file(path: Path) -> ModuleType:
@@ -163,24 +161,10 @@ def import_failure(what: str, error: BaseException, place: str = "") -> ModelErr
     return ModelError(f"importing {what} failed: {described(error)}{place}", fix="correct the file")
 
 
-def is_interrupt(error: BaseException) -> bool:
-    """Whether it is the user's Ctrl-C; workers do not get one, so that theirs was raised by the code that runs."""
-    return isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None
-
-
 def described(error: BaseException) -> str:
     """Type and message of an exception that user code raised."""
     message = message_of(error)
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def message_of(error: BaseException) -> str:
-    """First lines of an exception's message; it may be megabytes long, or fail to be made."""
-    try:
-        text = str(error).strip()
-    except BaseException as broken:  # whatever its `__str__` raises
-        return f"(its message cannot be shown: `__str__` raised {type(broken).__name__})"
-    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]} ... ({len(text):,} characters)"
 
 
 def missing_file(path: Path) -> ModelError:

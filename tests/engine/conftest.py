@@ -11,9 +11,6 @@ from harness.engine.store import Store
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
-# Workers import the example stages by name; they are started with this process's module search path.
-sys.path.insert(0, str(HERE))
-
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -35,7 +32,7 @@ def start_run() -> Callable[..., "subprocess.Popen[str]"]:
     def start(*arguments: object) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, str(HERE / "separate_run.py"), *map(str, arguments)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -61,7 +61,7 @@ class TestTask:
 
 class TestStage:
     def test_a_missing_function_is_named(self) -> None:
-        with pytest.raises(StageError, match="oracles.example_stages:subtract"):
+        with pytest.raises(StageError, match=r"oracles\.example_stages:subtract"):
             Stage("subtract", 1, "oracles.example_stages:subtract").load()
 
 

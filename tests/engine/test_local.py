@@ -119,7 +119,10 @@ class TestFailure:
         [
             ("sys_exit", "SystemExit: 3"),
             ("return_none", "oracles.example_stages:return_none returned NoneType instead of a mapping"),
-            ("no_such_function", "stage `no_such_function`: there is no function example_stages:no_such_function"),
+            (
+                "no_such_function",
+                "stage `no_such_function`: there is no function oracles.example_stages:no_such_function",
+            ),
             ("return_nan", "a stage returned results that JSON cannot hold"),
         ],
     )

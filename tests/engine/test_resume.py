@@ -47,7 +47,7 @@ def kill_worker_after_an_epoch(run: "subprocess.Popen[str]", checkpoint: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "file"), [("train", "weights.safetensors"), ("finetune", "state.safetensors")])
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path, stage: str, file: str) -> None:
-    from training_run import EPOCHS, make_tasks
+    from tests.engine.training_run import EPOCHS, make_tasks
 
     task, other = make_tasks()[stage], Store(tmp_path / "whole")
     expected = LocalExecutor(other, isolation="none").run([task])[task.key]

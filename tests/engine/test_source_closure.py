@@ -11,16 +11,10 @@ import pytest
 
 from harness.engine.graph import Stage
 from harness.engine.source_closure import Package
-from harness.runs import parity, sensitivity
 from harness.stages import catalog
 
 ROOT = Path(__file__).parents[2] / "harness"
-STAGES = {
-    stage.function.partition(":")[2]: stage
-    for module in (catalog, parity, sensitivity)
-    for stage in vars(module).values()
-    if isinstance(stage, Stage)
-}
+STAGES = {stage.function.partition(":")[2]: stage for stage in vars(catalog).values() if isinstance(stage, Stage)}
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +63,17 @@ PREPARED = {"calibrate", "quantize", "finetune", "export", "quantize_onnx", "pre
         ("training/run.py", "_step", TRAINING),
         ("training/schedule.py", "schedule", TRAINING),
         ("training/checkpoint.py", "save", TRAINING),
-        ("quantization/capture.py", "capture", PREPARED),
-        ("quantization/batch_norm.py", None, PREPARED),
+        ("quantization/capture/capture.py", "capture", PREPARED),
+        ("quantization/capture/batch_norm.py", None, PREPARED),
         ("quantization/histogram.py", "load_histograms", PREPARED),
-        ("execution/loading.py", "load_weights", {"search", *PREPARED}),
-        ("execution/loading.py", "load_user_weights", {"train"}),
-        ("execution/loading.py", "make_quantizer", PREPARED),
-        ("execution/stages.py", "_estimate_batch_norm", {"train"}),
-        ("export/passes.py", None, {"export", "quantize_onnx"}),
-        ("export/fp16.py", "convert_to_fp16", {"to_fp16"}),
+        ("stages/loading.py", "load_weights", {"search", *PREPARED}),
+        ("stages/loading.py", "load_user_weights", {"train"}),
+        ("stages/loading.py", "make_quantizer", PREPARED),
+        ("stages/networks.py", "_estimate_batch_norm", {"train"}),
+        ("exporting/passes.py", None, {"export", "quantize_onnx"}),
+        ("exporting/fp16.py", "convert_to_fp16", {"to_fp16"}),
         ("parity/layers.py", "compare_layers", {"layers"}),
-        ("probes/host_memory.py", "release_free_memory", {"measure_memory"}),
+        ("machine/host_memory.py", "release_free_memory", {"measure_memory"}),
     ],
 )
 def test_an_edit_changes_the_stages_that_can_execute_it(
@@ -99,10 +93,10 @@ def test_an_edit_changes_the_stages_that_can_execute_it(
     ("file", "edited"),
     [
         ("report/render.py", lambda path: path.write_text(path.read_text() + "\nADDED = 1\n")),
-        ("cli.py", lambda path: path.write_text(path.read_text() + "\nADDED = 1\n")),
-        ("compare/conclude.py", lambda path: path.write_text(path.read_text() + "\nADDED = 1\n")),
-        ("execution/rows.py", lambda path: edit_function(path, "make_row")),
-        ("execution/progress.py", lambda path: path.write_text("ADDED = 1\n")),
+        ("cli/commands.py", lambda path: path.write_text(path.read_text() + "\nADDED = 1\n")),
+        ("words/conclusions.py", lambda path: path.write_text(path.read_text() + "\nADDED = 1\n")),
+        ("runs/rows.py", lambda path: edit_function(path, "make_row")),
+        ("engine/progress.py", lambda path: path.write_text("ADDED = 1\n")),
     ],
 )
 def test_what_no_stage_executes_changes_no_key(
@@ -113,7 +107,7 @@ def test_what_no_stage_executes_changes_no_key(
 
 
 def test_of_the_modules_that_join_stages_only_the_definitions_in_use_count(original: Package, copy: Path) -> None:
-    edit_function(copy / "execution" / "stages.py", "predict_torch")
+    edit_function(copy / "stages" / "engines.py", "predict_torch")
     assert changed(original, copy) == {"predict_torch"}
 
 
@@ -144,7 +138,7 @@ def test_importing_a_module_of_ours_calls_nothing_for_its_effect(original: Packa
         for name, module in original.modules.items()
         if any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in module.tree.body)
     }
-    assert {name for name in found if not name.startswith("harness.starter.files")} <= {"harness.cli"}
+    assert {name for name in found if not name.startswith("harness.starter.files")} <= {"harness.cli.commands"}
 
 
 class TestText:

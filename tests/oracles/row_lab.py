@@ -1,7 +1,6 @@
 """Rows with given counts of lost and won samples and given speedups."""
 
 import numpy as np
-import pytest
 
 from harness.results import Accuracy, Latency, Row, Size, Variant
 from harness.stats.intervals import paired_difference, wilson_interval
@@ -84,13 +83,3 @@ class Lab:
         return plain.model_copy(
             update={"speedup": ratio, "speedup_ci95": interval, "margin": 0.03, "noise_floor": 0.01, "verdict": verdict}
         )
-
-
-@pytest.fixture
-def lab():
-    return Lab()
-
-
-@pytest.fixture
-def small_lab():
-    return Lab(n=200)

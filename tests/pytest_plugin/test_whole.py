@@ -24,7 +24,7 @@ PATIENCE_S = 900
 COUNTING = """
 import pathlib
 import time
-from harness.execution import local
+from harness.engine import local
 
 HERE = pathlib.Path(__file__).parent
 execute = local.execute

@@ -28,7 +28,7 @@ from harness.quantization.ptq.steps import (
     ptq_steps,
 )
 from harness.quantization.ptq.steps.base import CalibratedStep
-from harness.scenario.known import ptq_step_names
+from harness.quantization.settings import ptq_step_names
 from harness.targets import get_target
 
 TARGET = get_target("onnxruntime")

@@ -25,9 +25,9 @@ from harness.results import (
     Variant,
 )
 from harness.stats.clusters import estimate_ratio
-from harness.stats.family import judge_rows
 from harness.stats.intervals import paired_difference, wilson_interval
 from harness.stats.verdict import accuracy_verdict, latency_verdict
+from harness.verdicts.accuracy import judge_rows
 from harness.words.conclusions import conclude
 
 MARGIN, BAND, NOISE = 0.005, 0.03, 0.011

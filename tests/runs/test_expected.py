@@ -13,10 +13,10 @@ from harness.engine.store import Store
 from harness.errors import ScenarioError
 from harness.metrics.base import Evidence, Judgement
 from harness.runs.expected import expect_accuracy
-from harness.runs.parity import LABELS, OUTPUTS
 from harness.runs.preparation import RunOptions, prepare
 from harness.runs.rows import Findings, make_row
 from harness.scenario import load_scenario
+from harness.stages.artifacts import LABELS, OUTPUTS
 
 REPOSITORY = Path(__file__).parents[2]
 SCENARIO = """\

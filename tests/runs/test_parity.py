@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.engine.graph import Stage, Task
 from harness.engine.outcomes import Done, Failed
 from harness.engine.store import Store
-from harness.runs.parity import LABELS, OUTPUTS, Chain, evidence
+from harness.runs.parity import Chain, evidence
+from harness.stages.artifacts import LABELS, OUTPUTS
 
 
 class Nothing(BaseModel):

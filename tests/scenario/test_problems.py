@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.scenario.known import ptq_step_names
+from harness.quantization.settings import ptq_step_names
 
 STEPS = ", ".join(f"`{name}`" for name in ptq_step_names())
 

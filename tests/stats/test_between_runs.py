@@ -7,7 +7,8 @@ import pytest
 from oracles.recorded_runs import PTQ, Recorded
 from scipy import stats
 
-from harness.stats.between_runs import at_level, independent_difference, latency_ratio
+from harness.comparison.latency_ratio import latency_ratio
+from harness.stats.between_runs import at_level, independent_difference
 from harness.stats.intervals import wilson_interval
 
 

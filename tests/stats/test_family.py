@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats.family import Comparison, judge_family, judge_rows
+from harness.stats.family import Comparison, judge_family
 from harness.stats.intervals import MarginTests, holm, paired_difference
 from harness.stats.verdict import accuracy_verdict, is_non_inferior
+from harness.verdicts.accuracy import judge_rows
 
 MARGIN = 0.005
 

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.results import MetricValue
-from harness.stats.family import judge_rows
+from harness.verdicts.accuracy import judge_rows
 from harness.verdicts.quality import quality
 from harness.verdicts.recommend import keeps_accuracy
 from harness.verdicts.seeds import seed_spreads

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from harness.fields import Positive, Unit
 from harness.load.base import Expected, LoadScenario
-from harness.scenario.load_settings import LoadSettings
+from harness.load.settings import LoadSettings
 
 HEADROOM = 1.25
 """A warm-up on a busy machine promises too little, and the test would then end before its shortest duration."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from harness.fields import Positive, Unit
 from harness.load.base import Expected, LoadScenario
-from harness.scenario.load_settings import LoadSettings, TargetPercentile
+from harness.load.settings import LoadSettings, TargetPercentile
 
 HOPELESS = 20
 """Times as many unanswered queries as may be there within the latency bound: then the test ends early."""

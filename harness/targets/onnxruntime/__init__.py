@@ -12,7 +12,7 @@ from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
-    from harness.scenario.target_options import TargetOptions
+    from harness.targets.settings import TargetOptions
 
 _REDUCED_WEIGHT_BITS = 7
 """Weights of 7 bits cannot overflow the 16-bit sums of CPUs without VNNI."""

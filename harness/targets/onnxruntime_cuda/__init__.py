@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.results import Layer, Variant
-from harness.scenario.target_options import TargetOptions
 from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
+from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.gpu import find_gpu
 
 _INSTALL = "pip install --force-reinstall --no-deps onnxruntime-gpu"

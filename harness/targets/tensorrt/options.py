@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from harness.fields import Count, Listed, OneOf, Text, Unit
-from harness.scenario.target_options import TargetOptions
 from harness.targets.base import BuildOptions, FloatType
+from harness.targets.settings import TargetOptions
 
 RTX_CAPABILITIES = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")
 """GPU generations that TensorRT-RTX 1.7 builds for without such a GPU at hand."""

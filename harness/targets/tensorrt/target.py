@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.results import Layer, Variant
-from harness.scenario.target_options import TargetOptions
 from harness.targets.base import Availability, Engine, FloatType, Placement, Session, Target
+from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.binding import Library
 from harness.targets.tensorrt.gpu import find_gpu
 from harness.targets.tensorrt.options import TensorRtBuildOptions, TensorRtSettings

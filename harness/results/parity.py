@@ -1,0 +1,114 @@
+"""Where on the way from the network to the engine results change."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.results.base import Record
+from harness.stats.terms import Interval
+
+Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
+"""What is compared on the way from the eager network to the engine, in this order."""
+LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → engine"]
+
+
+class Agreement(Record):
+    """How alike two stages of one variant are on the same samples."""
+
+    top1_agreement: float
+    max_abs_error: float
+    sqnr_db: float | None
+    """Signal-to-quantization-noise ratio; None when the outputs are identical, minus infinity when one side has NaN or
+    infinity where the other has not."""
+    n: int
+
+
+class ParityStep(Agreement):
+    """One step on the way from the eager network to the engine: what it changes on the same samples."""
+
+    start: Link
+    end: Link
+    top1: float | None = None
+    """After the step; None without labels, as the next three."""
+    drop: float | None = None
+    """Top-1 before the step minus top-1 after it, paired (positive: the step lost)."""
+    drop_ci: Interval | None = None
+    """At `Parity.confidence`, corrected for the number of steps."""
+    p_value: float | None = None
+    """Exact McNemar test of equal error rates, not corrected."""
+    loses: bool | None = None
+    """Whether a loss is proven, however small."""
+
+
+class LayerParity(Record):
+    """One tensor that two neighbouring links compute, each from the same inputs."""
+
+    step: LayerStep
+    layer: str
+    """Node that computes it, named after its module; `input` for the quantizer of the network's input."""
+    op: str
+    tensor: str
+    """Name in the Q/DQ ONNX file."""
+    kind: Literal["quantized", "float"]
+    """`quantized`: compared as integers. `float`: before any quantizer."""
+    sqnr_db: float | None
+    """Of this layer's own error; None when there is none, minus infinity when it has NaN or infinity."""
+    accumulated_sqnr_db: float | None
+    """With the errors of all layers before it."""
+    largest_steps: float
+    """Largest own error, in steps of the quantizer; for floats a step is 1/127 of the channel's largest value."""
+    noise_steps2: float
+    """Mean squared own error of the worst channel, in squared steps; rounding itself has 1/12."""
+    is_fault: bool
+    """More than two correct roundings of the same numbers can differ by."""
+    faulty_channels: tuple[int, ...] = ()
+    """The first few."""
+    n_faulty_channels: int = 0
+    n_channels: int
+
+
+CheckedStep = Literal[
+    "eager → captured",
+    "captured → prepared",
+    "captured → ONNX",
+    "fake-quantized → training graph",
+    "training graph → fake-quantized",
+    "fake-quantized → Q/DQ ONNX",
+    "toolkit → Q/DQ ONNX",
+    "ONNX → ONNX FP16",
+    "ONNX → engine",
+]
+
+
+class StepCheck(Record):
+    """One step that was checked in numbers on a few samples, and passed."""
+
+    step: CheckedStep
+    sqnr_db: float | None
+    """Of the outputs, at the worse of two batch sizes; None where they are identical."""
+    limit_db: float | None = None
+    """None where layers are judged instead of outputs, or where quantizing may change anything."""
+    layers: int | None = None
+    """Tensors that were compared, each from the same inputs, where layers are judged."""
+
+
+class Parity(Record):
+    """Where on the way from the eager network to the engine results change."""
+
+    torch_vs_onnx: Agreement | None = None
+    """From the (fake-quantized) torch network to its ONNX file."""
+    onnx_vs_engine: Agreement | None = None
+    torch_vs_engine: Agreement | None = None
+    """From the (fake-quantized) torch network straight to the engine, on all test samples."""
+    steps: tuple[ParityStep, ...] = ()
+    """In order, on the first `measurement.parity_samples` test samples."""
+    confidence: float | None = None
+    lossy_step: str | None = None
+    """The step with the largest proven loss of accuracy, `start → end`; None where none is proven."""
+    absent: dict[str, str] = Field(default_factory=dict)
+    """Links that the chain of this row could not have, with the reason; `layers` where they could not be compared."""
+    layers: tuple[LayerParity, ...] = ()
+    """Only with `measurement.parity: layers`."""
+    layer_samples: int | None = None

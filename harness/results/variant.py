@@ -1,0 +1,47 @@
+"""One variant of the matrix."""
+
+from __future__ import annotations
+
+from harness.results.base import BatchNormMode, Method, Record
+
+
+class Variant(Record):
+    """One cell of the matrix."""
+
+    id: str
+    """Readable, unique within the run, safe as a file name."""
+    model: str
+    method: Method
+    toolkit: str | None = None
+    """Who quantized it (`torchao`, `onnxruntime`, …); None for methods that quantize nothing."""
+    calibrator: str | None = None
+    percentile: float | None = None
+    """Only for the `percentile` calibrator, in percent."""
+    per_channel: bool | None = None
+    """Granularity of weight scales; None for methods that quantize nothing."""
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    skip: tuple[str, ...] = ()
+    """Module name patterns that are left unquantized."""
+    ptq_steps: tuple[str, ...] = ()
+    """What PTQ does beside choosing ranges, in order; QAT starts from its result."""
+    learn_amax: bool | None = None
+    """Whether QAT trained the ranges; None for other methods, as the next two."""
+    batch_norm: BatchNormMode | None = None
+    """Batch norm during QAT."""
+    qat_seed: int | None = None
+    """Seed of QAT; None is the scenario's."""
+    target: str
+    compute_capability: str | None = None
+    """GPU generation that the engine is built for, for instance `SM86`; None where the scenario names none."""
+    batch_size: int
+
+    @property
+    def place(self) -> str:
+        """Where it is deployed: the target and, where one is named, the GPU generation."""
+        return self.target if self.compute_capability is None else f"{self.target} for {self.compute_capability}"
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """Model, place and batch size: what rows that are judged against one another have in common."""
+        return self.model, self.place, self.batch_size

@@ -1,0 +1,153 @@
+"""The stages that build an engine and evaluate it: the build and its audit, predictions, latency.
+
+This module is imported by workers only; `catalog.py` names the functions.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import JsonValue
+
+from harness.engine.context import StageContext
+from harness.engine.graph import Inputs
+from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, Meta, engine_file, onnx_file
+from harness.stages.checking import Checks, expected_of
+from harness.stages.configs import (
+    BuildConfig,
+    MeasureConfig,
+    PredictConfig,
+    built,
+)
+from harness.stages.loading import (
+    WEIGHTS,
+    load_quantized,
+    predict_batch,
+    read_splits,
+    with_weights,
+)
+from harness.targets import get_target
+from harness.timing import order as timing
+from harness.timing.exclusion import ExcludingFailures
+from harness.timing.order import EngineFile, Order
+from harness.timing.samples import TWIN, Block
+from harness.timing.sequential import measure
+from harness.training.inference import predict
+from harness.verdicts.latency import is_clear
+from harness.verification.onnx_steps import check_engine
+
+
+def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """The target's engine, run once where it can be, and the audit of what it executes."""
+    target, checks = get_target(config.target), Checks()
+    onnx_path, options = onnx_file(inputs), target.options_from(config.options)
+    started = time.perf_counter()
+    engine = target.build(onnx_path, folder, options)
+    seconds = time.perf_counter() - started
+    if target.cannot_run(options) is None:
+        sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
+        checks.run(check_engine, target.open(engine.path, options), onnx_path, expected, sizes)
+    layers = target.audit(engine.path, onnx_path)
+    return {
+        "build_s": seconds,
+        "file": engine.path.name,
+        "weight_bytes": engine.weight_bytes,
+        "layers": [layer.model_dump(mode="json") for layer in layers],
+        **checks.meta,
+    }
+
+
+def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
+    torch.set_num_threads(context.threads)
+    assert config.model is not None
+    if config.quantizer is None:
+        network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
+    else:
+        network = load_quantized(config.model, config.quantizer, inputs)
+    samples = read_splits(config.data).test
+    np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
+    return {"n": len(samples)}
+
+
+def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Outputs of the built engine on the test samples."""
+    assert config.target is not None
+    target = get_target(config.target)
+    samples = read_splits(config.data).test
+    session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
+    batches: list[npt.NDArray[np.float32]] = []
+    seen = 0
+    for batch in samples.batches(predict_batch(samples)):
+        batches.append(np.asarray(session.run(batch.numpy()), np.float32))
+        seen += len(batch)
+        context.progress(seen, len(samples))
+    np.save(folder / OUTPUTS, np.concatenate(batches))
+    if samples.labels is not None:
+        np.save(folder / LABELS, samples.labels.numpy())
+    return {"n": len(samples)}
+
+
+def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+    """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
+    from harness.engine.lock import measuring
+
+    plan = config.plan
+    looks = len(plan.looks)
+
+    def make_order(build: int, process: int, limit_s: float) -> Order:
+        context.progress(process, plan.max_processes, "processes")
+        sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
+        return Order(
+            sessions=sessions | {TWIN: sessions[config.reference]},
+            batch_shape=(config.batch_size, *config.input_shape),
+            plan=plan,
+            build=build,
+            process=process,
+            seed=config.seed,
+            limit_s=limit_s,
+        )
+
+    def run_process(order: Order) -> Block:
+        context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
+        try:
+            return timing.run_process(order)
+        finally:
+            context.working()
+
+    run = ExcludingFailures(make_order, config.reference, run_process)
+    clear = partial(
+        is_clear,
+        reference=config.reference,
+        confidence=config.confidence,
+        margin=config.margin,
+        looks=looks,
+        comparisons=config.comparisons,
+    )
+    with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
+        context.working()
+        timings = measure(run, plan, builds=config.builds, is_clear=clear)
+    timings.to_frame().to_parquet(folder / LATENCY, index=False)
+    for reason in run.failed.values():
+        context.note(f"no longer timed: {reason}")
+    return {
+        "failed": {**run.failed},
+        "rounds": timings.n_rounds,
+        "processes": len(timings.blocks),
+        "looks": looks,
+        "watched": [*timings.signals()],
+        "includes_transfers": timings.includes_transfers,
+        "parts_ms": {name: dict[str, JsonValue](parts) for name, parts in timings.parts_ms().items()},
+    }
+
+
+def _engine(config: BuildConfig, artifact: Any) -> EngineFile:
+    return EngineFile(target=config.target, path=engine_file(artifact), options=config.options)

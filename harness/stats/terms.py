@@ -1,0 +1,9 @@
+"""Types that statistics and records share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Interval = tuple[float, float]
+"""Lower and upper end."""
+Verdict = Literal["better", "same", "worse", "inconclusive"]

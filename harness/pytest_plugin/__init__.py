@@ -18,8 +18,8 @@ from harness.pytest_plugin.options import add_options
 from harness.pytest_plugin.state import STATE, PluginState, cell_of
 
 if TYPE_CHECKING:
+    from harness.pytest_plugin.cell import Cell, LoadedScenario
     from harness.pytest_plugin.runs import MatrixRuns, Run, Runner
-    from harness.pytest_plugin.state import Cell, LoadedScenario
     from harness.results import Row, RunResults, Variant
 
 __all__ = ["scenario_matrix"]

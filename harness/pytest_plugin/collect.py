@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.pytest_plugin.cell import Cell
 from harness.pytest_plugin.judge import judge, properties
 from harness.pytest_plugin.latency import MeasuredClock, record
 from harness.pytest_plugin.load import marks
 from harness.pytest_plugin.runs import Run
-from harness.pytest_plugin.state import STATE, Cell
+from harness.pytest_plugin.state import STATE
 from harness.results import Variant
 
 

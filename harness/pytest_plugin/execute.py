@@ -16,7 +16,8 @@ from harness.engine.store import Store, default_root
 from harness.history.database import append
 from harness.history.place import history_path
 from harness.machine.hardware import usable_cores
-from harness.pytest_plugin.state import STATE, LoadedScenario
+from harness.pytest_plugin.cell import LoadedScenario
+from harness.pytest_plugin.state import STATE
 from harness.report import render
 from harness.results import RunResults
 from harness.runs.preparation import RunOptions, prepare

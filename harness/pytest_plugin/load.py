@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.state import Cell, LoadedScenario
+from harness.pytest_plugin.cell import Cell, LoadedScenario
 from harness.runs.registries import check_registries
 from harness.scenario import expand, load_scenario
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import pytest
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.state import CELL_FIXTURE, STATE, Cell
+from harness.pytest_plugin.cell import Cell
+from harness.pytest_plugin.state import CELL_FIXTURE, STATE
 
 _Test = TypeVar("_Test", bound=Callable[..., Any] | type)
 

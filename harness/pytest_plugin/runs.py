@@ -18,7 +18,8 @@ from pydantic import BaseModel
 
 from harness.boundary import unforeseen
 from harness.errors import HarnessError, UsageError
-from harness.pytest_plugin.state import LoadedScenario, PluginState
+from harness.pytest_plugin.cell import LoadedScenario
+from harness.pytest_plugin.state import PluginState
 from harness.results import Gate, Row, RunResults, Variant
 
 if TYPE_CHECKING:

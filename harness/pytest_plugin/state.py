@@ -6,38 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.pytest_plugin.cell import Cell, LoadedScenario
 from harness.pytest_plugin.options import Settings, read_settings
-
-if TYPE_CHECKING:
-    from harness.results import Variant
-    from harness.scenario import Scenario
 
 CELL_FIXTURE = "harness_cell"
 _RUN_FIXTURE = "harness_run"
 STATE: pytest.StashKey[PluginState] = pytest.StashKey()
-
-
-@dataclass(frozen=True)
-class LoadedScenario:
-    """A scenario that was read and checked, with its variants."""
-
-    path: Path
-    scenario: Scenario
-    variants: tuple[Variant, ...]
-    line: int
-    """Of the matrix in the file, counted from 0."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one test is about."""
-
-    scenario: LoadedScenario
-    variant: Variant
 
 
 @dataclass

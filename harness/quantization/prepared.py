@@ -16,7 +16,7 @@ from harness.quantization.capture.capture import quiet_torch
 from harness.quantization.capture.graph_tensors import attribute
 from harness.quantization.histogram import Histogram, Outliers
 from harness.quantization.kept import hide_batch_norms, show_batch_norms
-from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
 with quiet_torch():

@@ -12,13 +12,13 @@ from harness.results.engine import Coverage, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.parity import Agreement, CheckedStep, LayerParity, LayerStep, Link, Parity, ParityStep, StepCheck
 from harness.results.performance import Cost, Energy, Latency, Memory, Size
+from harness.results.row import Row
 from harness.results.run import (
     MAX_RECORD_BYTES,
     SCHEMA_VERSION,
     Conclusion,
     Environment,
     Gate,
-    Row,
     RunResults,
     SeedSpread,
     Spread,

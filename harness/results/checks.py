@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from harness.results import Row
+    from harness.results.row import Row
 
 _LARGEST_COUNT = 2**63 - 1
 _LARGEST_FIGURE = 1e100

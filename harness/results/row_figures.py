@@ -1,6 +1,6 @@
 """Every figure of a row by its dotted name, for instance `size.engine_bytes`, with its interval where it has one.
 
-The names are those of the records in `results.py`: a field that is added there can be used in gates at once.
+The names are those of the records in this package: a field that is added there can be used in gates at once.
 """
 
 from __future__ import annotations

@@ -8,46 +8,17 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from harness.paths import read_bounded, replace_text
-from harness.results.accuracy import Accuracy, MetricValue
-from harness.results.base import GateVerdict, Record, Status
+from harness.results.base import GateVerdict, Record
 from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.data import Dataset, Fp32Weights, WeightsFile
-from harness.results.engine import Coverage
-from harness.results.load import Load
-from harness.results.parity import Parity, StepCheck
-from harness.results.performance import Cost, Energy, Latency, Memory, Size
-from harness.results.variant import Variant
+from harness.results.row import Row
 from harness.stats.terms import Interval
 
 SCHEMA_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 2**28
 """A larger file is refused before it is read."""
 Environment = Annotated[dict[str, Any], AfterValidator(check_environment)]
-"""Conditions of a run, as `execution.environment` reads them; parts may be missing."""
-
-
-class Row(Record):
-    """One variant with everything that was found out about it."""
-
-    variant: Variant
-    status: Status
-    reason: str | None = None
-    accuracy: Accuracy | None = None
-    latency: Latency | None = None
-    size: Size | None = None
-    coverage: Coverage | None = None
-    parity: Parity | None = None
-    memory: Memory | None = None
-    energy: Energy | None = None
-    load: Load | None = None
-    cost: Cost | None = None
-    checks: tuple[StepCheck, ...] = ()
-    """Steps from the network to the engine that were checked in numbers, in order; none in files of older versions."""
-    metrics: dict[str, MetricValue] = Field(default_factory=dict)
-    """Further figures by the name of their metric."""
-    files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`, `top_classes`,
-    `latency_samples`."""
+"""Conditions of a run, as `machine.environment` reads them; parts may be missing."""
 
 
 class Gate(Record):

@@ -1,6 +1,6 @@
 """The stage `load`: every load scenario of one variant, and LoadGen's accuracy mode.
 
-This module is imported by workers only, for LoadGen may not be installed; `plan.py` names the function.
+This module is imported by workers only, for LoadGen may not be installed; `catalog.py` names the function.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.capture import CAPTURE_NOTES, capture
 from harness.quantization.capture.modules import module_classes
 from harness.quantization.descriptors import HistogramMethod
-from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.placement.rules import Rule, RuleSet
 from harness.quantization.ptq.steps import change_weights
 from harness.quantization.replacement.replaced import Replaced
-from harness.quantization.replacement.replacement import replace_as_the_model_says
+from harness.quantization.replacement.walk import replace_as_the_model_says
 from harness.stages.configs import DataConfig, ModelConfig, QuantizerConfig, TrainConfig
 from harness.targets import get_target
 from harness.training.factory import build_model, parse_factory

@@ -44,8 +44,8 @@ class Judged:
 def judge_family(comparisons: Sequence[Comparison], *, confidence: float, correction: Correction) -> tuple[Judged, ...]:
     """Judge comparisons together.
 
-    With one comparison, or without correction, the words are those of `verdict.accuracy_verdict`: the margin is
-    tested on each side at half of 1 - confidence, which is what the interval does.
+    With one comparison, or without correction, the words are those of `harness.stats.verdict.accuracy_verdict`: the
+    margin is tested on each side at half of 1 - confidence, which is what the interval does.
     """
     adjust = holm if correction == "holm" else tuple
     differences = adjust([each.p_value for each in comparisons])

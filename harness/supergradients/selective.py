@@ -26,7 +26,7 @@ from harness.quantization.replacement.instructions import (
     register_quantized_module,
 )
 from harness.quantization.replacement.replaced import Replaced
-from harness.quantization.replacement.replacement import replace_modules
+from harness.quantization.replacement.walk import replace_modules
 from harness.quantization.settings import TensorDescriptor
 from harness.quantization.tensor_quantizer import WeightQuantizer
 from harness.supergradients.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.quantization.calibrators.base import Calibrator
     from harness.quantization.descriptors import HistogramMethod
     from harness.quantization.formats import TargetFormat
-    from harness.quantization.placement.placement import PlacementQuantizer
+    from harness.quantization.placement.quantizer import PlacementQuantizer
     from harness.quantization.placement.rules import RuleSet
 
     Array = npt.NDArray[np.generic]

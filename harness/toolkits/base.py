@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch.fx import GraphModule
 
-    from harness.quantization.placement.placement import PlacementQuantizer
+    from harness.quantization.placement.quantizer import PlacementQuantizer
 
 
 @dataclass(frozen=True)

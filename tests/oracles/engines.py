@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.placement.rules import RuleSet
 from harness.results import Variant
 from harness.targets import get_target

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError
-from harness.pytest_plugin.state import LoadedScenario
+from harness.pytest_plugin.cell import LoadedScenario
 from harness.results import Gate, Latency, Row, RunResults, Variant
 
 SCRIPT, JOURNAL = "script.json", "journal.jsonl"

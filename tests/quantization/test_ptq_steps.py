@@ -19,6 +19,7 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.capture import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.ptq import node_by_node
+from harness.quantization.ptq.base import CalibratedStep
 from harness.quantization.ptq.layers import bias_of, layer_nodes, quantized_layers, weight_of
 from harness.quantization.ptq.steps import (
     before_calibration,
@@ -27,7 +28,6 @@ from harness.quantization.ptq.steps import (
     get_ptq_step,
     ptq_steps,
 )
-from harness.quantization.ptq.steps.base import CalibratedStep
 from harness.quantization.settings import ptq_step_names
 from harness.targets import get_target
 

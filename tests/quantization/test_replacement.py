@@ -18,7 +18,7 @@ from harness.quantization.replacement.instructions import (
     SkipQuantization,
     register_quantized_module,
 )
-from harness.quantization.replacement.replacement import replace_as_the_model_says, replace_modules
+from harness.quantization.replacement.walk import replace_as_the_model_says, replace_modules
 from harness.supergradients.selective import QuantDescriptor
 
 

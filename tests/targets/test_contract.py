@@ -13,7 +13,7 @@ from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.results import Variant
 from harness.targets import targets
 from harness.targets.base import Target

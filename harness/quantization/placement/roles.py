@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch.fx import GraphModule, Node
 
 from harness.quantization.capture.operators import ADDS, CONCATS, CONVOLUTIONS, LINEAR
-from harness.quantization.placement.placement import float_inputs
+from harness.quantization.placement.nodes import float_inputs
 from harness.quantization.settings import Role
 
 _GROUPS = 6

@@ -9,7 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from harness.quantization.ptq.steps.base import Batches
+from harness.quantization.ptq.base import Batches
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 
 MEMORY_BYTES = 2 * 2**30

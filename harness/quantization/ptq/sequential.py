@@ -9,9 +9,9 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.prepared import set_mode
+from harness.quantization.ptq.base import Batches
 from harness.quantization.ptq.layers import Moments, quantized_layers
 from harness.quantization.ptq.node_by_node import NodeByNode, Outputs, affordable, watch
-from harness.quantization.ptq.steps.base import Batches
 
 Correct = Callable[[Node, Moments, Outputs], bool]
 """Gets a layer, the moments of its float output and its quantized outputs, and changes the layer's parameters.

@@ -22,14 +22,8 @@ from harness.quantization.capture.operators import (
     VIEWS,
 )
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.placement.placement import (
-    PlacementQuantizer,
-    float_inputs,
-    fused_output,
-    is_constant,
-    is_pooling,
-    reaches_output,
-)
+from harness.quantization.placement.nodes import float_inputs, fused_output, is_constant, is_pooling, reaches_output
+from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.placement.regions import Kernels, Regions, choose_regions
 
 FORMAT = TargetFormat(

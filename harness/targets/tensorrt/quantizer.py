@@ -20,7 +20,8 @@ from harness.quantization.capture.operators import (
     VIEWS,
 )
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.placement.placement import PlacementQuantizer, float_inputs, is_constant, is_pooling
+from harness.quantization.placement.nodes import float_inputs, is_constant, is_pooling
+from harness.quantization.placement.quantizer import PlacementQuantizer
 
 FORMAT = TargetFormat(
     name="tensorrt-s8s8",

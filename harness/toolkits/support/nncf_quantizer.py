@@ -12,7 +12,7 @@ import torch
 from torch.fx import GraphModule
 
 from harness.quantization.capture.capture import quiet_torch
-from harness.quantization.placement.placement import PlacementQuantizer
+from harness.quantization.placement.quantizer import PlacementQuantizer
 
 with quiet_torch():
     from torchao.quantization.pt2e.quantizer import QuantizationSpec, Quantizer

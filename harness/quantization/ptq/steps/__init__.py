@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from torch.fx import GraphModule
 
 from harness.errors import UsageError, unknown_name
+from harness.quantization.ptq.base import Batches, CalibratedStep, PtqStep, WeightStep
 from harness.quantization.ptq.layers import add_missing_biases
-from harness.quantization.ptq.steps.base import Batches, CalibratedStep, PtqStep, WeightStep
 from harness.registry import members
 
 

@@ -8,10 +8,10 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.capture.batch_norm import BATCH_NORMS
+from harness.quantization.ptq.base import Batches, CalibratedStep
 from harness.quantization.ptq.layers import Moments, bias_of, shares_weights, weight_of, weight_path
 from harness.quantization.ptq.node_by_node import Outputs
 from harness.quantization.ptq.sequential import correct_in_order
-from harness.quantization.ptq.steps.base import Batches, CalibratedStep
 
 LARGEST_FACTOR = 2.0
 """Of one channel's weights. Near-dead channels have hardly any variance to compare."""

@@ -8,9 +8,9 @@ import torch
 from torch.fx import GraphModule, Node
 
 from harness.quantization.prepared import set_mode
+from harness.quantization.ptq.base import Batches, CalibratedStep
 from harness.quantization.ptq.layers import Moments, bias_of, quantized_layers
 from harness.quantization.ptq.node_by_node import watch
-from harness.quantization.ptq.steps.base import Batches, CalibratedStep
 from harness.quantization.tensor_quantizer import TensorQuantizer
 
 

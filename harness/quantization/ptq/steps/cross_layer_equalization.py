@@ -9,8 +9,8 @@ from torch.fx import GraphModule, Node
 
 from harness.quantization.capture.batch_norm import BATCH_NORMS
 from harness.quantization.capture.operators import LINEAR, MAX_POOLS
+from harness.quantization.ptq.base import WeightStep
 from harness.quantization.ptq.layers import bias_of, layer_nodes, shares_weights, weight_of, weight_path
-from harness.quantization.ptq.steps.base import WeightStep
 
 aten = torch.ops.aten
 HOMOGENEOUS = {aten.relu.default, aten.relu_.default, aten.leaky_relu.default, aten.leaky_relu_.default}

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.ptq.steps.base import WeightStep
+from harness.quantization.ptq.base import WeightStep
 
 aten = torch.ops.aten
 CLIPPED = {aten.hardtanh.default, aten.hardtanh_.default, aten.clamp.default, aten.clamp_.default}

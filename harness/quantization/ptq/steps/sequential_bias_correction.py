@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch.fx import GraphModule, Node
 
+from harness.quantization.ptq.base import Batches, CalibratedStep
 from harness.quantization.ptq.layers import Moments, bias_of, channel_axis
 from harness.quantization.ptq.node_by_node import Outputs
 from harness.quantization.ptq.sequential import correct_in_order
-from harness.quantization.ptq.steps.base import Batches, CalibratedStep
 
 
 class SequentialBiasCorrection(CalibratedStep):

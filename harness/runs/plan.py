@@ -5,82 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 
 from harness.comparison.environments import machine_class
 from harness.engine.graph import Task
 from harness.machine.environment import machine
-from harness.quantization.capture.modules import Modules
-from harness.quantization.placement.rules import Rule
 from harness.results import Link, Variant
 from harness.runs.availability import unavailable_reason
+from harness.runs.network_plan import NetworkInfo, NetworkPlanner
 from harness.runs.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
-from harness.runs.rule_checks import rules_for
 from harness.scenario import Scenario
 from harness.stages.catalog import (
     BUILD,
-    CALIBRATE,
-    CHECK,
     ENERGY,
     EXPORT,
-    FINETUNE,
     LOAD,
     MEASURE,
     MEMORY,
     PREDICT,
     PREDICT_TORCH,
-    QUANTIZE,
-    QUANTIZE_ONNX,
-    TO_FP16,
-    TRAIN,
 )
 from harness.stages.configs import (
     BuildConfig,
-    CalibrateConfig,
-    CheckConfig,
-    CorrectionConfig,
     DataConfig,
     EnergyConfig,
     ExportConfig,
-    FinetuneConfig,
-    Fp16Config,
     LayersConfig,
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
-    ModelConfig,
     PredictConfig,
-    QuantizeConfig,
-    QuantizeOnnxConfig,
-    QuantizerConfig,
-    TrainConfig,
     built,
 )
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.timing.plan import TimingPlan
-from harness.toolkits import DEFAULT, get_toolkit
-from harness.training.recipe import QatRules, Recipe, qat_recipe
-
-CALIBRATION_BATCH = 64
-"""Has no influence on the ranges: histograms are merged exactly."""
-
-FP16_SAMPLES = 32
-"""Calibration samples on which an FP16 file is checked against the FP32 one."""
-
-CORRECTION_BATCH = 32
-"""Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
-
-
-@dataclass(frozen=True)
-class NetworkInfo:
-    """What is known of one model of the scenario before anything runs."""
-
-    config: ModelConfig
-    weights_path: Path | None
-    weights_sha256: str | None
-    modules: Modules
-    """Names and types, which rules refer to."""
+from harness.toolkits import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -125,6 +84,7 @@ class Planner:
         self._data = data
         self._calibration_data = calibration_data
         self._networks = networks
+        self._of_networks = NetworkPlanner(scenario, data, calibration_data, networks)
 
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
@@ -135,17 +95,17 @@ class Planner:
         reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
             return replace(plan, unavailable=reason)
-        tasks = self._network(variant)
+        tasks = self._of_networks.network(variant)
         if variant.toolkit not in (None, DEFAULT):
-            tasks |= self._other_toolkit(variant, dict(tasks), target)
+            tasks |= self._of_networks.other_toolkit(variant, dict(tasks), target)
         else:
-            tasks |= self._own_toolkit(variant, dict(tasks), target, simulated=plan.simulated)
+            tasks |= self._of_networks.own_toolkit(variant, dict(tasks), target, simulated=plan.simulated)
         if plan.simulated:
             return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
         file = tasks["export"]
         settings = self._scenario.target_options(variant.target)
         if target.float_type(variant, settings) == "fp16":
-            tasks["export"] = self._to_fp16(variant, tasks["export"])
+            tasks["export"] = self._of_networks.to_fp16(variant, tasks["export"])
         options = target.build_options(variant, settings.threads, settings)
         build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
@@ -189,7 +149,7 @@ class Planner:
     def _links(
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
     ) -> dict[Link, Task]:
-        model, network = self._networks[variant.model].config, self._network(variant)
+        model, network = self._networks[variant.model].config, self._of_networks.network(variant)
         is_quantized = variant.method in ("ptq", "qat")
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
         files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
@@ -219,7 +179,7 @@ class Planner:
             data=self._data,
             samples=LAYER_SAMPLES,
             model=self._networks[variant.model].config,
-            quantizer=self._quantizer(variant) if is_ours else None,
+            quantizer=self._of_networks.quantizer(variant) if is_ours else None,
             target=variant.target if runs else None,
             options=build.options if runs else {},
         )
@@ -229,22 +189,17 @@ class Planner:
         """Outputs of the eager network on the test samples."""
         config = PredictConfig(data=self._data, model=self._networks[variant.model].config)
         label = f"evaluate torch {variant.model}"
-        return Task(PREDICT_TORCH, config, {"train": self._train(variant)}, label=label)
+        return Task(PREDICT_TORCH, config, {"train": self._of_networks.train(variant)}, label=label)
 
     def _is_deployable(self, variant: Variant, target: Target) -> bool:
         """Whether the target has kernels for the widths of the variant and of every rule."""
         widths = [variant]
-        for rule in self._rules(variant):
+        for rule in self._of_networks.rules(variant):
             if rule.weight is not None and rule.weight.num_bits is not None:
                 widths.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
             if rule.input is not None and rule.input.num_bits is not None:
                 widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
         return all(map(target.is_deployable, widths))
-
-    def _rules(self, variant: Variant) -> tuple[Rule, ...]:
-        if variant.method not in ("ptq", "qat"):
-            return ()
-        return rules_for(self._scenario, self._networks[variant.model].modules)
 
     def measure(self, plans: Sequence[VariantPlan], run_id: str, comparisons: int) -> Task:
         """Latency of variants of one model, target and batch size; their FP32 row is among them."""
@@ -333,168 +288,10 @@ class Planner:
     def _machine(self) -> str:
         return machine_class(machine())
 
-    def _train(self, variant: Variant) -> Task:
-        network = self._networks[variant.model]
-        trains = self._scenario.models[variant.model].weights == "train"
-        config = TrainConfig(
-            model=network.config,
-            data=self._data if trains else None,
-            recipe=self._recipe(variant.model) if trains else None,
-            weights_sha256=network.weights_sha256,
-            weights_key=self._scenario.models[variant.model].weights_key,
-            weights_path=network.weights_path,
-        )
-        return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
-
-    def _network(self, variant: Variant) -> dict[str, Task]:
-        """Its weights, and whether the captured graph is the network: every row of the model depends on both."""
-        train = self._train(variant)
-        config = CheckConfig(model=self._networks[variant.model].config, data=self._data)
-        return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
-
-    def _own_toolkit(
-        self, variant: Variant, network: Mapping[str, Task], target: Target, *, simulated: bool
-    ) -> dict[str, Task]:
-        model = self._networks[variant.model].config
-        tasks: dict[str, Task] = {}
-        quantizer: QuantizerConfig | None = None
-        inputs = dict(network)
-        if variant.method in ("ptq", "qat"):
-            quantizer = self._quantizer(variant)
-            tasks["calibrate"] = self._calibrate(variant, network)
-            tasks["quantize"] = Task(
-                QUANTIZE,
-                QuantizeConfig(
-                    model=model,
-                    quantizer=quantizer,
-                    calibrator=str(variant.calibrator),
-                    percentile=variant.percentile,
-                    correction=self._correction(variant),
-                    verbose=self._scenario.quantization_params.calib_params.verbose,
-                ),
-                {**network, "calibrate": tasks["calibrate"]},
-                label=f"quantize {variant.id}",
-            )
-            inputs["state"] = tasks["quantize"]
-        if variant.method == "qat" and quantizer is not None:
-            finetune = self._finetune(variant, model, quantizer)
-            tasks["finetune"] = Task(FINETUNE, finetune, dict(inputs), label=f"finetune {variant.id}")
-            inputs["state"] = tasks["finetune"]
-        if not simulated:
-            export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
-            tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
-        if self._scenario.measurement.accuracy:
-            predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
-            inputs.pop("check")
-            tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
-        return tasks
-
-    def _other_toolkit(self, variant: Variant, network: Mapping[str, Task], target: Target) -> dict[str, Task]:
-        model = self._networks[variant.model].config
-        fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
-        source = Task(EXPORT, fp32, network, label=f"export {variant.model} for {variant.toolkit}")
-        config = QuantizeOnnxConfig(
-            toolkit=str(variant.toolkit),
-            model=model,
-            quantizer=self._quantizer(variant),
-            data=self._calibration_data,
-            samples=self._scenario.calibration_count(variant.model),
-            calibrator=str(variant.calibrator),
-            percentile=variant.percentile,
-        )
-        stage = replace(QUANTIZE_ONNX, libraries=get_toolkit(str(variant.toolkit)).distributions)
-        return {
-            "export": Task(stage, config, {"train": network["train"], "onnx": source}, label=f"quantize {variant.id}")
-        }
-
     def _override_refusal(self, variant: Variant) -> str | None:
         """Why rules keep another toolkit from quantizing the variant; what they skip, every toolkit skips."""
-        if variant.toolkit in (None, DEFAULT) or not any(rule.input or rule.weight for rule in self._rules(variant)):
+        if variant.toolkit in (None, DEFAULT) or not any(
+            rule.input or rule.weight for rule in self._of_networks.rules(variant)
+        ):
             return None
         return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
-
-    def _to_fp16(self, variant: Variant, export: Task) -> Task:
-        config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
-        return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
-
-    def _calibrate(self, variant: Variant, network: Mapping[str, Task]) -> Task:
-        """One task per model, target and PTQ steps that change weights before it.
-
-        The full placement at 8 bits sees every tensor that others need.
-        """
-        placement = QuantizerConfig(
-            target=variant.target,
-            weight_bits=8,
-            activation_bits=8,
-            per_channel=True,
-            weight_calibrator="max",
-            weight_percentile=None,
-            skip=(),
-            ptq_steps=_before_calibration(variant),
-        )
-        config = CalibrateConfig(
-            model=self._networks[variant.model].config,
-            data=self._calibration_data,
-            placement=placement,
-            samples=self._scenario.calibration_count(variant.model),
-            batch_size=CALIBRATION_BATCH,
-        )
-        return Task(CALIBRATE, config, network, label=f"calibrate {variant.model} for {variant.target}")
-
-    def _correction(self, variant: Variant) -> CorrectionConfig | None:
-        if _before_calibration(variant) == variant.ptq_steps:
-            return None
-        samples = self._scenario.calibration_count(variant.model)
-        return CorrectionConfig(data=self._calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
-
-    def _quantizer(self, variant: Variant) -> QuantizerConfig:
-        params = self._scenario.quantization_params
-        histogram = params.selective_quantizer_params.calibrator_w == "histogram"
-        method = params.calib_params.histogram_calib_method
-        rules = self._rules(variant)
-        return QuantizerConfig(
-            target=variant.target,
-            weight_bits=variant.weight_bits or 8,
-            activation_bits=variant.activation_bits or 8,
-            per_channel=bool(variant.per_channel),
-            weight_calibrator=method if histogram else "max",
-            weight_percentile=params.calib_params.percentile if histogram and method == "percentile" else None,
-            skip=variant.skip,
-            ptq_steps=variant.ptq_steps,
-            rules=tuple(rule.model_dump(mode="json") for rule in rules),
-            histogram_method=method if rules else "percentile",
-            histogram_percentile=params.calib_params.percentile if rules else 99.99,
-        )
-
-    def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:
-        scenario, params, learns = self._scenario, self._scenario.qat_params, bool(variant.learn_amax)
-        recipe = qat_recipe(self._recipe(variant.model), self._qat_rules(), learned_ranges=learns)
-        seed = scenario.seed if variant.qat_seed is None else variant.qat_seed
-        batch_norm = variant.batch_norm or "folded"
-        return FinetuneConfig(
-            model=model,
-            quantizer=quantizer,
-            data=self._data,
-            recipe=recipe.model_copy(update={"seed": seed}),
-            validation_seed=scenario.seed,
-            batch_norm=batch_norm,
-            learn_amax=learns,
-            # A setting that does not count must not change the key.
-            freeze_batch_norm_after=params.freeze_batch_norm_after if batch_norm == "live" else 1.0,
-            freeze_observers_after=0.0 if learns else params.freeze_observers_after,
-        )
-
-    def _recipe(self, model: str) -> Recipe:
-        training = self._scenario.effective_training(model)
-        return Recipe.model_validate(training.model_dump() | {"seed": self._scenario.seed})
-
-    def _qat_rules(self) -> QatRules:
-        return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
-
-
-def _before_calibration(variant: Variant) -> tuple[str, ...]:
-    if not variant.ptq_steps:
-        return ()
-    from harness.quantization.ptq.steps import before_calibration  # imports torch
-
-    return before_calibration(variant.ptq_steps)

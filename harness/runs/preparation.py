@@ -19,8 +19,9 @@ from harness.results import Variant, WeightsFile
 from harness.runs.calibration_data import CalibrationData, data_config, load_calibration
 from harness.runs.expected import check_expected
 from harness.runs.load import check_load
+from harness.runs.network_plan import NetworkInfo
 from harness.runs.networks import Networks, describe_networks
-from harness.runs.plan import NetworkInfo, Planner, VariantPlan
+from harness.runs.plan import Planner, VariantPlan
 from harness.runs.registries import check_registries
 from harness.runs.rule_checks import check_rules
 from harness.scenario import Scenario, expand

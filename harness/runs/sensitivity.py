@@ -16,7 +16,8 @@ from harness.machine.environment import fingerprint
 from harness.results import Variant
 from harness.results.sensitivity import Analysis, Failure, LayerCost, SensitivityRecord, SkipSearch, Trial
 from harness.runs.expected import expect_accuracy
-from harness.runs.plan import CALIBRATION_BATCH, VariantPlan
+from harness.runs.network_plan import CALIBRATION_BATCH
+from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions
 from harness.runs.rescue import save_record
 from harness.runs.run import Display

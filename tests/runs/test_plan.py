@@ -7,7 +7,8 @@ import pytest
 
 from harness.data.spec import DatasetSpec
 from harness.quantization.capture.modules import Modules
-from harness.runs.plan import NetworkInfo, Planner
+from harness.runs.network_plan import NetworkInfo
+from harness.runs.plan import Planner
 from harness.scenario import Scenario, expand
 from harness.stages.configs import DataConfig, FinetuneConfig, ModelConfig
 

@@ -8,7 +8,8 @@ import pytest
 
 from harness.data.spec import DatasetSpec
 from harness.quantization.capture.modules import Modules
-from harness.runs.plan import NetworkInfo, Planner, VariantPlan
+from harness.runs.network_plan import NetworkInfo
+from harness.runs.plan import Planner, VariantPlan
 from harness.scenario import Scenario, expand
 from harness.stages.configs import DataConfig, ModelConfig
 

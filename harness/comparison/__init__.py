@@ -1,1 +1,1 @@
-"""What the figures of a run prove: statistics, verdicts and conclusions in words."""
+"""Two runs, or a run and its limits: what changed and why, gates, baselines."""

@@ -1,4 +1,4 @@
-"""Running stages: the task graph, the artifact store, local execution, the measuring lock.
+"""Running tasks: the graph, the artifact store, workers, the measuring lock.
 
-Nothing outside the command line and the pytest plugin imports this package.
+It knows stages as names of functions, and nothing of networks.
 """

@@ -1,1 +1,4 @@
-"""What the operating system and the driver say of memory and energy; every probe can be absent, and says why."""
+"""The machine: hardware, environment, installed libraries, and counters of memory and energy.
+
+Every counter can be absent, and says why.
+"""

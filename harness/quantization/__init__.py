@@ -1,1 +1,1 @@
-"""Quantizers: where they stand, how ranges are chosen, PTQ and QAT on captured graphs."""
+"""Quantization by the harness: settings, capture, quantizers and calibrators, placement, PTQ, QAT, sensitivity."""

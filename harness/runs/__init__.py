@@ -1,1 +1,1 @@
-"""Runs: from a scenario to a plan, and from the results of its tasks to rows."""
+"""Runs: from a scenario to a plan, from the results of its tasks to rows, and the jobs that consist of runs."""

@@ -1,1 +1,1 @@
-"""Stages: what is computed for a variant, as functions that workers run."""
+"""Stages: what tasks compute, as functions that workers run; `catalog.py` lists them."""

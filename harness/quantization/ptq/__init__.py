@@ -1,1 +1,1 @@
-"""Post-training quantization beyond choosing ranges."""
+"""Post-training quantization beyond ranges: steps that change weights and biases."""

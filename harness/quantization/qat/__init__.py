@@ -1,1 +1,1 @@
-"""Quantization-aware training."""
+"""Quantization-aware training: the graph that is trained, and the way back from it."""

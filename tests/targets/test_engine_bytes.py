@@ -69,6 +69,19 @@ def test_made_up_names_are_numbered_in_the_order_of_the_nodes(order: tuple[str, 
     onnx.checker.check_model(engine)
 
 
+def test_a_name_that_is_a_number_only_does_not_become_empty() -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    source = helper.make_model(
+        helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="own")], "g", values[:1], values[1:])
+    )
+    for number in ("_token_3", "_token_17"):
+        nodes = [helper.make_node("Relu", ["x"], [number]), helper.make_node("Relu", [number], ["y"], name=number)]
+        engine = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]))
+        canonicalize(engine, source)
+        onnx.checker.check_model(engine)
+        assert [list(node.output) for node in engine.graph.node] == [["added"], ["y"]]
+
+
 def test_independent_nodes_stand_as_the_source_has_them() -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     left, right = helper.make_node("Relu", ["x"], ["left"]), helper.make_node("Neg", ["x"], ["right"])

@@ -109,7 +109,7 @@ def _renamed(names: list[str], fixed: set[str]) -> dict[str, str]:
     taken = set(fixed)
     for name in dict.fromkeys(names):
         if name not in fixed:
-            base = _NUMBER.sub("", name)
+            base = _NUMBER.sub("", name) or "added"  # some names are a number and nothing else
             candidates = chain([base], (f"{base}_token_{number}" for number in count(1)))
             new[name] = next(each for each in candidates if each not in taken)
             taken.add(new[name])

@@ -2,7 +2,10 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 pytest_plugins = ["pytester"]
 
@@ -10,3 +13,15 @@ pytest_plugins = ["pytester"]
 _TESTS = str(Path(__file__).parent)
 sys.path.insert(0, _TESTS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_TESTS, os.environ.get("PYTHONPATH")]))
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is applied
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test with the marker `thorough(keep=N)` the first N cases stay as they are, and the others are slow."""
+    seen: Counter[object] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("thorough")
+        if marker is not None and isinstance(item, pytest.Function):
+            seen[item.function] += 1
+            if seen[item.function] > marker.kwargs["keep"]:
+                item.add_marker(pytest.mark.slow)

@@ -294,6 +294,7 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("case", RIGHTS)
+@pytest.mark.thorough(keep=2)
 def test_without_permission_nothing_vanishes(open_folder: Path, case: str) -> None:
     """Read by a user without rights: root would read everything."""
     root, warm = in_parts(open_folder / "data"), in_parts(open_folder / "warm")

@@ -76,6 +76,7 @@ PREPARED = {"calibrate", "quantize", "finetune", "export", "quantize_onnx", "pre
         ("machine/host_memory.py", "release_free_memory", {"measure_memory"}),
     ],
 )
+@pytest.mark.thorough(keep=4)
 def test_an_edit_changes_the_stages_that_can_execute_it(
     original: Package, copy: Path, file: str, function: str | None, stages: set[str]
 ) -> None:
@@ -99,6 +100,7 @@ def test_an_edit_changes_the_stages_that_can_execute_it(
         ("engine/progress.py", lambda path: path.write_text("ADDED = 1\n")),
     ],
 )
+@pytest.mark.thorough(keep=1)
 def test_what_no_stage_executes_changes_no_key(
     original: Package, copy: Path, file: str, edited: Callable[[Path], object]
 ) -> None:

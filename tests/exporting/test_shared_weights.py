@@ -67,6 +67,7 @@ def quantized(network: nn.Module) -> QuantizedNetwork:
 
 
 @pytest.mark.parametrize("make", [Twice, Tied, Taken])
+@pytest.mark.thorough(keep=1)
 def test_the_engine_computes_the_quantized_network_whatever_is_shared(make: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = quantized(make())

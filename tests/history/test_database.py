@@ -53,6 +53,7 @@ def test_a_variant_without_figures_is_kept_with_its_status(database):
     assert (record.metric, record.status, record.value) == ("status", "failed", None)
 
 
+@pytest.mark.slow
 def test_two_processes_append_at_the_same_time(database, tmp_path):
     code = """
 import sys

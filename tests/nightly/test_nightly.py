@@ -37,6 +37,7 @@ def test_every_night_offers_its_own_figures_as_baseline(nights):
     assert len(list((nights.root / "reports" / "nightly-001" / "baselines").glob("*/tiny.json"))) == 1
 
 
+@pytest.mark.slow
 def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
     first(nights)
     for number in range(20):
@@ -86,6 +87,7 @@ def test_a_scenario_that_was_not_asked_for_has_not_vanished(nights):
     assert nights.night("scenarios/tiny.yaml").exit_code == 0
 
 
+@pytest.mark.slow
 def test_variants_of_one_name_in_two_scenarios_are_told_apart(nights):
     nights.add("other")
     first(nights)

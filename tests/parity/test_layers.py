@@ -88,6 +88,7 @@ class TestSoundNetwork:
     @pytest.mark.parametrize(
         "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ALL_NETWORKS]
     )
+    @pytest.mark.thorough(keep=1)
     def test_no_layer_is_accused(self, build, name: str) -> None:
         built = build(name)
         layers = compare_layers(built.file, batches(4), prepared=built.prepared, engine=built.engine)
@@ -95,6 +96,7 @@ class TestSoundNetwork:
         assert {layer.step for layer in layers} == {TO_FILE, TO_ENGINE}
 
     @pytest.mark.parametrize(("bits", "per_channel"), FORMATS[1:], ids=FORMAT_IDS[1:])
+    @pytest.mark.thorough(keep=1)
     def test_nor_in_another_format(self, build, bits: int, per_channel: bool) -> None:
         built = build("residual", bits, per_channel)
         assert named(compare_layers(built.file, batches(4), prepared=built.prepared, engine=built.engine)) == []
@@ -125,6 +127,7 @@ class TestSoundNetwork:
 class TestWrongWeightScale:
     @pytest.mark.parametrize(("bits", "per_channel"), FORMATS, ids=FORMAT_IDS)
     @pytest.mark.parametrize("name", ["residual", "depthwise"])
+    @pytest.mark.thorough(keep=2)
     def test_of_any_layer_of_the_file_is_named(self, build, name: str, bits: int, per_channel: bool) -> None:
         built = build(name, bits, per_channel)
         found = {
@@ -172,6 +175,7 @@ class TestWrongWeightScale:
 
     @pytest.mark.parametrize("per_channel", [True, False], ids=["channel", "tensor"])
     @pytest.mark.parametrize("name", ["residual", "concat"])
+    @pytest.mark.thorough(keep=1)
     def test_of_a_file_for_tensorrt_is_named(self, tmp_path: Path, name: str, per_channel: bool) -> None:
         prepared, file = for_tensorrt(name, tmp_path, per_channel)
         assert len(weight_scales(file)) >= 4

@@ -59,10 +59,12 @@ def test_latency_is_measured_unless_benchmarks_are_disabled(start) -> None:
     assert start("--benchmark-disable", "--benchmark-enable").scenario.measurement.latency
 
 
+@pytest.mark.slow
 def test_the_command_line_is_relative_to_where_pytest_is_started(start, project) -> None:
     assert start("--harness-store=here").store.root == project / "here"
 
 
+@pytest.mark.slow
 def test_the_ini_file_is_relative_to_the_root(start, project, pytester, monkeypatch) -> None:
     pytester.makeini("[pytest]\nharness_store = there\nharness_isolation = none\nharness_download = true\n")
     monkeypatch.chdir(project / "models")
@@ -72,6 +74,7 @@ def test_the_ini_file_is_relative_to_the_root(start, project, pytester, monkeypa
     assert started.options.download
 
 
+@pytest.mark.slow
 def test_without_options_the_store_is_the_environments(start, project) -> None:
     started = start()
     assert started.store.root == project / "store"  # $HARNESS_STORE
@@ -80,6 +83,7 @@ def test_without_options_the_store_is_the_environments(start, project) -> None:
 
 
 @pytest.mark.parametrize(("args", "expected"), [((), []), (("--harness-history",), [None])])
+@pytest.mark.thorough(keep=1)
 def test_a_run_is_appended_to_the_history_on_request(start, monkeypatch, project, args, expected) -> None:
     appended = []
     monkeypatch.setenv("HARNESS_HISTORY", str(project / "all.sqlite"))

@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree as ET
 
+import pytest
 from oracles.scripted_runs import journal, write_script
 
 TINY = "scenarios/tiny.yaml"
@@ -30,6 +31,7 @@ def test_workers_share_one_run_and_the_controller_reports_it(scripted, run_apart
     assert {item.get("name"): item.get("value") for item in cases[MAX].iter("property")}["latency.median_ms"] == "1"
 
 
+@pytest.mark.slow
 def test_two_scenarios_take_turns(scripted, run_apart) -> None:
     text = (scripted / TINY).read_text().replace("name: tiny", "name: second")
     (scripted / "scenarios" / "second.yaml").write_text(text)

@@ -43,6 +43,7 @@ def batch_norms(graph: GraphModule) -> int:
 
 class TestEager:
     @pytest.mark.parametrize("name", FORMS)
+    @pytest.mark.thorough(keep=20)
     def test_every_form_is_captured_as_it_is(self, name: str) -> None:
         network = make_form(name)
         state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
@@ -64,6 +65,7 @@ class TestEager:
         captured_form("ChangesItsInput")(x)
         assert torch.equal(x, form_batch(3))
 
+    @pytest.mark.slow
     def test_batch_statistics_are_noted(self) -> None:
         noted = {name for name in FORMS if captured_form(name).meta[CAPTURE_NOTES]}
         assert noted == BY_BATCH

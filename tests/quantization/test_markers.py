@@ -106,6 +106,7 @@ def test_in_float_the_captured_graph_and_the_onnx_file_are_those_without_markers
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.thorough(keep=2)
 def test_every_marked_tensor_is_quantized(operation: str) -> None:
     prepared = prepare(make(operation))
     marked_tensors = {"softplus", "softplus_1"}

@@ -82,6 +82,7 @@ def test_there_are_fifty_pairs_and_most_are_equal_in_every_mode() -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.thorough(keep=20)
 def test_the_captured_networks_are_equal_and_are_the_eager_ones(name: str) -> None:
     eager = [evaluated(network, form_batch(32, seed=9)) for network in PAIRS[name].make()]
     first, second = map(outputs, captured_pair(name))

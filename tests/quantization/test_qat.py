@@ -60,6 +60,7 @@ class TestEveryMode:
     @pytest.mark.parametrize("batch_norm", MODES)
     @pytest.mark.parametrize("learn", [False, True])
     @pytest.mark.parametrize("per_channel", [True, False])
+    @pytest.mark.thorough(keep=18)
     def test_it_starts_as_ptq_trains_everything_and_settles_to_identical_outputs(
         self, name, batch_norm, learn, per_channel, tmp_path: Path
     ) -> None:

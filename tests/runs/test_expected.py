@@ -67,6 +67,7 @@ def test_another_accuracy_fails_the_rows_of_that_model_before_anything_is_quanti
     assert "`expected_top1` is 90.00 % (tolerance 2 points): check the preprocessing" in str(row.reason)
 
 
+@pytest.mark.slow
 def test_the_accuracy_that_is_expected_changes_nothing(prepared, tmp_path: Path) -> None:
     run = prepared("")
     top1 = eager_top1(run, tmp_path)

@@ -108,6 +108,7 @@ def edit_weights(root: Path) -> None:
 @pytest.mark.parametrize(
     "edit", [edit_net, edit_helper, edit_what_the_helper_imports, edit_settings, edit_weights], ids=lambda e: e.__name__
 )
+@pytest.mark.thorough(keep=2)
 def test_an_edit_changes_every_result_of_that_network_and_no_other(project: Path, edit: Callable[[Path], None]) -> None:
     before = keys(project)
     assert keys(project) == before
@@ -117,6 +118,7 @@ def test_an_edit_changes_every_result_of_that_network_and_no_other(project: Path
     assert changed == {name for name in before if name.startswith("net ")}
 
 
+@pytest.mark.slow
 def test_an_edit_in_an_own_package_too(project: Path, own_package: Path) -> None:
     before = keys(project)
     assert keys(project) == before
@@ -136,6 +138,7 @@ def test_what_no_network_reads_changes_nothing(project: Path) -> None:
     assert keys(project) == before
 
 
+@pytest.mark.slow
 def test_a_copy_elsewhere_has_the_same_keys(project: Path, tmp_path: Path) -> None:
     before = keys(project)
     copy = Path(shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__")))

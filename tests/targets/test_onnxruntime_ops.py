@@ -61,6 +61,7 @@ def quantize(network: nn.Module, input_shape: tuple[int, int, int] = INPUT_SHAPE
     "per_channel", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["perchannel", "pertensor"]
 )
 @pytest.mark.parametrize("name", MIXED_NETWORKS)
+@pytest.mark.thorough(keep=1)
 def test_every_op_left_in_float_has_a_reason_and_no_integer_op_has_one(
     name: str, per_channel: bool, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_gates_and_silu_run_on_integers(tmp_path: Path) -> None:
     assert ops.count("QLinearGlobalAveragePool") == 2  # with and without `keepdim`
 
 
+@pytest.mark.slow
 def test_grouped_and_depthwise_convolutions_and_pools_run_on_integers(tmp_path: Path) -> None:
     layers = audited(prepare("grouped"), tmp_path)
     assert left_in_float(layers) == {}
@@ -139,6 +141,7 @@ def test_attention_products_run_on_integers(tmp_path: Path) -> None:
     assert macs["MatMul"] == 16 * 16 * 16  # every token with every token
 
 
+@pytest.mark.slow
 def test_a_transformer_block_multiplies_on_integers_and_keeps_the_rest_in_float(tmp_path: Path) -> None:
     layers = audited(prepare("encoder"), tmp_path)
     weighted = [layer for layer in layers if layer.weight_type]
@@ -156,6 +159,7 @@ def test_a_transformer_block_multiplies_on_integers_and_keeps_the_rest_in_float(
     assert [layer.output_type for layer in weighted if layer.name == "block.linear1"] == ["float"]
 
 
+@pytest.mark.slow
 def test_packed_projections_of_cross_attention_are_quantized_one_by_one(tmp_path: Path) -> None:
     layers = audited(prepare("crossattention"), tmp_path)
     assert [layer.name for layer in layers if layer.weight_type and not layer.int8] == []
@@ -186,6 +190,7 @@ def test_one_float_layer_among_integers_costs_two_conversions(tmp_path: Path) ->
     assert [layer.op for layer in layers].count("QLinearAdd") == 1
 
 
+@pytest.mark.slow
 def test_dead_channels_and_dead_activations_are_computed(tmp_path: Path) -> None:
     network = make_network("grouped")
     with torch.no_grad():

@@ -116,6 +116,7 @@ def test_format_and_placement_of_convolutional_networks(make: Callable[[Path], F
 
 
 @pytest.mark.parametrize(("make", "adds"), [(resnet, 3), (mobilenet, 3)], ids=["resnet", "mobilenet"])
+@pytest.mark.thorough(keep=1)
 def test_the_identity_branch_of_each_residual_add_is_quantized_and_the_convolution_is_not(
     make: Callable[[Path], File], adds: int, tmp_path: Path
 ) -> None:

@@ -324,6 +324,7 @@ class TestIdentity:
         write(root / "two.json", "1")
         assert dependencies(root).sha256 != before.sha256
 
+    @pytest.mark.slow
     def test_other_processes_find_the_same(self, root: Path) -> None:
         write_net(root, imports="import helpers.blocks, json, PIL", factory="import timeit")
         write(root / "helpers" / "blocks.py", "A = 1\n")

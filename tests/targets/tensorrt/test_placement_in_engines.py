@@ -25,6 +25,7 @@ def export(target: Target, name: str, path: Path) -> Path:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("name", ["residual", "depthwise", "concat"])
+@pytest.mark.thorough(keep=2)
 def test_every_convolution_and_gemm_multiplies_in_int8(rtx: Target, tmp_path: Path, name: str, precision: str):
     path = export(rtx, name, tmp_path / "q.onnx")
     if precision == "fp16":

@@ -18,7 +18,7 @@ SCHEMA_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 2**28
 """A larger file is refused before it is read."""
 
-Method = Literal["fp32", "fp16", "ptq", "qat"]
+Method = Literal["fp32", "fp16", "bf16", "ptq", "qat"]
 BatchNormMode = Literal["folded", "frozen", "live"]
 Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 Verdict = Literal["better", "same", "worse", "inconclusive"]
@@ -71,7 +71,8 @@ class Variant(Record):
     """Seed of QAT; None is the scenario's."""
     target: str
     compute_capability: str | None = None
-    """GPU generation that the engine is built for, for instance `SM86`; None where the scenario names none."""
+    """GPU generation that the engine is built for, for instance `SM86`, or OpenVINO's device; None where the scenario
+    names none."""
     batch_size: int
 
     @property

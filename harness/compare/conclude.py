@@ -37,7 +37,7 @@ from harness.compare.wording import (
 )
 from harness.results import Conclusion, Method, Row, SeedSpread, Status
 
-_METHODS: tuple[Method, ...] = ("fp16", "ptq", "qat")
+_METHODS: tuple[Method, ...] = ("fp16", "bf16", "ptq", "qat")
 _LEFT_OUT: dict[Status, str] = {
     "failed": "failed",
     "unavailable": "unavailable here",

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from harness.compare.precision import other_precisions
 from harness.data.tasks import Task
 from harness.execution.checking import checks_of
 from harness.execution.energy_run import energy_of
@@ -96,6 +97,7 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         reason = plan.not_run
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
+    reason = reason or other_precisions(variant.method, evidence.layers)
     checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
     figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
     return Row(variant=variant, status=status, reason=reason, **figures)

@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
+import torch.nn.functional as F
 from oracles.engines import calibrated
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 from torch import nn
@@ -31,6 +32,7 @@ from harness.targets.base import Engine
 from harness.targets.identify import identify
 from harness.targets.openvino import OpenVinoOptions, OpenVinoSettings
 from harness.targets.openvino.devices import capabilities
+from harness.targets.openvino.residual_sums import with_fusable_sums
 from models.mobilenet import mobilenet_v2_small
 from models.resnet import resnet8
 
@@ -124,6 +126,46 @@ def test_the_networks_of_the_quickstart_multiply_on_integers_alone(factory: type
     got = TARGET.open(engine.path, engine.options).run(batch.numpy())
     expected = prepared(batch).detach().numpy()
     assert np.mean(got.argmax(1) == expected.argmax(1)) >= 0.9
+
+
+class Sum(nn.Module):
+    """A residual block whose both branches are convolutions."""
+
+    def __init__(self, branch_first: bool) -> None:
+        super().__init__()
+        self.branch_first = branch_first
+        self.stem = nn.Conv2d(3, 16, 3, 1, 1)
+        self.inner, self.branch = (nn.Conv2d(16, 16, 3, 1, 1) for _ in range(2))
+        self.shortcut = nn.Conv2d(16, 16, 1)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        branch, shortcut = self.branch(F.relu(self.inner(x))), self.shortcut(x)
+        x = F.relu(branch + shortcut if self.branch_first else shortcut + branch)
+        return self.head(x.mean([2, 3]))
+
+
+@needs_vnni
+@pytest.mark.parametrize("branch_first", [True, False])
+def test_a_residual_sum_is_fused_and_computes_what_the_network_computes(branch_first: bool, tmp_path: Path) -> None:
+    """Ranges from smaller inputs, so that many values are clipped: the range put into the file must clip none."""
+    torch.manual_seed(0)
+    prepared = prepare(capture(Sum(branch_first).eval(), INPUT_SHAPE), 0.4 * make_batch())
+    path = export(quantized.convert(prepared), tmp_path)
+    engine = build(path, variant())
+    layers = TARGET.audit(engine.path, path)
+    assert [layer.name for layer in layers if layer.op.startswith("Subgraph")] == ["QuantizeLinear"]
+    batch = make_batch(8, seed=4)
+    expected = prepared(batch).detach().numpy()
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    # Rounding the summand would cost 0.005.
+    assert np.abs(got - expected).max() < 0.001 * np.abs(expected).max()
+
+
+def test_a_sum_that_is_read_in_float_gets_no_quantizer(tmp_path: Path) -> None:
+    path = export(quantized.convert(prepare(captured("encoder"), make_batch())), tmp_path)
+    assert with_fusable_sums(path) is None
 
 
 @needs_vnni

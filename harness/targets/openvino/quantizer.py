@@ -119,14 +119,19 @@ def _read_as_integers(node: Node) -> list[Node]:
 
 
 def _summands(add: Node) -> list[Node]:
-    """Both inputs of a sum of feature maps, which is then fused into the convolution before it.
+    """The inputs to quantize of a sum of feature maps, which is then fused into the convolution before it.
 
-    The residual sum of a transformer stays in float: it is not fused, and rounding it costs much accuracy.
+    That convolution's own output is not rounded (`harness.targets.openvino.residual_sums`). The residual sum of a
+    transformer stays in float: it is not fused, and rounding it costs much accuracy.
     """
     inputs = list(dict.fromkeys(float_inputs(add)))
     if len(inputs) < 2 or any(is_constant(each) or _origin(each).target in LINEAR for each in inputs):
         return []
-    return inputs if any(_computed_by(each).target in CONVOLUTIONS for each in inputs) else []
+    if not any(_computed_by(each).target in CONVOLUTIONS for each in inputs):
+        return []
+    fusable = [each for each in inputs if each.target in CONVOLUTIONS and len(each.users) == 1]
+    # Of two convolutions OpenVINO fuses the sum into the one that is its first input.
+    return [each for each in inputs if each not in fusable[:1]]
 
 
 def _computed_by(tensor: Node) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from harness.targets.openvino import OpenVinoOptions
 from harness.targets.openvino.audit import audit
 from harness.targets.openvino.devices import refusal_of_device
 from harness.targets.openvino.engine_file import ENGINE_FILE, XML, pack, unpacked
+from harness.targets.openvino.residual_sums import with_fusable_sums
 
 if TYPE_CHECKING:
     from harness.results import Layer
@@ -107,8 +109,9 @@ def _converted(onnx_path: Path, options: OpenVinoOptions) -> openvino.Model:
     model = load_onnx(onnx_path)
     name_nodes(model)
     check_operators(model, onnx_path.name)
+    changed = with_fusable_sums(onnx_path)
     try:
-        network = openvino.Core().read_model(onnx_path)
+        network = openvino.Core().read_model(onnx_path if changed is None else BytesIO(changed.SerializeToString()))
         network.reshape({value: _sizes(value, options, onnx_path.name) for value in network.inputs})
     except StageError:
         raise

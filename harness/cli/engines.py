@@ -66,7 +66,7 @@ def build(
     ranges = _profiles(shapes, min_shapes, opt_shapes, max_shapes)
     _check_one_kind(ranges, batch_size)
     given: dict[str, Any] = {
-        "shape_profiles": ranges,
+        **_given_shapes(target, ranges),
         "workspace_mib": workspace,
         "timing_cache": None if timing_cache is None else str(timing_cache),
         "optimization_level": optimization_level,
@@ -114,8 +114,7 @@ def audit(
         if found.is_engine:
             layers = _audit_engine(file, name, onnx or found.source)
         else:
-            sizes = {key: each["opt"] for profile in ranges for key, each in profile.items()}
-            given = {"input_shapes": sizes} if name == "onnxruntime" else {"shape_profiles": ranges}
+            given = _given_shapes(name, ranges)
             chosen, options = _options(name, False, False, compute_capability, batch_size, given)
             with tempfile.TemporaryDirectory(prefix="quant-harness-") as folder:
                 engine = chosen.build(file, Path(folder), options)
@@ -183,6 +182,15 @@ def _profiles(fixed: Shapes, least: Shapes, best: Shapes, most: Shapes) -> tuple
         optimal = mid.get(name) or every.get(name) or high.get(name) or low[name]
         profile[name] = {"min": low.get(name, optimal), "opt": optimal, "max": high.get(name, optimal)}
     return (profile,)
+
+
+def _given_shapes(target: str, ranges: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sizes of inputs, as the target takes them: it is built for one size, or for ranges."""
+    from harness.targets import get_target
+
+    if "shape_profiles" in get_target(target).options_type.model_fields:
+        return {"shape_profiles": ranges}
+    return {"input_shapes": {key: each["opt"] for profile in ranges for key, each in profile.items()}}
 
 
 def _check_one_kind(ranges: Sequence[object], batch_size: int) -> None:

@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "scenario_matrix(*patterns, select=...): run the test once for each variant of these scenario files"
     )
-    for method in ("fp32", "fp16", "ptq", "qat"):
+    for method in ("fp32", "fp16", "bf16", "ptq", "qat"):
         config.addinivalue_line("markers", f"{method}: variants of a scenario with this method (quant-harness)")
 
 

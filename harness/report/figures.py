@@ -15,7 +15,7 @@ from harness.report.svg import INK, LINE, MUTED, SERIES, SURFACE, name_artist, s
 from harness.results import Row
 from harness.words.phrases import calibrator_name, label, margin_points, method_name
 
-_MARKERS = {"fp32": "D", "fp16": "X", "ptq": "s", "qat": "^"}
+_MARKERS = {"fp32": "D", "fp16": "X", "bf16": "P", "ptq": "s", "qat": "^"}
 _DASHES = (0, (4, 3))
 _STEPS = [1, 2, 5, 10]
 _LONGEST_NAME = 40
@@ -100,7 +100,7 @@ def latencies(rows: Sequence[Row], key: str) -> str | None:
     shown = [row for row in rows if row.latency is not None]
     if not shown:
         return None
-    colours = {"fp32": MUTED, "fp16": SERIES[2], "ptq": SERIES[0], "qat": SERIES[1]}
+    colours = {"fp32": MUTED, "fp16": SERIES[2], "bf16": SERIES[2], "ptq": SERIES[0], "qat": SERIES[1]}
 
     def draw(axes: Axes) -> None:
         for place, row in enumerate(shown):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Method = Literal["fp32", "fp16", "ptq", "qat"]
+Method = Literal["fp32", "fp16", "bf16", "ptq", "qat"]
 BatchNormMode = Literal["folded", "frozen", "live"]
 Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]

@@ -33,7 +33,8 @@ class Variant(Record):
     """Seed of QAT; None is the scenario's."""
     target: str
     compute_capability: str | None = None
-    """GPU generation that the engine is built for, for instance `SM86`; None where the scenario names none."""
+    """GPU generation that the engine is built for, for instance `SM86`, or OpenVINO's device; None where the scenario
+    names none."""
     batch_size: int
 
     @property

@@ -24,6 +24,7 @@ from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
 from harness.stages.checking import checks_of
 from harness.timing.samples import Timings
+from harness.words.precision import other_precisions
 
 _COST_META = {
     "train_s": "train",
@@ -96,6 +97,7 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         reason = plan.not_run
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
+    reason = reason or other_precisions(variant.method, evidence.layers)
     checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
     figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
     return Row(variant=variant, status=status, reason=reason, **figures)

@@ -18,7 +18,7 @@ QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(
     {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip", "ptq_steps"}
 )
-"""Axes that `fp32` and `fp16` rows do not have."""
+"""Axes that `fp32`, `fp16` and `bf16` rows do not have."""
 QAT_AXES = frozenset({"learn_amax", "batch_norm", "qat_seed"})
 """Axes that only `qat` rows have."""
 
@@ -92,7 +92,7 @@ class Axes(Section):
 class Matrix(Axes):
     """One variant for each combination of the axes, minus `exclude`, plus `include`.
 
-    `fp32` and `fp16` quantize nothing, so they are one row for each model, target and batch size.
+    `fp32`, `fp16` and `bf16` quantize nothing, so they are one row for each model, target and batch size.
     """
 
     exclude: Listed[Axes] = ()

@@ -22,7 +22,7 @@ MAX_VARIANTS = 10_000
 MAX_TESTS = 1_000_000
 """Variants times entries that each may match: a few seconds."""
 
-_METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "ptq", "qat")
+_METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "bf16", "ptq", "qat")
 _QAT_TOOLKITS = frozenset({"torchao"})
 _STEP_TOOLKITS = frozenset({"torchao"})
 _ONE_EMPTY_VALUE = {

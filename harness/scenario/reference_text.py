@@ -55,26 +55,26 @@ What each data source takes; `calib_dataset.args` takes the same. [Data](data.md
 CLOSING = """\
 ## How the matrix is expanded
 
-1. Every combination of the axes is a variant. `fp32` and `fp16` quantize nothing, so they are one row for each model,
-   target and batch size. `percentile` multiplies the calibrator `percentile` only. `ptq_only: true` and toolkits other
-   than `torchao` have no `qat` rows.
+1. Every combination of the axes is a variant. `fp32`, `fp16` and `bf16` quantize nothing, so they are one row for each
+   model, target and batch size. `percentile` multiplies the calibrator `percentile` only. `ptq_only: true` and
+   toolkits other than `torchao` have no `qat` rows.
 2. A variant that matches every key of one `exclude` entry is left out. A quantization axis (`toolkit`, `calibrator`,
-   `percentile`, `per_channel`, `weight_bits`, `activation_bits`, `skip`) never matches an `fp32` or `fp16` row; a QAT
-   axis (`learn_amax`, `batch_norm`, `qat_seed`) matches `qat` rows only.
+   `percentile`, `per_channel`, `weight_bits`, `activation_bits`, `skip`) never matches an `fp32`, `fp16` or `bf16`
+   row; a QAT axis (`learn_amax`, `batch_norm`, `qat_seed`) matches `qat` rows only.
 3. Each `include` entry adds the product of its own axes; an axis that it leaves out has the first value of the matrix
    axis, so name the `method` when you name a quantization axis. Variants that exist already are not repeated.
 4. The `fp32` row of every model, target and batch size is added where it is missing: the others are judged against it.
 
-Rows are ordered by model, target and batch size, each in the order in which it was named, then `fp32`, `fp16`, `ptq`,
-`qat`. An entry that matches or adds nothing, an axis without values and a matrix without variants are errors.
+Rows are ordered by model, target and batch size, each in the order in which it was named, then `fp32`, `fp16`, `bf16`,
+`ptq`, `qat`. An entry that matches or adds nothing, an axis without values and a matrix without variants are errors.
 
 ## Variant ids
 
-`MODEL-METHOD-TARGET-bBATCH` for `fp32` and `fp16`, for instance `resnet8-fp32-onnxruntime-b1`. Quantized rows add,
-after the method: the toolkit unless it is `torchao`, the calibrator (`percentile99.99`), `perchannel` or `pertensor`,
-the bits unless both are 8 (`w4a8`), and the skip set unless it is empty (`skip-fc`, or a digest of a long one). `qat`
-rows add `learned` for learned ranges, `bnfrozen` or `bnlive`, and each seed of a `qat_seed` axis (`seed1`):
-`resnet8-ptq-percentile99.99-perchannel-onnxruntime-b1`. Ids do not depend on the order of the axes.
+`MODEL-METHOD-TARGET-bBATCH` for `fp32`, `fp16` and `bf16`, for instance `resnet8-fp32-onnxruntime-b1`. Quantized rows
+add, after the method: the toolkit unless it is `torchao`, the calibrator (`percentile99.99`), `perchannel` or
+`pertensor`, the bits unless both are 8 (`w4a8`), and the skip set unless it is empty (`skip-fc`, or a digest of a long
+one). `qat` rows add `learned` for learned ranges, `bnfrozen` or `bnlive`, and each seed of a `qat_seed` axis
+(`seed1`): `resnet8-ptq-percentile99.99-perchannel-onnxruntime-b1`. Ids do not depend on the order of the axes.
 
 ## Errors
 

@@ -52,7 +52,8 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
     seconds = time.perf_counter() - started
     if target.cannot_run(options) is None:
         sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
-        checks.run(check_engine, target.open(engine.path, options), onnx_path, expected, sizes)
+        session, rounds = target.open(engine.path, options), target.rounds_floats(options)
+        checks.run(check_engine, session, onnx_path, expected, sizes, rounds_floats=rounds)
     layers = target.audit(engine.path, onnx_path)
     return {
         "build_s": seconds,

@@ -192,6 +192,10 @@ class Target(ABC):
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
         """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
 
+    def rounds_floats(self, options: BuildOptions) -> bool:
+        """Whether the engine computes an FP32 file in fewer bits."""
+        return False
+
     def load_library(self) -> None:
         """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
         return
@@ -207,3 +211,10 @@ class Target(ABC):
     @abstractmethod
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """The layers of the built engine as they execute."""
+
+
+def refuse_bf16(variant: Variant) -> str | None:
+    """Why a target that runs files in the precision that is written into them has no BF16 rows; None for other rows."""
+    if variant.method != "bf16":
+        return None
+    return f"{variant.target} computes in the types of the ONNX file, and the harness writes no BF16 into files"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.results import RunResults
 from harness.targets import get_target
 from harness.targets.engine_record import EngineRecord
+from harness.targets.openvino.engine_file import is_engine as is_openvino_engine
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -58,6 +59,8 @@ def _of_run(file: Path) -> Identified | None:
 
 
 def _from_content(file: Path, default: str) -> Identified:
+    if is_openvino_engine(file):
+        return Identified("openvino", is_engine=True)
     if file.suffix != ".onnx":
         return Identified(default, is_engine=True)
     from harness.exporting.onnx_file import load_onnx  # imports onnx, which the registry of targets must not

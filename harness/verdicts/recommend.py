@@ -9,8 +9,8 @@ from harness.results import Row
 from harness.stats.verdict import is_non_inferior, latency_band
 from harness.verdicts.quality import quality
 
-_WORK = {"fp32": 0, "fp16": 1, "ptq": 2, "qat": 3}
-"""Order of effort: FP16 needs no data, PTQ a calibration, QAT a training."""
+_WORK = {"fp32": 0, "fp16": 1, "bf16": 1, "ptq": 2, "qat": 3}
+"""Order of effort: FP16 and BF16 need no data, PTQ a calibration, QAT a training."""
 
 
 @dataclass(frozen=True)

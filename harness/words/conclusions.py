@@ -37,7 +37,7 @@ from harness.words.phrases import (
 )
 from harness.words.task_metrics import loss_text, task_details, task_headline
 
-_METHODS: tuple[Method, ...] = ("fp16", "ptq", "qat")
+_METHODS: tuple[Method, ...] = ("fp16", "bf16", "ptq", "qat")
 _LEFT_OUT: dict[Status, str] = {
     "failed": "failed",
     "unavailable": "unavailable here",

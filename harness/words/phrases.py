@@ -8,7 +8,7 @@ from harness.results import Interval, Variant
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-_METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "ptq": "PTQ", "qat": "QAT"}
+_METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "ptq": "PTQ", "qat": "QAT"}
 _DEFAULT_TOOLKIT = "torchao"
 NOT_FINITE = "NaN or infinity"
 """Of a ratio of signal to error: one side has such values and the other has not."""

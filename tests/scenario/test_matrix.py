@@ -65,9 +65,11 @@ class TestProduct:
         # (max, entropy, mse, 2 percentiles) = 5 calibrations x 2 granularities x 2 widths x 2 skip sets.
         assert len(variants) == 2 * 2 * 2 * (2 + 2 * 5 * 2 * 2 * 2)
 
-    def test_fp32_and_fp16_have_no_quantization_axes(self) -> None:
-        fp32, fp16 = expand(scenario({"method": ["fp32", "fp16"], "calibrator": ["max", "mse"], "skip": [["a"]]}))
-        for variant in (fp32, fp16):
+    def test_float_methods_have_no_quantization_axes(self) -> None:
+        variants = expand(scenario({"method": ["bf16", "fp32", "fp16"], "calibrator": ["max", "mse"], "skip": [["a"]]}))
+        assert [variant.method for variant in variants] == ["fp32", "fp16", "bf16"]
+        assert variants[-1].id == "r-bf16-onnxruntime-b1"
+        for variant in variants:
             assert variant.model_dump(exclude={"id", "method"}) == {
                 "model": "r",
                 "toolkit": None,
@@ -352,7 +354,7 @@ NAMES = st.from_regex(r"[a-z0-9_]([a-z0-9_.-]{0,4}[a-z0-9_])?", fullmatch=True)
 MATRICES = st.fixed_dictionaries(
     {},
     optional={
-        "method": st.lists(st.sampled_from(["fp32", "fp16", "ptq", "qat"]), min_size=1, max_size=4),
+        "method": st.lists(st.sampled_from(["fp32", "fp16", "bf16", "ptq", "qat"]), min_size=1, max_size=4),
         "toolkit": st.lists(NAMES, min_size=1, max_size=2).map(lambda names: ["torchao", *names]),
         "calibrator": st.lists(st.sampled_from(["max", "percentile", "entropy", "mse"]), min_size=1, max_size=4),
         "percentile": st.lists(st.floats(0.001, 100), min_size=1, max_size=3),

@@ -67,7 +67,7 @@ def test_unknown_keys(refuse: Any, head: str, marked: str, message: str, fix: st
     [
         (
             "matrix: {method: [ptq, §qta]}",
-            "`matrix.method[1]` must be one of `fp32`, `fp16`, `ptq`, `qat`, found the text `qta`",
+            "`matrix.method[1]` must be one of `fp32`, `fp16`, `bf16`, `ptq`, `qat`, found the text `qta`",
             "did you mean `qat`?",
         ),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +14,7 @@ from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture.capture import quiet_torch
 from harness.quantization.capture.marked import Marker, marked_input, markers_of
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
-from harness.quantization.formats import TargetFormat
+from harness.quantization.formats import IntegerFormat, TargetFormat
 from harness.quantization.placement.decompose import decompose
 from harness.quantization.placement.nodes import fused_output, is_float, reaches_output, readers, same_values
 from harness.quantization.settings import TensorDescriptor
@@ -112,20 +112,29 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
     def activation_spec(self, tensor: Node) -> QuantizationSpec | SharedQuantizationSpec | None:
         """The one spec of this activation; None where a rule leaves it in float."""
         if tensor not in self._activation_specs:
-            self._activation_specs[tensor] = self._new_activation_spec(self._input_descriptor(tensor))
+            self._activation_specs[tensor] = self._new_activation_spec(tensor)
         return self._activation_specs[tensor]
 
-    def _new_activation_spec(self, descriptor: TensorDescriptor) -> QuantizationSpec | None:
+    def activation_format(self, tensor: Node) -> IntegerFormat:
+        """The number format of an activation; targets may have another one for some tensors."""
+        return self.target_format.activations
+
+    def readers_of(self, tensor: Node) -> Iterator[Node]:
+        """What computes with the tensor, or with the tensor that it is a view of, in graph order."""
+        return readers(same_values(tensor))
+
+    def _new_activation_spec(self, tensor: Node) -> QuantizationSpec | None:
+        descriptor = self._input_descriptor(tensor)
         if not descriptor.fake_quant:
             return None
-        integer = integer_format(descriptor, self.target_format.activations)
+        integer = integer_format(descriptor, self.activation_format(tensor))
         constructor = TensorQuantizer.with_args(integer=integer, range_rule=RangeRule.of(descriptor, self.histogram))
         return QuantizationSpec(integer.dtype, constructor)
 
     def _input_descriptor(self, tensor: Node) -> TensorDescriptor:
         """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
         merged = TensorDescriptor()
-        for reader in readers(same_values(tensor)):
+        for reader in self.readers_of(tensor):
             marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
             for rule in (self._rule_of(reader), *map(self._rule_of, marks)):
                 if not rule.skip:

@@ -51,9 +51,10 @@ class OnnxRuntime(Target):
         return Availability(True, f"{found}, CPU")
 
     def refusal(self, variant: Variant) -> str | None:
-        """FP16 has no kernels in ONNX Runtime's CPU provider: it would run in FP32 after casts."""
-        if variant.method == "fp16":
-            return "ONNX Runtime has no FP16 kernels for convolutions on this CPU; they would run in FP32"
+        """ONNX Runtime's CPU provider has no kernels for FP16 and BF16: they would run in FP32 after casts."""
+        if variant.method in ("fp16", "bf16"):
+            name = variant.method.upper()
+            return f"ONNX Runtime has no {name} kernels for convolutions on this CPU; they would run in FP32"
         return None
 
     def is_deployable(self, variant: Variant) -> bool:

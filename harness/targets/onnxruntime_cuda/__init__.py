@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target
+from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target, refuse_bf16
 from harness.targets.onnxruntime.installed import installed_build
 from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.gpu import find_gpu
@@ -65,8 +65,8 @@ class OnnxRuntimeCuda(Target):
         return Availability(True, f"{found}; {gpu.name}, {gpu.compute_capability}")
 
     def refusal(self, variant: Variant) -> str | None:
-        """FP32, FP16 and Q/DQ files all run."""
-        return None
+        """FP32, FP16 and Q/DQ files all run; BF16 is not written into files."""
+        return refuse_bf16(variant)
 
     def placement(self) -> Placement:
         """TensorRT's, which has the fewest conversions."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, Engine, FloatType, Placement, Session, Target
+from harness.targets.base import Availability, Engine, FloatType, Placement, Session, Target, refuse_bf16
 from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.binding import Library
 from harness.targets.tensorrt.gpu import find_gpu
@@ -47,8 +47,8 @@ class TensorRtTarget(Target):
         return Availability(True, f"{self.library.module} {version}; {where}")
 
     def refusal(self, variant: Variant) -> str | None:
-        """Nothing is refused: FP32, FP16 and INT8 all have kernels."""
-        return None
+        """FP32, FP16 and INT8 all have kernels; BF16 is not written into files."""
+        return refuse_bf16(variant)
 
     def placement(self) -> Placement:
         """int8 symmetric activations and weights; placed by TensorRT's rules for explicit quantization."""

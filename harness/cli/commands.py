@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,14 +22,13 @@ from harness.errors import (
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
-    UsageError,
     gravest,
 )
 
 if TYPE_CHECKING:
-    from harness.results import Gate, Row, RunResults, Variant
+    from harness.results import Gate, Row, Variant
     from harness.results.sensitivity import SensitivityRecord
-    from harness.runs.preparation import Prepared
+    from harness.runs.complete import CompleteRun
 
 app = typer.Typer(
     help="Which quantized network to ship: PTQ and QAT variants, measured and judged on their deployment target.",
@@ -90,40 +88,19 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
-    from harness.engine.progress import progress_display
-    from harness.engine.store import Store, default_root
-    from harness.machine.hardware import usable_cores
-    from harness.report import render
-    from harness.runs.preparation import RunOptions, prepare_all
-    from harness.runs.run import run_scenario
+    from harness.runs.complete import run_all, run_options
     from harness.scenario import load_scenario
 
-    if isolation not in ("process", "none"):
-        raise UsageError(f"unknown isolation `{isolation}`", fix="use `process` or `none`")
-    options = RunOptions(
-        jobs=jobs or min(usable_cores(), 4),
-        isolation="none" if isolation == "none" else "process",
-        download=download,
-        select=_selector(select),
-    )
-    # Every file is checked before the first one runs.
-    prepared = prepare_all([load_scenario(path) for path in scenarios], options)
-    _print_notes(prepared)
-    store = Store(default_root())
+    options = run_options(jobs=jobs, isolation=isolation, download=download, select=_selector(select))
+    loaded = [load_scenario(path) for path in scenarios]
     exit_codes = []
-    for item in prepared:
-        with _run_folder(out, item.scenario.name, several=len(prepared) > 1) as directory:
-            display = lambda: progress_display(quiet=quiet)  # noqa: E731
-            results = run_scenario(item, directory, store, options, display)
-            if keep:
-                cli_history.keep(results, item.scenario.root)
-            written: list[Path] = []
-            try:
-                written = render(results, directory)
-            except UsageError as error:
-                typer.echo(f"harness: {error}", err=True)
-                exit_codes.append(error.exit_code)
-            exit_codes.append(_print_summary(results, directory, written, strict=strict))
+    for done in run_all(loaded, options, out=out, history=keep, progress=not quiet, tell=_tell):
+        if done.not_kept is not None:
+            _tell(f"not in the history: {done.not_kept}")
+        if done.not_reported is not None:
+            _tell(f"harness: {done.not_reported}")
+            exit_codes.append(done.not_reported.exit_code)
+        exit_codes.append(_print_summary(done, strict=strict))
     raise typer.Exit(gravest(exit_codes))
 
 
@@ -208,9 +185,9 @@ def sensitivity(
     """Rank layers by what quantizing each alone costs, and find a small skip set that meets an accuracy budget."""
     from harness.engine.progress import progress_display
     from harness.engine.store import Store, default_root
-    from harness.machine.hardware import usable_cores
     from harness.report.sensitivity import render_sensitivity
-    from harness.runs.preparation import RunOptions, prepare
+    from harness.runs.complete import run_folder, run_options
+    from harness.runs.preparation import prepare
     from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
     from harness.scenario import load_scenario
 
@@ -218,15 +195,14 @@ def sensitivity(
     loaded = load_scenario(scenario)
     check_choice(loaded, model=model, target=target, budget=budget)
     chosen = [f"{axis}={name}" for axis, name in (("model", model), ("target", target)) if name is not None]
-    run_options = RunOptions(
-        jobs=jobs or min(usable_cores(), 4), download=download, select=_selector([*(select or []), *chosen])
-    )
-    prepared = prepare(loaded, run_options)
-    _print_notes([prepared])
+    how = run_options(jobs=jobs, download=download, select=_selector([*(select or []), *chosen]))
+    prepared = prepare(loaded, how)
+    for note in prepared.notes:
+        _tell(note)
     plan_analyses(prepared, options)
     display = lambda: progress_display(quiet=quiet)  # noqa: E731
-    with _run_folder(out, f"{loaded.name}-sensitivity", several=False) as directory:
-        record = analyse(prepared, directory, Store(default_root()), run_options, options, display)
+    with run_folder(out, f"{loaded.name}-sensitivity") as directory:
+        record = analyse(prepared, directory, Store(default_root()), how, options, display)
         written = render_sensitivity(record, directory)
     raise typer.Exit(_print_sensitivity(record, written))
 
@@ -259,24 +235,8 @@ app.add_typer(cli_compare.baseline, name="baseline")
 app.add_typer(cli_history.history, name="history")
 
 
-@contextmanager
-def _run_folder(out: Path | None, name: str, *, several: bool) -> Iterator[Path]:
-    """The folder of one run, which no other run has; an empty one goes away again when the run fails."""
-    from datetime import UTC, datetime
-
-    from harness.results.run_folder import given_folder, new_folder
-
-    if out is None:
-        with new_folder(Path("reports") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}") as directory:
-            yield directory
-    else:
-        with given_folder(out / name if several else out) as directory:
-            yield directory
-
-
-def _print_notes(prepared: Sequence[Prepared]) -> None:
-    for note in (note for item in prepared for note in item.notes):
-        typer.echo(note, err=True)
+def _tell(message: str) -> None:
+    typer.echo(message, err=True)
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
@@ -302,10 +262,11 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
-def _print_summary(results: RunResults, directory: Path, written: Sequence[Path], *, strict: bool) -> int:
+def _print_summary(done: CompleteRun, *, strict: bool) -> int:
     """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
     from harness.comparison.gates import gate_messages, worst_exit_code
 
+    results = done.results
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])
@@ -316,7 +277,7 @@ def _print_summary(results: RunResults, directory: Path, written: Sequence[Path]
         typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
     for message in gate_messages(results.gates):
         typer.echo(f"\n{message}", err=True)
-    html = next((path for path in written if path.suffix == ".html"), directory)
+    html = next((path for path in done.written if path.suffix == ".html"), done.directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
     typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")
     return gravest([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])

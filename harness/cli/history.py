@@ -110,18 +110,6 @@ def export(
     typer.echo(f"{rows} figures: {parquet}")
 
 
-def keep(results: RunResults, project_root: Path) -> None:
-    """Append a run that has just ended; where that is not possible, say so: its results are safe."""
-    from harness.history.database import append
-    from harness.history.place import history_path
-
-    path = history_path(project_root)
-    try:
-        append(path, [results])
-    except UsageError as error:
-        typer.echo(f"not in the history: {error}", err=True)
-
-
 def _records(path: Path) -> list[RunResults]:
     """The record of a run, or of every run in a folder: all of them, not the latest alone."""
     from harness.comparison.sources import RESULTS, read_run

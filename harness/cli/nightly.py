@@ -42,15 +42,10 @@ def nightly(
     """
     from harness.engine.progress import progress_display
     from harness.engine.store import Store, default_root
-    from harness.machine.hardware import usable_cores
+    from harness.runs.complete import run_options
     from harness.runs.nightly import Project, prepare_all, run_night, scenario_files
-    from harness.runs.preparation import RunOptions
 
-    if isolation not in ("process", "none"):
-        raise UsageError(f"unknown isolation `{isolation}`", fix="use `process` or `none`")
-    options = RunOptions(
-        jobs=jobs or min(usable_cores(), 4), isolation="none" if isolation == "none" else "process", download=download
-    )
+    options = run_options(jobs=jobs, isolation=isolation, download=download)
     files = scenario_files(scenarios or [_SCENARIOS])
     prepared = prepare_all(files, options)
     for note in (note for item in prepared for note in item.notes):

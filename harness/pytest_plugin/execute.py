@@ -13,17 +13,12 @@ import pytest
 from harness.engine.outcomes import Listener
 from harness.engine.progress import progress_display
 from harness.engine.store import Store, default_root
-from harness.history.database import append
 from harness.history.place import history_path
-from harness.machine.hardware import usable_cores
 from harness.pytest_plugin.cell import LoadedScenario
 from harness.pytest_plugin.state import STATE
-from harness.report import render
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
-from harness.runs.run import run_scenario
-
-_MOST_JOBS = 4
+from harness.runs.complete import complete_run, run_options
+from harness.runs.preparation import prepare
 
 
 def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path, config: pytest.Config) -> RunResults:
@@ -32,18 +27,20 @@ def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path
     if not settings.latency:
         measurement = scenario.measurement.model_copy(update={"latency": False})
         scenario = scenario.model_copy(update={"measurement": measurement})
-    options = RunOptions(
-        jobs=min(usable_cores(), _MOST_JOBS),
-        isolation=settings.isolation,
-        download=settings.download,
-        select=lambda variant: variant.id in chosen,
+    options = run_options(
+        isolation=settings.isolation, download=settings.download, select=lambda variant: variant.id in chosen
     )
-    store = Store(settings.store or default_root())
-    results = run_scenario(prepare(scenario, options), directory, store, options, _display(config))
-    render(results, directory)
-    if settings.history:
-        append(history_path(scenario.root), [results])
-    return results
+    done = complete_run(
+        prepare(scenario, options),
+        directory,
+        Store(settings.store or default_root()),
+        options,
+        _display(config),
+        history=history_path(scenario.root) if settings.history else None,
+    )
+    for problem in done.problems:
+        raise problem
+    return done.results
 
 
 def _display(config: pytest.Config) -> Callable[[], AbstractContextManager[Listener]]:

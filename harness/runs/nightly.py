@@ -21,12 +21,12 @@ from harness.history.database import append, entries
 from harness.history.place import history_path
 from harness.history.trends import Trend, trends
 from harness.paths import require_inside
-from harness.report import render
 from harness.results import RunResults
 from harness.results.comparison import Comparison
+from harness.runs.complete import complete_run
+from harness.runs.executing import Display
 from harness.runs.preparation import Prepared, RunOptions
 from harness.runs.preparation import prepare_all as prepare_scenarios
-from harness.runs.run import Display, run_scenario
 from harness.scenario import load_scenario
 
 SUFFIXES = (".yaml", ".yml")
@@ -117,13 +117,12 @@ def run_night(
     for item in prepared:
         folder = directory / f"{item.scenario.name}-{stamp}"
         folder.mkdir(parents=True)
-        results = run_scenario(item, folder, store, options, display)
-        append(project.history, [results])
-        try:
-            render(results, folder)
-        except UsageError as error:  # the record is written: the other scenarios still run
-            not_written.append(str(error))
-        runs.append(results)
+        done = complete_run(item, folder, store, options, display, history=project.history)
+        if done.not_kept is not None:
+            raise done.not_kept
+        if done.not_reported is not None:  # the record is written: the other scenarios still run
+            not_written.append(str(done.not_reported))
+        runs.append(done.results)
     after = {run.scenario: read_run(directory / f"{run.scenario}-{stamp}" / RESULTS) for run in runs}
     before = _of_this_machine(stored, after, names_beside(files))
     missing = tuple(name for name in after if name not in before)

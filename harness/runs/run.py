@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -19,20 +17,19 @@ from harness.comparison.snapshot import snapshot_of_run
 from harness.data.doubts import doubts
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import CRASH, Done, Failed, Listener, Outcome
+from harness.engine.outcomes import CRASH, Done, Failed, Outcome
 from harness.engine.store import Artifact, Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence, Judgement
 from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.energy import run_energy
-from harness.runs.expected import expect_accuracy
+from harness.runs.executing import Display, executing
 from harness.runs.load import keep_logs, run_load
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import Findings, copy_name, gather, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
-from harness.runs.timeouts import stage_timeout_s
 from harness.stages.artifacts import LATENCY, engine_file
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
@@ -44,7 +41,6 @@ from harness.words.chance import chance_warnings, guessing_warnings
 from harness.words.conclusions import conclude
 
 LATENCY_SAMPLES = "samples/latency.parquet"
-Display = Callable[[], AbstractContextManager[Listener]]
 
 
 def run_scenario(
@@ -55,17 +51,8 @@ def run_scenario(
     run_id = directory.name
     # Of the beginning: what was committed then is what runs, and the load is that of others.
     environment = fingerprint(prepared.scenario.root)
-    with display() as listener:
-        executor = LocalExecutor(
-            store,
-            jobs=options.jobs,
-            isolation=options.isolation,
-            progress=listener,
-            timeout_s=stage_timeout_s(prepared.scenario),
-        )
-        prepared = replace(
-            prepared, plans=expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
-        )
+    with executing(prepared, store, options, display) as (executor, checked):
+        prepared = checked
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = _measure(prepared, executor, outcomes, run_id, started)
         energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.engine.graph import Task
-from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.engine.store import Store
 from harness.errors import StageError, UsageError, unknown_name
 from harness.machine.environment import fingerprint
 from harness.results import Variant
 from harness.results.sensitivity import Analysis, Failure, LayerCost, SensitivityRecord, SkipSearch, Trial
-from harness.runs.expected import expect_accuracy
+from harness.runs.executing import Display, executing
 from harness.runs.network_plan import CALIBRATION_BATCH
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions
 from harness.runs.rescue import save_record
-from harness.runs.run import Display
-from harness.runs.timeouts import stage_timeout_s
 from harness.scenario import Scenario, expand
 from harness.scenario.fragment import include_fragment, with_fragment
 from harness.stages.catalog import RANK, SEARCH
@@ -136,16 +133,8 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    with display() as listener:
-        executor = LocalExecutor(
-            store,
-            jobs=run.jobs,
-            isolation=run.isolation,
-            progress=listener,
-            timeout_s=stage_timeout_s(prepared.scenario),
-        )
-        checked = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
-        prepared = replace(prepared, plans=checked)
+    with executing(prepared, store, run, display) as (executor, checked):
+        prepared = checked
         plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
     record = SensitivityRecord(

@@ -11,14 +11,12 @@ import pytest
 from oracles.recorded_runs import ENVIRONMENT, PTQ, recorded, right
 from typer.testing import CliRunner
 
-from harness import report
 from harness.cli import app
 from harness.errors import UsageError
 from harness.report.comparison import MARK
 from harness.results import Gate
 from harness.results.comparison import Comparison
-from harness.runs import preparation
-from harness.runs import run as execution
+from harness.runs import complete
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
 CLASS = "x86_64-vnni-2core-intel-xeon"
@@ -63,9 +61,9 @@ class TestGatesOfARun:
             night = recorded().add("net-qat-onnxruntime-b1", status="failed", reason="no") if failed else recorded()
             results = night.results.model_copy(update={"gates": gates})
             scenario = SimpleNamespace(name="tiny")
-            monkeypatch.setattr(preparation, "prepare", lambda *_: SimpleNamespace(scenario=scenario))
-            monkeypatch.setattr(execution, "run_scenario", lambda *_: results)
-            monkeypatch.setattr(report, "render", lambda *_: [])
+            monkeypatch.setattr(complete, "prepare_all", lambda *_: [SimpleNamespace(scenario=scenario, notes=())])
+            monkeypatch.setattr(complete, "run_scenario", lambda *_: results)
+            monkeypatch.setattr(complete, "render", lambda *_: [])
             arguments = [
                 "run",
                 str(QUICKSTART),

@@ -9,8 +9,8 @@ import pytest
 from oracles.recorded_runs import FP32, MACS, PTQ, Recorded
 from typer.testing import CliRunner
 
+import harness.runs.complete
 import harness.runs.nightly
-import harness.runs.run
 from harness.cli import app
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,7 +26,7 @@ class Nights:
         monkeypatch.delenv("HARNESS_HISTORY", raising=False)
         monkeypatch.setattr(harness.runs.nightly, "load_scenario", self._load)
         monkeypatch.setattr(harness.runs.nightly, "prepare_scenarios", self._prepare)
-        monkeypatch.setattr(harness.runs.nightly, "run_scenario", self._run)
+        monkeypatch.setattr(harness.runs.complete, "run_scenario", self._run)
         self.add("tiny")
 
     def add(self, name: str) -> None:

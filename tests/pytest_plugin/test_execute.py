@@ -9,6 +9,7 @@ import pytest
 from harness.engine.store import Store
 from harness.pytest_plugin import execute
 from harness.pytest_plugin.state import STATE
+from harness.runs import complete
 from harness.runs.preparation import RunOptions
 from harness.scenario import Scenario
 
@@ -36,8 +37,8 @@ def start(project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
     def start(*args: str) -> Started:
         started = Started()
         monkeypatch.setattr(execute, "prepare", started.prepare)
-        monkeypatch.setattr(execute, "run_scenario", started.run_scenario)
-        monkeypatch.setattr(execute, "render", lambda *_: [])
+        monkeypatch.setattr(complete, "run_scenario", started.run_scenario)
+        monkeypatch.setattr(complete, "render", lambda *_: [])
         config = pytester.parseconfigure("-p", "harness.pytest_plugin", *args)
         loaded = config.stash[STATE].load(project / TINY)
         execute.run_matrix(loaded, {MSE}, project / "out", config)
@@ -87,7 +88,7 @@ def test_without_options_the_store_is_the_environments(start, project) -> None:
 def test_a_run_is_appended_to_the_history_on_request(start, monkeypatch, project, args, expected) -> None:
     appended = []
     monkeypatch.setenv("HARNESS_HISTORY", str(project / "all.sqlite"))
-    monkeypatch.setattr(execute, "append", lambda path, runs: appended.append((path, runs)))
+    monkeypatch.setattr(complete, "append", lambda path, runs: appended.append((path, runs)))
     start(*args)
     assert appended == [(project / "all.sqlite", [run]) for run in expected]  # `Started` has no results
 

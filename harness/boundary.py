@@ -175,7 +175,7 @@ def _debug(error: BaseException) -> None:
 
 
 def _log_text(error: BaseException) -> str:
-    from harness import __version__
+    from harness.version import __version__
 
     try:
         folder = str(Path.cwd())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__
 from harness.boundary import run_guarded
 from harness.cli import compare as cli_compare
 from harness.cli import engines as cli_engines
@@ -24,6 +23,7 @@ from harness.errors import (
     EXIT_VARIANT_FAILED,
     gravest,
 )
+from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.results import Gate, Row, Variant

@@ -79,20 +79,11 @@ def compare(
     json: Annotated[Path | None, typer.Option(help="Write the comparison as JSON; `-` is the standard output.")] = None,
 ) -> None:
     """Compare a run with a baseline or another run; exit 1 only when a regression is proven."""
-    from harness.comparison.compare_runs import CompareOptions, compare_runs, sections_named
-    from harness.comparison.judge_changes import SECTIONS
-    from harness.comparison.sources import classes_of, read_side
+    from harness.comparison import compare as comparing
     from harness.report.comparison import markdown_text
-    from harness.scenario.select import selector
 
-    options = CompareOptions(
-        sections=sections_named(part.strip() for part in only.split(",")) if only else frozenset(SECTIONS),
-        force=force,
-        select=selector(select),
-    )
-    after = read_side(new)
-    before = read_side(base, classes_of(after))
-    comparison = compare_runs(before, after, options, names=(str(base), str(new)))
+    sections = [part.strip() for part in only.split(",")] if only else ()
+    comparison = comparing.compare(base, new, only=sections, select=select or (), force=force)
     if _STDOUT not in (markdown, json):
         _print(comparison)
     if markdown is not None:

@@ -39,8 +39,13 @@ def read_side(path: Path, classes: Iterable[str] = ()) -> dict[str, Snapshot]:
     return found
 
 
-def load_results(path: Path) -> RunResults:
-    """The record of a run, from its folder or its `results.json`; UsageError for anything else."""
+def load_results(path: Path | str) -> RunResults:
+    """The record of a run, from its folder or its `results.json`, also of earlier versions.
+
+    `rows` holds the figures of each variant and `row(id)` one of them; `gates`, `conclusions`, `environment` and all
+    else that the report shows are there too. UsageError for anything else than a run.
+    """
+    path = Path(path)
     file = path / RESULTS if path.is_dir() else path
     try:
         return RunResults.load(file)

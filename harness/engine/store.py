@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-import harness
+from harness import version
 from harness.engine.layout import STORE_VARIABLE, Layout
 from harness.engine.manifest import (
     MANIFEST_NAME,
@@ -238,7 +238,7 @@ class Store:
             key=key,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=seconds,
-            harness_version=harness.__version__,
+            harness_version=version.__version__,
             files=checksums(draft.path),
             meta=checked_meta(draft.meta),
         ).sealed()

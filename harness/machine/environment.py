@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import harness
+from harness import version
 from harness.machine.hardware import (
     container,
     cpu,
@@ -86,7 +86,7 @@ def fingerprint(project_root: Path | None = None) -> dict[str, Any]:
         project_root: folder whose git commit is recorded; the working directory when None.
     """
     return {
-        "harness": harness.__version__,
+        "harness": version.__version__,
         "python": platform.python_version(),
         "os": _os_name(),
         "kernel": platform.release(),

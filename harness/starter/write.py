@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import harness
+from harness import version
 from harness.errors import UsageError
 
 DISTRIBUTION = "quant-harness"
@@ -65,7 +65,7 @@ def write_starter(directory: Path, requirement: str) -> Written:
 
 def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
     """Path in the project and text of every file."""
-    words = {"REQUIREMENT": requirement, "PROJECT": name, "VERSION": harness.__version__}
+    words = {"REQUIREMENT": requirement, "PROJECT": name, "VERSION": version.__version__}
     for source in sorted(FILES.rglob("*")):
         if source.is_file() and _GENERATED not in source.parts:
             text = source.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def installed_requirement() -> str:
         return f"{package} @ {repository['vcs']}+{origin['url']}@{revision}"
     if "url" in origin:
         return f"{package} @ {origin['url']}"
-    return f"{package}=={harness.__version__}"
+    return f"{package}=={version.__version__}"
 
 
 def _lacks(file: Path, needed: str | None) -> bool:

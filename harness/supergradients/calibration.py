@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from harness.errors import DataError, UsageError
+from harness.errors import UsageError
+from harness.quantization.network import QuantizedNetwork, batches_of
 from harness.quantization.prepared import activation_quantizers
-from harness.supergradients.network import QuantizedNetwork
 from harness.supergradients.notes import note
 
 DEFAULT_BATCHES = 16
@@ -45,7 +45,7 @@ class QuantizationCalibrator:
             raise UsageError(f"`num_calib_batches` is {num_calib_batches}", fix="give at least 1")
         if not 0.0 < percentile <= 100.0:
             raise UsageError(f"`percentile` is {percentile:g}", fix="give a number above 0 and up to 100")
-        batches = _inputs(itertools.islice(calib_data_loader, num_calib_batches))
+        batches = batches_of(itertools.islice(calib_data_loader, num_calib_batches))
         count = model.calibrate(batches, method, percentile)
         if self.verbose:
             self._report(model, count, num_calib_batches)
@@ -56,14 +56,3 @@ class QuantizationCalibrator:
         note(f"calibrated on {count} batches{less}")
         for quantizer in activation_quantizers(model.prepared):
             note(f"{quantizer.name}: {quantizer.describe()}")
-
-
-def _inputs(batches: Iterable[Any]) -> Iterator[torch.Tensor]:
-    for batch in batches:
-        inputs = batch[0] if isinstance(batch, list | tuple) and batch else batch
-        if not isinstance(inputs, torch.Tensor):
-            raise DataError(
-                f"the calibration loader gave {type(inputs).__name__}",
-                fix="let it give tensors, or tuples whose first item is the input tensor",
-            )
-        yield inputs.to(torch.float32)

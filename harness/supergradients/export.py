@@ -10,7 +10,7 @@ import torch
 from harness.errors import UsageError
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
-from harness.supergradients.network import QuantizedNetwork
+from harness.quantization.network import QuantizedNetwork
 
 
 def export_quantized_module_to_onnx(

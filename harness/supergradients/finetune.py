@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from harness.errors import DataError, UsageError, unknown_name
+from harness.quantization.network import QuantizedNetwork
 from harness.quantization.qat.graph import BatchNormMode, settle, training_graph
-from harness.supergradients.network import QuantizedNetwork
 from harness.training.inference import inference_mode_of
 from harness.training.log import TrainLog
 from harness.training.recipe import Recipe

@@ -16,6 +16,7 @@ from harness.errors import UsageError, unknown_name
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.capture import capture
+from harness.quantization.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.replacement.instructions import (
     QuantizedMapping,
@@ -29,7 +30,6 @@ from harness.quantization.replacement.replaced import Replaced
 from harness.quantization.replacement.walk import replace_modules
 from harness.quantization.settings import TensorDescriptor
 from harness.quantization.tensor_quantizer import WeightQuantizer
-from harness.supergradients.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork
 from harness.supergradients.notes import note
 
 __all__ = [

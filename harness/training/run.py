@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import harness
+from harness import version
 from harness.errors import StageError
 from harness.training.average import MovingAverage, State, restore, snapshot
 from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
@@ -145,7 +145,7 @@ class TrainingRun(ABC):
     def _identity(self) -> str:
         """Over all that the run begins with; a checkpoint of another run differs in it."""
         total = sha256(f"{self.recipe.model_dump_json()} {self.schedule.total_steps}\n".encode())
-        total.update(f"{torch.__version__} {harness.__version__}\n".encode())
+        total.update(f"{torch.__version__} {version.__version__}\n".encode())
         for tensor in (*self.model.state_dict().values(), *self.data()):
             total.update(f"{tuple(tensor.shape)} {tensor.dtype}\n".encode())
             total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-import harness
+from harness import version
 from harness.engine.imports import absolute_imports
 
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr/share/zoneinfo")
@@ -34,7 +34,7 @@ def _is_others(path: str) -> bool:
 @functools.cache
 def _others() -> tuple[str, ...]:
     paths = [*_SYSTEM, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))]
-    paths += [*site.getsitepackages(), site.getusersitepackages(), str(Path(harness.__file__).parent)]
+    paths += [*site.getsitepackages(), site.getusersitepackages(), str(Path(version.__file__).parent)]
     return ("<", *{each.rstrip(os.sep) + os.sep for path in paths for each in (path, os.path.realpath(path))})
 
 

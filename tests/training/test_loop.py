@@ -282,7 +282,7 @@ class TestResume:
     def test_a_checkpoint_of_another_version_is_not_used(self, tmp_path, interrupted, undisturbed, monkeypatch):
         file = tmp_path / "checkpoint.safetensors"
         file.write_bytes(interrupted)
-        monkeypatch.setattr("harness.__version__", "99")
+        monkeypatch.setattr("harness.version.__version__", "99")
         self.check_new_start(file, undisturbed, "of another recipe, network, data set or version")
 
     def test_where_no_checkpoint_can_be_read_or_written_training_goes_on_without(self, tmp_path, undisturbed):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,10 @@ from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.histogram import Histogram
 from harness.quantization.settings import TensorDescriptor
 from harness.quantization.tensor_quantizer import WeightQuantizer
+from harness.results import StepCheck
 
+BATCH_SIZE = 64
+"""Samples of a tensor that are run at once."""
 CalibratorKind = Literal["max", "histogram"]
 
 
@@ -47,6 +50,20 @@ class DeferredMethod(HistogramMethod):
         return super().calibrator(descriptor)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a network was quantized from, and what was found on the way."""
+
+    float_graph: GraphModule
+    """The captured FP32 network."""
+    samples: torch.Tensor
+    """A few inputs (N, C, H, W), on which later steps are checked."""
+    checks: tuple[StepCheck, ...]
+    """The steps that were checked, with how well the outputs agree."""
+    notes: tuple[str, ...]
+    """What to know: outliers that calibration met, what PTQ steps left out."""
+
+
 class QuantizedNetwork(nn.Module):
     """A captured network with a quantizer at each tensor that its target runs on integers.
 
@@ -62,9 +79,12 @@ class QuantizedNetwork(nn.Module):
         target: str,
         inputs: CalibratorKind,
         learn_ranges: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         super().__init__()
         self.prepared = prepared
+        self.origin = origin
+        """What it was made from, where that was kept."""
         self.input_shape = input_shape
         """(C, H, W)."""
         self.target = target
@@ -98,6 +118,13 @@ class QuantizedNetwork(nn.Module):
         for quantizer in quantized.tensor_quantizers(self.prepared):
             quantizer.train(mode)
         return self
+
+    @property
+    def float_graph(self) -> GraphModule:
+        """The captured FP32 network that it was made from; StageError where that was not kept."""
+        if self.origin is None:
+            raise StageError("the FP32 network was not kept", fix="quantize with `harness.quantize`")
+        return self.origin.float_graph
 
     @property
     def is_calibrated(self) -> bool:
@@ -149,6 +176,21 @@ class QuantizedNetwork(nn.Module):
     def load(self, path: Path | str) -> None:
         """Read what `save` wrote from a network that was quantized the same way; it is calibrated then."""
         quantized.load_state(self.prepared, Path(path))
+
+
+def batches_of(data: torch.Tensor | Iterable[Any]) -> Iterator[torch.Tensor]:
+    """Inputs (N, C, H, W) in float32, from a tensor or a loader; DataError for anything else.
+
+    A loader gives tensors, or tuples whose first item is one.
+    """
+    for batch in torch.split(data, BATCH_SIZE) if isinstance(data, torch.Tensor) else data:
+        inputs = batch[0] if isinstance(batch, list | tuple) and batch else batch
+        if not isinstance(inputs, torch.Tensor):
+            raise DataError(
+                f"the calibration loader gave {type(inputs).__name__}",
+                fix="let it give tensors, or tuples whose first item is the input tensor",
+            )
+        yield inputs.to(torch.float32)
 
 
 def _dimensions(shape: Iterable[int]) -> str:

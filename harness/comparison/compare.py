@@ -22,7 +22,7 @@ def compare(
 ) -> Comparison:
     """Compare a run with a baseline or another run, as `harness compare` does.
 
-    `changes` holds what was judged; `exit_code()` is 1 when a regression is proven.
+    `findings` holds what was judged; `exit_code()` is 1 when a regression is proven.
 
     Args:
         base: a baseline file, a run's folder or its `results.json`, or a folder of them.

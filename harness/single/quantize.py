@@ -137,15 +137,13 @@ def _repeatable(data: Iterable[Any]) -> Iterable[Any]:
 
 def _few(data: Data) -> torch.Tensor:
     """The first samples, repeated where there are fewer than `N_SAMPLES`."""
-    try:
-        first = next(batches_of(data), None)
-    except TypeError:
-        raise DataError(
-            f"`calibration_data` is {type(data).__name__}", fix="give a tensor (N, C, H, W), or batches of them"
-        ) from None
+    fix = "give a tensor (N, C, H, W), or batches of them"
+    if not isinstance(data, Iterable):
+        raise DataError(f"`calibration_data` is {type(data).__name__}", fix=fix)
+    first = data if isinstance(data, torch.Tensor) and data.ndim < 2 else next(batches_of(data), None)
     if first is None or first.ndim < 2 or not len(first):
         shown = "nothing" if first is None else f"a tensor {tuple(first.shape)}"
-        raise DataError(f"the calibration data holds {shown}", fix="give a tensor (N, C, H, W), or batches of them")
+        raise DataError(f"the calibration data holds {shown}", fix=fix)
     return first[torch.arange(N_SAMPLES) % len(first)].detach().cpu().clone()
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.supergradients.export import export_quantized_module_to_onnx
 from harness.quantization.network import QuantizedNetwork
+from harness.supergradients.export import export_quantized_module_to_onnx
 from harness.supergradients.selective import SelectiveQuantizer
 from harness.targets import get_target
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seen[item.function] += 1
             if seen[item.function] > marker.kwargs["keep"]:
                 item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests find out about networks is not left in the user's cache, and what is there does not help them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "HARNESS_STORE" not in os.environ:
+            patch.setenv("HARNESS_STORE", str(tmp_path_factory.mktemp("store")))
+        yield

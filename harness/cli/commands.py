@@ -115,8 +115,8 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     from rich.table import Table
 
     from harness.runs.networks import describe_networks
-    from harness.runs.preparation import selected
     from harness.runs.registries import check_registries
+    from harness.runs.selection import selected
     from harness.scenario import expand, load_scenario
 
     wanted = _selector(select)

@@ -1,15 +1,19 @@
-"""Random transforms of training images, on whole batches at once."""
+"""Random transforms of training images, on whole batches at once.
+
+Torch is imported when one is used: their names are needed to check a scenario.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-
-import torch
-import torch.nn.functional as F
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import DataError, unknown_name
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+Augmentation: TypeAlias = "Callable[[torch.Tensor, torch.Generator], torch.Tensor]"
 """Raw images (N, C, H, W) of any dtype and a seeded generator → new images of the same shape and dtype."""
 
 CROP_FRACTION = 8
@@ -18,6 +22,9 @@ CROP_FRACTION = 8
 
 def random_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Shift each image by up to the padding in either direction; what comes in from outside is 0 (black)."""
+    import torch
+    import torch.nn.functional as F
+
     n, _, height, width = images.shape
     pad = min(height, width) // CROP_FRACTION
     offsets = torch.randint(0, 2 * pad + 1, (2, n), generator=generator)
@@ -27,6 +34,8 @@ def random_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tenso
 
 def horizontal_flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Mirror each image left to right with probability one half."""
+    import torch
+
     mirrored = torch.rand(images.shape[0], generator=generator) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
 

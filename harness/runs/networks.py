@@ -13,15 +13,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.data.samples import Splits
 from harness.engine.isolation import Worker
 from harness.engine.outcomes import TIMEOUT, Answer, Event, Failed, TaskNote
 from harness.errors import HarnessError, ScenarioError
 from harness.machine.hardware import usable_cores
+from harness.runs.known_networks import KnownNetworks
 from harness.runs.timeouts import TIMEOUT_VARIABLE, network_timeout_s
 from harness.scenario import Scenario
 from harness.stages.network_probe import PART_FACTORY, NetworkFacts, NetworkFault, NetworkRequest, ProbeJob
+
+if TYPE_CHECKING:
+    from harness.data.samples import Splits
 
 _SHOWN_OUTPUT_CHARACTERS = 300
 _STARTING = "starting"
@@ -51,15 +55,19 @@ class Networks:
 def describe_networks(scenario: Scenario, splits: Splits | None) -> Networks:
     """Build every network of the scenario and try it on the data's shape, in a process of its own.
 
-    Without `splits` the networks are built and their weights loaded, and nothing runs through them.
+    Without `splits` the networks are built and their weights loaded, and nothing runs through them. A network that is
+    known, and of which nothing has changed, is not built again.
     """
     facts: dict[str, NetworkFacts] = {}
     faults: dict[str, ScenarioError] = {}
+    known = KnownNetworks.of(scenario.root)
     with _Prober.opened(network_timeout_s(scenario)) as prober:
         for name in scenario.models:
-            result = prober.describe(_request(scenario, name, splits))
+            request = _request(scenario, name, splits)
+            result = known.get(request) or prober.describe(request)
             if isinstance(result, NetworkFacts):
                 facts[name] = result
+                known.add(request, result)
             else:
                 faults[name] = scenario.error(("models", name, result.part), result.message, fix=result.fix)
     return Networks(facts, faults)

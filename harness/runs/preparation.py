@@ -12,7 +12,7 @@ from harness.comparison.sources import read_baseline
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.engine.local import Isolation
-from harness.errors import DataError, ScenarioError, StageError, UsageError
+from harness.errors import DataError, ScenarioError
 from harness.machine.environment import fingerprint
 from harness.quantization.capture.modules import Modules
 from harness.results import Variant, WeightsFile
@@ -24,6 +24,7 @@ from harness.runs.networks import Networks, describe_networks
 from harness.runs.plan import Planner, VariantPlan
 from harness.runs.registries import check_registries
 from harness.runs.rule_checks import check_rules
+from harness.runs.selection import reference_of, selected
 from harness.scenario import Scenario, expand
 from harness.scenario.source import joined
 from harness.stages.configs import DataConfig, ModelConfig
@@ -101,7 +102,7 @@ def _prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
     planner = Planner(scenario, data, calibration.config, networks, described.reasons)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
-    plans = tuple(planner.plan(variant, _reference_of(variant, variants).id) for variant in variants)
+    plans = tuple(planner.plan(variant, reference_of(variant, variants).id) for variant in variants)
     faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
     weights = tuple(_weights_files(scenario, described))
     return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario), faults)
@@ -161,22 +162,3 @@ def _network(scenario: Scenario, name: str, splits: Splits, facts: NetworkFacts)
     if facts.weights is None:
         return NetworkInfo(config, None, None, modules)
     return NetworkInfo(config, scenario.resolve(spec.weights), facts.weights.sha256, modules)
-
-
-def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
-    """The variants that `select` chooses and their FP32 rows, all for None; UsageError when it chooses none."""
-    if select is None:
-        return tuple(variants)
-    chosen = {variant.id for variant in variants if select(variant)}
-    if not chosen:
-        raise UsageError("--select chooses no variant", fix="`harness list SCENARIO` prints all of them")
-    chosen |= {_reference_of(variant, variants).id for variant in variants if variant.id in chosen}
-    return tuple(variant for variant in variants if variant.id in chosen)
-
-
-def _reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
-    """The FP32 row of the same model, target and batch size."""
-    for other in variants:
-        if other.group == variant.group and other.method == "fp32":
-            return other
-    raise StageError(f"{variant.id} has no FP32 row to be judged against")

@@ -20,7 +20,7 @@ from harness.machine.hardware import stage_threads
 
 if TYPE_CHECKING:
     from harness.quantization.capture.modules import Classes
-    from harness.training.dependencies import Dependencies
+    from harness.training.file_sums import Dependencies
 
 PART_FACTORY, PART_WEIGHTS = "factory", "weights"
 

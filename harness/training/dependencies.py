@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from harness.engine.source_closure import Package, closure
 from harness.machine.installed import module_version
 from harness.training.factory import parse_factory
-from harness.training.file_sums import FileSum, file_sha256
+from harness.training.file_sums import Dependencies, FileSum, file_sha256
 from harness.training.model_files import PACKAGE_PREFIX
 from harness.training.network_digest import network_sha256
 from harness.training.user_files import Imported, is_users
@@ -31,17 +31,6 @@ if TYPE_CHECKING:
 
 
 _OURS = ("harness", PACKAGE_PREFIX)
-
-
-@dataclass(frozen=True)
-class Dependencies:
-    """All that a network depends on, in a form that can be sent to another process."""
-
-    sha256: str
-    """Over the contents, the names of the files relative to the project, the installed versions and the first values:
-    a project that moves keeps it."""
-    files: tuple[FileSum, ...]
-    """The user's, without those that making the network writes."""
 
 
 @dataclass
@@ -65,7 +54,8 @@ class Recording:
             "network": network_sha256(model),
         }
         kept = tuple(each for each in sums if str(each.path) not in self._watch.written)
-        return Dependencies(hashlib.sha256(json.dumps(content).encode()).hexdigest(), kept)
+        sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return Dependencies(sha256, kept, writes_what_it_reads=len(kept) < len(sums))
 
     def _factory_file(self) -> set[Path]:
         name = parse_factory(self.factory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,19 @@ class FileSum(NamedTuple):
 
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """All that a network depends on, in a form that can be sent to another process."""
+
+    sha256: str
+    """Over the contents, the names of the files relative to the project, the installed versions and the first values:
+    a project that moves keeps it."""
+    files: tuple[FileSum, ...]
+    """The user's, without those that making the network writes."""
+    writes_what_it_reads: bool = False
+    """Whether there are such: what the network is cannot be told from files then."""
 
 
 def require_unchanged(files: Iterable[FileSum]) -> None:

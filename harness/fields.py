@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     JsonValue,
     StringConstraints,
     model_validator,
@@ -40,6 +41,9 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._check, handler(source))
 
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.names())}
+
     def _check(self, value: Any) -> Any:
         names = self.names()
         if value not in names:
@@ -64,12 +68,35 @@ class Section(BaseModel):
         # A key whose children are all commented out reads as null.
         return {} if data is None else data
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        inner = handler.resolve_ref_schema(found)
+        if "required" not in inner and "type" in inner:
+            inner["type"] = [inner["type"], "null"]
+        return found
+
 
 def _listed(value: Any) -> Any:
     """A scalar stands for a list of one, nothing for an empty list."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+class _AsList:
+    """In the JSON schema: what `_listed` takes."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        return {"anyOf": [found["items"], found, {"type": "null"}]} if "items" in found else found
+
+
+class _AsMapping:
+    """In the JSON schema: what `mapping` takes."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 def mapping(value: Any) -> Any:
@@ -81,9 +108,9 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=NAME_MA
 """Lower-case letters, digits, `_`, `.` and `-`: safe as a folder name on every file system."""
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Listed = Annotated[tuple[T, ...], BeforeValidator(_listed)]
-ByName = Annotated[dict[Name, T], BeforeValidator(mapping)]
-FreeMapping = Annotated[dict[str, JsonValue], BeforeValidator(mapping)]
+Listed = Annotated[tuple[T, ...], BeforeValidator(_listed), _AsList()]
+ByName = Annotated[dict[Name, T], BeforeValidator(mapping), _AsMapping()]
+FreeMapping = Annotated[dict[str, JsonValue], BeforeValidator(mapping), _AsMapping()]
 
 Count = Annotated[int, Ge(1)]
 WholeNumber = Annotated[int, Ge(0)]

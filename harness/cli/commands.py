@@ -208,6 +208,19 @@ def sensitivity(
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, which editors complete and check with.
+
+    `harness init` writes it beside the scenario. After an update: `harness schema > scenarios/scenario.schema.json`.
+    """
+    import json
+
+    from harness.scenario.json_schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
 def doctor() -> None:
     """Check this machine: what works and, for what does not, the one command that fixes it."""
     from rich.console import Console

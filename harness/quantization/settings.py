@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -71,7 +72,19 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 """Names modules: dotted name, glob, `re:EXPRESSION`, class name, `type:NAME` or `role:ROLE`."""
 
-Amax = Annotated[tuple[Positive, ...] | None, BeforeValidator(_numbers), AfterValidator(_some)]
+_NUMBER = {"type": "number", "exclusiveMinimum": 0}
+Amax = Annotated[
+    tuple[Positive, ...] | None,
+    BeforeValidator(_numbers),
+    AfterValidator(_some),
+    WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER, "minItems": 1}, {"type": "null"}]}),
+]
+_INTEGER = {"type": "integer"}
+Axis = Annotated[
+    int | None,
+    BeforeValidator(_single_axis),
+    WithJsonSchema({"anyOf": [_INTEGER, {"type": "array", "items": _INTEGER, "maxItems": 1}, {"type": "null"}]}),
+]
 
 
 class TensorDescriptor(Section):
@@ -84,7 +97,7 @@ class TensorDescriptor(Section):
     """Accepted so that descriptors can be pasted; a quantizer is named after its tensor."""
     num_bits: Bits | None = None
     """Width. Widths that the target has no kernels for make the variant a simulated one."""
-    axis: Annotated[int | None, BeforeValidator(_single_axis)] = None
+    axis: Axis = None
     """Weights only: the output channels' axis (0; 1 for transposed convolutions) for one scale per channel; empty for
     one scale per tensor."""
     amax: Amax = None

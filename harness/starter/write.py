@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import version
 from harness.errors import UsageError
+from harness.scenario.json_schema import FILE_NAME, json_schema
 
 DISTRIBUTION = "quant-harness"
 EXTRAS = "pytest"
@@ -72,6 +73,7 @@ def starter_files(requirement: str, name: str) -> Iterator[tuple[Path, str]]:
             for word, meaning in words.items():
                 text = text.replace(_MARK.format(word), meaning)
             yield _in_project(source.relative_to(FILES)), text
+    yield Path("scenarios") / FILE_NAME, json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def installed_requirement() -> str:

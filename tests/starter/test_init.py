@@ -22,6 +22,7 @@ EXPECTED = {
     "models/small_cnn.py",
     "pyproject.toml",
     "requirements.txt",
+    "scenarios/scenario.schema.json",
     "scenarios/small_cnn.yaml",
     "tests/test_small_cnn.py",
     "tox.ini",

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import scipy.stats  # noqa: F401
+import torch  # noqa: F401
 from oracles.scripted_runs import CONFTEST
 
-# Loaded before pytester takes its snapshot of `sys.modules`: torch cannot be imported twice.
-
+# torch and scipy are loaded before pytester takes its snapshot of `sys.modules`: they cannot be imported twice.
 # Nor can pandas' types in Arrow be registered twice.
 pd.DataFrame({"x": [1]}).to_parquet(io.BytesIO())
 

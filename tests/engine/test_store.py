@@ -267,6 +267,8 @@ class TestAnyDamage:
         harmless = 0
         for position in range(len(path.read_bytes())):
             damaged = bytearray(path.read_bytes())
+            if position >= len(damaged):  # made again, with a shorter time in it
+                break
             damaged[position] ^= 1 << position % 8
             harmless += self.check(store, path, bytes(damaged))
             if not path.exists():

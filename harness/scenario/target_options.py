@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from harness.fields import Name
+from harness.plugin_names import PluginName
 from harness.targets import targets
 from harness.targets.settings import TargetOptions
 
@@ -26,6 +26,6 @@ class ByTarget:
             name: core_schema.typed_dict_field(handler.generate_schema(section), required=False)
             for name, section in options_types().items()
         }
-        names = core_schema.dict_schema(handler.generate_schema(Name), core_schema.any_schema())
+        names = core_schema.dict_schema(handler.generate_schema(PluginName), core_schema.any_schema())
         sections = core_schema.typed_dict_schema(fields, extra_behavior="allow", extras_schema=common)
         return core_schema.chain_schema([names, sections])

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.data.spec import DatasetSpec
 from harness.errors import HarnessError, ScenarioError, is_interrupt
+from harness.load.scenarios import get_load_scenario
 from harness.plugin_names import Kind, entry_points
 from harness.plugins.code import PluginCode, distribution_of, loaded
 from harness.plugins.probe import PluginFacts, PluginFault, PluginJob, PluginRequest
@@ -22,8 +23,10 @@ from harness.runs.data_specs import data_spec
 from harness.runs.prober import ProbeFailed, Prober
 from harness.runs.timeouts import network_timeout_s
 from harness.scenario import Scenario, expand
+from harness.scenario.plugin_sections import with_load_settings, with_target_options
 from harness.scenario.plugin_uses import PluginUse, built_in_names, named, plugin_uses
 from harness.scenario.source import joined
+from harness.targets import get_target
 from harness.training.model_files import described
 
 _CALLED_HERE: frozenset[Kind] = frozenset(("data source", "toolkit", "load scenario", "target"))
@@ -63,6 +66,12 @@ class Plugins:
 
     def with_settings(self, scenario: Scenario) -> Scenario:
         """The same scenario, its sections of plug-ins read by the plug-ins' own types; call it inside `active`."""
+        for facts in self.of_kind("load scenario"):
+            kind = get_load_scenario(facts.code.name).settings_type
+            scenario = with_load_settings(scenario, facts.code.name, kind)
+        for facts in self.of_kind("target"):
+            kind_of_options = get_target(facts.code.name).scenario_options
+            scenario = with_target_options(scenario, facts.code.name, kind_of_options)
         return scenario
 
     @contextmanager
@@ -134,14 +143,14 @@ def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:
 def _equal_names(
     scenario: Scenario, uses: Iterable[PluginUse], facts: Mapping[tuple[Kind, str], PluginFacts]
 ) -> Iterable[ScenarioError]:
-    """Metrics stand in the record by their own name, which two of them must not share."""
-    seen: dict[str, str] = {}
+    """Metrics and load scenarios stand in the record by their own name, which two of them must not share."""
+    seen: dict[tuple[Kind, str], str] = {}
     for use in uses:
-        if use.kind == "metric" and (found := facts.get((use.kind, use.name))) is not None:
-            if found.own_name in seen:
-                message = f"`{use.name}` has the name `{found.own_name}`, as has `{seen[found.own_name]}`"
+        if use.kind in ("metric", "load scenario") and (found := facts.get((use.kind, use.name))) is not None:
+            if (other := seen.get((use.kind, found.own_name))) is not None:
+                message = f"`{use.name}` has the name `{found.own_name}`, as has `{other}`"
                 yield _error(scenario, use, message, "give each a `name` of its own")
-            seen[found.own_name] = use.name
+            seen[use.kind, found.own_name] = use.name
 
 
 def _error(scenario: Scenario, use: PluginUse, message: str, fix: str | None) -> ScenarioError:

@@ -278,6 +278,11 @@ class Scenario(Section):
         return self.model_copy(update={"qat_params": params, "pre_launch_callbacks_list": ()})
 
     @property
+    def source(self) -> Source:
+        """The file, with the place of every value."""
+        return self._source
+
+    @property
     def path(self) -> Path:
         """The file it was loaded from, as the user named it."""
         return self._source.path

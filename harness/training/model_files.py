@@ -22,7 +22,8 @@ def import_file(path: Path, package: str | None = None) -> ModuleType:
     """The module in `path`, under a private name; imported again when the file has changed.
 
     Its folder becomes a private package, called `package` or after the folder, so that `from .sibling import x` works;
-    `from sibling import x` and `from folder.sibling import x` work too. Raises ModelError when there is no such file or importing it fails.
+    `from sibling import x` and `from folder.sibling import x` work too.
+    Raises ModelError when there is no such file or importing it fails.
     """
     if not path.is_file():
         raise missing_file(path)

@@ -1,0 +1,60 @@
+"""The how-to pages of plug-ins: their code runs, in a project outside the package, as the page says."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from oracles.plugin_pages import PAGES, page, write_project
+
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
+from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
+from harness.scenario import load_scenario
+
+MOST_LINES = 40
+KINDS = sorted(path.stem for path in PAGES.glob("*.md") if path.stem != "index")
+Run = Callable[..., RunResults]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs a scenario with the plug-ins of some pages."""
+    store = Store(tmp_path_factory.mktemp("store"))
+
+    def start(*names: str, **changes: Any) -> RunResults:
+        folder = tmp_path_factory.mktemp("project")
+        options = RunOptions(jobs=1, isolation="none")
+        prepared = prepare(load_scenario(write_project(folder, *names, **changes)), options)
+        directory = folder / "reports" / "own"
+        directory.mkdir(parents=True)
+        return run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))
+
+    return start
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_code_of_a_page_has_under_40_lines(kind: str) -> None:
+    assert len(page(kind).code.splitlines()) < MOST_LINES
+
+
+@pytest.fixture(scope="module")
+def together(run: Run) -> RunResults:
+    """One run with the plug-ins that go into one matrix."""
+    return run("calibrator", "metric", "ptq-step", "training-loop")
+
+
+def ids(results: RunResults) -> set[str]:
+    return {row.variant.id for row in results.rows if row.status == "ok"}
+
+
+def test_all_rows_are_there(together: RunResults) -> None:
+    assert [(row.variant.id, row.reason) for row in together.rows if row.status != "ok"] == []
+    calibrators = ("max", "clip.clip", "clip.narrow")
+    expected = {f"net-ptq-{name}-perchannel-onnxruntime-b1" for name in calibrators}
+    expected |= {f"net-ptq-{name}-perchannel-clamp.clampweights-onnxruntime-b1" for name in calibrators}
+    assert ids(together) == {"net-fp32-onnxruntime-b1", *expected}

@@ -39,6 +39,11 @@ class PluginCode(BaseModel):
         """Names the plug-in: a worker that has loaded it is kept for what uses it."""
         return f"{self.root}: {self.name}"
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Of `plug_in`, as text."""
+        return {"kind": self.kind, "name": self.name, "root": str(self.root), "sha256": self.sha256}
+
     def load_user_code(self) -> None:
         """Let the name stand for the plug-in in this process; StageError when it is not what the run began with."""
         member = loaded(self.kind, self.name, self.root, self.sha256)
@@ -55,6 +60,14 @@ def loaded(kind: Kind, name: str, root: Path, sha256: str) -> Any:
     if key not in _loaded:
         _loaded[key] = load_plugin(kind, name, root)
     return _loaded[key]
+
+
+LOADER = f"{__name__}:plug_in"
+
+
+def plug_in(kind: Kind, name: str, root: str, sha256: str) -> None:
+    """Load a plug-in in a process that a stage starts: the stage has checked its files."""
+    plug(kind, name, loaded(kind, name, Path(root), sha256))
 
 
 def load_plugin(kind: Kind, name: str, root: Path) -> Any:

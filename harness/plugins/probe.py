@@ -114,6 +114,10 @@ def _try(member: Any, request: PluginRequest) -> None:
         member.availability()
         for variant in request.variants:
             member.refusal(variant)
+    if request.kind == "target":
+        member.placement()
+        for variant in request.variants:
+            member.is_deployable(variant)
 
 
 def _facts(member: Any, code: PluginCode) -> PluginFacts:

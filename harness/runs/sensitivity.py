@@ -136,7 +136,7 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    with display() as listener:
+    with prepared.plugins.active(prepared.scenario), display() as listener:
         executor = LocalExecutor(
             store,
             jobs=run.jobs,

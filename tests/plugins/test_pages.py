@@ -58,3 +58,39 @@ def test_all_rows_are_there(together: RunResults) -> None:
     expected = {f"net-ptq-{name}-perchannel-onnxruntime-b1" for name in calibrators}
     expected |= {f"net-ptq-{name}-perchannel-clamp.clampweights-onnxruntime-b1" for name in calibrators}
     assert ids(together) == {"net-fp32-onnxruntime-b1", *expected}
+
+
+def test_a_data_source(run: Run) -> None:
+    results = run("data-source", training={"max_epochs": 8, "batch_size": 16, "augmentations": []})
+    assert results.datasets[0].name == "blobs.py:Blobs"
+    fp32 = results.row("net-fp32-onnxruntime-b1")
+    assert fp32.accuracy is not None
+    assert fp32.accuracy.top1 > 0.9  # four corners are easy
+
+
+def test_a_toolkit(run: Run) -> None:
+    results = run("toolkit")
+    row = results.row("net-ptq-symmetric.symmetric-max-perchannel-onnxruntime-b1")
+    assert row.status == "ok", row.reason
+    assert row.variant.toolkit == "symmetric.py:Symmetric"
+
+
+def test_a_target(run: Run) -> None:
+    results = run("target", measurement={"latency": True, "max_processes": 2, "min_processes": 2, "budget_s": 5.0})
+    assert {row.variant.id: row.status for row in results.rows} == {
+        "net-fp32-camera.camera-b1": "ok",
+        "net-ptq-max-perchannel-camera.camera-b1": "ok",
+        "net-fp32-camera.camera-b4": "unavailable",
+        "net-ptq-max-perchannel-camera.camera-b4": "unavailable",
+    }
+    assert results.row("net-fp32-camera.camera-b4").reason == "the camera sends one image at a time"
+    assert results.row("net-ptq-max-perchannel-camera.camera-b1").latency is not None
+
+
+def test_a_load_scenario(run: Run) -> None:
+    pytest.importorskip("mlperf_loadgen", reason="the extra `loadgen` is not installed")
+    results = run("load-scenario", matrix={"method": ["fp32"]})
+    load = results.row("net-fp32-onnxruntime-b1").load
+    assert load is not None
+    assert set(load.results) == {"frames"}
+    assert load.results["frames"].samples_per_s > 0

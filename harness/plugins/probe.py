@@ -17,6 +17,7 @@ from harness.engine.process_tree import ends_in_copies
 from harness.errors import HarnessError, is_interrupt
 from harness.plugin_names import Kind, parse_file_name
 from harness.plugins.code import PluginCode, distribution_of, entry_point, load_plugin
+from harness.plugins.contract import PluginError
 from harness.registry import plug
 from harness.results import Variant
 from harness.training.model_files import described
@@ -56,6 +57,8 @@ class PluginFault:
 
     message: str
     fix: str | None
+    is_incomplete: bool = False
+    """It was imported and lacks something: what other code has done to the process cannot be the reason."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def probe(request: PluginRequest, on_step: Callable[[str], None]) -> PluginFacts
         _try(member, request)
         return _facts(member, code)
     except HarnessError as error:
-        return PluginFault(error.message, error.fix)
+        return PluginFault(error.message, error.fix, is_incomplete=isinstance(error, PluginError))
     except BaseException as error:  # what the plug-in does when it is asked
         if is_interrupt(error):
             raise

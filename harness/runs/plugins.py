@@ -176,7 +176,10 @@ def _describe(prober: Prober, request: PluginRequest, limit_s: float) -> PluginF
     def job(number: int) -> PluginJob:
         return PluginJob(f"plug-in {number}", request.name, request, limit_s)
 
-    found = prober.ask(job, is_good=lambda value: isinstance(value, PluginFacts))
+    def is_final(answer: object) -> bool:
+        return isinstance(answer, PluginFacts) or (isinstance(answer, PluginFault) and answer.is_incomplete)
+
+    found = prober.ask(job, is_good=is_final)
     if isinstance(found, ProbeFailed):
         return PluginFault(found.message, found.fix or _BOUNDARY_FIX)
     assert isinstance(found, PluginFacts | PluginFault)

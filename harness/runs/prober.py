@@ -56,7 +56,10 @@ class Prober:
                 prober.close()
 
     def ask(self, job: Callable[[int], Job], *, is_good: Callable[[Any], bool]) -> Any | ProbeFailed:
-        """What the job answers, or how its process ended; `job` is given a number that no other has."""
+        """What the job answers, or how its process ended; `job` is given a number that no other has.
+
+        An answer that `is_good` does not accept is asked for again in a fresh process.
+        """
         is_fresh = self._worker is None
         result = self._attempt(job)
         if is_good(result) or is_fresh or self._timed_out:

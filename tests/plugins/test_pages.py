@@ -52,6 +52,7 @@ def ids(results: RunResults) -> set[str]:
     return {row.variant.id for row in results.rows if row.status == "ok"}
 
 
+@pytest.mark.slow
 def test_all_rows_are_there(together: RunResults) -> None:
     assert [(row.variant.id, row.reason) for row in together.rows if row.status != "ok"] == []
     calibrators = ("max", "clip.clip", "clip.narrow")
@@ -60,14 +61,17 @@ def test_all_rows_are_there(together: RunResults) -> None:
     assert ids(together) == {"net-fp32-onnxruntime-b1", *expected}
 
 
+@pytest.mark.slow
 def test_a_data_source(run: Run) -> None:
     results = run("data-source", training={"max_epochs": 8, "batch_size": 16, "augmentations": []})
     assert results.datasets[0].name == "blobs.py:Blobs"
     fp32 = results.row("net-fp32-onnxruntime-b1")
     assert fp32.accuracy is not None
+    assert fp32.accuracy.top1 is not None
     assert fp32.accuracy.top1 > 0.9  # four corners are easy
 
 
+@pytest.mark.slow
 def test_a_toolkit(run: Run) -> None:
     results = run("toolkit")
     row = results.row("net-ptq-symmetric.symmetric-max-perchannel-onnxruntime-b1")
@@ -75,6 +79,7 @@ def test_a_toolkit(run: Run) -> None:
     assert row.variant.toolkit == "symmetric.py:Symmetric"
 
 
+@pytest.mark.slow
 def test_a_target(run: Run) -> None:
     results = run("target", measurement={"latency": True, "max_processes": 2, "min_processes": 2, "budget_s": 5.0})
     assert {row.variant.id: row.status for row in results.rows} == {
@@ -87,6 +92,7 @@ def test_a_target(run: Run) -> None:
     assert results.row("net-ptq-max-perchannel-camera.camera-b1").latency is not None
 
 
+@pytest.mark.slow
 def test_a_load_scenario(run: Run) -> None:
     pytest.importorskip("mlperf_loadgen", reason="the extra `loadgen` is not installed")
     results = run("load-scenario", matrix={"method": ["fp32"]})
@@ -94,3 +100,22 @@ def test_a_load_scenario(run: Run) -> None:
     assert load is not None
     assert set(load.results) == {"frames"}
     assert load.results["frames"].samples_per_s > 0
+
+
+@pytest.mark.slow
+class TestTogether:
+    """Calibrator, metric, PTQ step and training loop in one run."""
+
+    def test_a_calibrator_chooses_the_ranges(self, together: RunResults) -> None:
+        keys = {stage.key for stage in together.stages if stage.stage == "quantize"}
+        assert len(keys) == 6  # three calibrators, with and without the step
+
+    def test_a_metric_is_in_every_row_and_in_gates(self, together: RunResults) -> None:
+        for row in together.rows:
+            assert 0.1 <= row.metrics["mean_confidence"].value <= 1
+        assert {gate.metric for gate in together.gates} == {"metrics.mean_confidence"}
+        assert {gate.verdict for gate in together.gates} <= {"pass", "inconclusive"}
+
+    def test_the_training_loop_made_the_weights(self, together: RunResults, run: Run) -> None:
+        plain = run(matrix={"method": ["fp32"]})
+        assert together.fp32_weights[0].sha256 != plain.fp32_weights[0].sha256

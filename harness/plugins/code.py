@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.errors import HarnessError, UsageError, is_interrupt, unknown_name
+from harness.paths import expanded
 from harness.plugin_names import GROUPS, FileName, Kind, entry_points, parse_file_name
 from harness.plugins.contract import PluginError, checked
 from harness.registry import plug
@@ -105,7 +106,7 @@ def _from_file(kind: Kind, text: str, name: FileName, root: Path) -> Any:
 
 def plugin_file(name: FileName, root: Path) -> Path:
     """The file; relative paths start at `root`."""
-    return (root / Path(name.file).expanduser()).resolve()
+    return (root / expanded(name.file)).resolve()
 
 
 def _candidates(kind: Kind, names: Mapping[str, object]) -> list[str]:

@@ -55,14 +55,15 @@ class Plugins:
 
         An exception of theirs, whatever it is, becomes a ScenarioError at the place of the plug-in.
         """
-        with self._blaming(scenario):
-            members: dict[tuple[str, str], Any] = {
-                key: loaded(*key, facts.code.root, facts.code.sha256)
-                for key, facts in self.facts.items()
-                if facts.code.kind in _CALLED_HERE
-            }
-            with plugged_in(members):
-                yield
+        members: dict[tuple[str, str], Any] = {}
+        for key, facts in self.facts.items():
+            if facts.code.kind in _CALLED_HERE:
+                try:
+                    members[key] = loaded(*key, facts.code.root, facts.code.sha256)
+                except HarnessError as error:
+                    raise _error(scenario, _use(scenario, facts), error.message, error.fix) from error
+        with self._blaming(scenario), plugged_in(members):
+            yield
 
     def with_settings(self, scenario: Scenario) -> Scenario:
         """The same scenario, its sections of plug-ins read by the plug-ins' own types; call it inside `active`."""
@@ -84,10 +85,8 @@ class Plugins:
             facts = None if is_interrupt(error) else self._raised_by(error)
             if facts is None:
                 raise
-            use = next(
-                use for use in plugin_uses(scenario) if (use.kind, use.name) == (facts.code.kind, facts.code.name)
-            )
-            raise _error(scenario, use, f"`{use.name}` failed: {described(error)}", "correct the plug-in") from error
+            message = f"`{facts.code.name}` failed: {described(error)}"
+            raise _error(scenario, _use(scenario, facts), message, "correct the plug-in") from error
 
     def _raised_by(self, error: BaseException) -> PluginFacts | None:
         """The plug-in whose code the exception went through last."""
@@ -151,6 +150,11 @@ def _equal_names(
                 message = f"`{use.name}` has the name `{found.own_name}`, as has `{other}`"
                 yield _error(scenario, use, message, "give each a `name` of its own")
             seen[use.kind, found.own_name] = use.name
+
+
+def _use(scenario: Scenario, facts: PluginFacts) -> PluginUse:
+    key = (facts.code.kind, facts.code.name)
+    return next(use for use in plugin_uses(scenario) if (use.kind, use.name) == key)
 
 
 def _error(scenario: Scenario, use: PluginUse, message: str, fix: str | None) -> ScenarioError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.errors import ScenarioError, nearest, shortened, unknown_name
 from harness.paths import file_problem
-from harness.plugin_names import Kind, parse_file_name
+from harness.plugin_names import FORM, Kind, parse_file_name
 from harness.results.row_figures import METRICS
 from harness.scenario.gates import extra_metrics
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
@@ -181,6 +181,7 @@ def check_names(
 
 def _unknown(scenario: Scenario, what: str, loc: Loc, name: str, known: list[str]) -> ScenarioError:
     message, fix = unknown_name(what, name, known)
+    fix = fix if known else f"write {FORM}"
     return scenario.error(loc, message, fix=fix, on_key=loc[0] == "targets" or "load" in loc)
 
 

@@ -67,7 +67,7 @@ class TestBeforeAnythingIsImported:
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
-            ({"measurement": {"metrics": "size"}}, "unknown metric of your own `size`"),
+            ({"measurement": {"metrics": "size"}}, "unknown metric of your own `size`\n  fix: write `FILE.py:NAME`"),
             ({"training": {"factory": "sgd"}}, "unknown training loop `sgd`"),
             ({"dataset": {"source": "fashion_mnst"}}, "unknown data source `fashion_mnst`"),
             ({"matrix": {"toolkit": "nncff"}}, "unknown toolkit `nncff`"),

@@ -123,16 +123,18 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     broken = []
     for path in scenarios:
         scenario = load_scenario(path)
-        check_registries(scenario)
-        variants = selected(expand(scenario), wanted)
-        reasons = describe_networks(scenario, None).reasons
-        table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
-        table.add_column("variant", no_wrap=True)
-        table.add_column("on this machine")
-        for variant in variants:
-            reason = reasons.get(variant.model)
-            table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
-            broken.append(reason is not None)
+        plugins = check_registries(scenario)
+        with plugins.active(scenario):
+            scenario = plugins.with_settings(scenario)
+            variants = selected(expand(scenario), wanted)
+            reasons = describe_networks(scenario, None).reasons
+            table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
+            table.add_column("variant", no_wrap=True)
+            table.add_column("on this machine")
+            for variant in variants:
+                reason = reasons.get(variant.model)
+                table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
+                broken.append(reason is not None)
         Console(markup=False).print(table)
     raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
 

@@ -59,7 +59,7 @@ class NoArgs(BaseModel):
 
 
 class DataSource(ABC):
-    """One data set. A source is one file in `harness/data/sources` that defines `SOURCE`, an instance of this."""
+    """One data set. A source is one file in `harness/data/sources` that defines `SOURCE`, or a plug-in."""
 
     name: ClassVar[str]
     """As scenarios write it in `dataset.source`."""

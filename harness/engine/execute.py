@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from pydantic import BaseModel, JsonValue
 
 from harness.engine.context import StageContext
-from harness.engine.graph import Stage, Task
+from harness.engine.graph import LoadsUserCode, Stage, Task, user_code_in
 from harness.engine.outcomes import ArtifactDamaged, Done, Failed, Outcome, Reply
 from harness.engine.process_tree import ends_in_copies
 from harness.engine.store import Artifact, Store
@@ -129,6 +129,9 @@ def _execute(order: Order, context: StageContext) -> Done:
         memory = PeakMemory()
         context.working()
         with ends_in_copies():
+            for part in user_code_in(order.config):
+                if isinstance(part, LoadsUserCode):
+                    part.load_user_code()
             meta = function(order.config, inputs, folder, context)
         if not isinstance(meta, Mapping):
             raise StageError(f"{order.stage.function} returned {type(meta).__name__} instead of a mapping")

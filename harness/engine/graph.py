@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -107,22 +107,39 @@ class RunsUserCode(Protocol):
         """Equal for equal code."""
 
 
+@runtime_checkable
+class LoadsUserCode(RunsUserCode, Protocol):
+    """A part of a configuration that must be loaded before the stage runs."""
+
+    def load_user_code(self) -> None:
+        """Make it ready in this process."""
+
+
 def user_code(task: Task) -> str | None:
     """Names the user's code that a task, or one that it depends on, runs or was made from; None without any."""
+    codes: set[str] = set()
+    seen: set[int] = set()
     waiting = [task]
     while waiting:
         current = waiting.pop()
-        if (found := _user_code_in(current.config)) is not None:
-            return found.user_code
-        waiting += current.inputs.values()
-    return None
+        if id(current) not in seen:
+            seen.add(id(current))
+            codes.update(part.user_code for part in user_code_in(current.config))
+            waiting += current.inputs.values()
+    return "; ".join(sorted(codes)) or None
 
 
-def _user_code_in(config: BaseModel) -> RunsUserCode | None:
-    if isinstance(config, RunsUserCode):
-        return config
-    inside = (getattr(config, name) for name in type(config).model_fields)
-    return next((found for each in inside if isinstance(each, BaseModel) and (found := _user_code_in(each))), None)
+def user_code_in(value: object) -> Iterator[RunsUserCode]:
+    """The parts of a configuration that name code of the user's, in the order of its fields."""
+    if isinstance(value, RunsUserCode):
+        yield value
+    if isinstance(value, BaseModel):
+        value = tuple(getattr(value, name) for name in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        for each in value:
+            yield from user_code_in(each)
 
 
 def topological(tasks: Iterable[Task]) -> list[Task]:

@@ -48,7 +48,7 @@ class LoadMeasured:
 
 
 class LoadScenario(ABC):
-    """One of LoadGen's traffic patterns; a file in `scenarios/` that defines `LOAD_SCENARIO`."""
+    """One of LoadGen's traffic patterns; a file in `scenarios/` that defines `LOAD_SCENARIO`, or a plug-in."""
 
     name: ClassVar[str]
     """Its key under `measurement.load`."""

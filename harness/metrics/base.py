@@ -85,7 +85,7 @@ class Evidence:
 
 
 class Metric(ABC):
-    """Figures of one kind; a metric is one file in this folder that defines `METRIC`.
+    """Figures of one kind; a metric is one file in this folder that defines `METRIC`, or a plug-in.
 
     `section` names the attribute of `harness.results.Row` that the record fills. A metric without a section of its own
     returns a `MetricValue` record, which stands under its name in `Row.metrics`.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.plugin_names import short_name
 from harness.pytest_plugin.cell import Cell, LoadedScenario
 from harness.runs.registries import check_registries
 from harness.scenario import expand, load_scenario
@@ -21,14 +22,16 @@ def load(path: Path, config: pytest.Config) -> LoadedScenario:
     """Read and check one file; paths in messages are as short as pytest's."""
     shown = Path(relpath(path, config.invocation_params.dir))
     scenario = load_scenario(shown if shown.exists() else path)
-    check_registries(scenario)
+    plugins = check_registries(scenario)
+    with plugins.active(scenario):
+        scenario = plugins.with_settings(scenario)
     line = scenario.error(("matrix",), "", on_key=True).line or 1
     return LoadedScenario(path, scenario, expand(scenario), line - 1)
 
 
 def marks(cell: Cell, config: pytest.Config) -> list[pytest.MarkDecorator]:
     """Marks of a test: method, target and model, for `-m`; and the group for `xdist --dist loadgroup`."""
-    names = dict.fromkeys((cell.variant.method, cell.variant.target, cell.variant.model))
+    names = dict.fromkeys((cell.variant.method, short_name(cell.variant.target), cell.variant.model))
     found = [_mark(name, config) for name in names if name not in _PYTESTS_OWN and not name.startswith("_")]
     if config.pluginmanager.hasplugin("xdist"):
         # One worker runs the scenario; the others need not wait for it.

@@ -16,7 +16,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
-from harness.fields import Bits, Listed, OneOf, Percent, Positive, Section, Text
+from harness.fields import Bits, Listed, Percent, Positive, Section, Text
+from harness.plugin_names import OneOfOrPlugin
 from harness.registry import file_names
 
 REGEX, ROLE = "re:", "role:"
@@ -107,7 +108,7 @@ class TensorDescriptor(Section):
     """Multiplies the range that calibration (or `amax`) gives."""
     learn_amax: bool | None = None
     """Train the range during QAT."""
-    calib_method: Annotated[str, OneOf(_calibration_methods)] | None = None
+    calib_method: Annotated[str, OneOfOrPlugin(_calibration_methods, "calibrator")] | None = None
     """A calibrator by its name; `histogram` stands for `calib_params.histogram_calib_method`."""
     percentile: Percent | None = None
     """For `calib_method: percentile`; empty: `calib_params.percentile`."""

@@ -9,6 +9,8 @@ from harness.data.samples import Samples, Splits, shared_images
 from harness.data.spec import DatasetSpec
 from harness.errors import DataError
 from harness.results import Dataset, SharedSamples, Split
+from harness.runs.data_specs import data_spec
+from harness.runs.plugins import Plugins
 from harness.scenario import CalibDataset, Scenario
 from harness.stages.configs import DataConfig, Normalisation
 
@@ -24,13 +26,14 @@ class CalibrationData:
     """None when it is a part of the data set."""
 
 
-def data_config(scenario: Scenario, fingerprint: str, *, download: bool) -> DataConfig:
+def data_config(scenario: Scenario, fingerprint: str, plugins: Plugins, *, download: bool) -> DataConfig:
     """The scenario's data set as stages see it."""
-    spec = DatasetSpec.model_validate(scenario.dataset.model_dump())
-    return _data_config(scenario, spec, fingerprint, download=download)
+    return _data_config(scenario, data_spec(scenario.dataset), fingerprint, plugins, download=download)
 
 
-def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, download: bool) -> CalibrationData:
+def load_calibration(
+    scenario: Scenario, splits: Splits, data: DataConfig, plugins: Plugins, *, download: bool
+) -> CalibrationData:
     """The samples that calibrate.
 
     Raises ScenarioError when they are missing, do not fit the network's input, or are among the test samples.
@@ -38,7 +41,7 @@ def load_calibration(scenario: Scenario, splits: Splits, data: DataConfig, *, do
     calib = scenario.calib_dataset
     if calib is None:
         return CalibrationData(data, None)
-    config = _calibration_config(scenario, calib, download=download)
+    config = _calibration_config(scenario, calib, plugins, download=download)
     try:
         own = load_splits(config.spec, root=scenario.root, seed=scenario.seed, download=download)
     except DataError as error:
@@ -81,10 +84,18 @@ def _normalisation(calib: CalibDataset, images: Samples, judged: Samples) -> Nor
     return None if is_set or images.images.dtype != judged.images.dtype else (judged.mean, judged.std)
 
 
-def _calibration_config(scenario: Scenario, calib: CalibDataset, *, download: bool) -> DataConfig:
-    spec = DatasetSpec.model_validate(calib.model_dump(exclude={"samples"}) | {"calibration_samples": calib.samples})
-    return _data_config(scenario, spec, "", download=download)
+def _calibration_config(scenario: Scenario, calib: CalibDataset, plugins: Plugins, *, download: bool) -> DataConfig:
+    return _data_config(scenario, data_spec(calib), "", plugins, download=download)
 
 
-def _data_config(scenario: Scenario, spec: DatasetSpec, fingerprint: str, *, download: bool) -> DataConfig:
-    return DataConfig(spec=spec, seed=scenario.seed, fingerprint=fingerprint, root=scenario.root, download=download)
+def _data_config(
+    scenario: Scenario, spec: DatasetSpec, fingerprint: str, plugins: Plugins, *, download: bool
+) -> DataConfig:
+    return DataConfig(
+        spec=spec,
+        seed=scenario.seed,
+        fingerprint=fingerprint,
+        plugins=plugins.codes(("data source", [spec.source])),
+        root=scenario.root,
+        download=download,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from harness.engine.graph import Task
 from harness.quantization.capture.modules import Modules
 from harness.quantization.placement.rules import Rule
 from harness.results import Variant
+from harness.runs.plugins import Plugins
 from harness.runs.rule_checks import rules_for
 from harness.scenario import Scenario
 from harness.stages.catalog import (
@@ -70,7 +71,9 @@ class NetworkPlanner:
         data: DataConfig,
         calibration_data: DataConfig,
         networks: Mapping[str, NetworkInfo],
+        plugins: Plugins,
     ) -> None:
+        self._plugins = plugins
         self._scenario = scenario
         self._data = data
         self._calibration_data = calibration_data
@@ -80,10 +83,13 @@ class NetworkPlanner:
         """The FP32 weights of the variant's network."""
         network = self._networks[variant.model]
         trains = self._scenario.models[variant.model].weights == "train"
+        loop = self._scenario.effective_training(variant.model).factory
         config = TrainConfig(
             model=network.config,
             data=self._data if trains else None,
             recipe=self._recipe(variant.model) if trains else None,
+            loop=loop if trains else None,
+            plugins=self._plugins.codes(("training loop", [loop if trains else None])),
             weights_sha256=network.weights_sha256,
             weights_key=self._scenario.models[variant.model].weights_key,
             weights_path=network.weights_path,
@@ -114,6 +120,7 @@ class NetworkPlanner:
                     quantizer=quantizer,
                     calibrator=str(variant.calibrator),
                     percentile=variant.percentile,
+                    plugins=self._plugins.codes(("calibrator", [variant.calibrator])),
                     correction=self._correction(variant),
                     verbose=self._scenario.quantization_params.calib_params.verbose,
                 ),
@@ -141,6 +148,7 @@ class NetworkPlanner:
         source = Task(EXPORT, fp32, network, label=f"export {variant.model} for {variant.toolkit}")
         config = QuantizeOnnxConfig(
             toolkit=str(variant.toolkit),
+            plugins=self._plugins.codes(("toolkit", [variant.toolkit])),
             model=model,
             quantizer=self.quantizer(variant),
             data=self._calibration_data,
@@ -163,6 +171,7 @@ class NetworkPlanner:
 
         The full placement at 8 bits sees every tensor that others need.
         """
+        before = self._before_calibration(variant)
         placement = QuantizerConfig(
             target=variant.target,
             weight_bits=8,
@@ -171,7 +180,8 @@ class NetworkPlanner:
             weight_calibrator="max",
             weight_percentile=None,
             skip=(),
-            ptq_steps=_before_calibration(variant),
+            ptq_steps=before,
+            plugins=self._plugins.codes(("target", [variant.target]), ("PTQ step", before)),
         )
         config = CalibrateConfig(
             model=self._networks[variant.model].config,
@@ -183,7 +193,7 @@ class NetworkPlanner:
         return Task(CALIBRATE, config, network, label=f"calibrate {variant.model} for {variant.target}")
 
     def _correction(self, variant: Variant) -> CorrectionConfig | None:
-        if _before_calibration(variant) == variant.ptq_steps:
+        if self._before_calibration(variant) == variant.ptq_steps:
             return None
         samples = self._scenario.calibration_count(variant.model)
         return CorrectionConfig(data=self._calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
@@ -204,6 +214,11 @@ class NetworkPlanner:
             skip=variant.skip,
             ptq_steps=variant.ptq_steps,
             rules=tuple(rule.model_dump(mode="json") for rule in rules),
+            plugins=self._plugins.codes(
+                ("target", [variant.target]),
+                ("PTQ step", variant.ptq_steps),
+                ("calibrator", _calibrators_of(rules)),
+            ),
             histogram_method=method if rules else "percentile",
             histogram_percentile=params.calib_params.percentile if rules else 99.99,
         )
@@ -228,7 +243,7 @@ class NetworkPlanner:
 
     def _recipe(self, model: str) -> Recipe:
         training = self._scenario.effective_training(model)
-        return Recipe.model_validate(training.model_dump() | {"seed": self._scenario.seed})
+        return Recipe.model_validate(training.model_dump(exclude={"factory"}) | {"seed": self._scenario.seed})
 
     def _qat_rules(self) -> QatRules:
         return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
@@ -239,10 +254,16 @@ class NetworkPlanner:
             return ()
         return rules_for(self._scenario, self._networks[variant.model].modules)
 
+    def _before_calibration(self, variant: Variant) -> tuple[str, ...]:
+        if not variant.ptq_steps:
+            return ()
+        from harness.quantization.ptq.steps import before_calibration  # imports torch
 
-def _before_calibration(variant: Variant) -> tuple[str, ...]:
-    if not variant.ptq_steps:
-        return ()
-    from harness.quantization.ptq.steps import before_calibration  # imports torch
+        own = {name: facts for name in variant.ptq_steps if (facts := self._plugins.of("PTQ step", name))}
+        first = before_calibration([name for name in variant.ptq_steps if name not in own])
+        return tuple(name for name in variant.ptq_steps if name in first or (name in own and own[name].changes_weights))
 
-    return before_calibration(variant.ptq_steps)
+
+def _calibrators_of(rules: Iterable[Rule]) -> Iterator[str | None]:
+    for rule in rules:
+        yield from (each.calib_method for each in (rule.input, rule.weight) if each is not None)

@@ -7,32 +7,20 @@ the other's code has done.
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.engine.isolation import Worker
-from harness.engine.outcomes import TIMEOUT, Answer, Event, Failed, TaskNote
 from harness.errors import HarnessError, ScenarioError
-from harness.machine.hardware import usable_cores
 from harness.runs.known_networks import KnownNetworks
-from harness.runs.timeouts import TIMEOUT_VARIABLE, network_timeout_s
+from harness.runs.prober import ProbeFailed, Prober
+from harness.runs.timeouts import network_timeout_s
 from harness.scenario import Scenario
 from harness.stages.network_probe import PART_FACTORY, NetworkFacts, NetworkFault, NetworkRequest, ProbeJob
 
 if TYPE_CHECKING:
     from harness.data.samples import Splits
 
-_SHOWN_OUTPUT_CHARACTERS = 300
-_STARTING = "starting"
-_START_FIX = (
-    'a script that runs the harness needs `if __name__ == "__main__":` around it; without a script of yours, this user '
-    "may not be able to start Python"
-)
 _BOUNDARY_FIX = (
     "the file must be importable, and the factory return the network, without ending or blocking the process"
 )
@@ -60,11 +48,11 @@ def describe_networks(scenario: Scenario, splits: Splits | None) -> Networks:
     """
     facts: dict[str, NetworkFacts] = {}
     faults: dict[str, ScenarioError] = {}
-    known = KnownNetworks.of(scenario.root)
-    with _Prober.opened(network_timeout_s(scenario)) as prober:
+    known, limit_s = KnownNetworks.of(scenario.root), network_timeout_s(scenario)
+    with Prober.opened(limit_s) as prober:
         for name in scenario.models:
             request = _request(scenario, name, splits)
-            result = known.get(request) or prober.describe(request)
+            result = known.get(request) or _describe(prober, request, limit_s)
             if isinstance(result, NetworkFacts):
                 facts[name] = result
                 known.add(request, result)
@@ -88,79 +76,14 @@ def _request(scenario: Scenario, name: str, splits: Splits | None) -> NetworkReq
     )
 
 
-class _Prober:
-    """Describes one network after another."""
+def _describe(prober: Prober, request: NetworkRequest, limit_s: float) -> NetworkFacts | NetworkFault:
+    """What the network is, or why it cannot be used."""
 
-    def __init__(self, timeout_s: float, logs: Path) -> None:
-        self._timeout_s = timeout_s
-        self._logs = logs
-        self._number = itertools.count()
-        self._worker: Worker | None = None
-        self._step = ""
-        self._timed_out = False
+    def job(number: int) -> ProbeJob:
+        return ProbeJob(f"network {number}", request.factory, request, limit_s)
 
-    @classmethod
-    @contextmanager
-    def opened(cls, timeout_s: float) -> Iterator[_Prober]:
-        """A prober whose process ends with the block."""
-        with tempfile.TemporaryDirectory(prefix="quant-harness-", ignore_cleanup_errors=True) as folder:
-            prober = cls(timeout_s, Path(folder))
-            try:
-                yield prober
-            finally:
-                prober.close()
-
-    def describe(self, request: NetworkRequest) -> NetworkFacts | NetworkFault:
-        """What the network is, or why it cannot be used."""
-        is_fresh = self._worker is None
-        result = self._attempt(request)
-        if isinstance(result, NetworkFacts) or is_fresh or self._timed_out:
-            return result
-        self.close()
-        return self._attempt(request)
-
-    def close(self) -> None:
-        """End the process."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
-
-    def _attempt(self, request: NetworkRequest) -> NetworkFacts | NetworkFault:
-        number = next(self._number)
-        if self._worker is None:
-            self._worker = Worker(usable_cores(), self._logs / f"{number}.log")
-        self._step = _STARTING
-        self._worker.submit(ProbeJob(f"network {number}", request.factory, request, self._timeout_s))
-        reply = self._worker.result(self._hear)
-        self._timed_out = isinstance(reply, Failed) and reply.kind == TIMEOUT
-        if isinstance(reply, Answer) and isinstance(reply.value, NetworkFacts | NetworkFault):
-            return reply.value
-        self.close()
-        assert isinstance(reply, Failed)
-        return self._fault(reply)
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, TaskNote):
-            self._step = event.text
-
-    def _fault(self, failed: Failed) -> NetworkFault:
-        if failed.kind == TIMEOUT:
-            message = f"{self._step} did not finish within {self._timeout_s:g} s"
-            fix = f"if it only needs longer, raise `timeouts.network_s`, or set {TIMEOUT_VARIABLE}"
-        elif self._step == _STARTING:
-            message, fix = f"the process that builds networks did not start: {failed.reason}", _START_FIX
-        else:
-            message, fix = f"{self._step}: {failed.reason}", _BOUNDARY_FIX
-        return NetworkFault(PART_FACTORY, message + last_words(failed.output), fix)
-
-
-def last_words(output: str) -> str:
-    """Where Python was when it crashed, or the last line that was printed."""
-    lines = [line.strip() for line in output.strip().splitlines()]
-    crash = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    if crash is not None:
-        # Other threads come before the one that crashed.
-        mine = next((index for index in range(crash, len(lines)) if lines[index].startswith("Current thread")), crash)
-        place = next((line for line in lines[mine:] if line.startswith("File ")), None)
-        return f" at {place[:_SHOWN_OUTPUT_CHARACTERS]}" if place else ""
-    return f"; last output: {lines[-1][:_SHOWN_OUTPUT_CHARACTERS]}" if lines else ""
+    found = prober.ask(job, is_good=lambda value: isinstance(value, NetworkFacts))
+    if isinstance(found, ProbeFailed):
+        return NetworkFault(PART_FACTORY, found.message, found.fix or _BOUNDARY_FIX)
+    assert isinstance(found, NetworkFacts | NetworkFault)
+    return found

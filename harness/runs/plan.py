@@ -13,6 +13,7 @@ from harness.results import Link, Variant
 from harness.runs.availability import unavailable_reason
 from harness.runs.network_plan import NetworkInfo, NetworkPlanner
 from harness.runs.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
+from harness.runs.plugins import Plugins
 from harness.scenario import Scenario
 from harness.stages.catalog import (
     BUILD,
@@ -77,14 +78,16 @@ class Planner:
         calibration_data: DataConfig,
         networks: Mapping[str, NetworkInfo],
         broken: Mapping[str, str] | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
         """`networks` are those that can be used, `broken` says of every other why not."""
+        self._plugins = plugins or Plugins()
         self._broken = broken or {}
         self._scenario = scenario
         self._data = data
         self._calibration_data = calibration_data
         self._networks = networks
-        self._of_networks = NetworkPlanner(scenario, data, calibration_data, networks)
+        self._of_networks = NetworkPlanner(scenario, data, calibration_data, networks, self._plugins)
 
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
@@ -107,13 +110,14 @@ class Planner:
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._of_networks.to_fp16(variant, tasks["export"])
         options = target.build_options(variant, settings.threads, settings)
-        build = BuildConfig(target=variant.target, options=options.model_dump(mode="json"))
+        own_target = self._plugins.codes(("target", [variant.target]))
+        build = BuildConfig(target=variant.target, plugins=own_target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
         not_run = target.cannot_run(options)
         if not_run is None and self._scenario.measurement.accuracy:
-            config = PredictConfig(data=self._data, target=variant.target, options=build.options)
+            config = PredictConfig(data=self._data, target=variant.target, plugins=own_target, options=build.options)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         if not_run is None and self._scenario.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
@@ -181,6 +185,7 @@ class Planner:
             model=self._networks[variant.model].config,
             quantizer=self._of_networks.quantizer(variant) if is_ours else None,
             target=variant.target if runs else None,
+            plugins=build.plugins if runs else (),
             options=build.options if runs else {},
         )
         return compare_layers(config, inputs, variant.id)
@@ -245,6 +250,7 @@ class Planner:
             data=self._data,
             batch_size=variant.batch_size,
             load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
+            plugins=self._plugins.codes(("load scenario", settings.load)),
             accuracy=settings.accuracy,
             seed=self._scenario.seed,
         )

@@ -22,6 +22,7 @@ from harness.runs.load import check_load
 from harness.runs.network_plan import NetworkInfo
 from harness.runs.networks import Networks, describe_networks
 from harness.runs.plan import Planner, VariantPlan
+from harness.runs.plugins import Plugins
 from harness.runs.registries import check_registries
 from harness.runs.rule_checks import check_rules
 from harness.runs.selection import reference_of, selected
@@ -55,6 +56,7 @@ class Prepared:
     weights: tuple[WeightsFile, ...] = ()
     baseline: Snapshot | None = None
     """What gates compare with; None where no gate does, or where it is missing."""
+    plugins: Plugins = field(default_factory=Plugins)
     faults: Mapping[str, ScenarioError] = field(default_factory=dict)
     """Models whose network cannot be used; their rows are `failed`."""
 
@@ -92,20 +94,26 @@ def prepare_all(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prep
 
 
 def _prepare(scenario: Scenario, options: RunOptions) -> Prepared:
-    check_registries(scenario)
+    plugins = check_registries(scenario, download=options.download)
+    with plugins.active(scenario):
+        return _prepare_with(plugins, plugins.with_settings(scenario), options)
+
+
+def _prepare_with(plugins: Plugins, scenario: Scenario, options: RunOptions) -> Prepared:
     check_load(scenario)
-    splits = _load_data(scenario, options)
-    data = data_config(scenario, splits.fingerprint, download=options.download)
-    calibration = load_calibration(scenario, splits, data, download=options.download)
+    splits = _load_data(scenario, plugins, options)
+    data = data_config(scenario, splits.fingerprint, plugins, download=options.download)
+    calibration = load_calibration(scenario, splits, data, plugins, download=options.download)
     variants = selected(expand(scenario), options.select)
     described = describe_networks(scenario, splits)
     networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
-    planner = Planner(scenario, data, calibration.config, networks, described.reasons)
+    planner = Planner(scenario, data, calibration.config, networks, described.reasons, plugins)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(planner.plan(variant, reference_of(variant, variants).id) for variant in variants)
     faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
     weights = tuple(_weights_files(scenario, described))
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights, _baseline(scenario), faults)
+    baseline = _baseline(scenario)
+    return Prepared(scenario, splits, data, calibration, plans, planner, weights, baseline, plugins, faults)
 
 
 def _weights_files(scenario: Scenario, described: Networks) -> Iterator[WeightsFile]:
@@ -128,8 +136,8 @@ def _baseline(scenario: Scenario) -> Snapshot | None:
     return read_baseline(path) if path.is_file() else None
 
 
-def _load_data(scenario: Scenario, options: RunOptions) -> Splits:
-    spec = data_config(scenario, "", download=options.download).spec
+def _load_data(scenario: Scenario, plugins: Plugins, options: RunOptions) -> Splits:
+    spec = data_config(scenario, "", plugins, download=options.download).spec
     try:
         splits = load_splits(spec, root=scenario.root, seed=scenario.seed, download=options.download)
     except DataError as error:

@@ -19,6 +19,7 @@ from harness.metrics.base import Evidence, Judgement
 from harness.results import Cost, Memory, MetricValue, Row
 from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
+from harness.runs.own_metrics import OwnMetrics
 from harness.runs.parity import evidence
 from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
@@ -70,7 +71,7 @@ class Findings:
         return outcome if isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT) else None
 
 
-def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
+def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings, own: OwnMetrics | None = None) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
     if plan.broken is not None or plan.unavailable is not None:
@@ -78,8 +79,8 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings) -> Row:
         return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
     failure = findings.failure(plan)
     figures: dict[str, Any] = {}
-    extra: dict[str, MetricValue] = {}
-    faults = list(filter(None, [_not_numbers(evidence)]))
+    extra: dict[str, MetricValue] = dict(own.values) if own is not None else {}
+    faults = list(filter(None, [_not_numbers(evidence), *(own.faults if own is not None else ())]))
     for metric in metrics().values():
         if metric.tasks is not None and evidence.task not in metric.tasks:
             continue

@@ -25,11 +25,13 @@ from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRu
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
 from harness.runs.load import keep_logs, run_load
+from harness.runs.own_metrics import compute_own
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import Findings, copy_name, gather, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
+from harness.runs.timeouts import network_timeout_s
 from harness.stages.artifacts import LATENCY, engine_file
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
@@ -47,6 +49,11 @@ def run_scenario(
     prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display
 ) -> RunResults:
     """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
+    with prepared.plugins.active(prepared.scenario):
+        return _run(prepared, directory, store, options, display)
+
+
+def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display) -> RunResults:
     started, clock = datetime.now(UTC), time.perf_counter()
     run_id = directory.name
     # Of the beginning: what was committed then is what runs, and the load is that of others.
@@ -205,7 +212,6 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
         seed=scenario.seed,
     )
     by_id = {plan.variant.id: plan for plan in prepared.plans}
-    rows: list[Row] = []
     evidence: list[Evidence] = []
     for plan in prepared.plans:
         reference = by_id.get(plan.reference_id)
@@ -213,8 +219,9 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
         splits = prepared.splits
         names = splits.reading.class_names
         evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
-        rows.append(make_row(plan, evidence[-1], findings))
-    return rows, evidence
+    own = compute_own(prepared.plugins, evidence, network_timeout_s(scenario))
+    made = zip(prepared.plans, evidence, own, strict=True)
+    return [make_row(plan, item, findings, figures) for plan, item, figures in made], evidence
 
 
 def _keep_files(

@@ -133,7 +133,7 @@ def analyse(
 ) -> SensitivityRecord:
     """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
     started = datetime.now(UTC)
-    with executing(prepared, store, run, display) as (executor, checked):
+    with prepared.plugins.active(prepared.scenario), executing(prepared, store, run, display) as (executor, checked):
         prepared = checked
         plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])

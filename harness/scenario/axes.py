@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from harness.fields import Bits, Count, Listed, Name, OneOf, Percent, Section, Seed, Unit
+from harness.fields import Bits, Count, Listed, Name, Percent, Section, Seed, Unit
+from harness.plugin_names import OneOfOrPlugin, PluginName
 from harness.quantization.settings import Pattern, calibrator_names, ptq_step_names
 from harness.results import BatchNormMode, Method
 from harness.scenario.source import Loc
 
-Calibrator = Annotated[str, OneOf(calibrator_names)]
+Calibrator = Annotated[str, OneOfOrPlugin(calibrator_names, "calibrator")]
 
 QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(
@@ -35,7 +36,7 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-PtqStep = Annotated[str, OneOf(ptq_step_names)]
+PtqStep = Annotated[str, OneOfOrPlugin(ptq_step_names, "PTQ step")]
 PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once)]
 """The order counts, so it is kept."""
 
@@ -51,7 +52,7 @@ class Axes(Section):
     """Names of `models`. Default: all."""
     method: Listed[Method] | None = None
     """Default: `[fp32, ptq, qat]`. The FP32 row that others are judged against is added when it is left out."""
-    toolkit: Listed[Name] | None = None
+    toolkit: Listed[PluginName] | None = None
     """Who quantizes. Default: `[torchao]`. Other toolkits have `ptq` rows only."""
     calibrator: Listed[Calibrator] | None = None
     """Default: from `quantization_params`: `max` if `calibrator_i` is `max`, else `histogram_calib_method`."""
@@ -78,7 +79,7 @@ class Axes(Section):
     those of each batch until `qat_params.freeze_batch_norm_after`. Default: `[folded]`."""
     qat_seed: Listed[Seed] | None = None
     """Seeds of QAT, a row each. Default: one row with the scenario's `seed`."""
-    target: Listed[Name] | None = None
+    target: Listed[PluginName] | None = None
     """Where the variant is deployed. Default: `[onnxruntime]`."""
     batch_size: Listed[Annotated[Count, Unit("sample")]] | None = None
     """Samples per inference when latency is measured. Default: `[1]`."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import ScenarioError, nearest, shortened, unknown_name
 from harness.paths import file_problem
+from harness.plugin_names import FORM, Kind, parse_file_name
+from harness.results.row_figures import METRICS
+from harness.scenario.gates import extra_metrics
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
+from harness.scenario.plugin_uses import named, plugin_uses
 from harness.scenario.recipe import Training
 from harness.scenario.schema import DataPlace, Scenario
 from harness.scenario.source import Loc, joined
@@ -22,6 +26,8 @@ def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
     for name in scenario.models:
         yield from _file_errors(scenario, name)
         yield from _training_errors(scenario, name)
+    yield from _plugin_file_errors(scenario)
+    yield from _gate_metric_errors(scenario)
     if scenario.pre_launch_callbacks_list and "qat_params" in scenario.model_fields_set:
         message = "`qat_params` and `pre_launch_callbacks_list` say the same thing twice"
         yield scenario.error(("pre_launch_callbacks_list",), message, fix="delete one of them", on_key=True)
@@ -63,16 +69,41 @@ def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
         yield scenario.error(("models", name, "weights_key"), message, fix=fix, on_key=True)
 
 
-def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterator[ScenarioError]:
+def _plugin_file_errors(scenario: Scenario) -> Iterator[ScenarioError]:
+    for use in plugin_uses(scenario):
+        name = parse_file_name(use.name)
+        if name is not None:
+            yield from _missing_file(scenario, use.loc, name.file, f"{use.kind} file", on_key=use.is_key)
+
+
+def _gate_metric_errors(scenario: Scenario) -> Iterator[ScenarioError]:
+    """Gates on metrics that nobody computes; the names of own metrics are known when these are loaded."""
+    if not scenario.measurement.metrics:
+        yield from unknown_metric_errors(scenario, ())
+
+
+def unknown_metric_errors(scenario: Scenario, own: Collection[str]) -> Iterator[ScenarioError]:
+    """Gates on metrics that are neither the harness's nor among the scenario's `own`."""
+    known = {*extra_metrics(), *(f"{METRICS}.{name}" for name in own)}
+    for index, gate in enumerate(scenario.gates):
+        if gate.metric.startswith(f"{METRICS}.") and gate.metric not in known:
+            message, fix = unknown_name("metric", gate.metric, known)
+            yield scenario.error(("gates", index, "metric"), message, fix=fix)
+
+
+def _missing_file(
+    scenario: Scenario, loc: Loc, text: str, what: str, *, on_key: bool = False
+) -> Iterator[ScenarioError]:
     path = scenario.resolve(text)
     problem = file_problem(path)
     if problem is None:
         return
     if problem != "does not exist":
-        yield scenario.error(loc, f"the {what} `{shortened(text)}` {problem}", fix=f"name a {what} that can be read")
+        fix = f"name a {what} that can be read"
+        yield scenario.error(loc, f"the {what} `{shortened(text)}` {problem}", fix=fix, on_key=on_key)
         return
     if path.is_dir():
-        yield scenario.error(loc, f"the {what} `{text}` is a folder", fix="name the file in it")
+        yield scenario.error(loc, f"the {what} `{text}` is a folder", fix="name the file in it", on_key=on_key)
         return
     if text.startswith(PACKAGE_PREFIX) and not is_installed(text):
         package = parse_package_file(text).package
@@ -83,7 +114,7 @@ def _missing_file(scenario: Scenario, loc: Loc, text: str, what: str) -> Iterato
     guess = nearest(path.name, near)
     folder = text.removesuffix(path.name)
     fix = f"did you mean `{folder}{guess}`?" if guess else f"paths are relative to {scenario.root}"
-    yield scenario.error(loc, f"the {what} `{shortened(text)}` does not exist", fix=fix)
+    yield scenario.error(loc, f"the {what} `{shortened(text)}` does not exist", fix=fix, on_key=on_key)
 
 
 def _files_beside(path: Path) -> list[str]:
@@ -120,20 +151,29 @@ def check_names(
     targets: Iterable[str] | None = None,
     toolkits: Iterable[str] | None = None,
     augmentations: Iterable[str] | None = None,
+    metrics: Iterable[str] | None = None,
+    load_scenarios: Iterable[str] | None = None,
+    loops: Iterable[str] | None = None,
 ) -> None:
-    """ScenarioError, at its place in the file, for every name that is not among those given; None checks nothing."""
+    """ScenarioError, at its place in the file, for every name that is not among those given; None checks nothing.
+
+    Names of plug-ins in files are left to those who load them.
+    """
     uses: list[tuple[str, Iterable[str] | None, Iterable[Use]]] = [
         ("data source", sources, _source_uses(scenario)),
         ("target", targets, _target_uses(scenario)),
         ("toolkit", toolkits, _axis_uses(scenario, "toolkit")),
         ("augmentation", augmentations, _augmentation_uses(scenario)),
+        ("metric of your own", metrics, _uses_of(scenario, "metric")),
+        ("load scenario", load_scenarios, _uses_of(scenario, "load scenario")),
+        ("training loop", loops, _uses_of(scenario, "training loop")),
     ]
     errors = [
         _unknown(scenario, what, loc, name, list(known))
         for what, known, names in uses
         if known is not None
         for loc, name in names
-        if name not in known
+        if name not in known and parse_file_name(name) is None
     ]
     if errors:
         raise joined(errors)
@@ -141,7 +181,12 @@ def check_names(
 
 def _unknown(scenario: Scenario, what: str, loc: Loc, name: str, known: list[str]) -> ScenarioError:
     message, fix = unknown_name(what, name, known)
-    return scenario.error(loc, message, fix=fix, on_key=loc[0] == "targets")
+    fix = fix if known else f"write {FORM}"
+    return scenario.error(loc, message, fix=fix, on_key=loc[0] == "targets" or "load" in loc)
+
+
+def _uses_of(scenario: Scenario, kind: Kind) -> Iterator[Use]:
+    return ((use.loc, use.name) for use in named(scenario) if use.kind == kind)
 
 
 def _source_uses(scenario: Scenario) -> Iterator[Use]:

@@ -6,18 +6,21 @@ FP32's, for every PTQ variant.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
-from harness.fields import Listed, Section, Text
+from harness.fields import NAME_PATTERN, Listed, Section, Text
 from harness.registry import file_names
 from harness.results.row_figures import METRICS, figure_names, short_names
 from harness.scenario.axes import Axes
 
 Yardstick = Literal["fp32", "baseline"]
+
+_OWN_METRIC = re.compile(rf"{METRICS}\.{NAME_PATTERN.strip('^$')}")
 
 RELATIVE_TO_FP32 = frozenset(
     {"accuracy.drop", "accuracy.top5_drop", "accuracy.agreement", "latency.speedup", f"{METRICS}.agreement"}
@@ -25,11 +28,16 @@ RELATIVE_TO_FP32 = frozenset(
 """Figures that compare with FP32 by themselves; the FP32 row has none of them."""
 
 
+def extra_metrics() -> frozenset[str]:
+    """Figures of the harness that have no section of their own."""
+    return frozenset(f"{METRICS}.{metric}" for metric in file_names("harness.metrics"))
+
+
 def _metric(name: str) -> str:
-    """The dotted name of a figure."""
-    extra = {f"{METRICS}.{metric}" for metric in file_names("harness.metrics")}
+    """The dotted name of a figure; that of a metric of the scenario's own is checked when the scenario is."""
+    extra = extra_metrics()
     known = {*figure_names(), *extra}
-    if name in known:
+    if name in known or _OWN_METRIC.fullmatch(name):
         return name
     if name in short_names():
         return short_names()[name]

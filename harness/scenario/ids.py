@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from harness.plugin_names import short_name
 from harness.results import Variant
 from harness.scenario.axes import QUANTIZING_METHODS
 
@@ -35,21 +36,21 @@ def variant_id(variant: Variant) -> str:
     if variant.method in QUANTIZING_METHODS:
         parts += _quantization_parts(variant)
     device = [] if variant.compute_capability is None else [variant.compute_capability.lower()]
-    return "-".join([*parts, variant.target, *device, f"b{variant.batch_size}"])
+    return "-".join([*parts, short_name(variant.target), *device, f"b{variant.batch_size}"])
 
 
 def _quantization_parts(variant: Variant) -> Iterator[str]:
     if variant.toolkit != "torchao":
-        yield str(variant.toolkit)
+        yield short_name(str(variant.toolkit))
     share = "" if variant.percentile is None else repr(variant.percentile).removesuffix(".0")
-    yield f"{variant.calibrator}{share}"
+    yield f"{short_name(str(variant.calibrator))}{share}"
     yield "perchannel" if variant.per_channel else "pertensor"
     if (variant.weight_bits, variant.activation_bits) != (8, 8):
         yield f"w{variant.weight_bits}a{variant.activation_bits}"
     if variant.skip:
         yield _skip_part(variant.skip)
     if variant.ptq_steps:
-        yield "+".join(variant.ptq_steps)
+        yield "+".join(map(short_name, variant.ptq_steps))
     if variant.learn_amax:
         yield "learned"
     if variant.batch_norm not in (None, "folded"):

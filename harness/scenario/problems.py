@@ -68,13 +68,13 @@ class Problem(NamedTuple):
     on_key: bool = False
 
 
-def scenario_errors(error: ValidationError, source: Source) -> list[ScenarioError]:
-    """One ScenarioError for each thing that pydantic found."""
-    return [_scenario_error(details, source) for details in error.errors(include_url=False)[:MAX_ERRORS]]
+def scenario_errors(error: ValidationError, source: Source, above: Loc = ()) -> list[ScenarioError]:
+    """One ScenarioError for each thing that pydantic found in the file, or in the section at `above`."""
+    return [_scenario_error(details, source, above) for details in error.errors(include_url=False)[:MAX_ERRORS]]
 
 
-def _scenario_error(details: ErrorDetails, source: Source) -> ScenarioError:
-    loc = details["loc"]
+def _scenario_error(details: ErrorDetails, source: Source, above: Loc) -> ScenarioError:
+    loc = (*above, *details["loc"])
     is_key = bool(loc) and loc[-1] == "[key]"
     if is_key:
         loc = loc[:-1]

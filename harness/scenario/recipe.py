@@ -20,6 +20,7 @@ from harness.fields import (
     Unit,
     WholeNumber,
 )
+from harness.plugin_names import PluginName
 from harness.quantization.settings import Pattern, Rule
 from harness.scenario.axes import PtqSteps
 
@@ -51,6 +52,9 @@ class Training(Section):
     """Random transforms of the training samples, in order; `[]` for none. Calibration and test never use them."""
     ema: bool = False
     """Evaluate and keep an exponential moving average of the weights."""
+    factory: PluginName | None = None
+    """[A training loop of your own](plugins/training-loop.md) for the FP32 baseline, `FILE.py:NAME`; empty: the
+    harness's. QAT keeps the harness's loop."""
 
 
 class SelectiveQuantizerParams(Section):

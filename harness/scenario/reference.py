@@ -15,6 +15,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from harness.fields import NAME_PATTERN, OneOf, Section, Unit
+from harness.plugin_names import OneOfOrPlugin, OrFile
 from harness.scenario.axes import Axes
 from harness.scenario.levels import ANY, Level, levels, section_in
 from harness.scenario.reference_text import CLOSING, EXAMPLE, OPENING, SOURCE_ARGS
@@ -151,10 +152,11 @@ def _plural(text: str) -> str:
 
 def _annotated_text(inner: Any, metadata: tuple[Any, ...]) -> str:
     if any(isinstance(item, StringConstraints) and item.pattern == NAME_PATTERN for item in metadata):
-        return "name"
+        return "name or `FILE.py:NAME`" if any(isinstance(item, OrFile) for item in metadata) else "name"
     for item in metadata:
         if isinstance(item, OneOf):
-            return _choice_text(item.names())
+            more = ", or a plug-in" if isinstance(item, OneOfOrPlugin) else ""
+            return _choice_text(item.names()) + more
     limits = [
         f"{sign} {getattr(item, attribute)}"
         for item in metadata

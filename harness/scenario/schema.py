@@ -30,6 +30,7 @@ from harness.fields import (
 )
 from harness.load.settings import LoadSettings
 from harness.paths import expanded
+from harness.plugin_names import PluginName
 from harness.scenario.axes import Matrix
 from harness.scenario.gates import GateSpec
 from harness.scenario.load_settings import ByLoadScenario
@@ -48,8 +49,8 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 class DataPlace(Section):
     """Which data, and where it lies."""
 
-    source: Name
-    """Name of a data source, for instance `fashion_mnist`."""
+    source: PluginName
+    """Name of a data source, for instance `fashion_mnist`, or [one of your own](plugins/data-source.md)."""
     location: Literal["auto", "path", "env", "cache", "system", "package", "embedded"] = "auto"
     """Where to look. `auto` takes the first of `$HARNESS_DATA` (`env`), user cache, system package, Python package and
     embedded subset that has the data; with any other value, data that is not there is an error."""
@@ -193,6 +194,9 @@ class Measurement(Section):
     not made, and need three or more of them."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
     """For one group, the variants of one model, target and batch size, process starts included."""
+    metrics: Listed[PluginName] = ()
+    """[Metrics of your own](plugins/metric.md), beside those of the harness: `FILE.py:NAME`, or the name of an
+    installed one. Each is a column of the report, and `metrics.NAME` in gates."""
     load: Annotated[dict[str, LoadSettings], ByLoadScenario(), BeforeValidator(mapping)] = Field(default_factory=dict)
     """Load scenarios of MLCommons LoadGen by name: `single_stream`, `multi_stream`, `offline`, `server`. Those that
     are named run for every variant, alone on the machine. Needs `pip install mlcommons-loadgen`."""
@@ -247,7 +251,9 @@ class Scenario(Section):
     pre_launch_callbacks_list: Annotated[Listed[PreLaunchCallback], MaxLen(1)] = ()
     """So that a recipe's list can be pasted: what it says of `QATRecipeModificationCallback` is taken as `qat_params`.
     Give one or the other."""
-    targets: Annotated[dict[Name, TargetOptions], ByTarget(), BeforeValidator(mapping)] = Field(default_factory=dict)
+    targets: Annotated[dict[PluginName, TargetOptions], ByTarget(), BeforeValidator(mapping)] = Field(
+        default_factory=dict
+    )
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
     measurement: Measurement = Field(default_factory=Measurement)
@@ -270,6 +276,11 @@ class Scenario(Section):
             return self
         params = self.pre_launch_callbacks_list[0].QATRecipeModificationCallback
         return self.model_copy(update={"qat_params": params, "pre_launch_callbacks_list": ()})
+
+    @property
+    def source(self) -> Source:
+        """The file, with the place of every value."""
+        return self._source
 
     @property
     def path(self) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from harness.fields import Name
+from harness.plugin_names import PluginName
 from harness.targets import targets
 from harness.targets.settings import TargetOptions
 
@@ -17,15 +17,21 @@ def options_types() -> dict[str, type[TargetOptions]]:
     return {name: target.scenario_options for name, target in targets().items()}
 
 
+class UnreadOptions(TargetOptions):
+    """Options of a target that is a plug-in: its own type reads them once it is loaded."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class ByTarget:
-    """Annotation of a mapping from target names to their options; names of no target have the common options."""
+    """Annotation of a mapping from target names to their options; those of plug-ins are read when they are loaded."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        common = handler.generate_schema(TargetOptions)
+        unread = handler.generate_schema(UnreadOptions)
         fields = {
             name: core_schema.typed_dict_field(handler.generate_schema(section), required=False)
             for name, section in options_types().items()
         }
-        names = core_schema.dict_schema(handler.generate_schema(Name), core_schema.any_schema())
-        sections = core_schema.typed_dict_schema(fields, extra_behavior="allow", extras_schema=common)
+        names = core_schema.dict_schema(handler.generate_schema(PluginName), core_schema.any_schema())
+        sections = core_schema.typed_dict_schema(fields, extra_behavior="allow", extras_schema=unread)
         return core_schema.chain_schema([names, sections])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
+from harness.plugins.code import PluginCode
 from harness.results import BatchNormMode
 from harness.timing.plan import TimingPlan
 from harness.training.file_sums import FileSum
@@ -59,6 +60,8 @@ class DataConfig(Config):
     fingerprint: str
     normalisation: Normalisation | None = None
     """Mean and standard deviation for the calibration images; None: those of the data set."""
+    plugins: tuple[PluginCode, ...] = ()
+    """The data source, where it is one of the user's. So in every configuration: plug-ins that it names."""
     root: Path = Field(exclude=True)
     download: bool = Field(default=False, exclude=True)
 
@@ -70,6 +73,9 @@ class TrainConfig(Config):
     data: DataConfig | None
     """None when nothing is trained."""
     recipe: Recipe | None
+    loop: str | None = None
+    """The user's training loop; None: the harness's."""
+    plugins: tuple[PluginCode, ...] = ()
     weights_sha256: str | None = None
     weights_key: str | None = None
     """Part of the weights file."""
@@ -101,6 +107,7 @@ class QuantizerConfig(Config):
     histogram_percentile: float = 99.99
     ptq_steps: tuple[str, ...] = ()
     """Decide which network is prepared: steps that need no data change its weights, others give it biases."""
+    plugins: tuple[PluginCode, ...] = ()
 
 
 class CalibrateConfig(Config):
@@ -130,6 +137,7 @@ class QuantizeConfig(Config):
     quantizer: QuantizerConfig
     calibrator: str
     percentile: float | None
+    plugins: tuple[PluginCode, ...] = ()
     correction: CorrectionConfig | None = None
     """None when no PTQ step needs calibration samples."""
     verbose: bool = Field(default=False, exclude=True)
@@ -165,6 +173,7 @@ class QuantizeOnnxConfig(Config):
     """PTQ by another toolkit, which writes the Q/DQ ONNX file itself."""
 
     toolkit: str
+    plugins: tuple[PluginCode, ...] = ()
     model: ModelConfig
     quantizer: QuantizerConfig
     """What the target would do; a toolkit takes of it what it can."""
@@ -186,6 +195,7 @@ class BuildConfig(Config):
     """One engine."""
 
     target: str
+    plugins: tuple[PluginCode, ...] = ()
     options: dict[str, Any]
     repeat: int = 0
     """Number of the build: builders choose among kernels by timing them, so that two builds may differ."""
@@ -200,6 +210,7 @@ class PredictConfig(Config):
     quantizer: QuantizerConfig | None = None
     target: str | None = None
     """For an engine."""
+    plugins: tuple[PluginCode, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -222,6 +233,7 @@ class LayersConfig(Config):
     """None where another toolkit quantized: there is no fake-quantized network of ours."""
     target: str | None
     """None where the engine cannot run here."""
+    plugins: tuple[PluginCode, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -284,6 +296,7 @@ class LoadConfig(Config):
     """Samples that are answered at once, at most."""
     load: dict[str, dict[str, Any]]
     """Settings by load scenario."""
+    plugins: tuple[PluginCode, ...] = ()
     accuracy: bool
     """Whether LoadGen's accuracy mode runs too."""
     seed: int

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
+from harness.plugins.code import LOADER
 from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, Meta, engine_file, onnx_file
 from harness.stages.checking import Checks, expected_of
 from harness.stages.configs import (
@@ -35,7 +36,7 @@ from harness.stages.loading import (
 from harness.targets import get_target
 from harness.timing import order as timing
 from harness.timing.exclusion import ExcludingFailures
-from harness.timing.order import EngineFile, Order
+from harness.timing.order import Call, EngineFile, Order
 from harness.timing.samples import TWIN, Block
 from harness.timing.sequential import measure
 from harness.training.inference import predict
@@ -103,12 +104,15 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
 
     plan = config.plan
     looks = len(plan.looks)
+    plugins = dict.fromkeys(plugin for each in config.engines.values() for plugin in each.plugins)
+    before = tuple(Call(function=LOADER, arguments=plugin.arguments) for plugin in plugins)
 
     def make_order(build: int, process: int, limit_s: float) -> Order:
         context.progress(process, plan.max_processes, "processes")
         sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
         return Order(
             sessions=sessions | {TWIN: sessions[config.reference]},
+            before=before,
             batch_shape=(config.batch_size, *config.input_shape),
             plan=plan,
             build=build,

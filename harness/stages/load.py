@@ -18,7 +18,7 @@ from harness.load.base import Expected
 from harness.load.library import SampleLibrary
 from harness.load.logs import load_result
 from harness.load.run import overhead_us, run_test, warm_up
-from harness.load.scenarios import load_scenarios
+from harness.load.scenarios import get_load_scenario
 from harness.load.settings import LoadSettings
 from harness.stages.artifacts import Meta, engine_file
 from harness.stages.configs import LoadConfig
@@ -43,20 +43,22 @@ def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: Stag
         context.working()
         overhead = overhead_us(library)
         for number, (name, values) in enumerate(config.load.items(), start=1):
-            scenario = load_scenarios()[name]
+            scenario = get_load_scenario(name)
             settings = scenario.settings_type.model_validate(values)
             expected = warm_up(session, library, config.batch_size, settings.warmup_ms / 1e3)
-            log = run_test(scenario, settings, session, library, folder / name, expected=expected, seed=config.seed)
+            log = run_test(
+                scenario, settings, session, library, folder / scenario.name, expected=expected, seed=config.seed
+            )
             result = load_result(scenario, log)
-            results[name] = result.model_dump(mode="json")
+            results[scenario.name] = result.model_dump(mode="json")
             if not result.valid:
-                context.note(f"{name} is INVALID: {result.reason}")
+                context.note(f"{scenario.name} is INVALID: {result.reason}")
             context.progress(number, len(config.load), "load scenarios")
     return {"results": results, "overhead_us": overhead, "version": version()}
 
 
 def _accuracy_mode(session: Any, library: SampleLibrary, folder: Path, config: LoadConfig) -> None:
-    scenario = load_scenarios()[_ACCURACY_SCENARIO]
+    scenario = get_load_scenario(_ACCURACY_SCENARIO)
     expected = Expected(single_ms=1.0, batch_ms=1.0, batch_size=config.batch_size)
     settings: LoadSettings = scenario.settings_type()
     run_test(scenario, settings, session, library, folder, expected=expected, mode="AccuracyOnly", seed=config.seed)

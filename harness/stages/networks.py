@@ -59,6 +59,8 @@ from harness.toolkits import get_toolkit
 from harness.toolkits.base import Batches, Request, Source
 from harness.toolkits.support.skipped import skipped_modules
 from harness.training.loop import fit
+from harness.training.own_loop import LoopContext, TrainingData, train_with
+from harness.training.recipe import Recipe
 from harness.training.validation import hold_out
 from harness.verification.onnx_steps import check_file, check_fp16_file, check_toolkit_file
 from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
@@ -78,16 +80,20 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
     elif config.recipe is not None and config.data is not None:
         started = time.perf_counter()
         held = hold_out(read_splits(config.data).train, config.recipe.seed)
-        log = fit(
-            model,
-            held.train,
-            held.validation,
-            config.recipe,
-            progress=context.progress,
-            checkpoint=_checkpoint(context),
-            note=context.note,
-        )
-        meta = {"train_s": time.perf_counter() - started, "log": log.model_dump(mode="json")}
+        if config.loop is not None:
+            _train_by_own_loop(config.loop, model, TrainingData(held.train, held.validation), config.recipe, context)
+        else:
+            log = fit(
+                model,
+                held.train,
+                held.validation,
+                config.recipe,
+                progress=context.progress,
+                checkpoint=_checkpoint(context),
+                note=context.note,
+            )
+            meta = {"log": log.model_dump(mode="json")}
+        meta["train_s"] = time.perf_counter() - started
     else:
         _estimate_batch_norm(model, config.model)
     tensors = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
@@ -243,6 +249,15 @@ def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: Graph
 def _checkpoint(context: StageContext) -> Path | None:
     """Where a training run that is killed goes on from."""
     return None if context.scratch is None else context.scratch / CHECKPOINT
+
+
+def _train_by_own_loop(
+    name: str, model: torch.nn.Module, data: TrainingData, recipe: Recipe, context: StageContext
+) -> None:
+    assert context.scratch is not None  # the executor gives every stage one
+    folder = context.scratch / "loop"
+    folder.mkdir(parents=True, exist_ok=True)
+    train_with(name, model, data, LoopContext(recipe, context.threads, context.progress, context.note, folder))
 
 
 def _estimate_batch_norm(model: torch.nn.Module, config: ModelConfig) -> None:

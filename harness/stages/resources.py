@@ -59,6 +59,8 @@ def measure_memory(
 
 def memory_of(config: MemoryConfig, path: Path) -> Memory:
     """Of this process, while it opens the engine and runs it; the outputs are thrown away."""
+    for plugin in config.build.plugins:
+        plugin.load_user_code()  # a process of its own has not loaded it yet
     target = get_target(config.build.target)
     batch = _batch(config.input_shape, config.batch_size)
     target.load_library()

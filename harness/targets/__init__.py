@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from harness.errors import UsageError, unknown_name
-from harness.registry import members
+from harness.registry import members, plugged
 from harness.targets.base import Target
 
 
@@ -17,6 +17,8 @@ def targets() -> dict[str, Target]:
 
 def get_target(name: str) -> Target:
     """The target of this name; UsageError with the nearest name when there is none."""
+    if (plugin := plugged("target", name)) is not None:
+        return plugin  # type: ignore[no-any-return]
     known = targets()
     if name not in known:
         message, fix = unknown_name("target", name, known)

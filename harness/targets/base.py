@@ -111,7 +111,7 @@ class Session(ABC):
 
 
 class Target(ABC):
-    """A place where networks are deployed; one module in this folder that defines `TARGET`."""
+    """A place where networks are deployed; one module in this folder that defines `TARGET`, or a plug-in."""
 
     name: ClassVar[str]
     options_type: ClassVar[type[BuildOptions]] = BuildOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -41,12 +42,28 @@ class EngineFile(BaseModel):
     options: dict[str, Any]
 
 
+class Call(BaseModel):
+    """A function that a process calls before it opens engines, such as one that loads a target of the user's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    function: str
+    """`module:function`."""
+    arguments: dict[str, str]
+
+    def run(self) -> None:
+        """Import the function and call it."""
+        module, _, name = self.function.partition(":")
+        getattr(importlib.import_module(module), name)(**self.arguments)
+
+
 class Order(BaseModel):
     """Everything that a timing process needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sessions: dict[str, EngineFile]
+    before: tuple[Call, ...] = ()
     batch_shape: tuple[int, ...]
     plan: TimingPlan
     build: int

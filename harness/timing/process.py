@@ -34,6 +34,8 @@ def main() -> None:
     """Read the order, time, write the block."""
     order = Order.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for call in order.before:
+        call.run()
     sessions = {}
     needs_gpu = False
     turns = Turns(Path(sys.argv[1]).with_name(TURN), list(order.sessions))

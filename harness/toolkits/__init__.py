@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 
 from harness.errors import UsageError, unknown_name
-from harness.registry import members
+from harness.registry import members, plugged
 from harness.toolkits.base import Toolkit
 
 DEFAULT = "torchao"
@@ -23,6 +23,8 @@ def toolkits() -> dict[str, Toolkit]:
 
 def get_toolkit(name: str) -> Toolkit:
     """The toolkit of this name; UsageError with the nearest name when there is none."""
+    if (plugin := plugged("toolkit", name)) is not None:
+        return plugin  # type: ignore[no-any-return]
     known = toolkits()
     if name not in known:
         message, fix = unknown_name("toolkit", name, [*known, DEFAULT])

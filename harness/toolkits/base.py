@@ -72,7 +72,7 @@ class Batches:
 
 
 class Toolkit(ABC):
-    """Post-training quantization by other people's code. A toolkit is one file here that defines `TOOLKIT`."""
+    """Post-training quantization by other people's code. A file here defines `TOOLKIT`, or it is a plug-in."""
 
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]

@@ -35,24 +35,27 @@ _OURS = ("harness", PACKAGE_PREFIX)
 
 @dataclass
 class Recording:
-    """What was read while a network was made and tried."""
+    """What was read while a network was made and tried, or a plug-in was loaded."""
 
     factory: str
+    """`FILE.py:NAME` or `package.module:NAME`."""
     root: Path
     _watch: Watch = field(default_factory=Watch)
 
-    def dependencies(self, model: nn.Module) -> Dependencies:
-        """What the recorded network depends on; call it after the block."""
+    def dependencies(self, model: nn.Module | None = None) -> Dependencies:
+        """What the recorded network, or the plug-in without one, depends on; call it after the block."""
         read = {path for path in map(Path, self._watch.read) if path.is_file()}
         modules = {path for path in read if path.suffix == ".py"} | self._factory_file()
         imported = Imported.by(modules)
         sums = [FileSum(path, file_sha256(path)) for path in sorted(read | imported.files)]
+        layers = set() if model is None else _libraries_of(model)
         content = {
             "files": sorted((_name_of(path, self.root), sha256) for path, sha256 in sums),
-            "libraries": [module_version(name) for name in sorted(imported.libraries | _libraries_of(model))],
+            "libraries": [module_version(name) for name in sorted(imported.libraries | layers)],
             "harness": [closure(name).sha256 for name in sorted(_harness_modules(imported.harness))],
-            "network": network_sha256(model),
         }
+        if model is not None:
+            content["network"] = network_sha256(model)
         kept = tuple(each for each in sums if str(each.path) not in self._watch.written)
         sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return Dependencies(sha256, kept, writes_what_it_reads=len(kept) < len(sums))

@@ -18,15 +18,16 @@ from harness.training.user_files import is_users
 PACKAGE_PREFIX = "_harness_models_"
 
 
-def import_file(path: Path) -> ModuleType:
+def import_file(path: Path, package: str | None = None) -> ModuleType:
     """The module in `path`, under a private name; imported again when the file has changed.
 
-    Its folder becomes a private package, so that `from .sibling import x` works; `from sibling import x` and
-    `from folder.sibling import x` work too. Raises ModelError when there is no such file or importing it fails.
+    Its folder becomes a private package, called `package` or after the folder, so that `from .sibling import x` works;
+    `from sibling import x` and `from folder.sibling import x` work too.
+    Raises ModelError when there is no such file or importing it fails.
     """
     if not path.is_file():
         raise missing_file(path)
-    package = PACKAGE_PREFIX + _digest(str(path.parent).encode())
+    package = package or PACKAGE_PREFIX + _digest(str(path.parent).encode())
     name = f"{package}.{path.stem}"
     try:
         content = _digest(path.read_bytes())

@@ -17,7 +17,7 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome, ignore
 from harness.engine.schedule import Schedule, make_plan
 from harness.engine.store import Store
-from harness.runs.networks import last_words
+from harness.runs.prober import last_words
 
 LIMIT_S = 3.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")

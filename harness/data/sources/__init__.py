@@ -6,7 +6,7 @@ import functools
 
 from harness.data.base import DataSource
 from harness.errors import DataError, unknown_name
-from harness.registry import members
+from harness.registry import members, plugged
 
 
 @functools.cache
@@ -17,6 +17,8 @@ def data_sources() -> dict[str, DataSource]:
 
 def data_source(name: str) -> DataSource:
     """The source of this name; DataError names the nearest when there is none."""
+    if (plugin := plugged("data source", name)) is not None:
+        return plugin  # type: ignore[no-any-return]
     known = data_sources()
     if name not in known:
         message, fix = unknown_name("data source", name, known)

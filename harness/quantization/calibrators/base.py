@@ -13,8 +13,8 @@ from harness.quantization.histogram import Histogram
 class Calibrator(ABC):
     """Chooses amax, the largest |x| that the quantized format still represents.
 
-    A calibrator is one file in this folder that defines `CALIBRATOR`, a subclass of this class.
-    Its fields are its parameters.
+    A calibrator is one file in this folder that defines `CALIBRATOR`, an instance or a subclass of this class, or a
+    plug-in. Its fields are its parameters; all have defaults.
     """
 
     name: ClassVar[str]

@@ -36,7 +36,7 @@ class Entropy(Calibrator):
         return best_bin(histogram.used_counts, min(levels, MAX_LEVELS)) * histogram.bin_width
 
 
-CALIBRATOR = Entropy
+CALIBRATOR = Entropy()
 
 
 def best_bin(counts: npt.NDArray[np.int64], levels: int, start_bin: int = START_BIN) -> int:

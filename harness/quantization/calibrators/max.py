@@ -21,4 +21,4 @@ class Max(Calibrator):
         return histogram.abs_max
 
 
-CALIBRATOR = Max
+CALIBRATOR = Max()

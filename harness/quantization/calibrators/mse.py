@@ -30,7 +30,7 @@ class MeanSquaredError(Calibrator):
         return best_bin(histogram.used_counts, levels) * histogram.bin_width
 
 
-CALIBRATOR = MeanSquaredError
+CALIBRATOR = MeanSquaredError()
 
 
 def best_bin(counts: npt.NDArray[np.int64], levels: int, start_bin: int = START_BIN) -> int:

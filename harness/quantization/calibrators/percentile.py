@@ -32,4 +32,4 @@ class Percentile(Calibrator):
         return (index + 1) * histogram.bin_width
 
 
-CALIBRATOR = Percentile
+CALIBRATOR = Percentile()

@@ -14,7 +14,7 @@ Batches = Callable[[], Iterator[torch.Tensor]]
 
 
 class PtqStep(ABC):
-    """One step. It is one file in `steps/` that defines `STEP`, an instance whose name is that of the file.
+    """One step. It is one file in `steps/` that defines `STEP`, whose name is that of the file, or a plug-in.
 
     A step is deterministic, and what it does must not depend on how the samples are split into batches.
     """

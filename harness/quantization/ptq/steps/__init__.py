@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from harness.errors import UsageError, unknown_name
 from harness.quantization.ptq.base import Batches, CalibratedStep, PtqStep, WeightStep
 from harness.quantization.ptq.layers import add_missing_biases
-from harness.registry import members
+from harness.registry import members, plugged
 
 
 @functools.cache
@@ -22,6 +22,8 @@ def ptq_steps() -> dict[str, PtqStep]:
 
 def get_ptq_step(name: str) -> PtqStep:
     """The step of this name; UsageError with the nearest name when there is none."""
+    if (plugin := plugged("PTQ step", name)) is not None:
+        return plugin  # type: ignore[no-any-return]
     known = ptq_steps()
     if name not in known:
         message, fix = unknown_name("PTQ step", name, known)

@@ -61,13 +61,13 @@ class Project:
         write(root / "models" / "other.py", OTHER)
         write(root / "models" / "net.json", '{"more": 5}')
         write(root / "helpers" / "sizes.py", "WIDTH = 5\n")
-        original = networks._Prober._attempt
+        original = networks._describe
 
-        def attempt(prober, request):
+        def describe(prober, request, limit_s):
             self.built.append(request.factory.partition(":")[2])
-            return original(prober, request)
+            return original(prober, request, limit_s)
 
-        monkeypatch.setattr(networks._Prober, "_attempt", attempt)
+        monkeypatch.setattr(networks, "_describe", describe)
 
     def describe(self) -> Networks:
         self.built.clear()

@@ -72,8 +72,8 @@ def _across(evidence: Evidence, timings: Timings) -> AcrossTargets | None:
     judged = _judged(evidence, timings, reference)
     return AcrossTargets(
         reference=reference,
-        speedup=judged.estimate.ratio,
-        speedup_ci95=judged.ci,
+        overall_speedup=judged.estimate.ratio,
+        overall_speedup_ci95=judged.ci,
         noise_floor=judged.noise_floor,
         margin=evidence.judgement.latency_margin,
         p_value=judged.claim.p_value,

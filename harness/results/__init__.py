@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from harness.results.accuracy import Accuracy, ClassAccuracy, MetricValue
 from harness.results.base import BatchNormMode, GateVerdict, Method, Record, Status
+from harness.results.choice import Choice, ChoiceVerdict
 from harness.results.data import Dataset, FileCounts, Fp32Weights, SharedSamples, Split, WeightsFile
 from harness.results.engine import Coverage, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
@@ -36,6 +37,8 @@ __all__ = [
     "Agreement",
     "BatchNormMode",
     "CheckedStep",
+    "Choice",
+    "ChoiceVerdict",
     "ClassAccuracy",
     "Conclusion",
     "Cost",

@@ -13,9 +13,9 @@ class AcrossTargets(Record):
 
     reference: str
     """Variant id of the FP32 row of the scenario's reference target."""
-    speedup: float
+    overall_speedup: float
     """Geometric mean of that row's time divided by this row's."""
-    speedup_ci95: Interval
+    overall_speedup_ci95: Interval
     noise_floor: float | None = None
     margin: float
     p_value: float

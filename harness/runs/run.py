@@ -21,6 +21,7 @@ from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence, Judgement
 from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
 from harness.runs.latency import Measured, by_variant, run_latency
@@ -103,6 +104,7 @@ def run_scenario(
             seed=scenario.seed,
             correction=scenario.verdict.correction,
         ),
+        choices=choose(rows, evidence, scenario),
         qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),

@@ -134,7 +134,12 @@ class TestAllRows:
     def test_speedups_across_targets_are_of_the_same_family(self):
         plain = row(1, 0.03, "better")
         across = AcrossTargets(
-            reference="r", speedup=2.0, speedup_ci95=(1.9, 2.1), margin=0.01, p_value=0.01, verdict="better"
+            reference="r",
+            overall_speedup=2.0,
+            overall_speedup_ci95=(1.9, 2.1),
+            margin=0.01,
+            p_value=0.01,
+            verdict="better",
         )
         both = plain.model_copy(update={"latency": plain.latency.model_copy(update={"across": across})})
         (found, other) = judge_rows([both, row(2, 0.04, "same")], confidence=0.95)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from harness.engine.graph import Stage, Task
+from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.engine.store import Store
 from harness.results import Variant
-from harness.runs.latency import timed_groups
+from harness.runs.latency import by_variant, run_latency, timed_groups
 from harness.runs.plan import VariantPlan
+from harness.runs.preparation import Prepared
 from harness.runs.selection import timing_reference_of
+from harness.scenario.schema import Measurement, Verdict
 
 CRASHED = Failed(reason="crashed with signal SIGSEGV", label="l", root="r", kind="crash")
 
@@ -123,3 +130,44 @@ def test_the_reference_is_on_the_same_kind_of_device(each: Variant, given: str |
     on_cpu = each.compute_capability is None
     expected = (given or "onnxruntime", None) if on_cpu else (each.target, each.compute_capability)
     assert (found.target, found.compute_capability) == expected
+
+
+class Timer:
+    """Runs measuring tasks; those with a culprit among their variants fail."""
+
+    def __init__(self, done: Done, *culprits: str) -> None:
+        self.done, self.culprits = done, set(culprits)
+        self.ran: list[list[str]] = []
+
+    def measure(self, plans: Sequence[VariantPlan], reference: str, run_id: str, comparisons: int) -> Task:
+        return Task(Stage("measure", 1, "nowhere:nothing"), Named(name=" ".join(each.variant.id for each in plans)))
+
+    def run(self, tasks: Sequence[Task]) -> dict[str, Outcome]:
+        outcomes: dict[str, Outcome] = {}
+        for task in tasks:
+            assert isinstance(task.config, Named)
+            self.ran.append(task.config.name.split())
+            outcomes[task.key] = CRASHED if self.culprits & set(self.ran[-1]) else self.done
+        return outcomes
+
+
+def measured(done: Done, timer: Timer) -> dict[str, bool]:
+    """By variant, whether it was timed."""
+    plans = [plan(name, own, common="fp32") for name, own in ACROSS]
+    settings = SimpleNamespace(measurement=Measurement(), verdict=Verdict())
+    prepared = SimpleNamespace(scenario=settings, plans=plans, planner=timer)
+    outcomes: dict[str, Outcome] = {task.key: done for each in plans for task in each.tasks.values()}
+    found = run_latency(cast("Prepared", prepared), cast("LocalExecutor", timer), outcomes, "now")
+    return {name: isinstance(outcome, Done) for name, outcome in by_variant(found).items()}
+
+
+def test_a_reference_that_fails_costs_the_rows_of_its_own_target(done: Done) -> None:
+    timer = Timer(done, "fp32")
+    assert measured(done, timer) == {"fp32": False, "a": False, "other": True, "b": True}
+    assert timer.ran == [["fp32", "a", "other", "b"], ["fp32", "a"], ["other", "b"]]
+
+
+def test_nothing_is_timed_twice_where_all_went_well(done: Done) -> None:
+    timer = Timer(done)
+    assert all(measured(done, timer).values())
+    assert timer.ran == [["fp32", "a", "other", "b"]]

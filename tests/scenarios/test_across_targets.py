@@ -99,14 +99,3 @@ def test_there_is_one_decision_at_the_top_of_the_report(run: tuple[RunResults, P
         assert text.index("net, batch 1, engines on the CPU compared") < text.index("net on onnxruntime, batch 1")
         assert "Engines compared" in text
     assert RunResults.load(directory / "results.json") == results
-
-
-def test_a_record_from_before_can_still_be_read(run: tuple[RunResults, Path]) -> None:
-    results, _ = run
-    plain = results.plain()
-    del plain["choices"]
-    for row in plain["rows"]:
-        del row["latency"]["across"]
-    old = RunResults.model_validate(plain)
-    assert old.choices == ()
-    assert all(row.latency is not None and row.latency.across is None for row in old.rows)

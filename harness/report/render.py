@@ -25,6 +25,7 @@ from harness.report import (
     parity_tables,
     resource_tables,
     tables,
+    throughput_tables,
 )
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
@@ -111,6 +112,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
 def _details(results: RunResults) -> list[Details]:
     found = [
         ("Engines compared", choice_tables.choices_table(results), "shown"),
+        ("Throughput", throughput_tables.throughput_table(results), "shown"),
         ("Gates", tables.gates_table(results), "shown"),
         ("Top-5", accuracy_tables.top5_table(results), "shown"),
         ("QAT seeds", accuracy_tables.seeds_table(results), "shown"),

@@ -82,7 +82,7 @@ class Decision:
     """Of the rows without quantization."""
     smallest: Row | None = None
     unproven: tuple[Row, ...] = ()
-    """Proven to be faster than the fastest, undecided on accuracy."""
+    """Proven to be faster than the fastest, undecided on accuracy; the fastest of them first."""
 
 
 def n_comparisons(contest: Contest) -> int:
@@ -98,7 +98,8 @@ def decide(contest: Contest, comparisons: int) -> Decision:
 
     Candidates are rows that are proven to keep their accuracy against FP32 on their own target. Of those that are not
     proven slower than the fastest one, and are proven faster than every candidate on another target, the one with the
-    least work is the best: FP32, FP16 or BF16, PTQ, QAT in this order, then the smallest engine.
+    least work is the best: FP32, FP16 or BF16, PTQ, QAT in this order, then the smallest engine. Nothing is decided
+    where FP32 is left because the rows that are faster are undecided on accuracy.
 
     Args:
         contest: the rows and their times.
@@ -111,17 +112,18 @@ def decide(contest: Contest, comparisons: int) -> Decision:
     threshold = (1 - contest.confidence) / max(1, comparisons)
     ranking = _rank(contest, candidates, threshold)
     floats = [row for row in candidates if row.variant.method in FLOATS]
+    unproven = [
+        row
+        for row in contest.rows
+        if _is_undecided(row) and _is_faster(contest.compare(ranking.fastest, row), threshold)
+    ]
     found = Decision(
-        verdict=_verdict(ranking) if is_judged else "none",
+        verdict=_verdict(ranking, unproven) if is_judged else "none",
         is_judged=is_judged,
         ranking=ranking,
         floats=_rank(contest, floats, threshold) if floats else None,
         smallest=_smallest(candidates),
-        unproven=tuple(
-            row
-            for row in contest.rows
-            if _is_undecided(row) and _is_faster(contest.compare(ranking.fastest, row), threshold)
-        ),
+        unproven=tuple(sorted(unproven, key=lambda row: -_ratio(contest, row))),
     )
     best = _best(contest, found, candidates, threshold)
     return Decision(**{**found.__dict__, "best": best})
@@ -155,7 +157,9 @@ def _rank(contest: Contest, rows: Sequence[Row], threshold: float) -> Ranking:
     )
 
 
-def _verdict(ranking: Ranking) -> ChoiceVerdict:
+def _verdict(ranking: Ranking, unproven: Sequence[Row]) -> ChoiceVerdict:
+    if unproven and ranking.fastest.variant.method == "fp32":
+        return "undecided"
     elsewhere = [tie for tie in ranking.ties if tie.row.variant.place != ranking.fastest.variant.place]
     if not elsewhere:
         return "best"

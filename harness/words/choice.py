@@ -44,7 +44,13 @@ def _headline(contest: Contest, found: Decision) -> str:
     if ranking is None:
         return "No engine can be recommended: no variant is proven to keep its accuracy."
     if not found.is_judged:
-        return f"Accuracy was not measured, so that none is recommended. {_fastest(contest, ranking)}."
+        return f"Accuracy was not measured, so that none is recommended. Fastest: {_fastest(contest, ranking)}."
+    if found.verdict == "undecided" and found.unproven and ranking.fastest.variant.method == "fp32":
+        row = found.unproven[0]
+        return (
+            f"No best engine is proven on this machine: {named(row)} is faster, {_speed(contest, row)}, but not proven "
+            "to keep its accuracy within the margin."
+        )
     if found.verdict == "undecided":
         return f"No best engine is proven on this machine: {_ties(ranking)}{_without(contest, found)}."
     assert found.best is not None
@@ -67,6 +73,8 @@ def _details(contest: Contest, found: Decision) -> Iterator[str]:
     if found.smallest is not None and found.smallest.size and found.smallest.size.engine_bytes:
         kept = "Smallest engine that keeps its accuracy" if found.is_judged else "Smallest engine"
         yield f"{kept}: {named(found.smallest)}, {byte_size(found.smallest.size.engine_bytes)}."
+    if ranking is not None and ranking.fastest.variant.method == "fp32" and found.unproven:
+        yield f"Fastest that keeps it: {_fastest(contest, ranking)}."
     if found.unproven:
         parts = [f"{named(row)} ({_ratio(contest, row)})" for row in found.unproven]
         yield f"Faster, but not proven to keep its accuracy: {listed(parts)}."
@@ -77,8 +85,8 @@ def _details(contest: Contest, found: Decision) -> Iterator[str]:
 
 def _fastest(contest: Contest, ranking: Ranking) -> str:
     if ranking.ties:
-        return f"Fastest: {_ties(ranking)}"
-    return f"Fastest: {named(ranking.fastest)}, {_speed(contest, ranking.fastest)}"
+        return _ties(ranking)
+    return f"{named(ranking.fastest)}, {_speed(contest, ranking.fastest)}"
 
 
 def _ties(ranking: Ranking) -> str:
@@ -97,7 +105,10 @@ def _ties(ranking: Ranking) -> str:
 def _without(contest: Contest, found: Decision) -> str:
     """What there is without quantization, where that is not the decision itself."""
     floats = found.floats
-    if floats is None or (found.best is not None and found.best in floats.first):
+    if floats is None or found.ranking is None:
+        return ""
+    shown = (found.best,) if found.best is not None else found.ranking.first
+    if all(row in floats.first for row in shown):
         return ""
     if floats.ties:
         return f"; without quantization {_ties(floats)}"

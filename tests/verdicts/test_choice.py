@@ -131,8 +131,19 @@ class TestAccuracy:
     def test_one_that_is_undecided_is_named(self, small_lab):
         rows = [small_lab.row("fp32"), small_lab.row("fp32", target="openvino"), small_lab.row("ptq", lost=2)]
         _, found = decided(rows, {FP32: 1.0, PTQ: 3.0, OV_FP32: 0.5})
-        assert (found.verdict, found.best, found.unproven) == ("best", FP32, (PTQ,))
+        assert (found.verdict, found.best, found.fastest, found.unproven) == ("undecided", None, FP32, (PTQ,))
+        headline = found.text.splitlines()[0]
+        assert headline.startswith(
+            "No best engine is proven on this machine: PTQ max per-channel on onnxruntime is faster"
+        )
+        assert headline.endswith("but not proven to keep its accuracy within the margin.")
         assert "Faster, but not proven to keep its accuracy: PTQ max per-channel on onnxruntime (3.0" in found.text
+
+    def test_one_that_is_undecided_does_not_stop_a_choice_beyond_fp32(self, lab, small_lab):
+        rows = [lab.row("fp32"), lab.row("ptq", lost=5), lab.row("fp32", target="openvino")]
+        rows.append(small_lab.row("ptq", lost=2, target="openvino"))
+        _, found = decided(rows, {FP32: 1.0, PTQ: 2.0, OV_FP32: 0.9, OV_PTQ: 3.0})
+        assert (found.verdict, found.best, found.unproven) == ("best", PTQ, (OV_PTQ,))
 
     def test_none_keeps_it(self, lab):
         """FP32 keeps its accuracy by definition; here the predictions of the FP32 rows were not judged."""

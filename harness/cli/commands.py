@@ -280,8 +280,12 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 def _print_summary(done: CompleteRun, *, strict: bool) -> int:
     """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
     from harness.comparison.gates import gate_messages, worst_exit_code
+    from harness.words.choice import title
 
     results = done.results
+    for choice in results.choices:
+        typer.echo(f"\n{title(choice)}:")
+        typer.echo("  " + choice.text.splitlines()[0])
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
         typer.echo("  " + conclusion.text.splitlines()[0])

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.metrics.base import Evidence, Metric
-from harness.results import Latency
+from harness.results import AcrossTargets, Latency
 from harness.stats.intervals import quantile_with_interval
-from harness.verdicts.latency import judge_speedup
+from harness.timing.samples import Timings
+from harness.verdicts.latency import JudgedSpeedup, judge_speedup
 
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
@@ -44,16 +45,10 @@ class LatencyMetric(Metric):
             includes_transfers=evidence.includes_transfers,
             parts_ms=dict(evidence.parts_ms),
         )
-        if evidence.is_reference:
+        plain = plain.model_copy(update={"across": _across(evidence, timings)})
+        if evidence.is_reference or evidence.reference_id not in timings.names:
             return plain
-        judged = judge_speedup(
-            timings,
-            evidence.reference_id,
-            variant.id,
-            confidence=judgement.confidence,
-            margin=judgement.latency_margin,
-            looks=evidence.looks,
-        )
+        judged = _judged(evidence, timings, evidence.reference_id)
         return plain.model_copy(
             update={
                 "reference": evidence.reference_id,
@@ -66,6 +61,36 @@ class LatencyMetric(Metric):
                 "verdict": judged.claim.verdict,
             }
         )
+
+
+def _across(evidence: Evidence, timings: Timings) -> AcrossTargets | None:
+    """Against FP32 on another target; None where the row's own FP32 is what the whole group was timed with."""
+    reference = evidence.timing_reference_id
+    if reference in (None, evidence.reference_id):
+        return None
+    assert reference is not None
+    judged = _judged(evidence, timings, reference)
+    return AcrossTargets(
+        reference=reference,
+        overall_speedup=judged.estimate.ratio,
+        overall_speedup_ci95=judged.ci,
+        noise_floor=judged.noise_floor,
+        margin=evidence.judgement.latency_margin,
+        p_value=judged.claim.p_value,
+        verdict=judged.claim.verdict,
+    )
+
+
+def _judged(evidence: Evidence, timings: Timings, reference: str) -> JudgedSpeedup:
+    return judge_speedup(
+        timings,
+        reference,
+        evidence.variant.id,
+        confidence=evidence.judgement.confidence,
+        margin=evidence.judgement.latency_margin,
+        looks=evidence.looks,
+        twin_of=evidence.timing_reference_id,
+    )
 
 
 METRIC = LatencyMetric()

@@ -9,6 +9,7 @@ import pytest
 
 from harness.comparison.gates import gate_messages
 from harness.results import Row, RunResults
+from harness.words.choice import title
 from harness.words.phrases import milliseconds, percent, speed
 
 _NONE = "-"
@@ -23,6 +24,8 @@ def write_summary(terminal: pytest.TerminalReporter, folders: Sequence[Path]) ->
         if terminal.config.get_verbosity() >= 0:
             for line in table(results):
                 terminal.write_line(line)
+            for choice in results.choices:
+                terminal.write_line(f"{title(choice)}: {choice.text.splitlines()[0]}")
             for conclusion in results.conclusions:
                 place = f"{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}"
                 terminal.write_line(f"{place}: {conclusion.text.splitlines()[0]}")

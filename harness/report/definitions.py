@@ -155,6 +155,13 @@ def _family(accuracies: list[Accuracy]) -> str:
     )
 
 
+_ACROSS = (
+    " FP32 is the row of the same target. Targets on one kind of device took their turns in the same rounds; under "
+    "Engines compared, speedup is over FP32 on the reference target. Accuracy is always compared with FP32 on the own "
+    "target."
+)
+
+
 def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]:
     threads = listed([str(value) for value in _distinct(latency.threads for latency in latencies)])
     with_transfers = {latency.includes_transfers for latency in latencies}
@@ -177,7 +184,7 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
             "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
             "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
             f"mean over rounds. Below it the {confidence} interval over processes, which allows for looking several "
-            "times.",
+            f"times.{_ACROSS if any(latency.across for latency in latencies) else ''}",
         ),
         (
             "Noise floor",

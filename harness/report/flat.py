@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.accuracy_tables import class_name, worst_classes
-from harness.results import Interval, Row, RunResults
+from harness.results import Interval, Latency, Row, RunResults
 
 _COUNTS = (
     *(
@@ -135,6 +135,18 @@ def _latency(row: Row) -> dict[str, Any]:
         "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
         "latency_verdict": latency.verdict if latency else None,
+        **_across(latency),
+    }
+
+
+def _across(latency: Latency | None) -> dict[str, Any]:
+    """Against FP32 on another target; empty on the reference target, where `speedup` says it."""
+    across = latency.across if latency else None
+    return {
+        "overall_reference": across.reference if across else None,
+        "overall_speedup": across.overall_speedup if across else None,
+        **_ends("overall_speedup_ci95", across.overall_speedup_ci95 if across else None),
+        "overall_verdict": across.verdict if across else None,
     }
 
 

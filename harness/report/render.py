@@ -17,6 +17,7 @@ from harness.paths import replace_text
 from harness.report import (
     accuracy_tables,
     check_tables,
+    choice_tables,
     data_tables,
     figures,
     load_tables,
@@ -24,11 +25,13 @@ from harness.report import (
     parity_tables,
     resource_tables,
     tables,
+    throughput_tables,
 )
 from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
 from harness.results import RunResults
+from harness.words.choice import title as choice_title
 from harness.words.phrases import counted, level
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -95,6 +98,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
     return {
         "results": results,
         "groups": shown,
+        "choices": [(choice_title(found), *found.text.splitlines()) for found in results.choices],
         "details": _details(results),
         "definitions": definitions(results),
         "summary": _summary(results),
@@ -107,6 +111,8 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
 
 def _details(results: RunResults) -> list[Details]:
     found = [
+        ("Engines compared", choice_tables.choices_table(results), "shown"),
+        ("Throughput", throughput_tables.throughput_table(results), "shown"),
         ("Gates", tables.gates_table(results), "shown"),
         ("Top-5", accuracy_tables.top5_table(results), "shown"),
         ("QAT seeds", accuracy_tables.seeds_table(results), "shown"),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from harness.results.accuracy import Accuracy, ClassAccuracy, MetricValue
 from harness.results.base import BatchNormMode, GateVerdict, Method, Record, Status
+from harness.results.choice import Choice, ChoiceVerdict
 from harness.results.data import Dataset, FileCounts, Fp32Weights, SharedSamples, Split, WeightsFile
 from harness.results.engine import Coverage, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.parity import Agreement, CheckedStep, LayerParity, LayerStep, Link, Parity, ParityStep, StepCheck
-from harness.results.performance import Cost, Energy, Latency, Memory, Size
+from harness.results.performance import AcrossTargets, Cost, Energy, Latency, Memory, Size
 from harness.results.row import Row
 from harness.results.run import (
     MAX_RECORD_BYTES,
@@ -32,9 +33,12 @@ __all__ = [
     "MAX_RECORD_BYTES",
     "SCHEMA_VERSION",
     "Accuracy",
+    "AcrossTargets",
     "Agreement",
     "BatchNormMode",
     "CheckedStep",
+    "Choice",
+    "ChoiceVerdict",
     "ClassAccuracy",
     "Conclusion",
     "Cost",

@@ -24,11 +24,12 @@ _ENDLESS = frozenset(
 """Figures that are infinite or no number where a network computes such values."""
 _POSITIVE = frozenset(
     (
-        *("speedup", "speedup_ci95", "median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
+        *("speedup", "speedup_ci95", "overall_speedup", "overall_speedup_ci95"),
+        *("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
         *("batch_size", "looks", "builds", "threads"),
     )
 )
-_ENDS_AT_ZERO = frozenset({"speedup_ci95"})
+_ENDS_AT_ZERO = frozenset({"speedup_ci95", "overall_speedup_ci95"})
 """Of few processes that disagree, the interval begins at 0."""
 _SHARES = frozenset(("top1", "top5", "recall", "agreement", "top1_agreement", "int8_macs", "confidence"))
 _NOT_NEGATIVE = frozenset(("n", "rounds", "processes", "margin", "noise_floor", "macs", "samples", "wall_s"))

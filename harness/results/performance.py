@@ -8,6 +8,23 @@ from harness.results.base import Record
 from harness.stats.terms import Interval, Verdict
 
 
+class AcrossTargets(Record):
+    """Speed of a row against FP32 on another target, in the same rounds."""
+
+    reference: str
+    """Variant id of the FP32 row of the scenario's reference target."""
+    overall_speedup: float
+    """Geometric mean of that row's time divided by this row's."""
+    overall_speedup_ci95: Interval
+    noise_floor: float | None = None
+    margin: float
+    p_value: float
+    p_value_adjusted: float | None = None
+    """Corrected by Holm's method for all speedups of the run, those within a target included."""
+    verdict: Verdict
+    """Holds for all rows of the run at once."""
+
+
 class Latency(Record):
     """Time of one inference of `batch_size` samples, measured in rounds interleaved with FP32."""
 
@@ -51,6 +68,8 @@ class Latency(Record):
     """Corrected by Holm's method for all rows of the run that were timed."""
     verdict: Verdict | None = None
     """Holds for all rows of the run at once."""
+    across: AcrossTargets | None = None
+    """None on the reference target, where `speedup` says it, and where one target was timed alone."""
     threads: int
     includes_transfers: bool
     parts_ms: dict[str, float] = Field(default_factory=dict)

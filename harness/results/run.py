@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from harness.paths import read_bounded, replace_text
 from harness.results.base import GateVerdict, Record
 from harness.results.checks import check_environment, check_rows, check_values
+from harness.results.choice import Choice
 from harness.results.data import Dataset, Fp32Weights, WeightsFile
 from harness.results.row import Row
 from harness.stats.terms import Interval
@@ -124,6 +125,8 @@ class RunResults(Record):
     """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    """Which engine, where the scenario has several targets on one kind of device."""
     qat_seeds: tuple[SeedSpread, ...] = ()
     """Where QAT was trained from several seeds."""
     gates: tuple[Gate, ...] = ()

@@ -49,6 +49,9 @@ class VariantPlan:
 
     variant: Variant
     reference_id: str
+    """FP32 on the same target."""
+    timing_reference_id: str | None = None
+    """FP32 on the reference target, where that is on the same kind of device; None: `reference_id`."""
     simulated: bool = False
     unavailable: str | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
@@ -206,14 +209,16 @@ class Planner:
                 widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
         return all(map(target.is_deployable, widths))
 
-    def measure(self, plans: Sequence[VariantPlan], run_id: str, comparisons: int) -> Task:
-        """Latency of variants of one model, target and batch size; their FP32 row is among them."""
+    def measure(self, plans: Sequence[VariantPlan], reference: str, run_id: str, comparisons: int) -> Task:
+        """Latency of variants of one model, kind of device and batch size; `reference`, an FP32 row, is among them."""
         scenario, variant = self._scenario, plans[0].variant
+        places = list(dict.fromkeys(plan.variant.place for plan in plans))
         settings = scenario.measurement
         engines = {plan.variant.id: plan.build for plan in plans if plan.build is not None}
         config = MeasureConfig(
             run_id=run_id,
-            reference=plans[0].reference_id,
+            reference=reference,
+            own_references={plan.variant.id: plan.reference_id for plan in plans},
             engines=engines,
             builds=settings.builds,
             input_shape=self._networks[variant.model].config.input_shape,
@@ -224,7 +229,7 @@ class Planner:
                 rounds_per_process=settings.rounds_per_process,
                 min_processes=settings.min_processes,
                 max_processes=settings.max_processes,
-                budget_s=settings.budget_s,
+                budget_s=settings.budget_s * len(places),
             ),
             confidence=scenario.verdict.confidence,
             margin=scenario.verdict.latency_margin,
@@ -236,8 +241,9 @@ class Planner:
             for plan in plans
             for number in range(settings.builds)
         }
-        label = f"measure {variant.model} on {variant.place}, batch {variant.batch_size}"
-        return Task(MEASURE, config, inputs, label=label, requires=(variant.target,))
+        label = f"measure {variant.model} on {' and '.join(places)}, batch {variant.batch_size}"
+        requires = tuple(dict.fromkeys(plan.variant.target for plan in plans))
+        return Task(MEASURE, config, inputs, label=label, requires=requires)
 
     def load(self, plan: VariantPlan, run_id: str) -> Task | None:
         """The load scenarios of one variant; None when the scenario has none."""

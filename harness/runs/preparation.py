@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.comparison.baseline import FOLDER, baseline_path
@@ -25,7 +25,7 @@ from harness.runs.plan import Planner, VariantPlan
 from harness.runs.plugins import Plugins
 from harness.runs.registries import check_registries
 from harness.runs.rule_checks import check_rules
-from harness.runs.selection import reference_of, selected
+from harness.runs.selection import reference_of, selected, timing_reference_of
 from harness.scenario import Scenario, expand
 from harness.scenario.source import joined
 from harness.stages.configs import DataConfig, ModelConfig
@@ -109,7 +109,13 @@ def _prepare_with(plugins: Plugins, scenario: Scenario, options: RunOptions) -> 
     networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
     planner = Planner(scenario, data, calibration.config, networks, described.reasons, plugins)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
-    plans = tuple(planner.plan(variant, reference_of(variant, variants).id) for variant in variants)
+    plans = tuple(
+        replace(
+            planner.plan(variant, reference_of(variant, variants).id),
+            timing_reference_id=timing_reference_of(variant, variants, scenario.reference_target).id,
+        )
+        for variant in variants
+    )
     faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
     weights = tuple(_weights_files(scenario, described))
     baseline = _baseline(scenario)

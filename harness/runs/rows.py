@@ -144,6 +144,7 @@ def gather(
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
+        timing_reference_id=None if measured is None else str(measured.meta["reference"]),
         looks=1 if measured is None else int(str(measured.meta["looks"])),
         watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
         parts_ms={} if measured is None else _parts_ms(measured, plan.variant.id),

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import cast
 
 import pandas as pd
-from pydantic import JsonValue
 
 from harness.comparison.gates import judge_gates
 from harness.comparison.snapshot import snapshot_of_run
 from harness.data.doubts import doubts
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import CRASH, Done, Failed, Outcome
-from harness.engine.store import Artifact, Store
+from harness.engine.outcomes import Done, Outcome
+from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence, Judgement
 from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
+from harness.runs.latency import Measured, by_variant, run_latency
 from harness.runs.load import keep_logs, run_load
 from harness.runs.own_metrics import compute_own
 from harness.runs.plan import VariantPlan
@@ -61,15 +62,15 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     with executing(prepared, store, options, display) as (executor, checked):
         prepared = checked
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
-        measured = _measure(prepared, executor, outcomes, run_id, started)
+        measured = run_latency(prepared, executor, outcomes, _nonce(run_id, started))
         energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
         loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
     after_builds = [*measured, *(energy or ()), *loaded]
     findings = Findings(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
-        latency=_by_variant(measured),
-        energy=None if energy is None else _by_variant(energy),
-        load=_by_variant(loaded),
+        latency=by_variant(measured),
+        energy=None if energy is None else by_variant(energy),
+        load=by_variant(loaded),
     )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
@@ -110,6 +111,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
             seed=scenario.seed,
             correction=scenario.verdict.correction,
         ),
+        choices=choose(rows, evidence, scenario),
         qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
@@ -139,41 +141,6 @@ def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Ga
     )
 
 
-Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
-
-
-def _measure(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], run_id: str, started: datetime
-) -> Measured:
-    """Time the groups of variants, each with its FP32 row."""
-    if not prepared.scenario.measurement.latency:
-        return []
-    nonce = _nonce(run_id, started)
-    timed = timed_groups(prepared.plans, outcomes)
-    corrects = prepared.scenario.verdict.correction == "holm"
-    comparisons = sum(len(group) - 1 for group in timed) if corrects else 1
-    tasks = {
-        prepared.planner.measure(group, nonce, comparisons): tuple(plan.variant.id for plan in group) for group in timed
-    }
-    finished = executor.run(list(tasks))
-    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
-
-
-def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> list[list[VariantPlan]]:
-    """Variants whose engine was built and runs, by their FP32 row, which must be among them.
-
-    One that failed when its engine ran before, in the evaluation or for its memory, would take the others of its group
-    with it.
-    """
-    groups: dict[str, list[VariantPlan]] = {}
-    for plan in plans:
-        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
-        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
-        if "build" in plan.tasks and plan.not_run is None and all_done:
-            groups.setdefault(plan.reference_id, []).append(plan)
-    return [group for reference, group in groups.items() if any(plan.variant.id == reference for plan in group)]
-
-
 def _nonce(run_id: str, started: datetime) -> str:
     """In the key of whatever is measured anew in each run."""
     return f"{run_id} {started.isoformat()}"
@@ -185,22 +152,6 @@ def _energy(
     if not prepared.scenario.measurement.energy:
         return None
     return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
-
-
-def _by_variant(measured: Measured) -> dict[str, Outcome]:
-    return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
-
-
-def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
-    """The outcome of a group's task for one variant: an engine that failed while it was timed fails alone."""
-    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
-        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
-    return outcome
-
-
-def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
-    failed = artifact.meta.get("failed")
-    return failed if isinstance(failed, dict) else {}
 
 
 def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:

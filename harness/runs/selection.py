@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import StageError, UsageError
 from harness.results import Variant
+from harness.targets import get_target
 
 
 def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | None) -> tuple[Variant, ...]:
@@ -25,3 +26,25 @@ def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
         if other.group == variant.group and other.method == "fp32":
             return other
     raise StageError(f"{variant.id} has no FP32 row to be judged against")
+
+
+def timing_reference_of(variant: Variant, variants: Sequence[Variant], reference_target: str | None) -> Variant:
+    """The FP32 row that a variant is timed with: on the reference target where that runs on the same kind of device.
+
+    Args:
+        variant: one of `variants`.
+        variants: all that run; the first one's target is the reference when none is given.
+        reference_target: of the scenario.
+    """
+    wanted = reference_target or variants[0].target
+    device = device_class(variant)
+    for other in variants:
+        is_alike = (other.model, other.batch_size) == (variant.model, variant.batch_size)
+        if other.method == "fp32" and other.target == wanted and is_alike and device_class(other) == device:
+            return other
+    return reference_of(variant, variants)
+
+
+def device_class(variant: Variant) -> str:
+    """What the variant runs on; times of other classes are not compared."""
+    return get_target(variant.target).device_class(variant.compute_capability)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import product
@@ -83,6 +83,8 @@ def expand(scenario: Scenario) -> tuple[Variant, ...]:
     errors = [*_exclude_errors(scenario, grid, every, references), *_include_errors(scenario, included)]
     if not wanted and not errors:
         errors = [_empty_matrix(scenario, every)]
+    if not errors:
+        errors = list(_reference_target_errors(scenario, wanted))
     if errors:
         raise joined(errors)
     return with_ids(_ordered([*wanted, *references]))
@@ -227,6 +229,13 @@ def _exclude_errors(
         elif "fp32" in (entry.method or ()) and any(fits(cell, entry) for cell in references):
             message = f"`{dotted(loc)}` excludes an fp32 row that others are judged against"
             yield scenario.error((*loc, "method"), message, fix="take fp32 out of the entry, or exclude those rows too")
+
+
+def _reference_target_errors(scenario: Scenario, wanted: Iterable[Variant]) -> Iterator[ScenarioError]:
+    names, given = dict.fromkeys(variant.target for variant in wanted), scenario.reference_target
+    if given is not None and given not in names:
+        message, fix = unknown_name("target of the matrix", given, names)
+        yield scenario.error(("reference_target",), message, fix=fix)
 
 
 def _why_no_match(entry: Axes, grid: Grid) -> str:

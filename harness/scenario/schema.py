@@ -38,6 +38,7 @@ from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_p
 from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
 from harness.scenario.target_options import ByTarget, options_types
+from harness.targets import targets
 from harness.targets.settings import TargetOptions
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
@@ -163,7 +164,8 @@ class Measurement(Section):
     accuracy: bool = True
     """Evaluate every variant on the test samples."""
     latency: bool = True
-    """Time every variant in rounds interleaved with its FP32 row."""
+    """Time every variant in rounds interleaved with its FP32 row, and with the rows of other targets on the same kind
+    of device."""
     memory: bool = True
     """Peak memory of every engine in a process of its own; about a second per variant, then from the store."""
     energy: bool = False
@@ -193,7 +195,8 @@ class Measurement(Section):
     """Engines built of each variant. Processes take them in turn. With several, verdicts hold for builds that were
     not made, and need three or more of them."""
     budget_s: Annotated[Positive, Unit("s")] = 20.0
-    """For one group, the variants of one model, target and batch size, process starts included."""
+    """For the variants of one model, target and batch size, process starts included. Targets that are timed together
+    put theirs together."""
     metrics: Listed[PluginName] = ()
     """[Metrics of your own](plugins/metric.md), beside those of the harness: `FILE.py:NAME`, or the name of an
     installed one. Each is a column of the report, and `metrics.NAME` in gates."""
@@ -256,6 +259,10 @@ class Scenario(Section):
     )
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
+    reference_target: Name | None = None
+    """Target whose FP32 row is the reference of all rows that are timed together: those of one model and batch size, of
+    all targets on one kind of device, such as the targets `onnxruntime` and `openvino` on this machine's CPU. Empty:
+    the first target of the matrix. Accuracy is always compared with FP32 on the row's own target."""
     measurement: Measurement = Field(default_factory=Measurement)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     verdict: Verdict = Field(default_factory=Verdict)
@@ -327,5 +334,19 @@ class Scenario(Section):
         return batches * batch_size
 
     def target_options(self, target: str) -> TargetOptions:
-        """Options of one target: as written, or the defaults."""
-        return self.targets.get(target) or options_types().get(target, TargetOptions)()
+        """Options of one target: as written, or the defaults.
+
+        Where `threads` is written for other targets on the same kind of device alone, and the same for all of these,
+        that number is the default: targets are compared with equal threads unless the scenario says otherwise.
+        """
+        own = self.targets.get(target) or options_types().get(target, TargetOptions)()
+        known = targets()
+        if "threads" in own.model_fields_set or target not in known:
+            return own
+        device = known[target].device_class(None)
+        written = {
+            options.threads
+            for name, options in self.targets.items()
+            if "threads" in options.model_fields_set and name in known and known[name].device_class(None) == device
+        }
+        return own.model_copy(update={"threads": written.pop()}) if len(written) == 1 else own

@@ -243,6 +243,9 @@ class MeasureConfig(Config):
     run_id: str
     """Latency is measured anew in every run."""
     reference: str
+    """FP32 on the reference target."""
+    own_references: dict[str, str] = Field(default_factory=dict)
+    """By variant id, FP32 on the variant's own target."""
     engines: dict[str, BuildConfig]
     """By variant id; the inputs of the task are named by `built`."""
     builds: int

@@ -136,6 +136,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         margin=config.margin,
         looks=looks,
         comparisons=config.comparisons,
+        own_references=config.own_references,
     )
     with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
         context.working()
@@ -145,6 +146,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         context.note(f"no longer timed: {reason}")
     return {
         "failed": {**run.failed},
+        "reference": config.reference,
         "rounds": timings.n_rounds,
         "processes": len(timings.blocks),
         "looks": looks,

@@ -42,6 +42,8 @@ class Availability:
 AUDIT_SUFFIX = ".audit.json"
 """Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
+HOST = "CPU"
+"""Device class of every target that runs on the CPU of this machine."""
 
 
 class BuildOptions(BaseModel):
@@ -132,6 +134,14 @@ class Target(ABC):
     def options_from(self, values: Mapping[str, Any]) -> BuildOptions:
         """Options of this target from plain values."""
         return self.options_type.model_validate(values)
+
+    def device_class(self, device: str | None) -> str:
+        """What engines run on; times are compared where it is the same.
+
+        Args:
+            device: `Variant.compute_capability`: what the scenario names beside the target, or None.
+        """
+        return self.name if device is None else f"{self.name} {device}"
 
     def is_deployable(self, variant: Variant) -> bool:
         """Whether the engine has kernels for the variant's number format; else it can only be simulated."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from harness.results import Interval, Row
+from harness.results import Interval, Row, Verdict
 from harness.stats.clusters import Claim, RatioEstimate, claim, estimate_ratio
 from harness.stats.family import Correction
 from harness.stats.intervals import holm
@@ -27,7 +28,14 @@ class JudgedSpeedup:
 
 
 def judge_speedup(
-    timings: Timings, reference: str, name: str, *, confidence: float, margin: float, looks: int = 1
+    timings: Timings,
+    reference: str,
+    name: str,
+    *,
+    confidence: float,
+    margin: float,
+    looks: int = 1,
+    twin_of: str | None = None,
 ) -> JudgedSpeedup:
     """Reference time over the time of `name`, against the margin and the session's noise.
 
@@ -38,11 +46,12 @@ def judge_speedup(
         confidence: of the intervals.
         margin: relative difference that does not count.
         looks: how often such data may be looked at before measuring stops.
+        twin_of: the session that the twin is a second one of, where that is not `reference`.
     """
     level = 1 - (1 - confidence) / looks
     noise = None
     if TWIN in timings.names:
-        twin = estimate_ratio(timings.log_ratios(reference, TWIN)).interval(level)
+        twin = estimate_ratio(timings.log_ratios(twin_of or reference, TWIN)).interval(level)
         noise = max(twin[1], 1.0 / twin[0] if twin[0] > 0 else math.inf) - 1.0
     estimate = estimate_ratio(timings.log_ratios(reference, name))
     return JudgedSpeedup(
@@ -50,35 +59,73 @@ def judge_speedup(
     )
 
 
+def speedups(names: Iterable[str], reference: str, own_references: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What is judged in a group: pairs of a reference and a session.
+
+    Args:
+        names: of the sessions.
+        reference: FP32 on the reference target, which everything is compared with.
+        own_references: by session, FP32 on its own target; sessions that are left out have `reference`.
+    """
+    sessions = [name for name in names if name not in (reference, TWIN)]
+    own = [(own_references.get(name, reference), name) for name in sessions]
+    return [
+        *((reference, name) for name in sessions),
+        *((first, name) for first, name in own if first not in (reference, name) and first in sessions),
+    ]
+
+
 def is_clear(
-    timings: Timings, reference: str, *, confidence: float, margin: float, looks: int, comparisons: int
+    timings: Timings,
+    reference: str,
+    *,
+    confidence: float,
+    margin: float,
+    looks: int,
+    comparisons: int,
+    own_references: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether every session of the group has a verdict that will stand among `comparisons` of the run."""
-    names = [name for name in timings.names if name not in (reference, TWIN)]
+    """Whether every speedup of the group has a verdict that will stand among `comparisons` of the run."""
     threshold = (1 - confidence) / max(1, comparisons)
     return all(
-        judge_speedup(timings, reference, name, confidence=confidence, margin=margin, looks=looks).claim.p_value
+        judge_speedup(
+            timings, first, name, confidence=confidence, margin=margin, looks=looks, twin_of=reference
+        ).claim.p_value
         <= threshold
-        for name in names
+        for first, name in speedups(timings.names, reference, own_references or {})
     )
 
 
 def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction = "holm") -> list[Row]:
     """The rows of a run with the verdicts on latency that hold for all of them at once.
 
-    The family is every row that was timed against its FP32 row. A row keeps the word that its own figures support
-    where the corrected p-value reaches 1 - confidence, and is `inconclusive` otherwise.
+    The family is every speedup: against FP32 on the row's own target and, where targets were timed together, against
+    FP32 on the reference target. Each keeps the word that its own figures support where the corrected p-value reaches
+    1 - confidence, and is `inconclusive` otherwise.
     """
-    timed = [row for row in rows if row.latency is not None and row.latency.p_value is not None]
-    p_values = [row.latency.p_value for row in timed if row.latency is not None and row.latency.p_value is not None]
-    adjusted = dict(
-        zip([row.variant.id for row in timed], holm(p_values) if correction == "holm" else p_values, strict=True)
-    )
-    return [_with(row, adjusted[row.variant.id], confidence) if row.variant.id in adjusted else row for row in rows]
+    p_values = [p_value for row in rows for p_value in _p_values(row)]
+    adjusted = iter(holm(p_values) if correction == "holm" else p_values)
+    return [_with(row, adjusted, confidence) if row.latency is not None else row for row in rows]
 
 
-def _with(row: Row, adjusted: float, confidence: float) -> Row:
+def _p_values(row: Row) -> Iterator[float]:
+    if row.latency is not None and row.latency.p_value is not None:
+        yield row.latency.p_value
+    if row.latency is not None and row.latency.across is not None:
+        yield row.latency.across.p_value
+
+
+def _with(row: Row, adjusted: Iterator[float], confidence: float) -> Row:
+    """The row with its share of the p-values, in the order of `_p_values`."""
     assert row.latency is not None
-    verdict = row.latency.verdict if adjusted <= 1 - confidence else "inconclusive"
-    update = {"p_value_adjusted": adjusted, "verdict": verdict}
-    return row.model_copy(update={"latency": row.latency.model_copy(update=update)})
+    latency = row.latency
+    if latency.p_value is not None:
+        latency = latency.model_copy(update=_corrected(next(adjusted), latency.verdict, confidence))
+    if latency.across is not None:
+        across = latency.across.model_copy(update=_corrected(next(adjusted), latency.across.verdict, confidence))
+        latency = latency.model_copy(update={"across": across})
+    return row.model_copy(update={"latency": latency})
+
+
+def _corrected(adjusted: float, verdict: Verdict | None, confidence: float) -> dict[str, Any]:
+    return {"p_value_adjusted": adjusted, "verdict": verdict if adjusted <= 1 - confidence else "inconclusive"}

@@ -9,7 +9,7 @@ from harness.results import Row
 from harness.stats.verdict import is_non_inferior, latency_band
 from harness.verdicts.quality import quality
 
-_WORK = {"fp32": 0, "fp16": 1, "bf16": 1, "ptq": 2, "qat": 3}
+WORK = {"fp32": 0, "fp16": 1, "bf16": 1, "ptq": 2, "qat": 3}
 """Order of effort: FP16 and BF16 need no data, PTQ a calibration, QAT a training."""
 
 
@@ -93,4 +93,4 @@ def _is_undecided(row: Row) -> bool:
 def _preference(row: Row) -> tuple[int, float, float, str]:
     found = quality(row)
     drop = found.record.drop if found and found.record.drop is not None else 0.0
-    return _WORK[row.variant.method], drop, -(_speedup(row) or 0.0), row.variant.id
+    return WORK[row.variant.method], drop, -(_speedup(row) or 0.0), row.variant.id

@@ -50,3 +50,32 @@ def test_two_processes_that_disagree_prove_nothing_at_a_high_confidence() -> Non
     assert found.noise_floor == math.inf
     assert found.p_value is not None and found.p_value > 1e-5
     assert Latency.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_row_of_another_target_has_both_speedups() -> None:
+    times = {name: [[ms] * 3, [ms * 1.001] * 3] for name, ms in (("fp32", 2.0), ("other", 1.5), ("ptq", 0.5))}
+    timings = Timings([Block(0, n, tuple(_round(times, n, number) for number in range(3))) for n in range(2)])
+
+    def found(variant_id: str, reference: str) -> Latency:
+        record = METRIC.compute(
+            Evidence(
+                variant=VARIANT.model_copy(update={"id": variant_id}),
+                judgement=Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.01),
+                is_reference=variant_id == reference,
+                reference_id=reference,
+                timings=timings,
+                timing_reference_id="fp32",
+            )
+        )
+        assert record is not None
+        return record
+
+    ptq, other, fp32 = found("ptq", "other"), found("other", "other"), found("fp32", "fp32")
+    assert (ptq.reference, ptq.speedup) == ("other", pytest.approx(3.0))
+    assert ptq.across is not None and ptq.across.reference == "fp32"
+    assert ptq.across.overall_speedup == pytest.approx(4.0)
+    assert other.speedup is None
+    assert other.across is not None and other.across.overall_speedup == pytest.approx(2.0 / 1.5)
+    assert (fp32.speedup, fp32.across) == (None, None)
+    crashed = found("ptq", "not timed")
+    assert crashed.speedup is None and crashed.across is not None

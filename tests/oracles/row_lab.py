@@ -41,6 +41,7 @@ class Lab:
     def name(variant):
         parts = [variant.model, variant.method, variant.calibrator, variant.percentile, variant.per_channel]
         parts += [variant.weight_bits, variant.toolkit, *variant.skip]
+        parts += [] if variant.target == "onnxruntime" else [variant.target]
         return "-".join(str(part) for part in parts if part is not None)
 
     def accuracy(self, variant, lost, won):

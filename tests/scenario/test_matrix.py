@@ -384,3 +384,14 @@ def test_ids_are_unique_and_safe_and_expansion_is_deterministic(
     assert expand(scenario(matrix, models=models)) == variants
     groups = {(v.model, v.target, v.batch_size) for v in variants if v.method != "fp32"}
     assert groups <= {(v.model, v.target, v.batch_size) for v in variants if v.method == "fp32"}
+
+
+class TestReferenceTarget:
+    def test_a_target_of_the_matrix_is_taken(self) -> None:
+        matrix = {"target": ["onnxruntime", "openvino"]}
+        assert ids(matrix, reference_target="openvino") == ids(matrix)
+
+    def test_any_other_is_refused(self) -> None:
+        with pytest.raises(ScenarioError, match=r"unknown target of the matrix `openvno`") as caught:
+            ids({"target": ["onnxruntime", "openvino"]}, reference_target="openvno")
+        assert caught.value.fix == "did you mean `openvino`?"

@@ -130,3 +130,20 @@ def test_a_scenario_made_in_python_raises_errors_without_a_place() -> None:
     scenario = Scenario.model_validate({"name": "a", "dataset": {"source": "d"}, "models": {"r": {"factory": "a:f"}}})
     error = scenario.error(("dataset", "source"), "unknown")
     assert (error.path, error.line, error.column) == (Path("<python>"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [
+        ("{onnxruntime: {threads: 4}}", (4, 4)),
+        ("{openvino: {threads: 2, streams: 2}}", (2, 2)),
+        ("{onnxruntime: {threads: 4}, openvino: {threads: 2}}", (4, 2)),
+        ("{onnxruntime: {threads: 4}, openvino: {streams: 1}}", (4, 4)),
+        ("{tensorrt: {threads: 4}}", (1, 1)),
+    ],
+)
+def test_threads_are_equal_on_one_kind_of_device_unless_the_scenario_says_otherwise(
+    load: Any, head: str, text: str, threads: tuple[int, int]
+) -> None:
+    scenario = load(f"{head}targets: {text}\n")
+    assert tuple(scenario.target_options(name).threads for name in ("onnxruntime", "openvino")) == threads

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from harness.results import Row, Variant
+from harness.results import AcrossTargets, Row, Variant
 from harness.timing.samples import TWIN, Block, Round, Timings
-from harness.verdicts.latency import is_clear, judge_rows, judge_speedup
+from harness.verdicts.latency import is_clear, judge_rows, judge_speedup, speedups
 
 
 def timings(processes=6, spread=0.002, seed=0, twin_spread=None, **ratios):
@@ -71,10 +71,36 @@ class TestStopping:
         assert self.clear(timings(a=1.4, b=1.0))
         assert not self.clear(timings(a=1.4, b=1.01))  # on the edge of the margin
 
+    def test_rows_of_another_target_need_a_word_against_their_own_fp32_too(self):
+        own = {"other": "other", "b": "other"}
+        data = timings(other=1.3, b=1.313)  # against `other`, on the edge of the margin
+        assert self.clear(data)
+        assert not is_clear(data, "fp32", confidence=0.95, margin=0.01, looks=5, comparisons=1, own_references=own)
+
     def test_the_word_must_stand_among_all_of_the_run(self):
         data = timings(processes=4, spread=0.004, a=1.05)
         assert self.clear(data)
         assert not self.clear(data, comparisons=200)
+
+
+class TestSeveralTargets:
+    def test_each_is_judged_against_the_common_reference_and_its_own(self):
+        own = {"fp32": "fp32", "a": "fp32", "other": "other", "b": "other"}
+        assert speedups(["fp32", "a", "other", "b", TWIN], "fp32", own) == [
+            ("fp32", "a"),
+            ("fp32", "other"),
+            ("fp32", "b"),
+            ("other", "b"),
+        ]
+
+    def test_a_reference_that_was_not_timed_judges_nothing(self):
+        assert speedups(["fp32", "b"], "fp32", {"b": "other"}) == [("fp32", "b")]
+
+    def test_the_noise_is_that_of_the_common_reference(self):
+        """Against `other` the twin, a copy of `fp32`, is twice as slow; that is no noise."""
+        found = judge_speedup(timings(other=2.0, b=4.0), "other", "b", confidence=0.95, margin=0.01, twin_of="fp32")
+        assert found.noise_floor < 0.01
+        assert found.estimate.ratio == pytest.approx(2.0, rel=0.01)
 
 
 def row(number, p_value, verdict):
@@ -104,6 +130,24 @@ class TestAllRows:
             (pytest.approx(0.003), "worse"),
             (pytest.approx(0.06), "inconclusive"),
         ]
+
+    def test_speedups_across_targets_are_of_the_same_family(self):
+        plain = row(1, 0.03, "better")
+        across = AcrossTargets(
+            reference="r",
+            overall_speedup=2.0,
+            overall_speedup_ci95=(1.9, 2.1),
+            margin=0.01,
+            p_value=0.01,
+            verdict="better",
+        )
+        both = plain.model_copy(update={"latency": plain.latency.model_copy(update={"across": across})})
+        (found, other) = judge_rows([both, row(2, 0.04, "same")], confidence=0.95)
+        # Adjusted: 3 * 0.01, then 2 * 0.03, then 0.04 raised to the one before it.
+        assert found.latency.across.p_value_adjusted == pytest.approx(0.03)
+        assert found.latency.across.verdict == "better"
+        assert (found.latency.p_value_adjusted, found.latency.verdict) == (pytest.approx(0.06), "inconclusive")
+        assert (other.latency.p_value_adjusted, other.latency.verdict) == (pytest.approx(0.06), "inconclusive")
 
     def test_without_correction_each_stands_alone(self):
         rows = judge_rows([row(1, 0.03, "better"), row(2, 0.06, "same")], confidence=0.95, correction="none")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
+from harness.targets.base import HOST, Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class OnnxRuntime(Target):
         if found is None:
             return Availability(False, "the package `onnxruntime` is not installed", "pip install onnxruntime")
         return Availability(True, f"{found}, CPU")
+
+    def device_class(self, device: str | None) -> str:
+        """The CPU of this machine."""
+        return HOST
 
     def refusal(self, variant: Variant) -> str | None:
         """ONNX Runtime's CPU provider has no kernels for FP16 and BF16: they would run in FP32 after casts."""

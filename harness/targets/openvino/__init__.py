@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.fields import Count, Listed
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, BuildOptions, Engine, Placement, Session, Target
+from harness.targets.base import HOST, Availability, BuildOptions, Engine, Placement, Session, Target
 from harness.targets.openvino.devices import capabilities, device_names, refusal_of_device, version
 from harness.targets.openvino.engine_file import Precision
 from harness.targets.settings import TargetOptions
@@ -73,6 +73,10 @@ class OpenVino(Target):
         if found is None:
             return Availability(False, "the package `openvino` is not installed", "pip install openvino")
         return Availability(True, f"openvino {found}; {', '.join(device_names()) or 'no device'}")
+
+    def device_class(self, device: str | None) -> str:
+        """The CPU of this machine, or a device that other targets cannot use."""
+        return HOST if device in (None, _CPU) else super().device_class(device)
 
     def refusal(self, variant: Variant) -> str | None:
         """A device that OpenVINO does not find, or a precision that the device has no kernels for."""

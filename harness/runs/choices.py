@@ -1,0 +1,75 @@
+"""One decision per model, batch size and kind of device, where the scenario has several targets there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from harness.metrics.base import Evidence
+from harness.results import Choice, Row
+from harness.runs.selection import device_class
+from harness.scenario import Scenario
+from harness.verdicts.choice import Contest, decide, n_comparisons
+from harness.verdicts.seeds import representatives, seed_spreads
+from harness.words.choice import choice
+from harness.words.phrases import listed
+
+_Key = tuple[str, int, str]
+
+
+def choose(rows: Sequence[Row], evidence: Sequence[Evidence], scenario: Scenario) -> tuple[Choice, ...]:
+    """The decisions, in the order of the rows; none where each kind of device has one target.
+
+    Of QAT variants that differ in their seed alone, the one with the median accuracy stands for all.
+    """
+    shown = representatives(rows, seed_spreads(rows))
+    by_id = {each.variant.id: each for each in evidence}
+    groups: dict[_Key, list[Row]] = {}
+    for row in shown:
+        variant = row.variant
+        groups.setdefault((variant.model, variant.batch_size, device_class(variant)), []).append(row)
+    several = {key: group for key, group in groups.items() if len(_places(group)) > 1}
+    contests = {key: contest for key, group in several.items() for contest in _contest(group, by_id, scenario)}
+    corrects = scenario.verdict.correction == "holm"
+    comparisons = sum(map(n_comparisons, contests.values())) if corrects else 1
+    return tuple(
+        choice(contests[key], decide(contests[key], comparisons), key[2])
+        if key in contests
+        else _nothing_to_choose(key, group)
+        for key, group in several.items()
+        if scenario.measurement.latency
+    )
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.variant.place for row in rows))
+
+
+def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], scenario: Scenario) -> Iterator[Contest]:
+    """None or one: the rows that share their rounds with those of another target."""
+    timed = [row for row in rows if row.status == "ok" and row.latency is not None]
+    references = Counter(evidence[row.variant.id].timing_reference_id for row in timed)
+    for reference, _ in references.most_common():
+        together = tuple(row for row in timed if evidence[row.variant.id].timing_reference_id == reference)
+        timings, looks = evidence[together[0].variant.id].timings, evidence[together[0].variant.id].looks
+        has_reference = any(row.variant.id == reference for row in together)
+        if reference is None or timings is None or not has_reference or len(_places(together)) < 2:
+            continue
+        yield Contest(together, timings, reference, scenario.verdict.latency_margin, scenario.verdict.confidence, looks)
+        return
+
+
+def _nothing_to_choose(key: _Key, rows: Sequence[Row]) -> Choice:
+    model, batch_size, device = key
+    timed = _places([row for row in rows if row.status == "ok" and row.latency is not None])
+    missing = []
+    for place in _places(rows):
+        if place in timed:
+            continue
+        reasons = Counter(row.reason for row in rows if row.variant.place == place and row.reason)
+        missing.append(place + (f" ({reasons.most_common(1)[0][0]})" if reasons else ""))
+    what = f"only {timed[0]} was timed" if len(timed) == 1 else "no engine was timed"
+    if len(timed) > 1:
+        what = f"{listed(timed)} were not timed in the same rounds, because the FP32 row of the reference failed"
+    text = f"No choice between engines: {what}" + (f"; without figures: {listed(missing)}" if missing else "") + "."
+    return Choice(model=model, batch_size=batch_size, device=device, verdict="none", text=text)

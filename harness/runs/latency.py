@@ -1,0 +1,112 @@
+"""Timing: which variants take turns in the same rounds, and what came of it for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from harness.engine.graph import Task
+from harness.engine.local import LocalExecutor
+from harness.engine.outcomes import CRASH, Done, Failed, Outcome
+from harness.engine.store import Artifact
+from harness.runs.plan import VariantPlan
+from harness.verdicts.latency import speedups
+
+if TYPE_CHECKING:
+    from harness.runs.preparation import Prepared
+
+Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
+Groups = Mapping[str, Sequence[VariantPlan]]
+"""Variants that are timed together, by the id of the FP32 row that all of them are compared with."""
+
+
+def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str) -> Measured:
+    """Time the variants of each model and batch size, all targets of one kind of device in the same rounds.
+
+    Where that fails for a group of several targets as a whole, because the common reference fails, each target is timed
+    with its own FP32 row: an engine costs the rows of its own target at most.
+    """
+    if not prepared.scenario.measurement.latency:
+        return []
+    groups = timed_groups(prepared.plans, outcomes)
+    measured = _time(prepared, executor, groups, nonce)
+    apart: dict[str, Sequence[VariantPlan]] = {}
+    for reference, (_, outcome, _) in zip(groups, measured, strict=True):
+        if isinstance(outcome, Failed):
+            apart |= _by_target(groups[reference])
+    if not apart:
+        return measured
+    kept = [each for each in measured if not (isinstance(each[1], Failed) and set(each[2]) & _ids(apart))]
+    return [*kept, *_time(prepared, executor, apart, nonce)]
+
+
+def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> Groups:
+    """Variants whose engine was built and runs, by their common FP32 row, which must be among them.
+
+    Where that of another target is not among them, it is FP32 on the own target. An engine that failed when it ran
+    before, in the evaluation or for its memory, would take the others of its group with it.
+    """
+    timed = []
+    for plan in plans:
+        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
+        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
+        if "build" in plan.tasks and plan.not_run is None and all_done:
+            timed.append(plan)
+    ids = {plan.variant.id for plan in timed}
+    groups: dict[str, list[VariantPlan]] = {}
+    for plan in timed:
+        common = plan.timing_reference_id
+        groups.setdefault(common if common is not None and common in ids else plan.reference_id, []).append(plan)
+    return {reference: group for reference, group in groups.items() if reference in ids}
+
+
+def by_variant(measured: Measured) -> dict[str, Outcome]:
+    """The outcome of each variant: an engine that failed while its group was timed fails alone."""
+    return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
+
+
+def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, nonce: str) -> Measured:
+    corrects = prepared.scenario.verdict.correction == "holm"
+    comparisons = sum(map(_n_speedups, groups, groups.values())) if corrects else 1
+    tasks = {
+        prepared.planner.measure(group, reference, nonce, comparisons): tuple(plan.variant.id for plan in group)
+        for reference, group in groups.items()
+    }
+    finished = executor.run(list(tasks))
+    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def _n_speedups(reference: str, group: Sequence[VariantPlan]) -> int:
+    own_references = {plan.variant.id: plan.reference_id for plan in group}
+    return len(speedups(own_references, reference, own_references))
+
+
+def _by_target(group: Sequence[VariantPlan]) -> Groups:
+    """None for a group of one target: it was timed so already."""
+    references = dict.fromkeys(plan.reference_id for plan in group)
+    if len(references) == 1:
+        return {}
+    ids = {plan.variant.id for plan in group}
+    return {
+        reference: [replace(plan, timing_reference_id=None) for plan in group if plan.reference_id == reference]
+        for reference in references
+        if reference in ids
+    }
+
+
+def _ids(groups: Groups) -> set[str]:
+    return {plan.variant.id for group in groups.values() for plan in group}
+
+
+def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
+    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
+        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
+    return outcome
+
+
+def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
+    failed = artifact.meta.get("failed")
+    return failed if isinstance(failed, dict) else {}

@@ -1,0 +1,59 @@
+"""Samples per second over batch sizes."""
+
+import pytest
+
+from harness.report.throughput_tables import best_batches, throughput_table
+from harness.report.variants import NONE
+from harness.results import RunResults
+
+ENVIRONMENT = {"cpu": {"model": "AMD EPYC"}}
+
+
+@pytest.fixture
+def at_batch():
+    """A row of a batch size with a median and its interval in milliseconds."""
+    from oracles.row_lab import Lab
+
+    lab = Lab()
+
+    def make(batch_size, median_ms, spread=0.01, **fields):
+        row = lab.row("fp32", batch_size=batch_size, **fields)
+        latency = row.latency.model_copy(
+            update={
+                "median_ms": median_ms,
+                "median_ci95": (median_ms * (1 - spread), median_ms * (1 + spread)),
+                "throughput_per_s": batch_size * 1e3 / median_ms,
+            }
+        )
+        variant = row.variant.model_copy(update={"id": f"{row.variant.id}-{fields.get('target')}-b{batch_size}"})
+        return row.model_copy(update={"latency": latency, "variant": variant})
+
+    return make
+
+
+def table(rows):
+    results = RunResults(
+        scenario="s", run_id="r", started_at="2025-01-01T00:00:00+00:00", wall_s=1.0, environment=ENVIRONMENT, rows=rows
+    )
+    return throughput_table(results)
+
+
+def test_one_line_per_variant_with_the_best_batch(at_batch):
+    # 1 / 0.2 ms, 8 / 1 ms and 32 / 5 ms are 5,000, 8,000 and 6,400 samples per second.
+    rows = [at_batch(1, 0.2), at_batch(8, 1.0), at_batch(32, 5.0), at_batch(1, 0.1, target="openvino")]
+    found = table((*rows, at_batch(8, 0.4, target="openvino")))
+    assert found.headings == ("Model", "Variant", "Batch 1", "Batch 8", "Batch 32", "Best batch")
+    assert [(line[1], *(cell.split(" (")[0] for cell in line[2:])) for line in found.rows] == [
+        ("FP32 on onnxruntime", "5,000", "8,000", "6,400", "8"),
+        ("FP32 on openvino", "10,000", "20,000", NONE, "8"),
+    ]
+    assert found.rows[0][3] == "8,000 (7,921 to 8,081)"
+
+
+def test_sizes_whose_intervals_meet_are_both_named(at_batch):
+    rows = {8: at_batch(8, 1.0), 16: at_batch(16, 1.99), 1: at_batch(1, 0.2)}
+    assert best_batches(rows) == [16, 8]
+
+
+def test_one_batch_size_needs_no_table(at_batch):
+    assert table((at_batch(1, 0.2), at_batch(1, 0.1, target="openvino"))) is None

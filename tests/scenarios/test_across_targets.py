@@ -1,0 +1,101 @@
+"""Two targets on one CPU, from the scenario to the report: the same rounds, one reference, one decision."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.engine.outcomes import ignore
+from harness.engine.store import Store
+from harness.report import render
+from harness.results import RunResults
+from harness.runs.preparation import RunOptions, prepare
+from harness.runs.run import run_scenario
+from harness.scenario import load_scenario
+from harness.timing.samples import TWIN
+
+pytest.importorskip("openvino")
+REPOSITORY = Path(__file__).parents[2]
+SCENARIO = """\
+name: across
+dataset: {source: fashion_mnist, location: embedded, train_samples: 100, calibration_samples: 32, test_samples: 64}
+models:
+  net: {factory: models/resnet.py:resnet8, args: {width: 4}}
+training: {max_epochs: 1, batch_size: 50, augmentations: []}
+reference_target: openvino
+targets:
+  onnxruntime: {threads: 1}
+matrix:
+  target: [onnxruntime, openvino]
+  method: [fp32, ptq]
+  calibrator: [max]
+measurement:
+  {warmup_s: 0.01, round_s: 0.005, rounds_per_process: 4, min_processes: 2, max_processes: 2, memory: false,
+   parity: 'off'}
+"""
+ORT, OV = "net-fp32-onnxruntime-b1", "net-fp32-openvino-b1"
+ORT_PTQ, OV_PTQ = "net-ptq-max-perchannel-onnxruntime-b1", "net-ptq-max-perchannel-openvino-b1"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
+    project = tmp_path_factory.mktemp("project")
+    (project / "models").mkdir()
+    shutil.copy(REPOSITORY / "models" / "resnet.py", project / "models")
+    (project / "across.yaml").write_text(SCENARIO, encoding="utf-8")
+    directory = project / "report"
+    directory.mkdir()
+    options = RunOptions(jobs=1, isolation="none")
+    with pytest.MonkeyPatch.context() as patch:
+        # Never wait for a measurement that goes on elsewhere on this machine: the times here are of no interest.
+        patch.setenv("HARNESS_MEASURING_LOCK", str(project / "measuring.lock"))
+        prepared = prepare(load_scenario(project / "across.yaml"), options)
+        results = run_scenario(
+            prepared, directory, Store(project / "store"), options, lambda: contextlib.nullcontext(ignore)
+        )
+    render(results, directory)
+    return results, directory
+
+
+def test_all_rows_took_turns_in_the_same_rounds_beside_one_twin(run: tuple[RunResults, Path]) -> None:
+    results, directory = run
+    assert {row.status for row in results.rows} == {"ok"}
+    samples = pd.read_parquet(directory / "samples" / "latency.parquet")
+    assert set(samples["group"]) == {OV}
+    assert set(samples["session"]) == {ORT, OV, ORT_PTQ, OV_PTQ, TWIN}
+    assert (
+        len({tuple(sorted(turns)) for _, turns in samples.groupby(["process", "round"])["turn"].unique().items()}) == 1
+    )
+    assert [stage.variants for stage in results.stages if stage.stage == "measure"] == [(ORT, ORT_PTQ, OV, OV_PTQ)]
+
+
+def test_speed_is_over_both_references_and_accuracy_over_the_targets_own(run: tuple[RunResults, Path]) -> None:
+    results, _ = run
+    own = {row.variant.id: row.latency.reference for row in results.rows if row.latency}
+    assert own == {ORT: None, OV: None, ORT_PTQ: ORT, OV_PTQ: OV}
+    across = {
+        row.variant.id: row.latency.across and row.latency.across.reference for row in results.rows if row.latency
+    }
+    assert across == {ORT: OV, ORT_PTQ: OV, OV: None, OV_PTQ: None}
+    accuracy = {row.variant.id: row.accuracy.reference for row in results.rows if row.accuracy}
+    assert accuracy == own
+    for row in results.rows:
+        assert row.latency is not None and row.latency.threads == 1
+
+
+def test_there_is_one_decision_at_the_top_of_the_report(run: tuple[RunResults, Path]) -> None:
+    results, directory = run
+    (choice,) = results.choices
+    assert (choice.model, choice.batch_size, choice.device, choice.reference) == ("net", 1, "CPU", OV)
+    # 64 images prove nothing about PTQ: the candidates are the FP32 rows.
+    assert {choice.fastest, *choice.as_fast} <= {ORT, OV}
+    assert choice.smallest in {ORT, OV}
+    markdown, page = ((directory / name).read_text(encoding="utf-8") for name in ("report.md", "report.html"))
+    for text in (markdown, page):
+        assert text.index("net, batch 1, engines on the CPU compared") < text.index("net on onnxruntime, batch 1")
+        assert "Engines compared" in text
+    assert RunResults.load(directory / "results.json") == results

@@ -259,7 +259,7 @@ class Scenario(Section):
     )
     """Options by name of the target; a target of the matrix that is not named here has the defaults."""
     matrix: Matrix = Field(default_factory=Matrix)
-    reference_target: Name | None = None
+    reference_target: PluginName | None = None
     """Target whose FP32 row is the reference of all rows that are timed together: those of one model and batch size, of
     all targets on one kind of device, such as the targets `onnxruntime` and `openvino` on this machine's CPU. Empty:
     the first target of the matrix. Accuracy is always compared with FP32 on the row's own target."""

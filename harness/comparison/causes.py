@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from harness.comparison.environment_rules import EVERYTHING
 from harness.comparison.environments import EnvironmentDifference
 from harness.comparison.snapshot import STAGES, Snapshot
+from harness.figures import catalog
 from harness.results import Layer, Row
-from harness.results.row_figures import figure_names, find
 from harness.words.phrases import byte_size, listed, milliseconds, points, step_words
 
 _LISTED = 4
-_SQNR_FALL_DB = 3.0
 _FP32_CHANGE = 0.02
 """Relative change of FP32's own time from which it is worth a word."""
 _FLOATS = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
@@ -81,11 +80,12 @@ def _size(pair: Pair) -> Iterator[str]:
 
 def _accuracy(pair: Pair) -> Iterator[str]:
     before, after = pair.rows
-    for name in figure_names():
-        if name.startswith("parity.") and name.endswith("sqnr_db"):
-            old, new = find(before, name), find(after, name)
-            if old is not None and new is not None and old.value - new.value > _SQNR_FALL_DB:
-                step = step_words(name.split(".")[1])
+    for figure in catalog().values():
+        if figure.section == "parity" and figure.unit == "dB" and figure.margin is not None:
+            levels = pair.base.results.confidence, pair.new.results.confidence
+            old, new = figure.read(before, levels[0]), figure.read(after, levels[1])
+            if old is not None and new is not None and old.value - new.value > figure.margin.size:
+                step = step_words(figure.name.split(".")[1])
                 yield f"the step {step} got lossier: {new.value:.1f} dB after {old.value:.1f} dB"
     lossy = after.parity.lossy_step if after.parity is not None else None
     if lossy is not None and (before.parity is None or before.parity.lossy_step != lossy):

@@ -10,9 +10,9 @@ from harness.comparison.environments import EnvironmentDifference, differences
 from harness.comparison.judge_changes import SECTIONS, Candidate, candidates
 from harness.comparison.snapshot import Snapshot
 from harness.errors import UsageError, unknown_name
+from harness.figures import find
 from harness.results import Row, Status, Variant
 from harness.results.comparison import Comparison, Condition, Finding, StatusChange, StatusKind
-from harness.results.row_figures import unit_of
 from harness.stats.intervals import holm
 
 _RANKS: Mapping[Status, int] = {"ok": 2, "built": 1, "simulated": 1, "unavailable": 0, "failed": 0}
@@ -93,7 +93,7 @@ def _judged(waiting: Sequence[Candidate], scenarios: Mapping[str, _Scenario]) ->
 def _final(candidate: Candidate, p_value: float | None, scenario: _Scenario) -> Finding:
     verdict = candidate.decide(1.0 if p_value is None else p_value)
     update: dict[str, object] = {
-        "unit": unit_of(scenario.new.rows[candidate.finding.variant], candidate.finding.metric),
+        "unit": _unit(scenario, candidate.finding),
         "verdict": verdict,
         "p_value_adjusted": p_value,
         "confidence": scenario.new.results.confidence,
@@ -102,6 +102,13 @@ def _final(candidate: Candidate, p_value: float | None, scenario: _Scenario) -> 
         pair = Pair(scenario.base, scenario.new, candidate.finding.variant, scenario.differences)
         update["causes"] = causes_of(pair, candidate.finding.metric)
     return candidate.finding.model_copy(update=update)
+
+
+def _unit(scenario: _Scenario, finding: Finding) -> str:
+    """The base has every figure that is judged; a metric may have vanished from the new run."""
+    sides = (scenario.new, scenario.base)
+    found = filter(None, (find(side.rows[finding.variant], finding.metric) for side in sides))
+    return next((figure.unit for figure in found), "")
 
 
 def _rows(snapshot: Snapshot, options: CompareOptions) -> dict[str, Row]:

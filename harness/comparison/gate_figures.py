@@ -6,23 +6,20 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from harness.comparison.environments import EnvironmentDifference, differences
 from harness.comparison.latency_ratio import degrees_of, latency_ratio
 from harness.comparison.paired_figures import TOO_ALIKE, paired_gain
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
+from harness.figures import SPEEDUP, TOP1, FigureValue, find, read, section_reason
 from harness.results import Interval, Latency, Row
-from harness.results.row_figures import EXACT_SECTIONS, Figure, find, section_reason
 from harness.scenario.gates import GateSpec
 from harness.stats.between_runs import at_level, independent_difference
 
 _AS_MULTIPLE = "both as multiples of FP32's own figure in their session"
 _NOT_PAIRED = "judged on the intervals of both figures: none of their difference is recorded"
-_TOP1 = "accuracy.top1"
-_SPEEDUP = "latency.speedup"
-_TIMES = frozenset({"latency.median_ms"})
-_RATES = frozenset({"latency.throughput_per_s", _SPEEDUP})
 
 
 @dataclass(frozen=True)
@@ -72,21 +69,21 @@ class Sides:
 
 def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
     """What the gate's limit is compared with for one row."""
-    own = find(row, gate.metric, confidence=sides.run.results.confidence)
+    own = read(row, gate.metric, confidence=sides.run.results.confidence)
     if own is None:
         return Held(None, reason=section_reason(row, gate.metric))
     if gate.yardstick is None:
-        if gate.metric == _SPEEDUP and row.latency is not None:
+        if gate.metric == SPEEDUP and row.latency is not None:
             return _speedup_held(row.latency, own.value, own.interval)
-        return Held(own.value, own.interval, is_exact=_is_exact(gate.metric))
+        return Held(own.value, own.interval, is_exact=_is_exact(row, gate.metric))
     if gate.yardstick == "fp32":
         return _against_fp32(gate, row, own, sides)
     return _against_baseline(gate, row, own, sides)
 
 
-def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
+def _against_fp32(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> Held:
     reference = sides.fp32_of(row)
-    other = None if reference is None else find(reference, gate.metric, confidence=sides.run.results.confidence)
+    other = None if reference is None else read(reference, gate.metric, confidence=sides.run.results.confidence)
     if reference is None or other is None:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
         return Held(None, reason=f"nothing to compare with: {why}")
@@ -97,15 +94,15 @@ def _against_fp32(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
     if pair is not None and pair.interval is not None:
         # Both predicted the same samples: intervals of two separate shares would answer another question.
         return _related(gate, other.value, own.value, pair.interval, name)
-    if row.latency is not None and gate.metric in _TIMES | _RATES:
-        return _latency_against_fp32(gate, row.latency, other, name)
-    held = _unpaired(gate, other, own, name)
+    if row.latency is not None and _from_speedup(row, gate.metric) is not None:
+        return _latency_against_fp32(gate, row, row.latency, other, name)
+    held = _unpaired(gate, row, other, own, name)
     return held if held.interval is None else replace(held, reason=_NOT_PAIRED)
 
 
-def _latency_against_fp32(gate: GateSpec, latency: Latency, other: Figure, name: str) -> Held:
+def _latency_against_fp32(gate: GateSpec, row: Row, latency: Latency, other: FigureValue, name: str) -> Held:
     """From the ratio of the same rounds; differences are that ratio's part of FP32's own figure."""
-    found = _paired_speedup(gate.metric, latency)
+    found = _paired_speedup(latency, is_rate=_from_speedup(row, gate.metric) == "rate")
     if found is None:
         return Held(None, compared_with=name, reason="it was not measured in the same rounds as FP32")
     ratio, (low, high) = found
@@ -121,43 +118,43 @@ def _speedup_held(latency: Latency, value: float, interval: Interval | None, com
     return Held(value, interval, degrees=degrees_of(latency), looks=latency.looks, compared_with=compared_with)
 
 
-def _paired_speedup(metric: str, latency: Latency) -> tuple[float, Interval] | None:
+def _paired_speedup(latency: Latency, *, is_rate: bool) -> tuple[float, Interval] | None:
     """Time or rate as a multiple of FP32's, measured in the same rounds."""
     if not latency.speedup or latency.speedup_ci95 is None:
         return None
     low, high = latency.speedup_ci95
-    if metric in _RATES:
+    if is_rate:
         return latency.speedup, (low, high)
     return 1 / latency.speedup, (1 / high if high else math.inf, 1 / low if low > 0 else math.inf)
 
 
-def _against_baseline(gate: GateSpec, row: Row, own: Figure, sides: Sides) -> Held:
+def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> Held:
     where = sides.baseline_file
     if sides.baseline is None:
         return Held(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
     name = str(where or sides.baseline.name)
     stored = sides.baseline.rows.get(row.variant.id)
     confidence, stored_confidence = sides.run.results.confidence, sides.baseline.results.confidence
-    other = None if stored is None else find(stored, gate.metric, confidence=stored_confidence)
+    other = None if stored is None else read(stored, gate.metric, confidence=stored_confidence)
     if stored is None or other is None:
         why = "it has no such variant" if stored is None else section_reason(stored, gate.metric)
         return Held(None, reason=f"nothing to compare with in {name}: {why}")
     if (refusal := sides.refusal(gate.metric)) is not None:
         return Held(None, reason=f"not comparable with {name}: {refusal}")
-    if gate.metric == _TOP1:
+    if gate.metric == TOP1:
         change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=confidence)
         if change is not None:
             low, high = change.drop_ci
             return _related(gate, other.value, own.value, (-high, -low), name)
-    if gate.metric in _TIMES | _RATES and row.latency is not None and stored.latency is not None:
+    if _from_speedup(row, gate.metric) is not None and row.latency is not None and stored.latency is not None:
         return _latency_against_baseline(gate, row, stored, other, name, (stored_confidence, confidence))
     if other.interval is not None:
-        other = Figure(other.value, at_level(other.value, other.interval, stored_confidence, confidence))
-    return _unpaired(gate, other, own, name)
+        other = FigureValue(other.value, at_level(other.value, other.interval, stored_confidence, confidence))
+    return _unpaired(gate, row, other, own, name)
 
 
 def _latency_against_baseline(
-    gate: GateSpec, row: Row, stored: Row, other: Figure, name: str, levels: tuple[float, float]
+    gate: GateSpec, row: Row, stored: Row, other: FigureValue, name: str, levels: tuple[float, float]
 ) -> Held:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
@@ -165,7 +162,7 @@ def _latency_against_baseline(
     if found is None:
         return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
     ratio, (low, high) = found.value, found.interval
-    if gate.metric in _RATES:
+    if _from_speedup(row, gate.metric) == "rate":
         ratio, (low, high) = 1 / ratio, (1 / high, 1 / low)
     if gate.of is not None:
         return Held(ratio, (low, high), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
@@ -188,11 +185,11 @@ def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, 
     return Held(own / other, (ends[0], ends[1]), compared_with=name)
 
 
-def _unpaired(gate: GateSpec, other: Figure, own: Figure, name: str) -> Held:
+def _unpaired(gate: GateSpec, row: Row, other: FigureValue, own: FigureValue, name: str) -> Held:
     if own.interval is not None and other.interval is not None:
         estimate = independent_difference(other.value, other.interval, own.value, own.interval)
         return _related(gate, other.value, own.value, estimate.interval, name)
-    exact = _is_exact(gate.metric)
+    exact = _is_exact(row, gate.metric)
     if gate.of is None:
         difference = own.value - other.value
         return Held(-difference if gate.below else difference, is_exact=exact, compared_with=name)
@@ -205,5 +202,11 @@ def _forbids(difference: EnvironmentDifference, section: str) -> bool:
     return difference.severity == "refuse" and section in difference.affects
 
 
-def _is_exact(metric: str) -> bool:
-    return metric.partition(".")[0] in EXACT_SECTIONS
+def _is_exact(row: Row, name: str) -> bool:
+    figure = find(row, name)
+    return figure is not None and figure.is_exact
+
+
+def _from_speedup(row: Row, name: str) -> Literal["time", "rate"] | None:
+    figure = find(row, name)
+    return None if figure is None else figure.from_speedup

@@ -12,8 +12,8 @@ from scipy import stats
 from harness.comparison.gate_figures import Held, Sides, held_against
 from harness.comparison.snapshot import Snapshot
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
+from harness.figures import catalog, find
 from harness.results import Gate, GateVerdict, Row
-from harness.results.row_figures import unit_of
 from harness.scenario.gate_selection import judged_by
 from harness.scenario.gates import GateSpec
 from harness.stats.intervals import holm
@@ -110,7 +110,8 @@ def in_unit(gate: Gate, number: float) -> str:
         return multiple_words(number)
     if gate.unit is None:
         return f"{number:.6g}"
-    is_difference = gate.relation is not None or gate.metric.endswith("drop")
+    known = catalog().get(gate.metric)
+    is_difference = gate.relation is not None or (known is not None and known.is_difference)
     return (difference_words if is_difference else value_words)(number, gate.unit)
 
 
@@ -131,7 +132,7 @@ def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
         )
         return
     cases = [
-        _Case(gate, variant.id, held_against(gate, row, sides), unit_of(row, gate.metric))
+        _Case(gate, variant.id, held_against(gate, row, sides), _unit(row, gate.metric))
         for variant, row in ((variant, rows[variant.id]) for variant in chosen)
     ]
     adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.held.value is not None]))
@@ -157,6 +158,11 @@ def _gate(case: _Case, verdict: GateVerdict) -> Gate:
         bound=case.gate.limit,
         basis=held.basis,
     )
+
+
+def _unit(row: Row, name: str) -> str:
+    figure = find(row, name)
+    return "" if figure is None else figure.unit
 
 
 def _relation(gate: GateSpec) -> Relation | None:

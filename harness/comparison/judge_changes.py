@@ -5,21 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from harness.comparison.latency_ratio import latency_ratio
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
+from harness.figures import (
+    AGREEMENT,
+    METRICS,
+    SPEEDUP,
+    TOP1,
+    Figure,
+    FigureValue,
+    catalog,
+    figure,
+    figures_of,
+    read,
+    section_reason,
+)
 from harness.results import Interval, Row, RunResults, Verdict
-from harness.results.comparison import ChangeKind, Finding
-from harness.results.row_figures import EXACT_SECTIONS, METRICS, Figure, figure_names, find, section_reason
+from harness.results.comparison import Finding
 from harness.stats.between_runs import at_level, independent_difference
 from harness.stats.verdict import latency_band
 from harness.words.phrases import milliseconds
 
-TOP1, SPEEDUP = "accuracy.top1", "latency.speedup"
-DEFAULT_ACCURACY_MARGIN, DEFAULT_LATENCY_MARGIN = 0.005, 0.01
-"""Where the rows do not say which margin their scenario has."""
+SECTIONS = (*dict.fromkeys(figure.section for figure in catalog().values() if figure.margin is not None), METRICS)
+"""What can be judged."""
 
 
 @dataclass(frozen=True)
@@ -31,72 +41,38 @@ class Candidate:
     """From the corrected p-value; it is 1 for figures without one."""
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How a change of the figures that fit `pattern` is judged."""
-
-    pattern: str
-    higher_is_better: bool
-    kind: ChangeKind
-    margin: float
-    """Change that still counts as the same, where the figure is exact or its interval allows."""
-    ceiling: float = math.inf
-    """Above it, one value is as good as another."""
-
-
-RULES = (
-    _Rule("size.*_bytes", higher_is_better=False, kind="ratio", margin=0.01),
-    _Rule("coverage.int8_macs", higher_is_better=True, kind="difference", margin=0.0005),
-    # Twice the noise is 3 dB; above 60 dB it is the rounding of float kernels.
-    _Rule("parity.*.sqnr_db", higher_is_better=True, kind="difference", margin=3.0, ceiling=60.0),
-    _Rule("parity.*.top1_agreement", higher_is_better=True, kind="difference", margin=DEFAULT_ACCURACY_MARGIN),
-    _Rule("memory.increase_bytes", higher_is_better=False, kind="ratio", margin=0.10),
-    _Rule("memory.device_bytes", higher_is_better=False, kind="ratio", margin=0.10),
-    _Rule("energy.joules_per_inference", higher_is_better=False, kind="ratio", margin=0.10),
-)
-SECTIONS = ("accuracy", "latency", "size", "coverage", "parity", "memory", "energy", METRICS)
-"""What can be judged."""
-
-
 def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozenset[str]) -> Iterator[Candidate]:
     """Every judged figure of one variant that the base has."""
     old, now = base.rows[variant_id], new.rows[variant_id]
-    scenario, confidence = new.results.scenario, new.results.confidence
+    levels = base.results.confidence, new.results.confidence
+    scenario = new.results.scenario
     if "accuracy" in sections and old.accuracy is not None:
-        yield _accuracy(base, new, variant_id) or _missing(scenario, now, TOP1, find(old, TOP1))
+        yield _accuracy(base, new, variant_id) or _missing(scenario, now, TOP1, read(old, TOP1))
     if "latency" in sections and old.latency is not None and old.latency.speedup is not None:
-        found = _latency(scenario, old, now, confidence, base.results.confidence)
-        yield found or _missing(scenario, now, SPEEDUP, find(old, SPEEDUP))
-    levels = base.results.confidence, confidence
-    names = [*figure_names(), *(f"{METRICS}.{name}" for name in old.metrics)]
-    for name in names:
-        rule = _rule(name, old) if name.partition(".")[0] in sections else None
-        before = _at(find(old, name, confidence=levels[0]), *levels)
-        if rule is not None and before is not None:
-            after = find(now, name, confidence=confidence)
+        found = _latency(scenario, old, now, levels[1], levels[0])
+        yield found or _missing(scenario, now, SPEEDUP, read(old, SPEEDUP))
+    for each in figures_of(old):
+        before = _at(each.read(old, levels[0]), *levels) if each.section in sections and _is_judged(each, old) else None
+        if before is not None:
+            after = each.read(now, levels[1])
             if after is None:
-                yield _missing(scenario, now, name, before)
+                yield _missing(scenario, now, each.name, before)
             else:
-                yield _figure(new.results, variant_id, name, rule, before, after)
+                yield _figure(new.results, variant_id, each, before, after)
 
 
-def _at(figure: Figure | None, confidence: float, wanted: float) -> Figure | None:
+def _is_judged(each: Figure, row: Row) -> bool:
+    """By its own values: top-1 is judged in pairs instead, and times of two sessions by their speedups."""
+    if each.name == f"{METRICS}.{AGREEMENT}" and row.accuracy is not None:
+        return False  # the labels say more
+    return each.margin is not None and each.name != TOP1 and each.from_speedup is None
+
+
+def _at(found: FigureValue | None, confidence: float, wanted: float) -> FigureValue | None:
     """A figure with its interval at the level of the new run."""
-    if figure is None or figure.interval is None:
-        return figure
-    return Figure(figure.value, at_level(figure.value, figure.interval, confidence, wanted))
-
-
-def _rule(name: str, row: Row) -> _Rule | None:
-    section, _, rest = name.partition(".")
-    if section == METRICS:
-        metric = row.metrics[rest]
-        if rest == "agreement" and row.accuracy is not None:
-            return None  # the labels say more
-        if metric.unit == "share":
-            return _Rule(name, metric.higher_is_better, "difference", DEFAULT_ACCURACY_MARGIN)
-        return _Rule(name, metric.higher_is_better, "ratio", 0.05)
-    return next((rule for rule in RULES if fnmatchcase(name, rule.pattern)), None)
+    if found is None or found.interval is None:
+        return found
+    return FigureValue(found.value, at_level(found.value, found.interval, confidence, wanted))
 
 
 def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | None:
@@ -105,7 +81,7 @@ def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | Non
     old, now = base.rows[variant_id].accuracy, new.rows[variant_id].accuracy
     if found is None or old is None or now is None:
         return None
-    margin = _margin(now.margin, old.margin, DEFAULT_ACCURACY_MARGIN)
+    margin = _margin(TOP1, now.margin, old.margin)
     interval = (-found.drop_ci[1], -found.drop_ci[0])
     finding = Finding(
         scenario=new.results.scenario,
@@ -130,13 +106,13 @@ def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | Non
 def _latency(scenario: str, old: Row, now: Row, confidence: float, base_confidence: float) -> Candidate | None:
     if old.latency is None or now.latency is None:
         return None
-    margin = _margin(now.latency.margin, old.latency.margin, DEFAULT_LATENCY_MARGIN)
+    margin = _margin(SPEEDUP, now.latency.margin, old.latency.margin)
     # Noise proves nothing, and is no reason to call two engines the same: as in `latency_verdict`.
     band = max(latency_band(margin, latency.noise_floor) for latency in (old.latency, now.latency))
     found = latency_ratio(old.latency, now.latency, margin=band, confidence=confidence, base_confidence=base_confidence)
     if found is None and now.latency.speedup is not None:
         one = "a speedup has no usable interval: it was measured in one process and one round alone"
-        return _missing(scenario, now, SPEEDUP, find(old, SPEEDUP), find(now, SPEEDUP), one)
+        return _missing(scenario, now, SPEEDUP, read(old, SPEEDUP), read(now, SPEEDUP), one)
     if found is None:
         return None
     low, high = found.interval
@@ -166,41 +142,48 @@ def _latency(scenario: str, old: Row, now: Row, confidence: float, base_confiden
     return Candidate(finding, decide)
 
 
-def _figure(run: RunResults, variant_id: str, name: str, rule: _Rule, before: Figure, after: Figure) -> Candidate:
-    base, new = min(before.value, rule.ceiling), min(after.value, rule.ceiling)
+def _figure(run: RunResults, variant_id: str, each: Figure, before: FigureValue, after: FigureValue) -> Candidate:
+    margin = each.margin
+    assert margin is not None
+    base, new = min(before.value, margin.ceiling), min(after.value, margin.ceiling)
     # Minus infinity, an SQNR of NaN, may be on both sides.
-    change = 0.0 if new == base else new - base if rule.kind == "difference" else _ratio(base, new)
+    change = 0.0 if new == base else new - base if margin.kind == "difference" else _ratio(base, new)
     interval, p_value = None, None
-    repeats = change == 0 and name.partition(".")[0] in EXACT_SECTIONS
+    repeats = change == 0 and each.is_exact
     if before.interval is not None and after.interval is not None and not repeats:
         estimate = independent_difference(base, before.interval, new, after.interval, confidence=run.confidence)
-        scale = 1.0 if rule.kind == "difference" or base == 0 else abs(base)
+        scale = 1.0 if margin.kind == "difference" or base == 0 else abs(base)
         interval = (estimate.interval[0] / scale, estimate.interval[1] / scale)
         p_value = estimate.p_value
     finding = Finding(
         scenario=run.scenario,
         variant=variant_id,
-        metric=name,
+        metric=each.name,
         base=before.value,
         new=after.value,
-        kind=rule.kind,
+        kind=margin.kind,
         change=_finite(change),
         interval=interval,
-        margin=rule.margin,
+        margin=margin.size,
         p_value=p_value,
         verdict="inconclusive",
     )
-    sign = 1.0 if rule.higher_is_better else -1.0
+    sign = 1.0 if each.better == "higher" else -1.0
     if interval is None:
-        return Candidate(finding, lambda _: _exactly(sign * change, rule.margin))
+        return Candidate(finding, lambda _: _exactly(sign * change, margin.size))
     ends = sorted(sign * end for end in interval)
     return Candidate(
-        finding, lambda adjusted: _by_interval((ends[0], ends[1]), rule.margin, adjusted <= 1 - run.confidence)
+        finding, lambda adjusted: _by_interval((ends[0], ends[1]), margin.size, adjusted <= 1 - run.confidence)
     )
 
 
 def _missing(
-    scenario: str, now: Row, name: str, before: Figure | None, after: Figure | None = None, why: str | None = None
+    scenario: str,
+    now: Row,
+    name: str,
+    before: FigureValue | None,
+    after: FigureValue | None = None,
+    why: str | None = None,
 ) -> Candidate:
     finding = Finding(
         scenario=scenario,
@@ -231,8 +214,11 @@ def _exactly(gain: float, margin: float) -> Verdict:
     return "better" if gain > 0 else "worse"
 
 
-def _margin(*margins: float | None) -> float:
-    return next(margin for margin in margins if margin is not None)
+def _margin(name: str, *margins: float | None) -> float:
+    """That of a row, or the figure's own where the rows do not say which their scenario has."""
+    default = figure(name).margin
+    assert default is not None
+    return next((margin for margin in margins if margin is not None), default.size)
 
 
 def _ratio(base: float, new: float) -> float:

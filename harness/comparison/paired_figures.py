@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness.figures import METRICS
 from harness.results import Accuracy, Interval, MetricValue, Row
-from harness.results.row_figures import METRICS
 
 TOO_ALIKE = "too few samples tell it from FP32"
 

@@ -11,17 +11,14 @@ from hashlib import sha256
 from typing import Any, Final
 
 from harness.comparison.environments import machine_class
+from harness.figures import FigureValue, figures_of
 from harness.results import Row, RunResults
-from harness.results.row_figures import METRICS, Figure, figure_names, find, unit_of
 from harness.stats.between_runs import at_level
 
 NO_FIGURE: Final = "status"
 """Name under which a variant without any figure stands, with its status and without a value."""
 _KEY_CHARACTERS = 16
 _CONFIDENCE: Final = 0.95
-_BETTER_WHEN_HIGHER: Final = ("top1", "top5", "agreement", "speedup", "_per_s", "int8_macs", "sqnr_db")
-_VERDICT_OF: Final = ("accuracy.drop", "accuracy.top1", "latency.speedup", "latency.median_ms")
-"""Figures whose section's verdict is about them."""
 
 
 @dataclass(frozen=True)
@@ -93,36 +90,28 @@ def in_utc(text: str) -> str:
 
 
 def _figures(row: Row, confidence: float) -> Iterator[FigureRecord]:
-    for name in (*figure_names(), *(f"{METRICS}.{name}" for name in row.metrics)):
-        found = find(row, name, confidence=confidence)
+    for figure in figures_of(row):
+        found = figure.read(row, confidence)
         if found is None or not math.isfinite(found.value):
             continue
         low, high = _ends(found, confidence)
-        section = getattr(row, name.partition(".")[0])
         yield FigureRecord(
             variant=row.variant.id,
-            metric=name,
+            metric=figure.name,
             status=row.status,
             value=found.value,
             low=low,
             high=high,
-            unit=unit_of(row, name),
-            higher_is_better=_is_better_when_higher(row, name),
-            verdict=section.verdict if name in _VERDICT_OF else None,
+            unit=figure.unit,
+            higher_is_better=figure.higher_is_better,
+            verdict=getattr(row, figure.section).verdict if figure.carries_verdict else None,
             reference=None if row.latency is None else row.latency.reference,
         )
 
 
-def _ends(figure: Figure, confidence: float) -> tuple[float | None, float | None]:
+def _ends(found: FigureValue, confidence: float) -> tuple[float | None, float | None]:
     """Those of the 95 % interval, whatever the run's own confidence: series and their plots go on when it changes."""
-    if figure.interval is None:
+    if found.interval is None:
         return None, None
-    ends = at_level(figure.value, figure.interval, confidence, _CONFIDENCE)
+    ends = at_level(found.value, found.interval, confidence, _CONFIDENCE)
     return (None, None) if not all(map(math.isfinite, ends)) else ends
-
-
-def _is_better_when_higher(row: Row, name: str) -> bool | None:
-    section, _, rest = name.partition(".")
-    if section == METRICS:
-        return row.metrics[rest].higher_is_better
-    return name.endswith(_BETTER_WHEN_HIGHER)

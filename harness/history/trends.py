@@ -8,36 +8,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
-from harness.comparison.judge_changes import (
-    DEFAULT_ACCURACY_MARGIN,
-    DEFAULT_LATENCY_MARGIN,
-    RULES,
-    SPEEDUP,
-    TOP1,
-)
 from harness.errors import UsageError, unknown_name
+from harness.figures import MEDIAN, METRICS, Figure, Margin, catalog, metric_figure
 from harness.history.database import Entry
 from harness.history.figures import RunRecord
 from harness.history.steps import SIGNIFICANCE, Observation, Step, find_steps, standard_error
-from harness.results.comparison import ChangeKind
-from harness.results.row_figures import METRICS
+from harness.stats.terms import ChangeKind
 
-MEDIAN = "latency.median_ms"
 FALSE_STEPS = 0.05
 """Largest chance of any false step among all series that are looked at together."""
-_OTHER_MARGIN = 0.05
+_OTHER_MARGIN = Margin("ratio", 0.05)
 _DAYS = "d"
-_SAME_SAMPLES = frozenset({"accuracy", "parity"})
-"""Sections whose intervals say how well the test samples stand for all others. The samples are the same in every run,
-so that this does not vary from run to run."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How a change of a figure is measured, and how large it must be to matter."""
-
-    kind: ChangeKind
-    margin: float
 
 
 @dataclass(frozen=True)
@@ -93,16 +74,10 @@ class Trend:
         return any(each.figure.low is not None for each in self.entries) or len(set(self.values)) > 1
 
 
-def rule_of(metric: str, unit: str = "") -> Rule | None:
-    """How a figure is followed; None for figures that are followed on request only."""
-    if metric == TOP1:
-        return Rule("difference", DEFAULT_ACCURACY_MARGIN)
-    if metric in (SPEEDUP, MEDIAN):
-        return Rule("ratio", DEFAULT_LATENCY_MARGIN)
-    if metric.startswith(f"{METRICS}."):
-        return Rule("difference", DEFAULT_ACCURACY_MARGIN) if unit == "share" else Rule("ratio", _OTHER_MARGIN)
-    found = next((rule for rule in RULES if fnmatchcase(metric, rule.pattern)), None)
-    return None if found is None else Rule(found.kind, found.margin)
+def margin_of(entry: Entry) -> Margin | None:
+    """How a change of a figure is measured, and how large it must be to matter; None: followed on request only."""
+    figure = _figure_of(entry)
+    return None if figure is None else figure.margin
 
 
 def trends(entries: Sequence[Entry], choice: Choice = Choice()) -> list[Trend]:
@@ -115,7 +90,7 @@ def trends(entries: Sequence[Entry], choice: Choice = Choice()) -> list[Trend]:
             grouped.setdefault((run.scenario, run.machine_class, figure.variant, figure.metric), []).append(entry)
     found = []
     for (scenario, machine_class, variant, metric), of_series in sorted(grouped.items()):
-        kind = _rule(of_series[-1]).kind
+        kind = (margin_of(of_series[-1]) or _OTHER_MARGIN).kind
         found.append(Trend(scenario, machine_class, variant, metric, kind, tuple(of_series)))
     noisy = sum(trend.is_noisy for trend in found)
     significance = min(SIGNIFICANCE, FALSE_STEPS / max(noisy, 1))
@@ -150,7 +125,7 @@ def _is_named(metric: str, globs: Iterable[str]) -> bool:
 
 
 def _is_followed(entry: Entry) -> bool:
-    return rule_of(entry.figure.metric, entry.figure.unit) is not None
+    return margin_of(entry) is not None
 
 
 def _check_names(entries: Sequence[Entry], choice: Choice) -> None:
@@ -169,14 +144,18 @@ def _check_names(entries: Sequence[Entry], choice: Choice) -> None:
                 raise UsageError(message, fix=fix)
 
 
-def _rule(entry: Entry) -> Rule:
-    return rule_of(entry.figure.metric, entry.figure.unit) or Rule("ratio", _OTHER_MARGIN)
+def _figure_of(entry: Entry) -> Figure | None:
+    """None for figures that only earlier versions had."""
+    section, _, name = entry.figure.metric.partition(".")
+    if section != METRICS:
+        return catalog().get(entry.figure.metric)
+    return metric_figure(name, unit=entry.figure.unit, higher_is_better=bool(entry.figure.higher_is_better))
 
 
 def _steps(trend: Trend, significance: float) -> tuple[TrendStep, ...]:
-    rule = _rule(trend.entries[-1])
-    is_relative = rule.kind == "ratio" and all(_is_positive(each) for each in trend.entries)
-    margin = math.log1p(rule.margin) if is_relative else rule.margin
+    wanted = margin_of(trend.entries[-1]) or _OTHER_MARGIN
+    is_relative = wanted.kind == "ratio" and all(_is_positive(each) for each in trend.entries)
+    margin = math.log1p(wanted.size) if is_relative else wanted.size
     found = find_steps([_observation(each, is_relative) for each in trend.entries], margin, significance)
     return tuple(_described(trend, step, is_relative) for step in found)
 
@@ -188,8 +167,8 @@ def _is_positive(entry: Entry) -> bool:
 def _observation(entry: Entry, is_relative: bool) -> Observation:
     figure = entry.figure
     assert figure.value is not None
-    is_on_same_samples = figure.metric.partition(".")[0] in _SAME_SAMPLES
-    ends = (None, None) if is_on_same_samples else (figure.low, figure.high)
+    described = _figure_of(entry)
+    ends = (None, None) if described is not None and described.varies_with_samples else (figure.low, figure.high)
     if not is_relative:
         return Observation(figure.value, standard_error(*ends))
     low, high = (math.log(end) if end else None for end in ends)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from harness.figures import AGREEMENT, figure
 from harness.metrics.base import Evidence, Judgement, Metric
 from harness.results import MetricValue
 from harness.stats.intervals import wilson_interval
@@ -19,7 +20,10 @@ _RESAMPLES = 2_000
 class AgreementMetric(Metric):
     """Without labels this stands in for accuracy: a class that changes may have been wrong before."""
 
-    name: ClassVar[str] = "agreement"
+    name: ClassVar[str] = AGREEMENT
+    unit: ClassVar[str] = "share"
+    header: ClassVar[str | None] = "Agreement"
+    definition: ClassVar[str | None] = figure("accuracy.agreement").definition
 
     def compute(self, evidence: Evidence) -> MetricValue | None:
         """A share in [0, 1] with its Wilson interval; None for the FP32 row itself."""
@@ -32,8 +36,8 @@ class AgreementMetric(Metric):
         same, n = int(equal.sum()), len(outputs)
         return MetricValue(
             value=same / n,
-            unit="share",
-            higher_is_better=True,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
             ci95=wilson_interval(same, n, evidence.judgement.confidence),
             n=n,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.data.tasks import Task
+from harness.figures import Figure, metric_figure
 from harness.results import Energy, Layer, Memory, Record, Variant
 
 if TYPE_CHECKING:
@@ -98,10 +99,31 @@ class Metric(ABC):
     section: ClassVar[str | None] = None
     tasks: ClassVar[frozenset[Task] | None] = None
     """Tasks that the figures make sense for; None: all."""
+    unit: ClassVar[str] = ""
+    """As this and the next three: of a metric without a section of its own. `share` is a fraction of 1."""
+    higher_is_better: ClassVar[bool] = True
+    header: ClassVar[str | None] = None
+    """Of its column in tables; None: its name."""
+    definition: ClassVar[str | None] = None
+    """One sentence for reports; None: the first line of the class's docstring."""
 
     @abstractmethod
     def compute(self, evidence: Evidence) -> Record | None:
         """The figures, or None when the evidence for them is missing."""
+
+    @property
+    def figure(self) -> Figure | None:
+        """The figure `metrics.NAME`; None for metrics that fill a section, whose figures the catalogue has."""
+        if self.section is not None:
+            return None
+        first_line = (type(self).__doc__ or "").strip().partition("\n")[0]
+        return metric_figure(
+            self.name,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            header=self.header,
+            definition=self.definition or first_line or None,
+        )
 
     def fault(self, record: Record) -> str | None:
         """Why the variant's row cannot be believed, seeing these figures of it; the row is then `failed`."""

@@ -17,6 +17,10 @@ class MeanIou(TaskMetric):
     name: ClassVar[str] = "mean_iou"
     tasks: ClassVar[frozenset[Task] | None] = frozenset({"segmentation"})
     unit: ClassVar[str] = "share"
+    header: ClassVar[str | None] = "Mean IoU"
+    definition: ClassVar[str | None] = (
+        "Intersection over union of predicted and true pixels of all images together, averaged over the classes."
+    )
 
     def make(self, n_classes: int) -> torchmetrics.Metric:
         """Torchmetrics' Jaccard index."""

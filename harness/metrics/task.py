@@ -41,8 +41,6 @@ would prove equality by a few samples that are alike."""
 class TaskMetric(Metric):
     """Compares every row with FP32 on the same samples; a sample is drawn, or exchanged, with all that is in it."""
 
-    unit: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
     margin: ClassVar[float | None] = None
     """Loss that still counts as the same; None: the scenario's `verdict.accuracy_margin`."""
 

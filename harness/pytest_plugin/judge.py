@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.figures import Figure, figures_of
 from harness.results import Row, Variant
-from harness.results.row_figures import METRICS, figure_names, find
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.runs import Run
@@ -49,19 +49,19 @@ def properties(run: Run, variant: Variant) -> list[Property]:
     for name, judged in (("accuracy", row.accuracy), ("latency", row.latency)):
         if judged is not None and judged.verdict is not None:
             found.append((f"{name}.verdict", judged.verdict))
-    for name in (*figure_names(), *(f"{METRICS}.{metric}" for metric in row.metrics)):
-        found += _figure(row, name, run.results.confidence)
+    for figure in figures_of(row):
+        found += _figure(row, figure, run.results.confidence)
     return [*found, *((f"gate.{gate.metric}", f"{gate.verdict}: {gate.limit}") for gate in run.gates(variant))]
 
 
-def _figure(row: Row, name: str, confidence: float) -> Iterator[Property]:
-    figure = find(row, name, confidence=confidence)
-    if figure is None:
+def _figure(row: Row, figure: Figure, confidence: float) -> Iterator[Property]:
+    found = figure.read(row, confidence)
+    if found is None:
         return
-    yield name, int(figure.value) if figure.value.is_integer() else figure.value
-    if figure.interval is not None:
-        yield f"{name}.low", figure.interval[0]
-        yield f"{name}.high", figure.interval[1]
+    yield figure.name, int(found.value) if found.value.is_integer() else found.value
+    if found.interval is not None:
+        yield f"{figure.name}.low", found.interval[0]
+        yield f"{figure.name}.high", found.interval[1]
 
 
 def _fail(lines: Sequence[str], run: Run, row: Row) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.figures import figure, heading
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
@@ -10,7 +11,7 @@ from harness.text import shown
 from harness.verdicts.quality import TOP1
 from harness.words.phrases import level, p_value, percent, points
 
-_CLASS_HEADINGS = "Variant|Class|n|Recall|Drop, points|Interval of the drop|p, corrected"
+_CLASS_HEADINGS = f"Variant|Class|n|Recall|{heading('accuracy.drop')}|Interval of the drop|p, corrected"
 CLASSES_SHOWN = 3
 FEW_SAMPLES = 30
 """Of a class: below it the table says so, as an interval then spans tens of points."""
@@ -20,8 +21,9 @@ def top5_table(results: RunResults) -> Table | None:
     """Top-5 of every variant and its paired drop; None where no network has more than five classes."""
     rows = [(row.variant.id, *_top5(row.accuracy)) for row in results.rows if row.accuracy and row.accuracy.top5]
     intervals = f"{level(results.confidence)} intervals of each row alone"
-    caption = f"Share of samples whose class is among the five largest outputs; {intervals}"
-    return _table(caption, "Variant|Top-5|Interval|Drop, points|Interval of the drop|McNemar", rows)
+    caption = f"{figure('accuracy.top5').definition.removesuffix('.')}; {intervals}"
+    headings = f"Variant|{heading('accuracy.top5')}|Interval|{heading('accuracy.drop')}|Interval of the drop|McNemar"
+    return _table(caption, headings, rows)
 
 
 def _top5(accuracy: Accuracy) -> tuple[str, ...]:
@@ -96,10 +98,10 @@ def seeds_table(results: RunResults) -> Table | None:
     for spread in results.qat_seeds:
         is_share = spread.metric == TOP1
         shown, units = (points, (", %", ", points")) if is_share else (_plain, ("", ""))
-        for what, figure in ((f"{spread.metric}{units[0]}", spread.value), (f"drop{units[1]}", spread.drop)):
-            if figure is not None:
-                values = (figure.mean, figure.sd, figure.min, figure.max)
-                rows.append((spread.representative, what, str(figure.n), *map(shown, values)))
+        for what, found in ((f"{spread.metric}{units[0]}", spread.value), (f"drop{units[1]}", spread.drop)):
+            if found is not None:
+                values = (found.mean, found.sd, found.min, found.max)
+                rows.append((spread.representative, what, str(found.n), *map(shown, values)))
     caption = "QAT from several seeds, otherwise equal; conclusions speak of the median seed, never of the best"
     return _table(caption, "Median seed|Figure|Seeds|Mean|SD|Smallest|Largest", rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.figures import AGREEMENT, MEDIAN, METRICS, SPEEDUP, TOP1, figure, figures_of, header
 from harness.results import Accuracy, Latency, Load, Parity, RunResults
 from harness.words.phrases import level, listed, margin_points, noise, percent
 
@@ -16,13 +17,13 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
     found = []
     if accuracies:
         found += _accuracy(accuracies, confidence)
-    if not accuracies and any("agreement" in row.metrics for row in results.rows):
+    if not accuracies and any(AGREEMENT in row.metrics for row in results.rows):
         found.append(
             (
-                "Agreement",
-                f"Share of test samples for which the variant predicts the same class as FP32, with its {confidence} "
-                "Wilson interval. The samples have no labels: a class that changed may have been wrong before. Several "
-                "crops of one photo are not independent, so that the interval is then too narrow.",
+                header("accuracy.agreement"),
+                f"{_means('accuracy.agreement')} With its {confidence} Wilson interval. The samples have no labels: a "
+                "class that changed may have been wrong before. Several crops of one photo are not independent: the "
+                "interval is then too narrow.",
             )
         )
     if latencies:
@@ -34,22 +35,21 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         found.append(
             (
                 "Sizes",
-                "Three numbers: the ONNX file, the engine that is deployed, and the weights and biases as the engine "
-                "holds them, with their scales per channel. An ONNX file with Q/DQ nodes may hold its weights in FP32 "
-                "or INT8; the engine decides what is deployed.",
+                f"{_each('size.onnx_bytes', 'size.engine_bytes', 'size.weight_bytes')} An ONNX file with Q/DQ nodes "
+                "may hold its weights in FP32 or INT8; the engine decides what is deployed.",
             )
         )
     found += _resources(results)
     if any(row.coverage for row in results.rows):
         found.append(
             (
-                "INT8 MACs",
-                "Share of the multiply-accumulates of convolutions and matrix products that the built engine executes "
-                "as integer operations, read from the engine and not from the model that was given to it; below it the "
-                "number of such layers.",
+                header("coverage.int8_macs"),
+                f"{_means('coverage.int8_macs')} It is read from the engine and not from the model that was given to "
+                "it; below it the number of such layers.",
             )
         )
     found += _parity([row.parity for row in results.rows if row.parity])
+    found += _own_metrics(results)
     if results.calibration_samples:
         counts = listed([f"{name} {count:,}" for name, count in results.calibration_samples.items()])
         found.append(("Calibration", f"Samples in the one pass that served all calibrators: {counts}."))
@@ -62,18 +62,15 @@ def _resources(results: RunResults) -> list[tuple[str, str]]:
         found.append(
             (
                 "Memory",
-                "Peak resident memory of a fresh process that opens one engine and runs it a few times. Engine: the "
-                "increase since the target's library was loaded. It holds weights, buffers, and the library's code "
-                "that is read from disk when it first runs, which dominates for small networks.",
+                f"{_each('memory.peak_bytes', 'memory.increase_bytes')} The engine holds weights, buffers, and the "
+                "library's code that is read from disk when it first runs, which dominates for small networks.",
             )
         )
     if any(row.energy and row.energy.joules_per_inference is not None for row in results.rows):
         found.append(
             (
                 "Energy",
-                "What the whole device drew in blocks of inferences, divided by their number, other programs "
-                "included. Without idle: minus what it would have drawn in that time, from its power just before "
-                "with the engine open. Spread: largest minus smallest block, as a share.",
+                _each("energy.joules_per_inference", "energy.net_joules_per_inference", "energy.spread"),
             )
         )
     if any(row.cost and row.cost.peak_bytes for row in results.rows):
@@ -91,12 +88,11 @@ def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, st
     margins = _distinct(accuracy.margin for accuracy in accuracies)
     margin = listed([margin_points(value) for value in margins]) or "0"
     return [
-        ("Top-1", f"Share of test samples whose class is predicted; below it the {confidence} Wilson interval."),
+        (header(TOP1), f"{_means(TOP1)} Below it the {confidence} Wilson interval."),
         (
-            "Drop",
-            "Top-1 of FP32 minus top-1 of the variant on the same samples, in percentage points: what was lost is "
-            f"positive. Below it the {confidence} interval of this paired difference: Tango's score interval. "
-            "Intervals are those of each row alone.",
+            header("accuracy.drop"),
+            f"{_means('accuracy.drop')} In percentage points; below it the {confidence} interval of this paired "
+            "difference: Tango's score interval. Intervals are those of each row alone.",
         ),
         (
             "Verdict on accuracy",
@@ -109,7 +105,7 @@ def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, st
             "Each QAT variant is compared with the PTQ variant of the same calibration, granularity, bits and skips, "
             "never with the best-looking one of many, whose figure is partly luck.",
         ),
-        ("Agreement", "Share of test samples for which the variant predicts the same class as FP32."),
+        (header("accuracy.agreement"), _means("accuracy.agreement")),
     ]
 
 
@@ -175,16 +171,16 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
     return [
         (
             "Latency",
-            f"Time of one inference, in milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers "
-            f"to and from a device {copies}. Quantiles have order-statistic intervals, which know the processes that "
+            f"{_means(MEDIAN)} In milliseconds, with {threads} thread{'' if threads == '1' else 's'}; transfers to and "
+            f"from a device {copies}. Quantiles have order-statistic intervals, which know the processes that "
             "ran and not the next one; p99 and p99.9 are shown only when the samples suffice for one.",
         ),
         (
-            "Speedup",
-            "Variants take turns in rounds, in an order shuffled anew each round, in process after process. Speedup is "
-            "FP32's time divided by the variant's in the same round: geometric mean over processes of the trimmed "
-            f"mean over rounds. Below it the {confidence} interval over processes, which allows for looking several "
-            f"times.{_ACROSS if any(latency.across for latency in latencies) else ''}",
+            header(SPEEDUP),
+            f"{_means(SPEEDUP)} Of each process, the trimmed mean over rounds counts. Variants take turns in rounds, "
+            "in an order shuffled anew each round, in process after process. Below it the "
+            f"{confidence} interval over processes, which allows for looking several times."
+            f"{_ACROSS if any(latency.across for latency in latencies) else ''}",
         ),
         (
             "Noise floor",
@@ -255,6 +251,30 @@ def _load(loads: list[Load]) -> list[tuple[str, str]]:
             "outputs that are equal up to rounding.",
         ),
     ]
+
+
+def _means(name: str) -> str:
+    return figure(name).definition
+
+
+def _each(*names: str) -> str:
+    """`Header: definition` of several figures."""
+    return " ".join(f"{header(name)}: {_lower_first(_means(name))}" for name in names)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _own_metrics(results: RunResults) -> list[tuple[str, str]]:
+    """Metrics without a section of their own, in the words of their classes; records of earlier versions have none."""
+    described = {
+        each.name: (each.header, each.definition)
+        for row in results.rows
+        for each in figures_of(row)
+        if each.section == METRICS and row.metrics[each.leaf].definition and each.leaf != AGREEMENT
+    }
+    return list(described.values())
 
 
 def _distinct(values: Iterable[float | None]) -> list[float]:

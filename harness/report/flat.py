@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, catalog, figures_of
 from harness.report.accuracy_tables import class_name, worst_classes
 from harness.results import Interval, Latency, Row, RunResults
 
@@ -23,8 +25,8 @@ _COUNTS = (
         "inferences",
     ),
     *("family_size", "worst_class_number", "worst_class_samples"),
-    *("onnx_bytes", "engine_bytes", "weight_bytes"),
-    *("memory_increase_bytes", "memory_peak_bytes", "memory_device_bytes", "cost_peak_bytes"),
+    *(figure.column for figure in catalog().values() if figure.unit == "B" and figure.column),
+    "cost_peak_bytes",
 )
 
 
@@ -47,6 +49,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
     variant["skip"] = " ".join(row.variant.skip)
     variant["ptq_steps"] = " ".join(row.variant.ptq_steps)
     recommended = {conclusion.recommended for conclusion in results.conclusions}
+    figures = partial(_figures, row, results.confidence)
     return {
         "run_id": results.run_id,
         "scenario": results.scenario,
@@ -55,16 +58,47 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         "status": row.status,
         "reason": row.reason,
         "recommended": row.variant.id in recommended,
+        **figures("accuracy"),
+        **_own_metrics(row, results.confidence),
         **_accuracy(row),
+        **figures("latency"),
         **_latency(row),
         **_load(row),
-        **{name: getattr(row.size, name, None) for name in ("onnx_bytes", "engine_bytes", "weight_bytes")},
-        **_resources(row),
-        **{name: getattr(row.coverage, name, None) for name in ("int8_macs", "int8_layers")},
-        **_parity(row),
+        **figures("size"),
+        **figures("memory"),
+        **figures("energy"),
+        "energy_source": (row.energy.source or row.energy.reason) if row.energy else None,
+        **figures("cost"),
+        "cost_peak_bytes": max(row.cost.peak_bytes.values(), default=None) if row.cost else None,
+        **figures("coverage"),
+        "int8_layers": row.coverage.int8_layers if row.coverage else None,
+        **_parity(row, results.confidence),
         **_gates(results, row),
         **{name: row.files.get(name) for name in ("onnx", "engine")},
     }
+
+
+def _figures(row: Row, confidence: float, section: str) -> dict[str, float | None]:
+    """Every figure of a section that has a column, with the ends of its interval where it may have one."""
+    flat: dict[str, float | None] = {}
+    for figure in catalog().values():
+        if figure.section == section and figure.column:
+            flat |= _columns(figure, figure.read(row, confidence))
+    return flat
+
+
+def _columns(figure: Figure, found: FigureValue | None) -> dict[str, float | None]:
+    value = {figure.column: found.value if found else None}
+    return value | (_ends(figure.column, found.interval if found else None) if figure.has_interval else {})
+
+
+def _own_metrics(row: Row, confidence: float) -> dict[str, float | None]:
+    """Metrics without a section of their own; agreement only where there are no labels, whose column it then fills."""
+    flat: dict[str, float | None] = {}
+    for figure in figures_of(row):
+        if figure.section == METRICS and not (figure.leaf == AGREEMENT and row.accuracy is not None):
+            flat |= _columns(figure, figure.read(row, confidence))
+    return flat
 
 
 def _gates(results: RunResults, row: Row) -> dict[str, Any]:
@@ -77,18 +111,13 @@ def _gates(results: RunResults, row: Row) -> dict[str, Any]:
 
 
 def _accuracy(row: Row) -> dict[str, Any]:
-    accuracy = row.accuracy
-    plain = ("top1", "drop", "p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
+    accuracy, agreement = row.accuracy, row.metrics.get(AGREEMENT)
+    tests = ("p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
     return {
-        **{name: getattr(accuracy, name, None) for name in plain},
-        **_agreement(row),
-        **_ends("top1_ci95", accuracy.top1_ci95 if accuracy else None),
-        **_ends("drop_ci95", accuracy.drop_ci95 if accuracy else None),
-        **_ends("drop_bootstrap_ci95", accuracy.drop_bootstrap_ci95 if accuracy else None),
-        **_ends("agreement_ci95", accuracy.agreement_ci95 if accuracy else None),
-        **{name: getattr(accuracy, name, None) for name in ("top5", "top5_drop", "top5_p_value")},
-        **_ends("top5_ci95", accuracy.top5_ci95 if accuracy else None),
-        **_ends("top5_drop_ci95", accuracy.top5_drop_ci95 if accuracy else None),
+        "test_samples": accuracy.n if accuracy else agreement.n if agreement else None,
+        **{name: getattr(accuracy, name, None) for name in tests},
+        **_ends("drop_bootstrap", accuracy.drop_bootstrap_ci95 if accuracy else None),
+        "top5_p_value": accuracy.top5_p_value if accuracy else None,
         **_worst_class(row),
         "is_non_inferior": accuracy.is_non_inferior if accuracy else None,
         "accuracy_margin": accuracy.margin if accuracy else None,
@@ -107,30 +136,14 @@ def _worst_class(row: Row) -> dict[str, Any]:
     }
 
 
-def _agreement(row: Row) -> dict[str, Any]:
-    """From the labelled samples, else from the metric that needs no labels."""
-    accuracy, metric = row.accuracy, row.metrics.get("agreement")
-    if accuracy is not None:
-        return {"agreement": accuracy.agreement, "test_samples": accuracy.n}
-    return {"agreement": metric.value if metric else None, "test_samples": metric.n if metric else None}
-
-
 def _latency(row: Row) -> dict[str, Any]:
     latency = row.latency
-    quantiles = ("median", "p90", "p99", "p999")
-    plain = ("throughput_per_s", "speedup", "noise_floor", "rounds", "processes", "builds", "threads")
+    plain = ("noise_floor", "rounds", "processes", "builds", "threads")
     return {
-        **{f"{name}_ms": getattr(latency, f"{name}_ms", None) for name in quantiles},
         **{name: getattr(latency, name, None) for name in plain},
         **{f"{part}_ms": ms for part, ms in (latency.parts_ms if latency else {}).items()},
         "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
-        **_ends("speedup_ci95", latency.speedup_ci95 if latency else None),
-        **{
-            end: value
-            for name in quantiles
-            for end, value in _ends(f"{name}_ci95", getattr(latency, f"{name}_ci95", None)).items()
-        },
         "latency_p_value": latency.p_value if latency else None,
         "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
         "latency_margin": latency.margin if latency else None,
@@ -150,28 +163,15 @@ def _across(latency: Latency | None) -> dict[str, Any]:
     }
 
 
-def _resources(row: Row) -> dict[str, Any]:
-    memory, energy, cost = row.memory, row.energy, row.cost
-    seconds = ("train_s", "calibrate_s", "quantize_s", "finetune_s", "export_s", "build_s")
-    return {
-        **{f"memory_{name}": getattr(memory, name, None) for name in ("increase_bytes", "peak_bytes", "device_bytes")},
-        **{name: getattr(energy, name, None) for name in ("joules_per_inference", "net_joules_per_inference")},
-        "energy_idle_w": energy.idle_w if energy else None,
-        "energy_source": (energy.source or energy.reason) if energy else None,
-        **{name: getattr(cost, name, None) for name in seconds},
-        "cost_peak_bytes": max(cost.peak_bytes.values(), default=None) if cost else None,
-    }
-
-
-def _parity(row: Row) -> dict[str, Any]:
+def _parity(row: Row, confidence: float) -> dict[str, Any]:
     """Each step of the chain in three columns, and what it proves; absent where no row has the step."""
     if row.parity is None:
         return {}
+    steps = {f"parity.{step.start}_to_{step.end}" for step in row.parity.steps}
     flat: dict[str, Any] = {"lossy_step": row.parity.lossy_step}
-    for step in row.parity.steps:
-        name = f"{step.start}_to_{step.end}"
-        flat |= {f"{name}_top1_agreement": step.top1_agreement, f"{name}_sqnr_db": step.sqnr_db}
-        flat |= {f"{name}_drop": step.drop}
+    for figure in catalog().values():
+        if figure.column and figure.name.rpartition(".")[0] in steps:
+            flat |= _columns(figure, figure.read(row, confidence))
     if row.parity.layers:
         faults = [layer.layer for layer in row.parity.layers if layer.is_fault]
         flat |= {"layers_at_fault": len(faults), "first_layer_at_fault": next(iter(faults), None)}

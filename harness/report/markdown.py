@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from harness.figures import heading
 from harness.report.tables import Table
-from harness.report.variants import NONE, Figure, Group, VariantLine
+from harness.report.variants import NONE, Group, Printed, VariantLine
 
 _SPECIAL = re.compile(r"([\\`*\[\]|#~])")
 _EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
@@ -37,15 +38,15 @@ def variants_table(group: Group) -> Table:
 def _headings(group: Group) -> tuple[list[str], frozenset[int]]:
     headings = ["Variant"]
     if group.has_accuracy:
-        headings += ["Top-1", "Drop, points", "Accuracy", "Agreement"]
+        headings += [heading("accuracy.top1"), heading("accuracy.drop"), "Accuracy", heading("accuracy.agreement")]
     if group.has_unlabelled:
-        headings += ["Agreement"]
+        headings += [heading("accuracy.agreement")]
     if group.has_latency:
-        headings += ["Median, ms", "p90", "p99", "Speedup", "Latency"]
+        headings += [heading(f"latency.{name}") for name in ("median_ms", "p90_ms", "p99_ms", "speedup")] + ["Latency"]
     if group.has_size:
-        headings += ["ONNX", "Engine", "Weights"]
+        headings += [heading(f"size.{name}_bytes") for name in ("onnx", "engine", "weight")]
     if group.has_coverage:
-        headings += ["INT8 MACs"]
+        headings += [heading("coverage.int8_macs")]
     words = {"Accuracy", "Latency", "Variant"}
     numeric = frozenset(index for index, heading in enumerate(headings) if heading not in words)
     return [*headings, "Status"], numeric
@@ -69,5 +70,5 @@ def _cells(group: Group, line: VariantLine) -> Sequence[str]:
     return [*cells, f"{line.status}: {line.reason}" if line.reason else line.status]
 
 
-def _with_interval(figure: Figure) -> str:
+def _with_interval(figure: Printed) -> str:
     return f"{figure.value} ({figure.interval})" if figure.interval else figure.value

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from harness.errors import UsageError
+from harness.figures import header, heading
 from harness.paths import replace_text
 from harness.report import (
     accuracy_tables,
@@ -194,6 +195,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals |= {"header": header, "heading": heading}
     environment.filters["unbroken"] = lambda text: _UNBROKEN.sub("\N{NO-BREAK SPACE}", text)
     environment.filters["moment"] = _moment
     environment.filters["md"] = markdown.escaped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.figures import header, heading
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Energy, Memory, Row, RunResults
@@ -17,7 +18,8 @@ def memory_table(results: RunResults) -> Table | None:
         return None
     sources = listed(sorted({row.memory.source for row in results.rows if row.memory}))
     caption = f"Peak resident memory of a process that opens one engine and runs it ({sources})"
-    headings = ("Variant", "Engine", "Whole process", "Library alone", "GPU", "GPU read from")
+    names = ("increase", "peak", "baseline", "device")
+    headings = ("Variant", *(heading(f"memory.{name}_bytes") for name in names), "GPU read from")
     return Table(caption, headings, rows, frozenset({1, 2, 3, 4}))
 
 
@@ -44,7 +46,9 @@ def energy_table(results: RunResults) -> Table | None:
     if not rows:
         return None
     caption = "Energy of one inference, with idle power and without; blocks of inferences by themselves"
-    headings = ("Variant", "Energy, mJ", "Without idle, mJ", "Spread", "Power, W", "Idle, W", "Inferences", "Source")
+    energies = [f"{header(f'energy.{name}')}, mJ" for name in ("joules_per_inference", "net_joules_per_inference")]
+    powers = [heading(f"energy.{name}") for name in ("spread", "mean_w", "idle_w")]
+    headings = ("Variant", *energies, *powers, "Inferences", "Source")
     return Table(caption, headings, tuple(rows), frozenset(range(1, 7)))
 
 

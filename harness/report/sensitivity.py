@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.figures import TOP1, heading
 from harness.report import markdown
 from harness.report.tables import Table
 from harness.report.variants import NONE
@@ -31,7 +32,7 @@ def layers_table(analysis: Analysis) -> Table:
         for rank, cost in enumerate(analysis.layers, start=1)
     ]
     headings = ["#", "Layer", "Operators", "Weights", "SQNR, dB"]
-    headings += ["Drop, points"] if judged else []
+    headings += [heading("accuracy.drop")] if judged else []
     headings += ["Skip set"] if analysis.search is not None else []
     return Table(title(analysis), tuple(headings), tuple(rows), frozenset({0, 3, 4, 5} if judged else {0, 3, 4}))
 
@@ -48,7 +49,10 @@ def accuracy_table(analysis: Analysis) -> Table | None:
     if chosen is not None and chosen.skip:
         rows.append((f"without {', '.join(chosen.skip)}", percent(chosen.judged.top1), drop(chosen.judged)))
     return Table(
-        f"Top-1 on {_held_out(analysis)}", ("Network", "Top-1", "Drop, points"), tuple(rows), frozenset({1, 2})
+        f"Top-1 on {_held_out(analysis)}",
+        ("Network", heading(TOP1), heading("accuracy.drop")),
+        tuple(rows),
+        frozenset({1, 2}),
     )
 
 

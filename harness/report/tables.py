@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.comparison.gates import in_unit
+from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, figures_of, header, read
 from harness.report.variants import NONE, TOO_FEW
-from harness.results import Cost, Latency, Layer, MetricValue, Row, RunResults, StageRun
+from harness.results import Cost, Latency, Layer, Row, RunResults, StageRun
 from harness.words.phrases import byte_size, label, level, listed, percent, three_digits
 
 _QUANTIZED = {"ptq", "qat"}
+_QUANTILES = tuple(f"latency.{name}_ms" for name in ("median", "p90", "p99", "p999"))
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
 _STAGE_KEY_CHARACTERS = 12
 
@@ -66,7 +68,7 @@ def latency_table(results: RunResults) -> Table | None:
     rows = [
         (
             row.variant.id,
-            *(_quantile(row.latency, name) for name in ("median", "p90", "p99", "p999")),
+            *(_quantile(row, name) for name in _QUANTILES),
             f"{row.latency.n:,}",
             NONE if row.latency.processes is None else str(row.latency.processes),
             f"{row.latency.rounds:,}",
@@ -76,7 +78,8 @@ def latency_table(results: RunResults) -> Table | None:
         for row in results.rows
         if row.latency is not None
     ]
-    headings = "Variant|Median|p90|p99|p99.9|Inferences|Processes|Rounds|Contaminated rounds|Of which"
+    quantiles = "|".join(header(name) for name in _QUANTILES)
+    headings = f"Variant|{quantiles}|Inferences|Processes|Rounds|Contaminated rounds|Of which"
     caption = f"Milliseconds per inference, with order-statistic intervals ({level(results.confidence)})"
     return _table(caption, headings, rows, set(range(1, 8)))
 
@@ -85,35 +88,43 @@ def _parts(latency: Latency) -> str:
     return listed([f"{part.replace('_', ' ')} {three_digits(ms)}" for part, ms in latency.parts_ms.items()]) or NONE
 
 
-def _quantile(latency: Latency, name: str) -> str:
-    value, interval = getattr(latency, f"{name}_ms"), getattr(latency, f"{name}_ci95")
-    if value is None:
+def _quantile(row: Row, name: str) -> str:
+    found = read(row, name)
+    if found is None:
         return TOO_FEW
+    interval = found.interval
     ends = f" ({three_digits(interval[0])} to {three_digits(interval[1])})" if interval else ""
-    return three_digits(value) + ends
+    return three_digits(found.value) + ends
 
 
 def metrics_table(results: RunResults) -> Table | None:
     """Figures of metrics that have no section of their own, one column per metric."""
     metrics = {row.variant.id: _not_shown_elsewhere(row) for row in results.rows}
-    units = {name: metric.unit for figures in metrics.values() for name, metric in figures.items()}
+    headings = {
+        figure.name: ", ".join(filter(None, (figure.header, figure.unit)))
+        for figures in metrics.values()
+        for figure in figures
+    }
     rows = [
-        (variant, *(_metric(figures.get(name)) for name in units)) for variant, figures in metrics.items() if figures
+        (row.variant.id, *(_metric(read(row, name)) for name in headings))
+        for row in results.rows
+        if metrics[row.variant.id]
     ]
-    headings = "|".join(["Variant", *(f"{name}, {unit}".replace("|", "/") for name, unit in units.items())])
+    columns = "|".join(["Variant", *(each.replace("|", "/") for each in headings.values())])
     caption = f"Metrics, with their {level(results.confidence)} intervals"
-    return _table(caption, headings, rows, set(range(1, len(units) + 1)))
+    return _table(caption, columns, rows, set(range(1, len(headings) + 1)))
 
 
-def _not_shown_elsewhere(row: Row) -> dict[str, MetricValue]:
+def _not_shown_elsewhere(row: Row) -> list[Figure]:
     """Agreement of labelled samples stands beside their accuracy."""
-    return {name: metric for name, metric in row.metrics.items() if not (row.accuracy and name == "agreement")}
+    own = [figure for figure in figures_of(row) if figure.section == METRICS]
+    return [figure for figure in own if not (row.accuracy and figure.name == f"{METRICS}.{AGREEMENT}")]
 
 
-def _metric(metric: MetricValue | None) -> str:
-    if metric is None or metric.ci95 is None:
-        return _figure(metric.value if metric else None)
-    return f"{_figure(metric.value)} ({_figure(metric.ci95[0])} to {_figure(metric.ci95[1])})"
+def _metric(found: FigureValue | None) -> str:
+    if found is None or found.interval is None:
+        return _figure(found.value if found else None)
+    return f"{_figure(found.value)} ({_figure(found.interval[0])} to {_figure(found.interval[1])})"
 
 
 def stage_summary_table(results: RunResults) -> Table | None:
@@ -153,7 +164,9 @@ def cost_table(results: RunResults) -> Table | None:
         times = [getattr(row.cost, f"{stage}_s") for stage in _COST_STAGES]
         passes = row.cost.data_passes
         rows.append((row.variant.id, *map(seconds, times), NONE if passes is None else str(passes), _peak(row.cost)))
-    headings = "|".join(["Variant", *(stage.capitalize() for stage in _COST_STAGES), "Data passes", "Peak memory"])
+    headings = "|".join(
+        ["Variant", *(header(f"cost.{stage}_s") for stage in _COST_STAGES), "Data passes", "Peak memory"]
+    )
     return _table(
         "What each variant took to make, from the store's record where cached", headings, rows, set(range(1, 9))
     )

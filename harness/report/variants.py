@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.figures import AGREEMENT
 from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
 from harness.words.phrases import (
     byte_size,
@@ -19,8 +20,6 @@ from harness.words.phrases import (
 
 NONE = "\N{EN DASH}"
 """What a cell without a figure shows."""
-AGREEMENT = "agreement"
-"""Name of the metric that stands in for accuracy where there are no labels."""
 TOO_FEW = "n too small"
 _SYMBOLS: dict[Verdict, str] = {
     "better": "\N{BLACK UP-POINTING TRIANGLE}",
@@ -40,8 +39,8 @@ class Badge:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure and the interval beneath it."""
+class Printed:
+    """A figure and the interval beneath it, as a cell shows them."""
 
     value: str = NONE
     interval: str = ""
@@ -58,16 +57,16 @@ class VariantLine:
     status: str
     reason: str
     is_recommended: bool
-    top1: Figure
-    drop: Figure
+    top1: Printed
+    drop: Printed
     accuracy_badge: Badge | None
     agreement: str
-    unlabelled: Figure
+    unlabelled: Printed
     """Agreement with its interval, where there are no labels."""
     median: str
     p90: str
     p99: str
-    speedup: Figure
+    speedup: Printed
     latency_badge: Badge | None
     onnx: str
     engine: str
@@ -138,7 +137,7 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         status=row.status,
         reason=row.reason or "",
         is_recommended=is_recommended,
-        top1=Figure(percent(accuracy.top1), _percent_interval(accuracy.top1_ci95)) if accuracy else Figure(),
+        top1=Printed(percent(accuracy.top1), _percent_interval(accuracy.top1_ci95)) if accuracy else Printed(),
         drop=_drop(accuracy),
         accuracy_badge=_badge(accuracy.verdict if accuracy else None),
         agreement=percent(accuracy.agreement) if accuracy and accuracy.agreement is not None else NONE,
@@ -156,24 +155,24 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
     )
 
 
-def _agreement(figure: MetricValue | None) -> Figure:
+def _agreement(figure: MetricValue | None) -> Printed:
     if figure is None:
-        return Figure()
-    return Figure(percent(figure.value), _percent_interval(figure.ci95) if figure.ci95 else "")
+        return Printed()
+    return Printed(percent(figure.value), _percent_interval(figure.ci95) if figure.ci95 else "")
 
 
-def _drop(accuracy: Accuracy | None) -> Figure:
+def _drop(accuracy: Accuracy | None) -> Printed:
     if accuracy is None or accuracy.drop is None:
-        return Figure()
+        return Printed()
     interval = accuracy.drop_ci95
-    return Figure(points(accuracy.drop), f"{points(interval[0])} to {points(interval[1])}" if interval else "")
+    return Printed(points(accuracy.drop), f"{points(interval[0])} to {points(interval[1])}" if interval else "")
 
 
-def _speedup(latency: Latency | None) -> Figure:
+def _speedup(latency: Latency | None) -> Printed:
     if latency is None or latency.speedup is None:
-        return Figure()
+        return Printed()
     interval = latency.speedup_ci95
-    return Figure(speed(latency.speedup), speed_interval(interval) if interval else "")
+    return Printed(speed(latency.speedup), speed_interval(interval) if interval else "")
 
 
 def _tail(latency: Latency | None, value_ms: float | None) -> str:

@@ -76,6 +76,10 @@ class MetricValue(Record):
     value: float
     unit: str
     higher_is_better: bool
+    header: str | None = None
+    """Of its column in tables; None: its name. As the next one, from the class of the metric."""
+    definition: str | None = None
+    """One sentence."""
     ci95: Interval | None = None
     n: int | None = None
     """Samples that the figure is of."""

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.results import Interval, Record, Status, Verdict
+from harness.stats.terms import ChangeKind
 
 Severity = Literal["refuse", "warn", "note"]
 """What a difference of conditions means for comparing two runs."""
-ChangeKind = Literal["difference", "ratio"]
 StatusKind = Literal["vanished", "new", "failing", "recovered", "other status"]
 
 
@@ -32,8 +32,8 @@ class Finding(Record):
     metric: str
     base: float | None
     new: float | None
-    unit: str | None = None
-    """Of `base` and `new`; None in records from before it was kept."""
+    unit: str = ""
+    """Of `base` and `new`; empty where the figure has none."""
     kind: ChangeKind
     """`difference`: `change` is new - base. `ratio`: it is new / base - 1."""
     change: float | None = None

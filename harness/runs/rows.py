@@ -90,8 +90,9 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings, own: Own
         faults += filter(None, [metric.fault(record)])
         if metric.section is not None:
             figures[metric.section] = record
-        elif isinstance(record, MetricValue):
-            extra[metric.name] = record
+        elif isinstance(record, MetricValue) and metric.figure is not None:
+            described = {"header": metric.figure.header, "definition": metric.figure.definition}
+            extra[metric.name] = record.model_copy(update=described)
     reason = f"{failure.label}: {failure.reason}" if failure is not None else "; ".join(faults) or None
     status = "failed" if reason else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
     if plan.not_run and reason is None:

@@ -14,18 +14,13 @@ from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
 from harness.fields import NAME_PATTERN, Listed, Section, Text
+from harness.figures import AGREEMENT, METRICS, catalog, short_names
 from harness.registry import file_names
-from harness.results.row_figures import METRICS, figure_names, short_names
 from harness.scenario.axes import Axes
 
 Yardstick = Literal["fp32", "baseline"]
 
 _OWN_METRIC = re.compile(rf"{METRICS}\.{NAME_PATTERN.strip('^$')}")
-
-RELATIVE_TO_FP32 = frozenset(
-    {"accuracy.drop", "accuracy.top5_drop", "accuracy.agreement", "latency.speedup", f"{METRICS}.agreement"}
-)
-"""Figures that compare with FP32 by themselves; the FP32 row has none of them."""
 
 
 def extra_metrics() -> frozenset[str]:
@@ -36,7 +31,7 @@ def extra_metrics() -> frozenset[str]:
 def _metric(name: str) -> str:
     """The dotted name of a figure; that of a metric of the scenario's own is checked when the scenario is."""
     extra = extra_metrics()
-    known = {*figure_names(), *extra}
+    known = {*catalog(), *extra}
     if name in known or _OWN_METRIC.fullmatch(name):
         return name
     if name in short_names():
@@ -45,6 +40,12 @@ def _metric(name: str) -> str:
         return f"{METRICS}.{name}"
     message, fix = unknown_name("metric", name, [*known, *short_names()])
     raise PydanticCustomError("metric", "{message}", {"message": message, "fix": fix})
+
+
+def _compares_with_fp32(name: str) -> bool:
+    """Whether a figure is a comparison with FP32 by itself; the FP32 row has none of them."""
+    known = catalog().get(name)
+    return name == f"{METRICS}.{AGREEMENT}" if known is None else known.compares_with_fp32
 
 
 class GateSpec(Section):
@@ -83,7 +84,7 @@ class GateSpec(Section):
         if len(given) > 1:
             words = " and ".join(f"`{name}`" for name in given)
             raise PydanticCustomError("gate", "{words} contradict each other", {"words": words, "fix": "keep one"})
-        if self.yardstick == "fp32" and self.metric in RELATIVE_TO_FP32:
+        if self.yardstick == "fp32" and _compares_with_fp32(self.metric):
             raise PydanticCustomError(
                 "gate",
                 "`{metric}` compares with FP32 already",
@@ -106,7 +107,7 @@ class GateSpec(Section):
     @property
     def compares_with_fp32(self) -> bool:
         """Whether FP32 rows have nothing to be judged by."""
-        return self.yardstick == "fp32" or self.metric in RELATIVE_TO_FP32
+        return self.yardstick == "fp32" or _compares_with_fp32(self.metric)
 
     def __str__(self) -> str:
         """The limit in words, without the metric: `at most 0.35 of fp32`."""

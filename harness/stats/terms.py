@@ -7,3 +7,5 @@ from typing import Literal
 Interval = tuple[float, float]
 """Lower and upper end."""
 Verdict = Literal["better", "same", "worse", "inconclusive"]
+ChangeKind = Literal["difference", "ratio"]
+"""Of a new figure against an old one: `new - old`, or `new / old - 1`."""

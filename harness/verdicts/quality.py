@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from harness import figures
 from harness.results import Accuracy, MetricValue, Row
 
-TOP1 = "top-1"
+TOP1 = figures.figure(figures.TOP1).words
 
 
 class Quality(NamedTuple):

@@ -5,19 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from harness.figures import SPEEDUP, catalog
 from harness.results import Interval
 from harness.results.comparison import Comparison, Finding, StatusChange
 from harness.words.phrases import MINUS, NOT_FINITE, byte_size, counted, p_value, percent, points, speed, step_words
 
 UNEXPLAINED = "nothing in the scenario, the code, the libraries or the machine that was recorded explains it"
-_SHARES = frozenset({"accuracy.top1", "coverage.int8_macs"})
-_NAMES = {
-    "accuracy.top1": "top-1",
-    "latency.speedup": "speed",
-    "coverage.int8_macs": "INT8 coverage",
-    "top1_agreement": "same top-1",
-    "sqnr_db": "SQNR",
-}
 
 
 def sentence(finding: Finding, *others: Finding) -> str:
@@ -53,7 +46,7 @@ def change_words(finding: Finding) -> str:
     """What changed, by how much, and from what to what."""
     if finding.change is None or finding.base is None or finding.new is None:
         return f"{name_of(finding)} {figure(finding, finding.base)}, now {figure(finding, finding.new)}"
-    if finding.metric == "latency.speedup":
+    if finding.metric == SPEEDUP:
         return _speed_words(finding)
     amount = _amount(finding, finding.change)
     ends = f" ({_range(finding)})" if finding.interval is not None else ""
@@ -92,26 +85,26 @@ def summary(comparison: Comparison) -> str:
 
 def name_of(finding: Finding) -> str:
     """The figure as it is called."""
-    section, _, rest = finding.metric.partition(".")
-    if section == "parity":
-        step, _, leaf = rest.rpartition(".")
-        return f"parity {step_words(step)}, {_NAMES.get(leaf, leaf)}"
-    return _NAMES.get(finding.metric, finding.metric)
+    found = catalog().get(finding.metric)
+    called = finding.metric if found is None else found.words or found.name
+    if found is not None and found.section == "parity":
+        return f"parity {step_words(found.name.split('.')[1])}, {called}"
+    return called
 
 
 def figure(finding: Finding, value: float | None) -> str:
     """One figure with its unit."""
     if value is None:
         return "not measured"
-    if math.isinf(value) and finding.metric.endswith("_db"):
+    if math.isinf(value) and finding.unit == "dB":
         return "identical" if value > 0 else NOT_FINITE
-    if finding.metric == "latency.speedup":
+    if finding.unit == "x":
         return speed(value)
-    if _is_share(finding):
+    if finding.unit == "share":
         return percent(value)
-    if finding.metric.endswith("_bytes"):
+    if finding.unit == "B":
         return byte_size(round(value))
-    return f"{value:.4g} {_unit(finding)}".rstrip()
+    return f"{value:.4g} {finding.unit}".rstrip()
 
 
 def interval_words(finding: Finding) -> str:
@@ -146,9 +139,9 @@ def _speed_words(finding: Finding) -> str:
 def _amount(finding: Finding, change: float) -> str:
     if finding.kind == "ratio":
         return percent(abs(change), 1)
-    if _is_share(finding):
+    if finding.unit == "share":
         return f"{points(abs(change))} points"
-    return f"{abs(change):.3g} {_unit(finding)}".rstrip()
+    return f"{abs(change):.3g} {finding.unit}".rstrip()
 
 
 def _range(finding: Finding, *, is_signed: bool = False) -> str:
@@ -158,20 +151,9 @@ def _range(finding: Finding, *, is_signed: bool = False) -> str:
         return _percent_range((low, high), 1.0 if is_signed else finding.change)
     if not is_signed and finding.change < 0:
         low, high = -high, -low
-    if _is_share(finding):
+    if finding.unit == "share":
         return f"{points(low)} to {points(high)}"
-    return f"{low:.3g} to {high:.3g} {_unit(finding)}".rstrip().replace("-", MINUS)
-
-
-def _is_share(finding: Finding) -> bool:
-    """Comparisons from before the unit was kept are told by their names."""
-    if finding.unit is not None:
-        return finding.unit == "share"
-    return finding.metric in _SHARES or finding.metric.endswith("agreement")
-
-
-def _unit(finding: Finding) -> str:
-    return finding.unit or ("dB" if finding.metric.endswith("_db") else "")
+    return f"{low:.3g} to {high:.3g} {finding.unit}".rstrip().replace("-", MINUS)
 
 
 def _percent_range(interval: Interval, change: float) -> str:

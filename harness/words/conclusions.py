@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.figures import AGREEMENT
 from harness.results import Conclusion, Method, Row, SeedSpread, Status
 from harness.stats.family import Correction
 from harness.stats.intervals import DEFAULT_RESAMPLES
@@ -199,7 +200,7 @@ def _each_speed(deployed: Sequence[Row]) -> str | None:
 
 def _agreements(deployed: Sequence[Row]) -> str | None:
     """What predictions without labels tell; None when there are none."""
-    found = [(row, row.metrics["agreement"]) for row in deployed if "agreement" in row.metrics]
+    found = [(row, row.metrics[AGREEMENT]) for row in deployed if AGREEMENT in row.metrics]
     if not found:
         return None
     parts = [f"{label(row.variant)} {percent(metric.value, 1)}" for row, metric in found]

@@ -7,26 +7,26 @@ from oracles.recorded_runs import FP32, PTQ, recorded
 
 from harness.comparison.gates import gate_message, judge_gates
 from harness.comparison.paired_figures import paired_gain
+from harness.figures import catalog, figure, read
 from harness.results import Gate, MetricValue
-from harness.results.row_figures import figure_names, find, unit_of
-from harness.scenario.gates import RELATIVE_TO_FP32, GateSpec
+from harness.scenario.gates import GateSpec
 from harness.words.phrases import TIMES
 
 UNITLESS = ("max_abs_error", "disagreements", "ties")
 ROW = recorded().snapshot().rows[PTQ]
-MEASURED = [name for name in figure_names() if find(ROW, name) is not None]
+MEASURED = [name for name in catalog() if read(ROW, name) is not None]
 SHOWN = {"share": "%", "x": TIMES}
 
 
-@pytest.mark.parametrize("name", figure_names())
+@pytest.mark.parametrize("name", catalog())
 def test_every_figure_has_a_unit_or_is_known_to_have_none(name: str) -> None:
-    assert bool(unit_of(ROW, name)) != name.endswith(UNITLESS)
+    assert bool(figure(name).unit) != name.endswith(UNITLESS)
 
 
 @pytest.mark.parametrize("relation", [None, "of", "below", "above"])
-@pytest.mark.parametrize("name", figure_names())
+@pytest.mark.parametrize("name", catalog())
 def test_a_multiple_has_no_unit_and_all_else_has_the_figures_own(name: str, relation: str | None) -> None:
-    unit = unit_of(ROW, name)
+    unit = figure(name).unit
     gate = Gate(
         variant=PTQ,
         metric=name,
@@ -53,13 +53,13 @@ def test_a_multiple_has_no_unit_and_all_else_has_the_figures_own(name: str, rela
 @pytest.mark.parametrize("relation", ["of", "below", "above"])
 @pytest.mark.parametrize("name", MEASURED)
 def test_gates_say_what_they_compared(name: str, relation: str, yardstick: str) -> None:
-    if yardstick == "fp32" and name in RELATIVE_TO_FP32:
+    if yardstick == "fp32" and figure(name).compares_with_fp32:
         pytest.skip("compares with FP32 by itself: refused when it is read")
     run = recorded().snapshot()
     spec = GateSpec.model_validate({"metric": name, "at_least": 1e9, relation: yardstick})
     (found,) = judge_gates([spec], run, recorded().snapshot("base"))
     if found.value is not None:
-        assert (found.relation, found.unit) == (relation, unit_of(ROW, name))
+        assert (found.relation, found.unit) == (relation, figure(name).unit)
         assert (" times that of" in gate_message(found)) == (relation == "of")
 
 

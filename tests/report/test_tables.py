@@ -146,7 +146,7 @@ class TestFlatFile:
         ptq = frame.iloc[1]
         accuracy = lossy.rows[1].accuracy
         assert (ptq["top1"], ptq["drop"]) == (accuracy.top1, accuracy.drop)
-        assert (ptq["drop_ci95_low"], ptq["drop_ci95_high"]) == accuracy.drop_ci95
+        assert (ptq["drop_low"], ptq["drop_high"]) == accuracy.drop_ci95
         assert frame["recommended"].sum() == 1
 
     def test_the_worst_gate_of_a_row_and_those_that_do_not_pass(self, lossy):

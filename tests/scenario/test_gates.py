@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from harness.figures import catalog, read, short_names
 from harness.results import Row, Variant
-from harness.results.row_figures import figure_names, find, short_names
 from harness.scenario import expand, judged_by
 
 MATRIX = "matrix: {method: [fp32, ptq, qat]}\n"
@@ -87,7 +87,7 @@ def test_fp32_rows_are_judged_when_named_and_when_there_is_something_to_judge(
 
 
 def test_figures_are_those_of_the_records() -> None:
-    names = set(figure_names())
+    names = set(catalog())
     assert {"accuracy.top1", "accuracy.drop", "latency.p99_ms", "size.weight_bytes", "cost.train_s"} <= names
     assert {"parity.torch_vs_engine.sqnr_db", "parity.onnx_vs_engine.top1_agreement"} <= names
     # What says how a figure was made is no figure.
@@ -106,9 +106,9 @@ def test_identical_outputs_have_an_infinite_ratio_to_their_noise() -> None:
             "parity": {"torch_vs_engine": step, "steps": [step | {"start": "torch_fp32", "end": "engine"}]},
         }
     )
-    found = find(row, "parity.torch_vs_engine.sqnr_db")
+    found = read(row, "parity.torch_vs_engine.sqnr_db")
     assert found is not None
     assert found.value == float("inf")
-    assert find(row, "parity.torch_fp32_to_engine.sqnr_db") == found
-    assert find(row, "parity.torch_fp32_to_onnx_fp32.sqnr_db") is None
-    assert find(row, "latency.speedup") is None
+    assert read(row, "parity.torch_fp32_to_engine.sqnr_db") == found
+    assert read(row, "parity.torch_fp32_to_onnx_fp32.sqnr_db") is None
+    assert read(row, "latency.speedup") is None

@@ -1,0 +1,123 @@
+"""Figures of the engine: its time, its bytes, and how much of it runs in INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+from harness.figures.base import Figure, Margin, reading
+from harness.results import Coverage, Interval, Latency, Row, Size
+
+SPEEDUP: Final = "latency.speedup"
+MEDIAN: Final = "latency.median_ms"
+_TIME_MARGIN: Final = Margin("ratio", 0.01)
+
+
+def latency_figures() -> Iterator[Figure]:
+    """Of the section `latency`."""
+    time = partial(Figure, unit="ms", better="lower", has_interval=True)
+    of = partial(reading, _in_latency)
+    yield time(
+        MEDIAN,
+        header="Median",
+        definition="Time of one inference: the median over all timed inferences.",
+        read=of(lambda found: found.median_ms, lambda found: found.median_ci95),
+        margin=_TIME_MARGIN,
+        column="median_ms",
+        carries_verdict=True,
+        from_speedup="time",
+    )
+    tails: tuple[tuple[str, str, Callable[[Latency], float | None], Callable[[Latency], Interval | None]], ...] = (
+        ("p90", "90 %", lambda found: found.p90_ms, lambda found: found.p90_ci95),
+        ("p99", "99 %", lambda found: found.p99_ms, lambda found: found.p99_ci95),
+        ("p999", "99.9 %", lambda found: found.p999_ms, lambda found: found.p999_ci95),
+    )
+    for name, share, value, interval in tails:
+        yield time(
+            f"latency.{name}_ms",
+            header="p99.9" if name == "p999" else name,
+            definition=f"Time of one inference that {share} of all timed inferences stay below.",
+            read=of(value, interval),
+            column=f"{name}_ms",
+        )
+    yield Figure(
+        "latency.throughput_per_s",
+        header="Throughput",
+        unit="1/s",
+        better="higher",
+        definition="Samples per second at the median time of one inference.",
+        read=of(lambda found: found.throughput_per_s),
+        column="throughput_per_s",
+        from_speedup="rate",
+    )
+    yield Figure(
+        SPEEDUP,
+        header="Speedup",
+        unit="x",
+        better="higher",
+        definition="FP32's time divided by the variant's in the same round: geometric mean over processes.",
+        read=of(lambda found: found.speedup, lambda found: found.speedup_ci95),
+        margin=_TIME_MARGIN,
+        words="speed",
+        column="speedup",
+        has_interval=True,
+        compares_with_fp32=True,
+        carries_verdict=True,
+        from_speedup="rate",
+    )
+
+
+def size_figures() -> Iterator[Figure]:
+    """Of the section `size`: three different numbers."""
+    size = partial(Figure, unit="B", better="lower", margin=Margin("ratio", 0.01))
+    of = partial(reading, _in_size)
+    yield size(
+        "size.onnx_bytes",
+        header="ONNX",
+        definition="Size of the ONNX file.",
+        read=of(lambda found: found.onnx_bytes),
+        column="onnx_bytes",
+    )
+    yield size(
+        "size.engine_bytes",
+        header="Engine",
+        definition="Size of the engine that is deployed.",
+        read=of(lambda found: found.engine_bytes),
+        column="engine_bytes",
+    )
+    yield size(
+        "size.weight_bytes",
+        header="Weights",
+        definition="Weights and biases as the engine holds them, with their scales per channel.",
+        read=of(lambda found: found.weight_bytes),
+        column="weight_bytes",
+    )
+
+
+def coverage_figures() -> Iterator[Figure]:
+    """Of the section `coverage`, from the audit of the engine."""
+    yield Figure(
+        "coverage.int8_macs",
+        header="INT8 MACs",
+        unit="share",
+        better="higher",
+        definition="Share of the multiply-accumulates of convolutions and matrix products that the built engine "
+        "executes as integer operations.",
+        read=reading(_in_coverage, lambda found: found.int8_macs),
+        margin=Margin("difference", 0.0005),
+        words="INT8 coverage",
+        column="int8_macs",
+    )
+
+
+def _in_latency(row: Row) -> Latency | None:
+    return row.latency
+
+
+def _in_size(row: Row) -> Size | None:
+    return row.size
+
+
+def _in_coverage(row: Row) -> Coverage | None:
+    return row.coverage

@@ -1,0 +1,130 @@
+"""Files of earlier versions are still read: `files/*-v1.*` were written by version 1, and stay as they are.
+
+Each holds three rows of the quickstart (FP32, PTQ, QAT) with a metric of a segmentation task beside them; the QAT row
+has a speedup whose interval has no end, and was put under load.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.comparison.compare_runs import compare_runs
+from harness.comparison.snapshot import Snapshot
+from harness.comparison.sources import read_baseline
+from harness.figures import catalog, read
+from harness.history.database import append, entries
+from harness.history.trends import trends
+from harness.report.flat import frame
+from harness.report.render import html_text, markdown_text
+from harness.results import Row, RunResults
+from harness.words.phrases import TIMES
+
+FILES = Path(__file__).parent / "files"
+FP32, PTQ, QAT = (
+    "resnet8-fp32-onnxruntime-b1",
+    "resnet8-ptq-max-perchannel-onnxruntime-b1",
+    "resnet8-qat-percentile99.99-perchannel-onnxruntime-b1",
+)
+
+
+def plain(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FILES / name).read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def results() -> RunResults:
+    return RunResults.load(FILES / "results-v1.json")
+
+
+@pytest.fixture(scope="module")
+def baseline() -> Snapshot:
+    return read_baseline(FILES / "baseline-v1.json")
+
+
+def check(row: Row, stored: dict[str, Any], rel: float) -> None:
+    """The figures of a row are those that stand in the file, with their intervals."""
+    accuracy, latency = stored["accuracy"], stored["latency"]
+    step = stored["parity"]["steps"][1]
+    metric = stored["metrics"]["mean_iou"]
+    expected = [
+        ("accuracy.top1", accuracy["top1"], accuracy["top1_ci95"]),
+        ("accuracy.drop", accuracy["drop"], accuracy["drop_ci95"]),
+        ("accuracy.top5_drop", accuracy["top5_drop"], accuracy["top5_drop_ci95"]),
+        ("accuracy.agreement", accuracy["agreement"], accuracy["agreement_ci95"]),
+        ("latency.median_ms", latency["median_ms"], latency["median_ci95"]),
+        ("latency.speedup", latency["speedup"], latency["speedup_ci95"]),
+        (f"parity.{step['start']}_to_{step['end']}.drop", step["drop"], None),
+        (f"parity.{step['start']}_to_{step['end']}.top1", step["top1"], None),
+        ("metrics.mean_iou", metric["value"], metric["ci95"]),
+    ]
+    for name, value, interval in expected:
+        found = read(row, name)
+        assert found is not None, name
+        assert found.value == pytest.approx(value, rel=rel), name
+        ends = None if interval is None else [float(str(end).replace("Infinity", "inf")) for end in interval]
+        assert (None if found.interval is None else list(found.interval)) == (ends and pytest.approx(ends, rel=rel))
+
+
+@pytest.mark.parametrize("variant", [PTQ, QAT])
+def test_figures_of_a_run_are_those_of_the_file(results: RunResults, variant: str) -> None:
+    (stored,) = (row for row in plain("results-v1.json")["rows"] if row["variant"]["id"] == variant)
+    check(results.row(variant), stored, rel=1e-12)
+
+
+@pytest.mark.parametrize("variant", [PTQ, QAT])
+def test_figures_of_a_baseline_are_those_of_the_file(baseline: Snapshot, variant: str) -> None:
+    check(baseline.rows[variant], plain("baseline-v1.json")["variants"][variant]["row"], rel=1e-9)
+
+
+def test_the_interval_without_an_end_is_kept(results: RunResults) -> None:
+    found = read(results.row(QAT), "latency.speedup")
+    assert found is not None and found.interval is not None
+    assert tuple(found.interval) == (0.0, math.inf)
+
+
+def test_a_report_is_rendered_from_it(results: RunResults) -> None:
+    text = markdown_text(results)
+    assert f"1.55{TIMES} (1.51 to 1.58)" in text
+    assert "83.40 %" in text
+    assert "mean_iou, share" in text
+    assert html_text(results).count("<h2") > 5
+    flat = frame(results).set_index("id")
+    assert flat.loc[PTQ, "drop"] == pytest.approx(0.003)
+    assert flat.loc[PTQ, "accuracy_verdict"] == "inconclusive"
+    assert flat.loc[PTQ, "latency_verdict"] == "better"
+
+
+def test_a_run_is_compared_with_a_baseline_of_version_1(results: RunResults, baseline: Snapshot) -> None:
+    found = compare_runs({"small": baseline}, {"small": Snapshot("new", results, {})})
+    assert {"accuracy.top1", "latency.speedup", "metrics.mean_iou"} <= {each.metric for each in found.findings}
+    assert not found.regressions
+
+
+def test_what_is_saved_again_is_the_same(results: RunResults, tmp_path: Path) -> None:
+    results.save(tmp_path / "results.json")
+    assert RunResults.load(tmp_path / "results.json") == results
+
+
+def test_a_history_of_version_1_is_read_and_goes_on(results: RunResults, tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    path.write_bytes((FILES / "history-v1.sqlite").read_bytes())
+    stored = entries(path)
+    assert {each.figure.metric for each in stored} >= {"accuracy.drop", "latency.speedup", "metrics.mean_iou"}
+    assert append(path, [results]) == 0  # the same run, whatever version read it
+    later = results.model_copy(update={"run_id": "later", "started_at": "2030-01-01T00:00:00+00:00"})
+    assert append(path, [later]) == 1
+    followed = {trend.metric: trend for trend in trends(entries(path)) if trend.variant == PTQ}
+    assert [len(followed[name].entries) for name in ("accuracy.top1", "latency.speedup", "metrics.mean_iou")] == [2] * 3
+    old, new = followed["latency.speedup"].entries
+    assert (new.figure.value, new.figure.low, new.figure.high) == (old.figure.value, old.figure.low, old.figure.high)
+
+
+def test_every_figure_of_the_history_is_in_the_catalogue() -> None:
+    names = {each.figure.metric for each in entries(FILES / "history-v1.sqlite")}
+    assert {name for name in names if not name.startswith("metrics.")} <= set(catalog())

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,14 @@ from harness.results import (
     WeightsFile,
 )
 from harness.results.checks import check_rows, check_values
+from harness.results.upgrade import upgraded_baseline
 
 FOLDER = "baselines"
+BASELINE_VERSION: Final = 2
 _NAME_OF_A_RUN = "results.json"
 SIGNIFICANT_DIGITS = 6
 _SHORT_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
+_INTERVAL = re.compile(r"(interval\": )\{\s+([^{}]*?)\s+\}")
 _ITEM = re.compile(r"^( *)\{\s+(\"[^{}]*?)\s+\}(?=,?$)", re.MULTILINE)
 _KEPT_LISTS = frozenset({"steps"})
 """Short lists of records that comparisons read."""
@@ -63,7 +66,7 @@ class StoredVariant(Record):
 class Baseline(Record):
     """All that is needed to judge a new run without the run that it was saved from."""
 
-    baseline_version: Literal[1] = 1
+    baseline_version: Literal[2] = BASELINE_VERSION
     scenario: str
     machine_class: str
     confidence: float = 0.95
@@ -117,15 +120,16 @@ def save_baseline(snapshot: Snapshot, path: Path) -> None:
 
 def baseline_text(baseline: Baseline) -> str:
     """As JSON with one value per line, and intervals and items of lists on one line each."""
-    plain = _rounded(baseline.model_dump(mode="json", exclude_defaults=True) | {"baseline_version": 1})
+    plain = _rounded(baseline.model_dump(mode="json", exclude_defaults=True) | {"baseline_version": BASELINE_VERSION})
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
     text = _SHORT_LIST.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
+    text = _INTERVAL.sub(lambda found: f"{found.group(1)}{{{' '.join(found.group(2).split())}}}", text)
     return _ITEM.sub(lambda found: f"{found.group(1)}{{{' '.join(found.group(2).split())}}}", text) + "\n"
 
 
 def load_baseline(path: Path, name: str | None = None) -> Snapshot:
-    """Read what `save_baseline` wrote; ValueError (pydantic's included) when it does not fit."""
-    baseline = Baseline.model_validate_json(read_bounded(path, MAX_RECORD_BYTES))
+    """Read what `save_baseline` of any version wrote; ValueError (pydantic's included) when it does not fit."""
+    baseline = Baseline.model_validate_json(upgraded_baseline(read_bounded(path, MAX_RECORD_BYTES)))
     rows, material = [], {}
     for variant_id, stored in baseline.variants.items():
         rows.append(_row(stored, baseline.layers))

@@ -10,7 +10,6 @@ from harness.comparison.environments import EnvironmentDifference, differences
 from harness.comparison.judge_changes import SECTIONS, Candidate, candidates
 from harness.comparison.snapshot import Snapshot
 from harness.errors import UsageError, unknown_name
-from harness.figures import find
 from harness.results import Row, Status, Variant
 from harness.results.comparison import Comparison, Condition, Finding, StatusChange, StatusKind
 from harness.stats.intervals import holm
@@ -85,30 +84,25 @@ def _candidates(scenario: _Scenario, options: CompareOptions) -> Iterator[Candid
 
 
 def _judged(waiting: Sequence[Candidate], scenarios: Mapping[str, _Scenario]) -> tuple[Finding, ...]:
-    tested = [each for each in waiting if each.finding.p_value is not None]
-    adjusted = dict(zip(map(id, tested), holm([each.finding.p_value or 0.0 for each in tested]), strict=True))
-    return tuple(_final(each, adjusted.get(id(each)), scenarios[each.finding.scenario]) for each in waiting)
+    tested = {id(each): found for each in waiting if (found := each.finding.comparison.p_value) is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return tuple(
+        _final(each, adjusted.get(id(each)), len(adjusted), scenarios[each.finding.scenario]) for each in waiting
+    )
 
 
-def _final(candidate: Candidate, p_value: float | None, scenario: _Scenario) -> Finding:
-    verdict = candidate.decide(1.0 if p_value is None else p_value)
-    update: dict[str, object] = {
-        "unit": _unit(scenario, candidate.finding),
+def _final(candidate: Candidate, p_value: float | None, family_size: int, scenario: _Scenario) -> Finding:
+    finding, verdict = candidate.finding, candidate.decide(1.0 if p_value is None else p_value)
+    judged = {
         "verdict": verdict,
         "p_value_adjusted": p_value,
-        "confidence": scenario.new.results.confidence,
+        "family_size": None if p_value is None else family_size,
     }
+    update: dict[str, object] = {"comparison": finding.comparison.model_copy(update=judged)}
     if verdict in ("worse", "better"):
-        pair = Pair(scenario.base, scenario.new, candidate.finding.variant, scenario.differences)
-        update["causes"] = causes_of(pair, candidate.finding.metric)
-    return candidate.finding.model_copy(update=update)
-
-
-def _unit(scenario: _Scenario, finding: Finding) -> str:
-    """The base has every figure that is judged; a metric may have vanished from the new run."""
-    sides = (scenario.new, scenario.base)
-    found = filter(None, (find(side.rows[finding.variant], finding.metric) for side in sides))
-    return next((figure.unit for figure in found), "")
+        pair = Pair(scenario.base, scenario.new, finding.variant, scenario.differences)
+        update["causes"] = causes_of(pair, finding.metric)
+    return finding.model_copy(update=update)
 
 
 def _rows(snapshot: Snapshot, options: CompareOptions) -> dict[str, Row]:

@@ -14,7 +14,7 @@ from harness.comparison.paired_figures import TOO_ALIKE, paired_gain
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
 from harness.figures import SPEEDUP, TOP1, FigureValue, find, read, section_reason
-from harness.results import Interval, Latency, Row
+from harness.results import ConfidenceInterval, Interval, Latency, Row
 from harness.scenario.gates import GateSpec
 from harness.stats.between_runs import at_level, independent_difference
 
@@ -74,8 +74,8 @@ def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
         return Held(None, reason=section_reason(row, gate.metric))
     if gate.yardstick is None:
         if gate.metric == SPEEDUP and row.latency is not None:
-            return _speedup_held(row.latency, own.value, own.interval)
-        return Held(own.value, own.interval, is_exact=_is_exact(row, gate.metric))
+            return _speedup_held(row.latency, own.value, _ends(own))
+        return Held(own.value, _ends(own), is_exact=_is_exact(row, gate.metric))
     if gate.yardstick == "fp32":
         return _against_fp32(gate, row, own, sides)
     return _against_baseline(gate, row, own, sides)
@@ -120,9 +120,9 @@ def _speedup_held(latency: Latency, value: float, interval: Interval | None, com
 
 def _paired_speedup(latency: Latency, *, is_rate: bool) -> tuple[float, Interval] | None:
     """Time or rate as a multiple of FP32's, measured in the same rounds."""
-    if not latency.speedup or latency.speedup_ci95 is None:
+    if not latency.speedup or latency.speedup_interval is None:
         return None
-    low, high = latency.speedup_ci95
+    low, high = latency.speedup_interval.ends
     if is_rate:
         return latency.speedup, (low, high)
     return 1 / latency.speedup, (1 / high if high else math.inf, 1 / low if low > 0 else math.inf)
@@ -134,8 +134,8 @@ def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) 
         return Held(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
     name = str(where or sides.baseline.name)
     stored = sides.baseline.rows.get(row.variant.id)
-    confidence, stored_confidence = sides.run.results.confidence, sides.baseline.results.confidence
-    other = None if stored is None else read(stored, gate.metric, confidence=stored_confidence)
+    confidence = sides.run.results.confidence
+    other = None if stored is None else read(stored, gate.metric, confidence=sides.baseline.results.confidence)
     if stored is None or other is None:
         why = "it has no such variant" if stored is None else section_reason(stored, gate.metric)
         return Held(None, reason=f"nothing to compare with in {name}: {why}")
@@ -147,18 +147,19 @@ def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) 
             low, high = change.drop_ci
             return _related(gate, other.value, own.value, (-high, -low), name)
     if _from_speedup(row, gate.metric) is not None and row.latency is not None and stored.latency is not None:
-        return _latency_against_baseline(gate, row, stored, other, name, (stored_confidence, confidence))
+        return _latency_against_baseline(gate, row, stored, other, name, confidence)
     if other.interval is not None:
-        other = FigureValue(other.value, at_level(other.value, other.interval, stored_confidence, confidence))
+        ends = at_level(other.value, other.interval.ends, other.interval.confidence, confidence)
+        other = FigureValue(other.value, ConfidenceInterval.of(ends, confidence))
     return _unpaired(gate, row, other, own, name)
 
 
 def _latency_against_baseline(
-    gate: GateSpec, row: Row, stored: Row, other: FigureValue, name: str, levels: tuple[float, float]
+    gate: GateSpec, row: Row, stored: Row, other: FigureValue, name: str, confidence: float
 ) -> Held:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
-    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=levels[1], base_confidence=levels[0])
+    found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=confidence)
     if found is None:
         return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
     ratio, (low, high) = found.value, found.interval
@@ -187,7 +188,7 @@ def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, 
 
 def _unpaired(gate: GateSpec, row: Row, other: FigureValue, own: FigureValue, name: str) -> Held:
     if own.interval is not None and other.interval is not None:
-        estimate = independent_difference(other.value, other.interval, own.value, own.interval)
+        estimate = independent_difference(other.value, other.interval.ends, own.value, own.interval.ends)
         return _related(gate, other.value, own.value, estimate.interval, name)
     exact = _is_exact(row, gate.metric)
     if gate.of is None:
@@ -196,6 +197,10 @@ def _unpaired(gate: GateSpec, row: Row, other: FigureValue, own: FigureValue, na
     if other.value == 0 or not math.isfinite(other.value):
         return Held(None, compared_with=name, reason=f"no multiple of {other.value:g}: {gate.metric} of {name}")
     return Held(own.value / other.value, is_exact=exact, compared_with=name)
+
+
+def _ends(found: FigureValue) -> Interval | None:
+    return None if found.interval is None else found.interval.ends
 
 
 def _forbids(difference: EnvironmentDifference, section: str) -> bool:

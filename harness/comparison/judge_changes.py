@@ -19,13 +19,15 @@ from harness.figures import (
     catalog,
     figure,
     figures_of,
+    find,
     read,
     section_reason,
 )
-from harness.results import Interval, Row, RunResults, Verdict
+from harness.results import ConfidenceInterval, PairedComparison, Row, Verdict
 from harness.results.comparison import Finding
 from harness.stats.between_runs import at_level, independent_difference
 from harness.stats.verdict import latency_band
+from harness.verdicts.changes import by_interval, by_value, of_time_ratio
 from harness.words.phrases import milliseconds
 
 SECTIONS = (*dict.fromkeys(figure.section for figure in catalog().values() if figure.margin is not None), METRICS)
@@ -44,21 +46,57 @@ class Candidate:
 def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozenset[str]) -> Iterator[Candidate]:
     """Every judged figure of one variant that the base has."""
     old, now = base.rows[variant_id], new.rows[variant_id]
-    levels = base.results.confidence, new.results.confidence
-    scenario = new.results.scenario
+    pair = _Pair(new.results.scenario, base.name, new.results.confidence, old, now)
     if "accuracy" in sections and old.accuracy is not None:
-        yield _accuracy(base, new, variant_id) or _missing(scenario, now, TOP1, read(old, TOP1))
+        yield _accuracy(base, new, pair) or _missing(pair, TOP1, read(old, TOP1))
     if "latency" in sections and old.latency is not None and old.latency.speedup is not None:
-        found = _latency(scenario, old, now, levels[1], levels[0])
-        yield found or _missing(scenario, now, SPEEDUP, read(old, SPEEDUP))
+        yield _latency(pair) or _missing(pair, SPEEDUP, read(old, SPEEDUP))
     for each in figures_of(old):
-        before = _at(each.read(old, levels[0]), *levels) if each.section in sections and _is_judged(each, old) else None
-        if before is not None:
-            after = each.read(now, levels[1])
-            if after is None:
-                yield _missing(scenario, now, each.name, before)
-            else:
-                yield _figure(new.results, variant_id, each, before, after)
+        if each.section not in sections or not _is_judged(each, old):
+            continue
+        before = _at(each.read(old, base.results.confidence), pair.confidence)
+        if before is None:
+            continue
+        after = each.read(now, pair.confidence)
+        yield _missing(pair, each.name, before) if after is None else _figure(pair, each, before, after)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One variant in both runs."""
+
+    scenario: str
+    base_name: str
+    confidence: float
+    """Of the new run."""
+    old: Row
+    now: Row
+
+    def candidate(
+        self,
+        metric: str,
+        comparison: PairedComparison,
+        decide: Callable[[float], Verdict],
+        *,
+        is_paired: bool | None = None,
+        note: str | None = None,
+    ) -> Candidate:
+        """A finding that waits for its verdict."""
+        finding = Finding(
+            scenario=self.scenario,
+            variant=self.now.variant.id,
+            metric=metric,
+            unit=self._unit(metric),
+            comparison=comparison.model_copy(update={"reference": self.base_name}),
+            is_paired=is_paired,
+            note=note,
+        )
+        return Candidate(finding, decide)
+
+    def _unit(self, metric: str) -> str:
+        """The base has every figure that is judged; a metric may have vanished from the new run."""
+        found = find(self.now, metric) or find(self.old, metric)
+        return "" if found is None else found.unit
 
 
 def _is_judged(each: Figure, row: Row) -> bool:
@@ -68,81 +106,71 @@ def _is_judged(each: Figure, row: Row) -> bool:
     return each.margin is not None and each.name != TOP1 and each.from_speedup is None
 
 
-def _at(found: FigureValue | None, confidence: float, wanted: float) -> FigureValue | None:
+def _at(found: FigureValue | None, wanted: float) -> FigureValue | None:
     """A figure with its interval at the level of the new run."""
     if found is None or found.interval is None:
         return found
-    return FigureValue(found.value, at_level(found.value, found.interval, confidence, wanted))
+    ends = at_level(found.value, found.interval.ends, found.interval.confidence, wanted)
+    return FigureValue(found.value, ConfidenceInterval.of(ends, wanted))
 
 
-def _accuracy(base: Snapshot, new: Snapshot, variant_id: str) -> Candidate | None:
-    confidence = new.results.confidence
-    found = accuracy_change(base, new, variant_id, confidence=confidence)
-    old, now = base.rows[variant_id].accuracy, new.rows[variant_id].accuracy
+def _accuracy(base: Snapshot, new: Snapshot, pair: _Pair) -> Candidate | None:
+    found = accuracy_change(base, new, pair.now.variant.id, confidence=pair.confidence)
+    old, now = pair.old.accuracy, pair.now.accuracy
     if found is None or old is None or now is None:
         return None
-    margin = _margin(TOP1, now.margin, old.margin)
-    interval = (-found.drop_ci[1], -found.drop_ci[0])
-    finding = Finding(
-        scenario=new.results.scenario,
-        variant=variant_id,
-        metric=TOP1,
-        base=old.top1,
-        new=now.top1,
-        kind="difference",
-        change=-found.drop,
-        interval=interval,
+    margin = _margin(TOP1, now.comparison, old.comparison)
+    gain = (-found.drop_ci[1], -found.drop_ci[0])
+    comparison = PairedComparison(
+        value=now.top1,
+        reference_value=old.top1,
+        difference=-found.drop,
+        interval=ConfidenceInterval.of(gain, pair.confidence),
         margin=margin,
-        is_paired=found.is_paired,
-        p_value=found.p_value,
-        verdict="inconclusive",
-        note="the engine is byte for byte the same" if found.is_identical else None,
+        p_value=None if found.is_identical else found.p_value,
     )
     if found.is_identical:
-        return Candidate(finding.model_copy(update={"p_value": None}), lambda _: "same")
-    return Candidate(finding, lambda p_value: _by_interval(interval, margin, p_value <= 1 - confidence))
+        note = "the engine is byte for byte the same"
+        return pair.candidate(TOP1, comparison, lambda _: "same", is_paired=found.is_paired, note=note)
+    return pair.candidate(
+        TOP1,
+        comparison,
+        lambda p_value: by_interval(gain, margin, p_value <= 1 - pair.confidence),
+        is_paired=found.is_paired,
+    )
 
 
-def _latency(scenario: str, old: Row, now: Row, confidence: float, base_confidence: float) -> Candidate | None:
-    if old.latency is None or now.latency is None:
+def _latency(pair: _Pair) -> Candidate | None:
+    old, now = pair.old.latency, pair.now.latency
+    if old is None or now is None:
         return None
-    margin = _margin(SPEEDUP, now.latency.margin, old.latency.margin)
-    # Noise proves nothing, and is no reason to call two engines the same: as in `latency_verdict`.
-    band = max(latency_band(margin, latency.noise_floor) for latency in (old.latency, now.latency))
-    found = latency_ratio(old.latency, now.latency, margin=band, confidence=confidence, base_confidence=base_confidence)
-    if found is None and now.latency.speedup is not None:
+    margin = _margin(SPEEDUP, now.comparison, old.comparison)
+    band = max(latency_band(margin, latency.noise_floor) for latency in (old, now))
+    found = latency_ratio(old, now, margin=band, confidence=pair.confidence)
+    if found is None and now.speedup is not None:
         one = "a speedup has no usable interval: it was measured in one process and one round alone"
-        return _missing(scenario, now, SPEEDUP, read(old, SPEEDUP), read(now, SPEEDUP), one)
+        return _missing(pair, SPEEDUP, read(pair.old, SPEEDUP), read(pair.now, SPEEDUP), one)
     if found is None:
         return None
     low, high = found.interval
-    interval = (1 / high - 1, 1 / low - 1)
-    finding = Finding(
-        scenario=scenario,
-        variant=now.variant.id,
-        metric=SPEEDUP,
-        base=old.latency.speedup,
-        new=now.latency.speedup,
+    comparison = PairedComparison(
+        value=now.speedup,
+        reference_value=old.speedup,
         kind="ratio",
-        change=1 / found.value - 1,
-        interval=interval,
+        difference=1 / found.value - 1,
+        interval=ConfidenceInterval.of((1 / high - 1, 1 / low - 1), pair.confidence),
         margin=margin,
         p_value=found.p_value,
-        verdict="inconclusive",
-        note=f"median {milliseconds(old.latency.median_ms)}, then {milliseconds(now.latency.median_ms)}",
+    )
+    return pair.candidate(
+        SPEEDUP,
+        comparison,
+        lambda p_value: of_time_ratio(found.value, found.interval, margin, p_value <= 1 - pair.confidence),
+        note=f"median {milliseconds(old.median_ms)}, then {milliseconds(now.median_ms)}",
     )
 
-    def decide(p_value: float) -> Verdict:
-        if 1 / (1 + margin) < low and high < 1 + margin:
-            return "same"
-        if p_value > 1 - confidence:
-            return "inconclusive"
-        return "worse" if found.value > 1 else "better"
 
-    return Candidate(finding, decide)
-
-
-def _figure(run: RunResults, variant_id: str, each: Figure, before: FigureValue, after: FigureValue) -> Candidate:
+def _figure(pair: _Pair, each: Figure, before: FigureValue, after: FigureValue) -> Candidate:
     margin = each.margin
     assert margin is not None
     base, new = min(before.value, margin.ceiling), min(after.value, margin.ceiling)
@@ -151,74 +179,50 @@ def _figure(run: RunResults, variant_id: str, each: Figure, before: FigureValue,
     interval, p_value = None, None
     repeats = change == 0 and each.is_exact
     if before.interval is not None and after.interval is not None and not repeats:
-        estimate = independent_difference(base, before.interval, new, after.interval, confidence=run.confidence)
+        estimate = independent_difference(
+            base, before.interval.ends, new, after.interval.ends, confidence=pair.confidence
+        )
         scale = 1.0 if margin.kind == "difference" or base == 0 else abs(base)
         interval = (estimate.interval[0] / scale, estimate.interval[1] / scale)
         p_value = estimate.p_value
-    finding = Finding(
-        scenario=run.scenario,
-        variant=variant_id,
-        metric=each.name,
-        base=before.value,
-        new=after.value,
+    comparison = PairedComparison(
+        value=after.value,
+        reference_value=before.value,
         kind=margin.kind,
-        change=_finite(change),
-        interval=interval,
+        difference=_finite(change),
+        higher_is_better=each.better == "higher",
+        interval=None if interval is None else ConfidenceInterval.of(interval, pair.confidence),
         margin=margin.size,
         p_value=p_value,
-        verdict="inconclusive",
     )
     sign = 1.0 if each.better == "higher" else -1.0
     if interval is None:
-        return Candidate(finding, lambda _: _exactly(sign * change, margin.size))
-    ends = sorted(sign * end for end in interval)
-    return Candidate(
-        finding, lambda adjusted: _by_interval((ends[0], ends[1]), margin.size, adjusted <= 1 - run.confidence)
+        return pair.candidate(each.name, comparison, lambda _: by_value(sign * change, margin.size))
+    low, high = sorted(sign * end for end in interval)
+    return pair.candidate(
+        each.name,
+        comparison,
+        lambda adjusted: by_interval((low, high), margin.size, adjusted <= 1 - pair.confidence),
     )
 
 
 def _missing(
-    scenario: str,
-    now: Row,
-    name: str,
-    before: FigureValue | None,
-    after: FigureValue | None = None,
-    why: str | None = None,
+    pair: _Pair, name: str, before: FigureValue | None, after: FigureValue | None = None, why: str | None = None
 ) -> Candidate:
-    finding = Finding(
-        scenario=scenario,
-        variant=now.variant.id,
-        metric=name,
-        base=None if before is None else before.value,
-        new=None if after is None else after.value,
-        kind="difference",
-        verdict="inconclusive",
-        note=f"nothing to judge: {why or section_reason(now, name)}",
+    comparison = PairedComparison(
+        value=None if after is None else after.value,
+        reference_value=None if before is None else before.value,
+        difference=None,
     )
-    return Candidate(finding, lambda _: "inconclusive")
+    note = f"nothing to judge: {why or section_reason(pair.now, name)}"
+    return pair.candidate(name, comparison, lambda _: "inconclusive", note=note)
 
 
-def _by_interval(gain: Interval, margin: float, test_agrees: bool) -> Verdict:
-    """As `accuracy_verdict`, of a gain: within the margin is the same; else zero is left out and the test agrees."""
-    low, high = gain
-    if -margin < low and high < margin:
-        return "same"
-    if not test_agrees or low <= 0 <= high:
-        return "inconclusive"
-    return "better" if low > 0 else "worse"
-
-
-def _exactly(gain: float, margin: float) -> Verdict:
-    if abs(gain) <= margin:
-        return "same"
-    return "better" if gain > 0 else "worse"
-
-
-def _margin(name: str, *margins: float | None) -> float:
+def _margin(name: str, *compared: PairedComparison | None) -> float:
     """That of a row, or the figure's own where the rows do not say which their scenario has."""
     default = figure(name).margin
     assert default is not None
-    return next((margin for margin in margins if margin is not None), default.size)
+    return next((each.margin for each in compared if each is not None and each.margin is not None), default.size)
 
 
 def _ratio(base: float, new: float) -> float:

@@ -13,18 +13,16 @@ _MIN_DEGREES = 1.0
 _EXACT_WIDTH = 1e-12
 
 
-def latency_ratio(
-    base: Latency, new: Latency, *, margin: float, confidence: float = 0.95, base_confidence: float | None = None
-) -> Estimate | None:
+def latency_ratio(base: Latency, new: Latency, *, margin: float, confidence: float = 0.95) -> Estimate | None:
     """Time of the new run over time of the base, each as a multiple of FP32's in its own session: above 1 is slower.
 
     Times of two sessions are not comparable, the ratios to FP32 that were taken side by side in each are. Their logs
     are independent; a standard error is the interval's half width over its t quantile with (processes - 1) degrees of
     freedom (rounds, where the run has one process); both are combined as by Welch (1947, Biometrika 34:28-35), with
     Satterthwaite's degrees of freedom. The p-value is of a ratio within 1 ± `margin`. None without two speedups.
-    `base_confidence` is that of the base's intervals where it is another.
+    `confidence` is of the result.
     """
-    parts = [_log_speedup(base, base_confidence or confidence), _log_speedup(new, confidence)]
+    parts = [_log_speedup(base), _log_speedup(new)]
     if parts[0] is None or parts[1] is None:
         return None
     (base_log, base_error, base_degrees), (new_log, new_error, new_degrees) = parts[0], parts[1]
@@ -47,14 +45,15 @@ def degrees_of(latency: Latency) -> float:
     return max(_MIN_DEGREES, next((float(count) for count in units if count and count > 1), 1.0) - 1.0)
 
 
-def _log_speedup(latency: Latency, confidence: float) -> tuple[float, float, float] | None:
+def _log_speedup(latency: Latency) -> tuple[float, float, float] | None:
     """Log of the speedup, its standard error and its degrees of freedom."""
-    if latency.speedup is None or latency.speedup_ci95 is None:
+    interval = latency.speedup_interval
+    if latency.speedup is None or interval is None:
         return None
     degrees = degrees_of(latency)
-    if latency.speedup_ci95[0] <= 0 or math.isinf(latency.speedup_ci95[1]):
+    if interval.low <= 0 or math.isinf(interval.high):
         return None  # one unit alone says nothing about the others
-    low, high = map(math.log, latency.speedup_ci95)
-    tail = (1 - confidence) / 2 / latency.looks
+    low, high = map(math.log, interval.ends)
+    tail = (1 - interval.confidence) / 2 / latency.looks
     error = (high - low) / 2 / float(stats.t.isf(tail, degrees))
     return math.log(latency.speedup), error, degrees

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from harness.figures import METRICS
-from harness.results import Accuracy, Interval, MetricValue, Row
+from harness.figures import METRICS, TOP1, TOP5
+from harness.results import Interval, PairedComparison, Row
 
 TOO_ALIKE = "too few samples tell it from FP32"
 
@@ -20,29 +20,17 @@ class PairedGain(NamedTuple):
 
 def paired_gain(row: Row, metric: str) -> PairedGain | None:
     """By the dotted name of the figure; None for figures that are not compared sample by sample."""
+    found = _comparison(row, metric)
+    if found is None or found.difference is None:
+        return None
+    return PairedGain(found.difference, None if found.interval is None else found.interval.ends)
+
+
+def _comparison(row: Row, metric: str) -> PairedComparison | None:
     section, _, name = metric.partition(".")
     if section == METRICS:
-        found = row.metrics.get(name)
-        return None if found is None else _of_metric(found)
-    if section == "accuracy" and row.accuracy is not None:
-        return _of_accuracy(row.accuracy, name)
-    return None
-
-
-def _of_metric(metric: MetricValue) -> PairedGain | None:
-    """Its drop says what was lost, whichever way is better."""
-    if metric.drop is None:
+        own = row.metrics.get(name)
+        return None if own is None else own.comparison
+    if row.accuracy is None:
         return None
-    return _gain(metric.drop, metric.drop_ci95, is_loss=metric.higher_is_better)
-
-
-def _of_accuracy(accuracy: Accuracy, name: str) -> PairedGain | None:
-    drops = {"top1": (accuracy.drop, accuracy.drop_ci95), "top5": (accuracy.top5_drop, accuracy.top5_drop_ci95)}
-    drop, interval = drops.get(name, (None, None))
-    return None if drop is None else _gain(drop, interval, is_loss=True)
-
-
-def _gain(drop: float, interval: Interval | None, *, is_loss: bool) -> PairedGain:
-    if not is_loss:
-        return PairedGain(drop, interval)
-    return PairedGain(-drop, None if interval is None else (-interval[1], -interval[0]))
+    return {TOP1: row.accuracy.comparison, TOP5: row.accuracy.top5_comparison}.get(metric)

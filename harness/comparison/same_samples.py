@@ -42,8 +42,11 @@ def accuracy_change(
         identical = engines[0] is not None and engines[0] == engines[1] and bool(np.all(old.correct == now.correct))
         found = paired_difference(old.correct, now.correct, confidence=confidence, seed=seed)
         return AccuracyChange(found.drop, found.drop_ci, found.p_value, is_paired=True, is_identical=identical)
-    before_ci = at_level(before.top1, before.top1_ci95, base.results.confidence, confidence)
-    estimate = independent_difference(before.top1, before_ci, after.top1, after.top1_ci95, confidence=confidence)
+    before_ci, after_ci = (
+        at_level(each.top1, each.top1_interval.ends, each.top1_interval.confidence, confidence)
+        for each in (before, after)
+    )
+    estimate = independent_difference(before.top1, before_ci, after.top1, after_ci, confidence=confidence)
     low, high = estimate.interval
     return AccuracyChange(-estimate.value, (-high, -low), estimate.p_value, is_paired=False)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import chain
 
-from harness.figures.accuracy import TOP1, accuracy_figures
+from harness.figures.accuracy import TOP1, TOP5, accuracy_figures
 from harness.figures.base import METRICS, Figure, FigureValue, Margin
 from harness.figures.own import AGREEMENT, metric_figure, own_figure
 from harness.figures.parity import direct_figures, step_figures
@@ -24,6 +24,7 @@ __all__ = [
     "METRICS",
     "SPEEDUP",
     "TOP1",
+    "TOP5",
     "Figure",
     "FigureValue",
     "Margin",

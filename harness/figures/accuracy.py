@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from harness.figures.base import SHARE_MARGIN, Figure, FigureValue, reading, wilson
+from harness.figures.base import SHARE_MARGIN, Figure, FigureValue, loss_interval, reading, wilson
 from harness.results import Accuracy, Row
 
 TOP1: Final = "accuracy.top1"
+TOP5: Final = "accuracy.top5"
 
 
 def accuracy_figures() -> Iterator[Figure]:
@@ -21,7 +22,7 @@ def accuracy_figures() -> Iterator[Figure]:
         header="Top-1",
         better="higher",
         definition="Share of test samples whose class is predicted.",
-        read=of(lambda found: found.top1, lambda found: found.top1_ci95),
+        read=of(lambda found: found.top1, lambda found: found.top1_interval),
         margin=SHARE_MARGIN,
         words="top-1",
         column="top1",
@@ -32,7 +33,7 @@ def accuracy_figures() -> Iterator[Figure]:
         header="Drop",
         better="lower",
         definition="Top-1 of FP32 minus top-1 of the variant on the same samples: what was lost is positive.",
-        read=of(lambda found: found.drop, lambda found: found.drop_ci95),
+        read=of(lambda found: found.drop, lambda found: loss_interval(found.comparison)),
         column="drop",
         is_difference=True,
         compares_with_fp32=True,
@@ -48,11 +49,11 @@ def accuracy_figures() -> Iterator[Figure]:
         compares_with_fp32=True,
     )
     yield share(
-        "accuracy.top5",
+        TOP5,
         header="Top-5",
         better="higher",
         definition="Share of test samples whose class is among the five largest outputs.",
-        read=of(lambda found: found.top5, lambda found: found.top5_ci95),
+        read=of(lambda found: found.top5, lambda found: found.top5_interval),
         column="top5",
     )
     yield share(
@@ -60,7 +61,7 @@ def accuracy_figures() -> Iterator[Figure]:
         header="Drop of top-5",
         better="lower",
         definition="Top-5 of FP32 minus top-5 of the variant on the same samples.",
-        read=of(lambda found: found.top5_drop, lambda found: found.top5_drop_ci95),
+        read=of(lambda found: found.top5_drop, lambda found: loss_interval(found.top5_comparison)),
         column="top5_drop",
         is_difference=True,
         compares_with_fp32=True,
@@ -71,8 +72,8 @@ def _same_class(row: Row, confidence: float) -> FigureValue | None:
     found = row.accuracy
     if found is None or found.agreement is None:
         return None
-    if found.agreement_ci95 is not None:
-        return FigureValue(found.agreement, found.agreement_ci95)
+    if found.agreement_interval is not None:
+        return FigureValue(found.agreement, found.agreement_interval)
     return wilson(found.agreement, found.n, confidence)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from harness.results import Interval, Record, Row
+from harness.results import ConfidenceInterval, PairedComparison, Record, Row
 from harness.stats.terms import ChangeKind
 
 METRICS: Final = "metrics"
@@ -17,10 +17,10 @@ _Section = TypeVar("_Section", bound=Record)
 
 
 class FigureValue(NamedTuple):
-    """A figure of one row, and its interval at the confidence of its run; None where it is exact or none is known."""
+    """A figure of one row, and its interval; None where it is exact or none is known."""
 
     value: float
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
 
 
 Read = Callable[[Row, float], FigureValue | None]
@@ -111,7 +111,7 @@ SHARE_MARGIN: Final = Margin("difference", 0.005)
 def reading(
     section: Callable[[Row], _Section | None],
     value: Callable[[_Section], float | None],
-    interval: Callable[[_Section], Interval | None] = lambda _: None,
+    interval: Callable[[_Section], ConfidenceInterval | None] = lambda _: None,
 ) -> Read:
     """Reads one value, and its interval, of a section that a row may lack."""
 
@@ -123,8 +123,17 @@ def reading(
     return read
 
 
+def loss_interval(comparison: PairedComparison | None) -> ConfidenceInterval | None:
+    """Of what was lost."""
+    if comparison is None or comparison.interval is None or comparison.loss_interval is None:
+        return None
+    return ConfidenceInterval.of(comparison.loss_interval, comparison.interval.confidence)
+
+
 def wilson(share: float, n: int, confidence: float) -> FigureValue:
     """A share of n samples whose record holds no interval."""
     from harness.stats.intervals import wilson_interval  # imports scipy
 
-    return FigureValue(share, wilson_interval(round(share * n), n, confidence) if n else None)
+    if not n:
+        return FigureValue(share)
+    return FigureValue(share, ConfidenceInterval.of(wilson_interval(round(share * n), n, confidence), confidence))

@@ -44,6 +44,6 @@ def own_figure(name: str, metric: MetricValue) -> Figure:
 def _reader(name: str) -> Read:
     def read(row: Row, confidence: float) -> FigureValue | None:
         metric = row.metrics.get(name)
-        return None if metric is None else FigureValue(metric.value, metric.ci95)
+        return None if metric is None else FigureValue(metric.value, metric.interval)
 
     return read

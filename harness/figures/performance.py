@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from harness.figures.base import Figure, Margin, reading
-from harness.results import Coverage, Interval, Latency, Row, Size
+from harness.results import ConfidenceInterval, Coverage, Latency, Row, Size
 
 SPEEDUP: Final = "latency.speedup"
 MEDIAN: Final = "latency.median_ms"
@@ -22,16 +22,18 @@ def latency_figures() -> Iterator[Figure]:
         MEDIAN,
         header="Median",
         definition="Time of one inference: the median over all timed inferences.",
-        read=of(lambda found: found.median_ms, lambda found: found.median_ci95),
+        read=of(lambda found: found.median_ms, lambda found: found.median_interval),
         margin=_TIME_MARGIN,
         column="median_ms",
         carries_verdict=True,
         from_speedup="time",
     )
-    tails: tuple[tuple[str, str, Callable[[Latency], float | None], Callable[[Latency], Interval | None]], ...] = (
-        ("p90", "90 %", lambda found: found.p90_ms, lambda found: found.p90_ci95),
-        ("p99", "99 %", lambda found: found.p99_ms, lambda found: found.p99_ci95),
-        ("p999", "99.9 %", lambda found: found.p999_ms, lambda found: found.p999_ci95),
+    tails: tuple[
+        tuple[str, str, Callable[[Latency], float | None], Callable[[Latency], ConfidenceInterval | None]], ...
+    ] = (
+        ("p90", "90 %", lambda found: found.p90_ms, lambda found: found.p90_interval),
+        ("p99", "99 %", lambda found: found.p99_ms, lambda found: found.p99_interval),
+        ("p999", "99.9 %", lambda found: found.p999_ms, lambda found: found.p999_interval),
     )
     for name, share, value, interval in tails:
         yield time(
@@ -57,7 +59,7 @@ def latency_figures() -> Iterator[Figure]:
         unit="x",
         better="higher",
         definition="FP32's time divided by the variant's in the same round: geometric mean over processes.",
-        read=of(lambda found: found.speedup, lambda found: found.speedup_ci95),
+        read=of(lambda found: found.speedup, lambda found: found.speedup_interval),
         margin=_TIME_MARGIN,
         words="speed",
         column="speedup",

@@ -90,11 +90,12 @@ def in_utc(text: str) -> str:
 
 
 def _figures(row: Row, confidence: float) -> Iterator[FigureRecord]:
+    compared = None if row.latency is None else row.latency.comparison
     for figure in figures_of(row):
         found = figure.read(row, confidence)
         if found is None or not math.isfinite(found.value):
             continue
-        low, high = _ends(found, confidence)
+        low, high = _ends(found)
         yield FigureRecord(
             variant=row.variant.id,
             metric=figure.name,
@@ -105,13 +106,14 @@ def _figures(row: Row, confidence: float) -> Iterator[FigureRecord]:
             unit=figure.unit,
             higher_is_better=figure.higher_is_better,
             verdict=getattr(row, figure.section).verdict if figure.carries_verdict else None,
-            reference=None if row.latency is None else row.latency.reference,
+            reference=None if compared is None else compared.reference,
         )
 
 
-def _ends(found: FigureValue, confidence: float) -> tuple[float | None, float | None]:
+def _ends(found: FigureValue) -> tuple[float | None, float | None]:
     """Those of the 95 % interval, whatever the run's own confidence: series and their plots go on when it changes."""
-    if found.interval is None:
+    interval = found.interval
+    if interval is None:
         return None, None
-    ends = at_level(found.value, found.interval, confidence, _CONFIDENCE)
+    ends = at_level(found.value, interval.ends, interval.confidence, _CONFIDENCE)
     return (None, None) if not all(map(math.isfinite, ends)) else ends

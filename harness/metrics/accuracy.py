@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.data.tasks import Task
 from harness.metrics.base import Evidence, Judgement, Metric
-from harness.results import Accuracy, ClassAccuracy
-from harness.stats.intervals import PairedDifference, holm, paired_difference, wilson_interval
+from harness.results import Accuracy, ClassAccuracy, ConfidenceInterval, PairedComparison
+from harness.stats.intervals import PairedDifference, paired_difference, wilson_interval
 from harness.stats.ranking import TOP_K, label_ranks
-from harness.stats.verdict import accuracy_verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class AccuracyMetric(Metric):
     tasks: ClassVar[frozenset[Task] | None] = frozenset({"classification"})
 
     def compute(self, evidence: Evidence) -> Accuracy | None:
-        """Shares in [0, 1]; None without labels. The verdict is that of this comparison alone."""
+        """Shares in [0, 1]; None without labels. What they prove is judged with all rows together."""
         outputs, labels = evidence.network_outputs, evidence.labels
         if outputs is None or labels is None:
             return None
@@ -47,88 +47,99 @@ def accuracy_of(
     """From outputs (n, classes), those of FP32 on the same samples (None for FP32 itself) and labels (n,)."""
     ranks = label_ranks(outputs, labels)
     fp32_ranks = None if reference is None else label_ranks(reference, labels)
-    figures = _top1(ranks, fp32_ranks, judgement)
+    pairs = _Pairs(judgement, reference_id)
+    figures = _top1(ranks, fp32_ranks, pairs)
     if outputs.shape[1] > TOP_K:
-        figures |= _top5(ranks, fp32_ranks, judgement)
+        figures |= _top5(ranks, fp32_ranks, pairs)
     if reference is not None:
         same = outputs.argmax(axis=1) == reference.argmax(axis=1)
-        figures |= {
-            "reference": reference_id,
-            "agreement": float(same.mean()),
-            "agreement_ci95": _share(same, judgement),
-        }
-    classes = classes_of(ranks == 0, None if fp32_ranks is None else fp32_ranks == 0, labels, judgement)
+        figures |= {"agreement": float(same.mean()), "agreement_interval": pairs.share(same)}
+    classes = _classes(ranks == 0, None if fp32_ranks is None else fp32_ranks == 0, labels, pairs)
     return Accuracy(n=len(labels), classes=classes, **figures)
 
 
-def _top1(
-    ranks: npt.NDArray[np.int64], fp32_ranks: npt.NDArray[np.int64] | None, judgement: Judgement
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Pairs:
+    """Shares, and their differences to FP32 on the same samples."""
+
+    judgement: Judgement
+    reference_id: str | None
+
+    def share(self, right: Flags) -> ConfidenceInterval:
+        """Wilson interval of the share that is right."""
+        confidence = self.judgement.confidence
+        return ConfidenceInterval.of(wilson_interval(int(right.sum()), len(right), confidence), confidence)
+
+    def difference(self, fp32_right: Flags, right: Flags) -> PairedDifference:
+        """What was lost."""
+        judgement = self.judgement
+        return paired_difference(fp32_right, right, confidence=judgement.confidence, seed=judgement.seed)
+
+    def comparison(self, fp32_right: Flags, right: Flags, found: PairedDifference) -> PairedComparison:
+        """The same as a record, not judged yet."""
+        low, high = found.drop_ci
+        return PairedComparison(
+            reference=self.reference_id,
+            value=float(right.mean()),
+            reference_value=float(fp32_right.mean()),
+            difference=0.0 - found.drop,
+            interval=ConfidenceInterval(low=0.0 - high, high=0.0 - low, confidence=self.judgement.confidence),
+            p_value=found.p_value,
+        )
+
+
+def _top1(ranks: Ranks, fp32_ranks: Ranks | None, pairs: _Pairs) -> dict[str, Any]:
     right = ranks == 0
-    figures: dict[str, Any] = {"top1": float(right.mean()), "top1_ci95": _share(right, judgement)}
+    figures: dict[str, Any] = {"top1": float(right.mean()), "top1_interval": pairs.share(right)}
     if fp32_ranks is None:
         return figures
-    found, margin = _difference(fp32_ranks == 0, right, judgement), judgement.accuracy_margin
+    found, margin = pairs.difference(fp32_ranks == 0, right), pairs.judgement.accuracy_margin
     tests = found.margin_tests(margin)
-    return figures | {
-        "drop": found.drop,
-        "drop_ci95": found.drop_ci,
-        "drop_bootstrap_ci95": found.bootstrap_ci,
-        "p_value": found.p_value,
+    against_margin = {
+        "margin": margin,
         "non_inferiority_p_value": tests.non_inferiority,
         "non_superiority_p_value": tests.non_superiority,
-        "margin": margin,
-        "verdict": accuracy_verdict(found.drop_ci, found.p_value, margin, 1.0 - judgement.confidence),
+    }
+    bootstrap = found.bootstrap_ci
+    return figures | {
+        "comparison": pairs.comparison(fp32_ranks == 0, right, found).model_copy(update=against_margin),
+        "drop_bootstrap_interval": bootstrap and ConfidenceInterval.of(bootstrap, pairs.judgement.confidence),
     }
 
 
-def _top5(
-    ranks: npt.NDArray[np.int64], fp32_ranks: npt.NDArray[np.int64] | None, judgement: Judgement
-) -> dict[str, Any]:
+def _top5(ranks: Ranks, fp32_ranks: Ranks | None, pairs: _Pairs) -> dict[str, Any]:
     right = ranks < TOP_K
-    figures: dict[str, Any] = {"top5": float(right.mean()), "top5_ci95": _share(right, judgement)}
+    figures: dict[str, Any] = {"top5": float(right.mean()), "top5_interval": pairs.share(right)}
     if fp32_ranks is None:
         return figures
-    found = _difference(fp32_ranks < TOP_K, right, judgement)
-    return figures | {"top5_drop": found.drop, "top5_drop_ci95": found.drop_ci, "top5_p_value": found.p_value}
+    fp32_right = fp32_ranks < TOP_K
+    return figures | {
+        "top5_comparison": pairs.comparison(fp32_right, right, pairs.difference(fp32_right, right)),
+    }
 
 
-def classes_of(
-    right: Flags, fp32_right: Flags | None, labels: Labels, judgement: Judgement
-) -> tuple[ClassAccuracy, ...]:
-    """Recall of every class that has samples; p-values are corrected over the classes of the row."""
+def _classes(right: Flags, fp32_right: Flags | None, labels: Labels, pairs: _Pairs) -> tuple[ClassAccuracy, ...]:
+    """Recall of every class that has samples."""
     import numpy as np
 
-    present = [int(label) for label in np.unique(labels)]
-    if fp32_right is None:
-        return tuple(_class(label, right[labels == label], judgement) for label in present)
-    found = [_difference(fp32_right[labels == label], right[labels == label], judgement) for label in present]
-    corrected = holm([each.p_value for each in found])
-    return tuple(
-        _class(label, right[labels == label], judgement).model_copy(
-            update={"drop": each.drop, "drop_ci95": each.drop_ci, "p_value": each.p_value, "p_value_adjusted": value}
-        )
-        for label, each, value in zip(present, found, corrected, strict=True)
+    return tuple(_class(int(label), right, fp32_right, labels == label, pairs) for label in np.unique(labels))
+
+
+def _class(label: int, right: Flags, fp32_right: Flags | None, chosen: Flags, pairs: _Pairs) -> ClassAccuracy:
+    own = right[chosen]
+    comparison = None
+    if fp32_right is not None:
+        other = fp32_right[chosen]
+        comparison = pairs.comparison(other, own, pairs.difference(other, own))
+    return ClassAccuracy(
+        label=label, n=len(own), recall=float(own.mean()), interval=pairs.share(own), comparison=comparison
     )
-
-
-def _class(label: int, right: Flags, judgement: Judgement) -> ClassAccuracy:
-    recall, n = float(right.mean()), len(right)
-    return ClassAccuracy(label=label, n=n, recall=recall, recall_ci95=_share(right, judgement))
 
 
 def _named(classes: tuple[ClassAccuracy, ...], names: tuple[str, ...]) -> tuple[ClassAccuracy, ...]:
     return tuple(
         each.model_copy(update={"name": names[each.label]}) if each.label < len(names) else each for each in classes
     )
-
-
-def _share(right: Flags, judgement: Judgement) -> tuple[float, float]:
-    return wilson_interval(int(right.sum()), len(right), judgement.confidence)
-
-
-def _difference(fp32_right: Flags, right: Flags, judgement: Judgement) -> PairedDifference:
-    return paired_difference(fp32_right, right, confidence=judgement.confidence, seed=judgement.seed)
 
 
 METRIC = AccuracyMetric()

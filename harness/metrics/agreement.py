@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.figures import AGREEMENT, figure
 from harness.metrics.base import Evidence, Judgement, Metric
-from harness.results import MetricValue
+from harness.results import ConfidenceInterval, MetricValue
 from harness.stats.intervals import wilson_interval
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class AgreementMetric(Metric):
         equal = outputs.argmax(axis=1) == reference.argmax(axis=1)
         if equal.ndim > 1:
             return _of_pixels(equal.reshape(len(equal), -1).mean(axis=1), evidence.judgement)
-        same, n = int(equal.sum()), len(outputs)
+        same, n, confidence = int(equal.sum()), len(outputs), evidence.judgement.confidence
         return MetricValue(
             value=same / n,
             unit=self.unit,
             higher_is_better=self.higher_is_better,
-            ci95=wilson_interval(same, n, evidence.judgement.confidence),
+            interval=ConfidenceInterval.of(wilson_interval(same, n, confidence), confidence),
             n=n,
         )
 
@@ -52,7 +52,7 @@ def _of_pixels(shares: npt.NDArray[np.float64], judgement: Judgement) -> MetricV
         value=float(shares.mean()),
         unit="share of pixels",
         higher_is_better=True,
-        ci95=(float(low), float(high)),
+        interval=ConfidenceInterval(low=float(low), high=float(high), confidence=judgement.confidence),
         n=len(shares),
     )
 

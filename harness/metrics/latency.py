@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harness.metrics.base import Evidence, Metric
-from harness.results import AcrossTargets, Latency
+from harness.results import ConfidenceInterval, Latency, PairedComparison, Speedup
 from harness.stats.intervals import quantile_with_interval
 from harness.timing.samples import Timings
 from harness.verdicts.latency import JudgedSpeedup, judge_speedup
@@ -30,7 +30,8 @@ class LatencyMetric(Metric):
         figures: dict[str, Any] = {}
         for name, quantile in _QUANTILES.items():
             found = quantile_with_interval(samples, quantile, judgement.confidence)
-            figures |= {f"{name}_ms": found and found.value, f"{name}_ci95": found and found.ci}
+            interval = found and ConfidenceInterval.of(found.ci, judgement.confidence)
+            figures |= {f"{name}_ms": found and found.value, f"{name}_interval": interval}
         figures["median_ms"] = float(np.median(samples))  # also where the samples are too few for its interval
         plain = Latency(
             **figures,
@@ -51,33 +52,23 @@ class LatencyMetric(Metric):
         judged = _judged(evidence, timings, evidence.reference_id)
         return plain.model_copy(
             update={
-                "reference": evidence.reference_id,
-                "speedup": judged.estimate.ratio,
-                "speedup_ci95": judged.ci,
+                "comparison": _comparison(judged, evidence, evidence.reference_id),
+                "claim": judged.claim.verdict,
                 "looks": evidence.looks,
                 "noise_floor": judged.noise_floor,
-                "margin": judgement.latency_margin,
-                "p_value": judged.claim.p_value,
-                "verdict": judged.claim.verdict,
             }
         )
 
 
-def _across(evidence: Evidence, timings: Timings) -> AcrossTargets | None:
+def _across(evidence: Evidence, timings: Timings) -> Speedup | None:
     """Against FP32 on another target; None where the row's own FP32 is what the whole group was timed with."""
     reference = evidence.timing_reference_id
     if reference in (None, evidence.reference_id):
         return None
     assert reference is not None
     judged = _judged(evidence, timings, reference)
-    return AcrossTargets(
-        reference=reference,
-        overall_speedup=judged.estimate.ratio,
-        overall_speedup_ci95=judged.ci,
-        noise_floor=judged.noise_floor,
-        margin=evidence.judgement.latency_margin,
-        p_value=judged.claim.p_value,
-        verdict=judged.claim.verdict,
+    return Speedup(
+        comparison=_comparison(judged, evidence, reference), claim=judged.claim.verdict, noise_floor=judged.noise_floor
     )
 
 
@@ -90,6 +81,21 @@ def _judged(evidence: Evidence, timings: Timings, reference: str) -> JudgedSpeed
         margin=evidence.judgement.latency_margin,
         looks=evidence.looks,
         twin_of=evidence.timing_reference_id,
+    )
+
+
+def _comparison(judged: JudgedSpeedup, evidence: Evidence, reference: str) -> PairedComparison:
+    """Not judged yet; FP32 is once as fast as itself."""
+    low, high = judged.ci
+    return PairedComparison(
+        reference=reference,
+        value=judged.estimate.ratio,
+        reference_value=1.0,
+        kind="ratio",
+        difference=judged.estimate.ratio - 1,
+        interval=ConfidenceInterval(low=low - 1, high=high - 1, confidence=evidence.judgement.confidence),
+        margin=evidence.judgement.latency_margin,
+        p_value=judged.claim.p_value,
     )
 
 

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from harness.metrics.base import Evidence, Metric
-from harness.results import Interval, MetricValue
-from harness.stats.verdict import accuracy_verdict
+from harness.results import ConfidenceInterval, MetricValue, PairedComparison
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -86,7 +85,7 @@ class TaskMetric(Metric):
             value=own.value(),
             unit=self.unit,
             higher_is_better=self.higher_is_better,
-            ci95=_interval(values, judgement.confidence),
+            interval=_interval(values, judgement.confidence),
             n=n,
             is_quality=True,
         )
@@ -96,22 +95,25 @@ class TaskMetric(Metric):
         sign = 1.0 if self.higher_is_better else -1.0
         loss = sign * (reference.value() - plain.value)
         margin = judgement.accuracy_margin if self.margin is None else self.margin
-        compared = {"reference": evidence.reference_id, "drop": loss, "margin": margin}
-        if own.n_different(reference) < MIN_DIFFERENT:
-            return plain.model_copy(update={**compared, "verdict": "inconclusive"})
-        losses = sign * (np.array([reference.value(counts) for counts in draws]) - values)
-        tests = _tests(reference, own, loss, losses, margin, rng)
-        interval = _interval(losses, judgement.confidence)
-        return plain.model_copy(
-            update={
-                **compared,
-                "drop_ci95": interval,
-                "p_value": tests.difference,
-                "non_inferiority_p_value": tests.non_inferiority,
-                "non_superiority_p_value": tests.non_superiority,
-                "verdict": accuracy_verdict(interval, tests.difference, margin, 1.0 - judgement.confidence),
-            }
+        compared = PairedComparison(
+            reference=evidence.reference_id,
+            value=plain.value,
+            reference_value=reference.value(),
+            difference=plain.value - reference.value(),
+            higher_is_better=self.higher_is_better,
+            margin=margin,
         )
+        if own.n_different(reference) < MIN_DIFFERENT:
+            return plain.model_copy(update={"comparison": compared})
+        differences = values - np.array([reference.value(counts) for counts in draws])
+        tests = _tests(reference, own, loss, -sign * differences, margin, rng)
+        found = {
+            "interval": _interval(differences, judgement.confidence),
+            "p_value": tests.difference,
+            "non_inferiority_p_value": tests.non_inferiority,
+            "non_superiority_p_value": tests.non_superiority,
+        }
+        return plain.model_copy(update={"comparison": compared.model_copy(update=found)})
 
 
 class _Tests(NamedTuple):
@@ -148,6 +150,6 @@ def _share(flags: npt.NDArray[np.bool_]) -> float:
     return float((1 + flags.sum()) / (1 + len(flags)))
 
 
-def _interval(values: npt.NDArray[np.float64], confidence: float) -> Interval:
+def _interval(values: npt.NDArray[np.float64], confidence: float) -> ConfidenceInterval:
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    return ConfidenceInterval(low=float(low), high=float(high), confidence=confidence)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
 from harness.parity.noise import decibels, error_of
-from harness.results import Agreement, LayerParity, Link, Parity, ParityStep
+from harness.results import Agreement, ConfidenceInterval, LayerParity, Link, PairedComparison, Parity, ParityStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,49 +43,50 @@ class ChainEvidence:
 def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
     """All steps between neighbouring links, on the samples that every link has.
 
-    A step loses when its paired difference proves it (interval and exact test) at a level that is corrected for the
-    number of steps (Bonferroni): a chain without loss is accused with probability 1 - `confidence` at most.
+    Intervals and adjusted p-values are corrected for the number of steps (Bonferroni); `harness.verdicts` says which
+    steps lose.
     """
     links = [link for link in LINKS if link in chain.outputs]
     pairs = list(pairwise(links))
     n = min((len(chain.outputs[link]) for link in links), default=0)
     strict = 1 - (1 - confidence) / max(len(pairs), 1)
-    steps = tuple(_step(chain, start, end, n, strict, seed) for start, end in pairs)
-    losing = [step for step in steps if step.loses]
-    worst = max(losing, key=lambda step: step.drop or 0.0, default=None)
+    steps = tuple(_step(chain, pair, n, strict, seed, len(pairs)) for pair in pairs)
     return Parity(
         torch_vs_onnx=_between(chain, pairs, _TO_ONNX, n),
         onnx_vs_engine=_between(chain, pairs, _TO_ENGINE, n),
         steps=steps,
         confidence=confidence if steps else None,
-        lossy_step=None if worst is None else f"{worst.start} → {worst.end}",
         absent=dict(chain.absent),
         layers=chain.layers,
         layer_samples=chain.layer_samples,
     )
 
 
-def _step(chain: ChainEvidence, start: Link, end: Link, n: int, confidence: float, seed: int) -> ParityStep:
+def _step(
+    chain: ChainEvidence, links: tuple[Link, Link], n: int, confidence: float, seed: int, steps: int
+) -> ParityStep:
     from harness.stats.intervals import paired_difference
-    from harness.stats.verdict import is_proven
 
+    start, end = links
     before, after = chain.outputs[start][:n], chain.outputs[end][:n]
     plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())
     if chain.labels is None or chain.labels.ndim > 1:  # a class per pixel: pixels of one image are not independent
         return plain
     labels = chain.labels[:n]
-    correct = after.argmax(axis=1) == labels
-    difference = paired_difference(before.argmax(axis=1) == labels, correct, confidence=confidence, seed=seed)
-    proven = is_proven(difference.drop_ci, difference.p_value, 1 - confidence)
-    return plain.model_copy(
-        update={
-            "top1": float(correct.mean()),
-            "drop": difference.drop,
-            "drop_ci": difference.drop_ci,
-            "p_value": difference.p_value,
-            "loses": proven and difference.drop > 0,
-        }
+    right, right_before = after.argmax(axis=1) == labels, before.argmax(axis=1) == labels
+    found = paired_difference(right_before, right, confidence=confidence, seed=seed)
+    low, high = found.drop_ci
+    comparison = PairedComparison(
+        reference=start,
+        value=float(right.mean()),
+        reference_value=float(right_before.mean()),
+        difference=0.0 - found.drop,
+        interval=ConfidenceInterval(low=0.0 - high, high=0.0 - low, confidence=confidence),
+        p_value=found.p_value,
+        p_value_adjusted=min(1.0, found.p_value * steps),
+        family_size=steps,
     )
+    return plain.model_copy(update={"comparison": comparison})
 
 
 def _between(

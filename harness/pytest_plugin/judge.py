@@ -60,8 +60,8 @@ def _figure(row: Row, figure: Figure, confidence: float) -> Iterator[Property]:
         return
     yield figure.name, int(found.value) if found.value.is_integer() else found.value
     if found.interval is not None:
-        yield f"{figure.name}.low", found.interval[0]
-        yield f"{figure.name}.high", found.interval[1]
+        yield f"{figure.name}.low", found.interval.low
+        yield f"{figure.name}.high", found.interval.high
 
 
 def _fail(lines: Sequence[str], run: Run, row: Row) -> None:

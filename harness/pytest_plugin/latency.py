@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from harness.results import Variant
 
 _EXTRA = (
-    *("reference", "speedup", "speedup_ci95", "p_value_adjusted", "verdict", "margin", "noise_floor"),
-    *("rounds", "processes", "builds", "contaminated_rounds", "throughput_per_s", "threads", "includes_transfers"),
+    *("noise_floor", "rounds", "processes", "builds", "contaminated_rounds", "throughput_per_s", "threads"),
+    "includes_transfers",
 )
+_OF_COMPARISON = ("reference", "p_value_adjusted", "verdict", "margin")
 
 
 class MeasuredClock:
@@ -57,7 +58,11 @@ def record(run: Run, variant: Variant, benchmark: Any, clock: MeasuredClock) -> 
     durations_s = [float(ms) / 1e3 for ms in run.timed_ms(variant)]
     clock.load(durations_s)
     figures = latency.model_dump(mode="json")
-    benchmark.extra_info.update({name: figures[name] for name in _EXTRA if name in figures})
+    compared, interval = latency.comparison, latency.speedup_interval
+    benchmark.extra_info.update({name: figures[name] for name in _EXTRA})
+    benchmark.extra_info.update({name: getattr(compared, name, None) for name in _OF_COMPARISON})
+    benchmark.extra_info["speedup"] = latency.speedup
+    benchmark.extra_info["speedup_interval"] = None if interval is None else interval.plain()
     benchmark.extra_info["scenario"] = run.results.scenario
     benchmark.extra_info["run_id"] = run.results.run_id
     benchmark.pedantic(clock.advance, setup=clock.reset, rounds=len(durations_s))

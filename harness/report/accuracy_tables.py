@@ -5,9 +5,9 @@ from __future__ import annotations
 from harness.figures import figure, heading
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results import Accuracy, ClassAccuracy, Interval, Row, RunResults
-from harness.stats.intervals import holm
+from harness.results import Accuracy, ClassAccuracy, Interval, PairedComparison, Row, RunResults
 from harness.text import shown
+from harness.verdicts.accuracy import proven_classes
 from harness.verdicts.quality import TOP1
 from harness.words.phrases import level, p_value, percent, points
 
@@ -27,25 +27,20 @@ def top5_table(results: RunResults) -> Table | None:
 
 
 def _top5(accuracy: Accuracy) -> tuple[str, ...]:
+    compared = accuracy.top5_comparison
     return (
         percent(accuracy.top5) if accuracy.top5 is not None else NONE,
-        _interval(accuracy.top5_ci95),
+        _interval(accuracy.top5_interval.ends if accuracy.top5_interval else None),
         points(accuracy.top5_drop) if accuracy.top5_drop is not None else NONE,
-        _interval(accuracy.top5_drop_ci95),
-        p_value(accuracy.top5_p_value) if accuracy.top5_p_value is not None else NONE,
+        _interval(compared.loss_interval if compared else None),
+        p_value(compared.p_value) if compared and compared.p_value is not None else NONE,
     )
 
 
 def proven_classes_table(results: RunResults) -> Table | None:
     """The classes whose loss against FP32 is proven: for all classes of all rows at once, as the table looks at all."""
-    tested = [(row, each) for row in results.rows if row.accuracy for each in row.accuracy.classes]
-    tested = [(row, each) for row, each in tested if each.p_value is not None]
-    adjusted = holm([each.p_value or 0.0 for _, each in tested])
-    rows = [
-        (row.variant.id, *_class(each.model_copy(update={"p_value_adjusted": p_value})))
-        for (row, each), p_value in zip(tested, adjusted, strict=True)
-        if p_value <= 1 - results.confidence and (each.drop or 0.0) > 0
-    ]
+    proven = proven_classes(results.rows, confidence=results.confidence)
+    rows = [(row.variant.id, *_class(each)) for row, each in proven]
     caption = (
         f"Classes whose recall is proven to have dropped ({level(results.confidence)}, corrected for all classes of "
         "all rows). `results.json` has the recall of every class"
@@ -81,14 +76,15 @@ def class_name(found: ClassAccuracy) -> str:
 
 
 def _class(found: ClassAccuracy) -> tuple[str, ...]:
+    compared = found.comparison
     few = " (few)" if found.n < FEW_SAMPLES else ""
     return (
         class_name(found),
         f"{found.n:,}{few}",
         percent(found.recall),
         points(found.drop or 0.0),
-        _interval(found.drop_ci95),
-        p_value(found.p_value_adjusted) if found.p_value_adjusted is not None else NONE,
+        _interval(compared.loss_interval if compared else None),
+        p_value(compared.p_value_adjusted) if compared and compared.p_value_adjusted is not None else NONE,
     )
 
 
@@ -108,22 +104,23 @@ def seeds_table(results: RunResults) -> Table | None:
 
 def corrected_table(results: RunResults) -> Table | None:
     """The p-values that the verdicts rest on, plain and corrected for the number of rows."""
-    judged = [(row.variant.id, row.accuracy) for row in results.rows if row.accuracy and row.accuracy.family_size]
-    rows = [(name, *_tests(accuracy)) for name, accuracy in judged]
+    compared = [(row.variant.id, row.accuracy.comparison) for row in results.rows if row.accuracy]
+    judged = [(name, found) for name, found in compared if found is not None and found.family_size]
+    rows = [(name, *_tests(found)) for name, found in judged]
     size = f" for {judged[0][1].family_size} rows" if judged else ""
     caption = f"p-values of the comparison with FP32, plain and corrected{size}, for each of three questions"
     headings = "Variant|Different|corrected|Loss below the margin|corrected|Gain below the margin|corrected"
     return _table(caption, headings, rows)
 
 
-def _tests(accuracy: Accuracy) -> tuple[str, ...]:
+def _tests(found: PairedComparison) -> tuple[str, ...]:
     values = (
-        accuracy.p_value,
-        accuracy.p_value_adjusted,
-        accuracy.non_inferiority_p_value,
-        accuracy.non_inferiority_p_value_adjusted,
-        accuracy.non_superiority_p_value,
-        accuracy.non_superiority_p_value_adjusted,
+        found.p_value,
+        found.p_value_adjusted,
+        found.non_inferiority_p_value,
+        found.non_inferiority_p_value_adjusted,
+        found.non_superiority_p_value,
+        found.non_superiority_p_value_adjusted,
     )
     return tuple(NONE if value is None else p_value(value).removeprefix("p ").removeprefix("= ") for value in values)
 

@@ -34,23 +34,22 @@ def _is_of(row: Row, reference: str) -> bool:
     latency = row.latency
     if row.status != "ok" or latency is None:
         return False
-    return row.variant.id == reference or reference in (latency.across and latency.across.reference, latency.reference)
+    compared = [
+        each.comparison for each in (latency, latency.across) if each is not None and each.comparison is not None
+    ]
+    return row.variant.id == reference or reference in [each.reference for each in compared]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     assert row.latency is not None
-    latency, across = row.latency, row.latency.across
-    speedup, interval, verdict = (
-        (latency.speedup, latency.speedup_ci95, latency.verdict)
-        if across is None
-        else (across.overall_speedup, across.overall_speedup_ci95, across.verdict)
-    )
+    latency, timed = row.latency, row.latency.across or row.latency
+    speedup, interval, verdict = timed.speedup, timed.speedup_interval, timed.verdict
     size = row.size.engine_bytes if row.size else None
     return (
         named(row),
         three_digits(latency.median_ms),
         NONE if speedup is None else speed(speedup),
-        NONE if interval is None else speed_interval(interval),
+        NONE if interval is None else speed_interval(interval.ends),
         verdict or NONE,
         _keeps(row),
         NONE if size is None else byte_size(size),
@@ -63,4 +62,4 @@ def _keeps(row: Row) -> str:
         return NONE
     if keeps_accuracy(row):
         return "yes"
-    return "no" if found.record.verdict == "worse" else "not proven"
+    return "no" if found.verdict == "worse" else "not proven"

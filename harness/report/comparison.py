@@ -37,15 +37,16 @@ def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) 
             finding.verdict,
             _within(comparison, finding) + finding.variant,
             name_of(finding),
-            figure(finding, finding.base),
-            figure(finding, finding.new),
+            figure(finding, finding.comparison.reference_value),
+            figure(finding, finding.comparison.value),
             change_figure(finding) or NONE,
             interval_words(finding) or ("exact" if finding.change is not None else NONE),
         )
         for verdict in verdicts
         for finding in comparison.with_verdict(verdict)
     ]
-    levels = {level(finding.confidence) for finding in comparison.findings}
+    intervals = (finding.comparison.interval for finding in comparison.findings)
+    levels = {level(interval.confidence) for interval in intervals if interval is not None}
     interval = f"{levels.pop()} interval" if len(levels) == 1 else "Interval"
     headings = ("Verdict", "Variant", "Figure", "Base", "New", "Change", interval)
     caption = f"{comparison.new} against {comparison.base}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from harness.figures import AGREEMENT, MEDIAN, METRICS, SPEEDUP, TOP1, figure, figures_of, header
-from harness.results import Accuracy, Latency, Load, Parity, RunResults
+from harness.results import Accuracy, Latency, Load, PairedComparison, Parity, RunResults
 from harness.words.phrases import level, listed, margin_points, noise, percent
 
 
@@ -85,7 +85,7 @@ def _resources(results: RunResults) -> list[tuple[str, str]]:
 
 
 def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, str]]:
-    margins = _distinct(accuracy.margin for accuracy in accuracies)
+    margins = _distinct(each.margin for each in _compared(accuracies))
     margin = listed([margin_points(value) for value in margins]) or "0"
     return [
         (header(TOP1), f"{_means(TOP1)} Below it the {confidence} Wilson interval."),
@@ -139,10 +139,10 @@ def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
 
 
 def _family(accuracies: list[Accuracy]) -> str:
-    sizes = _distinct(accuracy.family_size for accuracy in accuracies)
+    sizes = _distinct(each.family_size for each in _compared(accuracies))
     if not sizes:
         return "Each row is judged on its own; there is no correction for the number of rows."
-    corrected = any(accuracy.p_value_adjusted != accuracy.p_value for accuracy in accuracies)
+    corrected = any(each.p_value_adjusted != each.p_value for each in _compared(accuracies))
     if not corrected:
         return "No correction for the number of rows was needed or asked for."
     return (
@@ -163,10 +163,10 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
     with_transfers = {latency.includes_transfers for latency in latencies}
     transfers = {True: "included", False: "not included"}
     copies = transfers[next(iter(with_transfers))] if len(with_transfers) == 1 else "included for some rows"
-    margin = listed([percent(value, 1) for value in _distinct(latency.margin for latency in latencies)]) or "0 %"
+    margin = listed([percent(value, 1) for value in _distinct(each.margin for each in _compared(latencies))]) or "0 %"
     floors = _distinct(latency.noise_floor for latency in latencies)
     floor = f" (here up to {noise(max(floors))})" if floors else ""
-    corrected = any(latency.p_value_adjusted != latency.p_value for latency in latencies)
+    corrected = any(each.p_value_adjusted != each.p_value for each in _compared(latencies))
     together = ", or what does not hold when all rows of the run are judged at once (Holm's correction)"
     return [
         (
@@ -275,6 +275,10 @@ def _own_metrics(results: RunResults) -> list[tuple[str, str]]:
         if each.section == METRICS and row.metrics[each.leaf].definition and each.leaf != AGREEMENT
     }
     return list(described.values())
+
+
+def _compared(records: Sequence[Accuracy] | Sequence[Latency]) -> list[PairedComparison]:
+    return [record.comparison for record in records if record.comparison is not None]
 
 
 def _distinct(values: Iterable[float | None]) -> list[float]:

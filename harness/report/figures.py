@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from harness.report.svg import INK, LINE, MUTED, SERIES, SURFACE, name_artist, svg_of
-from harness.results import Row
+from harness.results import Interval, Row
 from harness.words.phrases import calibrator_name, label, margin_points, method_name
 
 _MARKERS = {"fp32": "D", "fp16": "X", "bf16": "P", "ptq": "s", "qat": "^"}
@@ -205,7 +205,8 @@ def _legend_entry(shape: str, colour: str, face: str, name: str) -> Line2D:
 def _baseline(rows: Sequence[Row]) -> tuple[float | None, float]:
     """FP32's top-1 in percent, and the margin in points."""
     tops = [row.accuracy.top1 * 100 for row in rows if row.variant.method == "fp32" and row.accuracy is not None]
-    margins = [row.accuracy.margin * 100 for row in rows if row.accuracy is not None and row.accuracy.margin]
+    compared = [row.accuracy.comparison for row in rows if row.accuracy is not None and row.accuracy.comparison]
+    margins = [each.margin * 100 for each in compared if each.margin]
     return (tops[0] if tops else None), max(margins, default=0.0)
 
 
@@ -214,17 +215,23 @@ def _top1_bar(row: Row, baseline: float | None) -> Bar:
     value = row.accuracy.top1 * 100
     if row.variant.method == "fp32" and baseline is not None:
         return Bar(value, value, value)
-    if row.accuracy.drop_ci95 is not None and baseline is not None:
-        low, high = row.accuracy.drop_ci95
+    ends = _drop_ends(row)
+    if ends is not None and baseline is not None:
+        low, high = ends
         return Bar(value, min(value, baseline - high * 100), max(value, baseline - low * 100))
-    low, high = row.accuracy.top1_ci95
+    low, high = row.accuracy.top1_interval.ends
     return Bar(value, low * 100, high * 100)
+
+
+def _drop_ends(row: Row) -> Interval | None:
+    compared = None if row.accuracy is None else row.accuracy.comparison
+    return None if compared is None else compared.loss_interval
 
 
 def _drop_bar(row: Row) -> Bar:
     assert row.accuracy is not None and row.accuracy.drop is not None
     value = row.accuracy.drop * 100
-    low, high = row.accuracy.drop_ci95 or (row.accuracy.drop, row.accuracy.drop)
+    low, high = _drop_ends(row) or (row.accuracy.drop, row.accuracy.drop)
     return Bar(value, min(value, low * 100), max(value, high * 100))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, catalog, figures_of
 from harness.report.accuracy_tables import class_name, worst_classes
-from harness.results import Interval, Latency, Row, RunResults
+from harness.results import ConfidenceInterval, Latency, Row, RunResults
 
 _COUNTS = (
     *(
@@ -112,16 +112,18 @@ def _gates(results: RunResults, row: Row) -> dict[str, Any]:
 
 def _accuracy(row: Row) -> dict[str, Any]:
     accuracy, agreement = row.accuracy, row.metrics.get(AGREEMENT)
+    compared, top5 = (accuracy.comparison, accuracy.top5_comparison) if accuracy else (None, None)
+    bootstrap = accuracy.drop_bootstrap_interval if accuracy else None
     tests = ("p_value", "p_value_adjusted", "non_inferiority_p_value_adjusted", "family_size")
     return {
         "test_samples": accuracy.n if accuracy else agreement.n if agreement else None,
-        **{name: getattr(accuracy, name, None) for name in tests},
-        **_ends("drop_bootstrap", accuracy.drop_bootstrap_ci95 if accuracy else None),
-        "top5_p_value": accuracy.top5_p_value if accuracy else None,
+        **{name: getattr(compared, name, None) for name in tests},
+        **_ends("drop_bootstrap", bootstrap),
+        "top5_p_value": top5.p_value if top5 else None,
         **_worst_class(row),
-        "is_non_inferior": accuracy.is_non_inferior if accuracy else None,
-        "accuracy_margin": accuracy.margin if accuracy else None,
-        "accuracy_verdict": accuracy.verdict if accuracy else None,
+        "is_non_inferior": compared.is_non_inferior if compared else None,
+        "accuracy_margin": compared.margin if compared else None,
+        "accuracy_verdict": compared.verdict if compared else None,
     }
 
 
@@ -132,34 +134,37 @@ def _worst_class(row: Row) -> dict[str, Any]:
         "worst_class_number": found.label if found else None,
         "worst_class_samples": found.n if found else None,
         "worst_class_drop": found.drop if found else None,
-        "worst_class_p_value_adjusted": found.p_value_adjusted if found else None,
+        "worst_class_p_value_adjusted": found.comparison.p_value_adjusted if found and found.comparison else None,
     }
 
 
 def _latency(row: Row) -> dict[str, Any]:
     latency = row.latency
+    compared = latency.comparison if latency else None
     plain = ("noise_floor", "rounds", "processes", "builds", "threads")
     return {
         **{name: getattr(latency, name, None) for name in plain},
         **{f"{part}_ms": ms for part, ms in (latency.parts_ms if latency else {}).items()},
         "contaminated_rounds": _counts(latency.contaminated_rounds) if latency else None,
         "inferences": latency.n if latency else None,
-        "latency_p_value": latency.p_value if latency else None,
-        "latency_p_value_adjusted": latency.p_value_adjusted if latency else None,
-        "latency_margin": latency.margin if latency else None,
-        "latency_verdict": latency.verdict if latency else None,
+        "latency_p_value": compared.p_value if compared else None,
+        "latency_p_value_adjusted": compared.p_value_adjusted if compared else None,
+        "latency_margin": compared.margin if compared else None,
+        "latency_verdict": compared.verdict if compared else None,
         **_across(latency),
     }
 
 
 def _across(latency: Latency | None) -> dict[str, Any]:
     """Against FP32 on another target; empty on the reference target, where `speedup` says it."""
-    across = latency.across if latency else None
+    compared = latency.across.comparison if latency and latency.across else None
+    low, high = compared.interval.ends if compared and compared.interval else (None, None)
     return {
-        "overall_reference": across.reference if across else None,
-        "overall_speedup": across.overall_speedup if across else None,
-        **_ends("overall_speedup_ci95", across.overall_speedup_ci95 if across else None),
-        "overall_verdict": across.verdict if across else None,
+        "overall_reference": compared.reference if compared else None,
+        "overall_speedup": compared.value if compared else None,
+        "overall_speedup_low": None if low is None else low + 1,
+        "overall_speedup_high": None if high is None else high + 1,
+        "overall_verdict": compared.verdict if compared else None,
     }
 
 
@@ -190,5 +195,5 @@ def _load(row: Row) -> dict[str, Any]:
     return {f"load_{name}_{figure}": getattr(result, figure) for name, result in results.items() for figure in figures}
 
 
-def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
-    return {f"{name}_low": interval[0] if interval else None, f"{name}_high": interval[1] if interval else None}
+def _ends(name: str, interval: ConfidenceInterval | None) -> dict[str, float | None]:
+    return {f"{name}_low": interval.low if interval else None, f"{name}_high": interval.high if interval else None}

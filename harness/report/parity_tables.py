@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results import Agreement, LayerParity, Parity, ParityStep, Row, RunResults
+from harness.results import Agreement, LayerParity, PairedComparison, Parity, ParityStep, Row, RunResults
 from harness.words.phrases import NOT_FINITE, listed, p_value, percent, plus_minus
 
 LINK_NAMES = {
@@ -37,13 +37,13 @@ def losses_table(results: RunResults) -> Table | None:
         (
             row.variant.id,
             in_words(_name(step)) + (" (the most)" if parity.lossy_step == _name(step) else ""),
-            plus_minus(step.drop, step.drop_ci),
-            NONE if step.p_value is None else p_value(step.p_value),
+            _loss(step.comparison),
+            NONE if step.comparison.p_value is None else p_value(step.comparison.p_value),
             f"{step.n:,}",
         )
         for row, parity in _parities(results)
         for step in parity.steps
-        if step.loses and step.drop is not None and step.drop_ci is not None
+        if step.loses and step.comparison is not None
     ]
     caption = "Steps on the way from the eager network to the engine that are proven to lose top-1, in points"
     return _table(caption, "Variant|Step|Loss|Test|n", rows, {2, 3, 4})
@@ -130,9 +130,14 @@ def likeness(alike: Agreement | None) -> str:
 
 
 def _step(step: ParityStep | None) -> str:
-    if step is None or step.drop is None or step.drop_ci is None:
+    if step is None or step.comparison is None:
         return likeness(step)
-    return f"{likeness(step)}, {plus_minus(step.drop, step.drop_ci)}{' *' if step.loses else ''}"
+    return f"{likeness(step)}, {_loss(step.comparison)}{' *' if step.loses else ''}"
+
+
+def _loss(compared: PairedComparison) -> str:
+    assert compared.loss is not None
+    return plus_minus(compared.loss, compared.loss_interval or (compared.loss, compared.loss))
 
 
 def _parities(results: RunResults) -> Iterator[tuple[Row, Parity]]:

@@ -93,7 +93,7 @@ def _quantile(row: Row, name: str) -> str:
     if found is None:
         return TOO_FEW
     interval = found.interval
-    ends = f" ({three_digits(interval[0])} to {three_digits(interval[1])})" if interval else ""
+    ends = f" ({three_digits(interval.low)} to {three_digits(interval.high)})" if interval else ""
     return three_digits(found.value) + ends
 
 
@@ -124,7 +124,7 @@ def _not_shown_elsewhere(row: Row) -> list[Figure]:
 def _metric(found: FigureValue | None) -> str:
     if found is None or found.interval is None:
         return _figure(found.value if found else None)
-    return f"{_figure(found.value)} ({_figure(found.interval[0])} to {_figure(found.interval[1])})"
+    return f"{_figure(found.value)} ({_figure(found.interval.low)} to {_figure(found.interval.high)})"
 
 
 def stage_summary_table(results: RunResults) -> Table | None:

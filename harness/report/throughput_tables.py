@@ -49,7 +49,7 @@ def best_batches(rows: Mapping[int, Row]) -> list[int]:
 def _cell(row: Row) -> str:
     assert row.latency is not None
     text = f"{_per_s(row):,.0f}"
-    if row.latency.median_ci95 is None:
+    if row.latency.median_interval is None:
         return text
     low, high = _interval(row)
     return f"{text} ({low:,.0f} to {high:,.0f})"
@@ -63,6 +63,7 @@ def _per_s(row: Row) -> float:
 def _interval(row: Row) -> Interval:
     """That of the median time; a median without one stands for itself."""
     assert row.latency is not None
-    low_ms, high_ms = row.latency.median_ci95 or (row.latency.median_ms, row.latency.median_ms)
+    found = row.latency.median_interval
+    low_ms, high_ms = (row.latency.median_ms, row.latency.median_ms) if found is None else found.ends
     per_s = row.variant.batch_size * 1e3
     return per_s / high_ms, per_s / low_ms

@@ -137,7 +137,7 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         status=row.status,
         reason=row.reason or "",
         is_recommended=is_recommended,
-        top1=Printed(percent(accuracy.top1), _percent_interval(accuracy.top1_ci95)) if accuracy else Printed(),
+        top1=Printed(percent(accuracy.top1), _percent_interval(accuracy.top1_interval.ends)) if accuracy else Printed(),
         drop=_drop(accuracy),
         accuracy_badge=_badge(accuracy.verdict if accuracy else None),
         agreement=percent(accuracy.agreement) if accuracy and accuracy.agreement is not None else NONE,
@@ -158,21 +158,21 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
 def _agreement(figure: MetricValue | None) -> Printed:
     if figure is None:
         return Printed()
-    return Printed(percent(figure.value), _percent_interval(figure.ci95) if figure.ci95 else "")
+    return Printed(percent(figure.value), _percent_interval(figure.interval.ends) if figure.interval else "")
 
 
 def _drop(accuracy: Accuracy | None) -> Printed:
     if accuracy is None or accuracy.drop is None:
         return Printed()
-    interval = accuracy.drop_ci95
+    interval = accuracy.comparison.loss_interval if accuracy.comparison else None
     return Printed(points(accuracy.drop), f"{points(interval[0])} to {points(interval[1])}" if interval else "")
 
 
 def _speedup(latency: Latency | None) -> Printed:
     if latency is None or latency.speedup is None:
         return Printed()
-    interval = latency.speedup_ci95
-    return Printed(speed(latency.speedup), speed_interval(interval) if interval else "")
+    interval = latency.speedup_interval
+    return Printed(speed(latency.speedup), speed_interval(interval.ends) if interval else "")
 
 
 def _tail(latency: Latency | None, value_ms: float | None) -> str:

@@ -11,8 +11,9 @@ from harness.results.choice import Choice, ChoiceVerdict
 from harness.results.data import Dataset, FileCounts, Fp32Weights, SharedSamples, Split, WeightsFile
 from harness.results.engine import Coverage, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
+from harness.results.paired import ConfidenceInterval, PairedComparison
 from harness.results.parity import Agreement, CheckedStep, LayerParity, LayerStep, Link, Parity, ParityStep, StepCheck
-from harness.results.performance import AcrossTargets, Cost, Energy, Latency, Memory, Size
+from harness.results.performance import Cost, Energy, Latency, Memory, Size, Speedup
 from harness.results.row import Row
 from harness.results.run import (
     MAX_RECORD_BYTES,
@@ -33,7 +34,6 @@ __all__ = [
     "MAX_RECORD_BYTES",
     "SCHEMA_VERSION",
     "Accuracy",
-    "AcrossTargets",
     "Agreement",
     "BatchNormMode",
     "CheckedStep",
@@ -41,6 +41,7 @@ __all__ = [
     "ChoiceVerdict",
     "ClassAccuracy",
     "Conclusion",
+    "ConfidenceInterval",
     "Cost",
     "Coverage",
     "Dataset",
@@ -62,6 +63,7 @@ __all__ = [
     "Memory",
     "Method",
     "MetricValue",
+    "PairedComparison",
     "Parity",
     "ParityStep",
     "Record",
@@ -70,6 +72,7 @@ __all__ = [
     "SeedSpread",
     "SharedSamples",
     "Size",
+    "Speedup",
     "Split",
     "Spread",
     "StageRun",

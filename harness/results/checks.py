@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from harness.results.paired import ConfidenceInterval
+
 if TYPE_CHECKING:
     from harness.results.row import Row
 
@@ -24,13 +26,14 @@ _ENDLESS = frozenset(
 """Figures that are infinite or no number where a network computes such values."""
 _POSITIVE = frozenset(
     (
-        *("speedup", "speedup_ci95", "overall_speedup", "overall_speedup_ci95"),
         *("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
         *("batch_size", "looks", "builds", "threads"),
     )
 )
-_ENDS_AT_ZERO = frozenset({"speedup_ci95", "overall_speedup_ci95"})
-"""Of few processes that disagree, the interval begins at 0."""
+_SPEEDUPS = ("latency.comparison", "across.comparison")
+"""Their values are multiples, and no multiple is less than zero: of few processes that disagree, the interval begins
+there."""
+_ENDS = frozenset({"low", "high"})
 _SHARES = frozenset(("top1", "top5", "recall", "agreement", "top1_agreement", "int8_macs", "confidence"))
 _NOT_NEGATIVE = frozenset(("n", "rounds", "processes", "margin", "noise_floor", "macs", "samples", "wall_s"))
 _MAPPINGS = ("cpu", "git", "packages", "blas", "memory", "mitigations", "thread_variables", "seeds", "threads")
@@ -76,6 +79,8 @@ def check_values(record: BaseModel, place: str = "") -> None:
 
 
 def _problems(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, ConfidenceInterval) and value.low > value.high:
+        yield f"`{place}` ends before it begins"
     if isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _problems(getattr(value, name), f"{place}.{name}" if place else name)
@@ -122,15 +127,22 @@ def _of_number(number: float, place: str) -> Iterator[str]:
         yield f"`{place}` is not a number"
     elif abs(number) > _LARGEST_FIGURE and not math.isinf(number):
         yield f"`{place}` is {number:g}"
-    elif math.isinf(number) and not parts[-1].isdigit():  # an interval of few processes has no end
+    elif math.isinf(number) and not (name in _ENDS or parts[-1].isdigit()):  # of few processes it has no end
         yield f"`{place}` is infinite"
-    if _is_out_of_range(name, number):
+    if _is_out_of_range(name, number) or _is_no_multiple(place, number):
         yield f"`{place}` cannot be {number:g}"
+
+
+def _is_no_multiple(place: str, number: float) -> bool:
+    holder, _, name = place.rpartition(".")
+    if holder.endswith(_SPEEDUPS):
+        return name == "value" and number <= 0
+    return holder.endswith(tuple(f"{each}.interval" for each in _SPEEDUPS)) and name in _ENDS and number < -1
 
 
 def _is_out_of_range(name: str, number: float) -> bool:
     if name in _POSITIVE:
-        return number < 0 or (number == 0 and name not in _ENDS_AT_ZERO)
+        return number <= 0
     if name in _SHARES or "p_value" in name:
         return not 0 <= number <= 1
     return name in _NOT_NEGATIVE and number < 0

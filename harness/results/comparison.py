@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
-from harness.results import Interval, Record, Status, Verdict
-from harness.stats.terms import ChangeKind
+from harness.results import PairedComparison, Record, Status, Verdict
 
 Severity = Literal["refuse", "warn", "note"]
 """What a difference of conditions means for comparing two runs."""
@@ -30,28 +29,25 @@ class Finding(Record):
     scenario: str
     variant: str
     metric: str
-    base: float | None
-    new: float | None
     unit: str = ""
-    """Of `base` and `new`; empty where the figure has none."""
-    kind: ChangeKind
-    """`difference`: `change` is new - base. `ratio`: it is new / base - 1."""
-    change: float | None = None
-    interval: Interval | None = None
-    """Of `change`; None where the figures are exact."""
-    confidence: float = 0.95
-    """Of the interval and the verdict: that of the new run."""
-    margin: float | None = None
-    """Change that still counts as the same."""
+    """Empty where the figure has none."""
+    comparison: PairedComparison
+    """Of the new run with the base; adjusted by Holm's method for all figures of both runs that have an interval."""
     is_paired: bool | None = None
     """Accuracy only: both runs predicted the same samples, and each sample is compared with itself."""
-    p_value: float | None = None
-    p_value_adjusted: float | None = None
-    """Corrected by Holm's method for all figures of the comparison that have an interval."""
-    verdict: Verdict
     note: str | None = None
     causes: tuple[str, ...] = ()
     """What may explain a change, as far as it was recorded; empty where nothing does."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is proven."""
+        return self.comparison.verdict or "inconclusive"
+
+    @property
+    def change(self) -> float | None:
+        """As `comparison.kind` says; None where one of the two is missing or not finite."""
+        return self.comparison.difference
 
 
 class StatusChange(Record):
@@ -70,7 +66,7 @@ class StatusChange(Record):
 class Comparison(Record):
     """Everything that two runs, or a run and a baseline, have to say about each other."""
 
-    comparison_version: Literal[1] = 1
+    comparison_version: Literal[2] = 2
     base: str
     new: str
     scenarios: tuple[str, ...]

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from harness.results.base import Record
-from harness.stats.terms import Interval
+from harness.results.paired import PairedComparison
 
 Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
 """What is compared on the way from the eager network to the engine, in this order."""
@@ -30,16 +30,24 @@ class ParityStep(Agreement):
 
     start: Link
     end: Link
-    top1: float | None = None
-    """After the step; None without labels, as the next three."""
-    drop: float | None = None
-    """Top-1 before the step minus top-1 after it, paired (positive: the step lost)."""
-    drop_ci: Interval | None = None
-    """At `Parity.confidence`, corrected for the number of steps."""
-    p_value: float | None = None
-    """Exact McNemar test of equal error rates, not corrected."""
-    loses: bool | None = None
-    """Whether a loss is proven, however small."""
+    comparison: PairedComparison | None = None
+    """Of top-1 after the step with top-1 before it; None without labels. Interval and adjusted p-value are corrected
+    for the number of steps (Bonferroni), so that `worse` is proven, however small, for the chain at once."""
+
+    @property
+    def top1(self) -> float | None:
+        """After the step."""
+        return None if self.comparison is None else self.comparison.value
+
+    @property
+    def drop(self) -> float | None:
+        """Top-1 before the step minus top-1 after it (positive: the step lost)."""
+        return None if self.comparison is None else self.comparison.loss
+
+    @property
+    def loses(self) -> bool:
+        """Whether a loss is proven."""
+        return self.comparison is not None and self.comparison.verdict == "worse"
 
 
 class LayerParity(Record):
@@ -105,6 +113,7 @@ class Parity(Record):
     steps: tuple[ParityStep, ...] = ()
     """In order, on the first `measurement.parity_samples` test samples."""
     confidence: float | None = None
+    """Of what is said of all steps at once."""
     lossy_step: str | None = None
     """The step with the largest proven loss of accuracy, `start → end`; None where none is proven."""
     absent: dict[str, str] = Field(default_factory=dict)

@@ -5,27 +5,42 @@ from __future__ import annotations
 from pydantic import Field
 
 from harness.results.base import Record
-from harness.stats.terms import Interval, Verdict
+from harness.results.paired import ConfidenceInterval, PairedComparison
+from harness.stats.terms import Verdict
 
 
-class AcrossTargets(Record):
-    """Speed of a row against FP32 on another target, in the same rounds."""
+class Speedup(Record):
+    """How much faster a row is than an FP32 row that was timed in the same rounds."""
 
-    reference: str
-    """Variant id of the FP32 row of the scenario's reference target."""
-    overall_speedup: float
-    """Geometric mean of that row's time divided by this row's."""
-    overall_speedup_ci95: Interval
+    comparison: PairedComparison | None = None
+    """Of the speedup with that of FP32, which is 1: the geometric mean of FP32 time divided by this row's time in the
+    same rounds. The interval holds at every look that measuring may have stopped at; p-values are corrected by Holm's
+    method for all rows of the run that were timed. None for the FP32 row itself."""
+    claim: Verdict | None = None
+    """The word that this row's figures support best, each row on its own: the p-value is of it."""
     noise_floor: float | None = None
-    margin: float
-    p_value: float
-    p_value_adjusted: float | None = None
-    """Corrected by Holm's method for all speedups of the run, those within a target included."""
-    verdict: Verdict
-    """Holds for all rows of the run at once."""
+    """Relative half-width of the A/A twin's ratio interval in the same session."""
+
+    @property
+    def speedup(self) -> float | None:
+        """FP32's time divided by this row's."""
+        return None if self.comparison is None else self.comparison.value
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the comparison with FP32 proves."""
+        return None if self.comparison is None else self.comparison.verdict
+
+    @property
+    def speedup_interval(self) -> ConfidenceInterval | None:
+        """Of `speedup`."""
+        found = None if self.comparison is None else self.comparison.interval
+        if found is None:
+            return None
+        return ConfidenceInterval(low=1 + found.low, high=1 + found.high, confidence=found.confidence)
 
 
-class Latency(Record):
+class Latency(Speedup):
     """Time of one inference of `batch_size` samples, measured in rounds interleaved with FP32."""
 
     median_ms: float
@@ -33,11 +48,11 @@ class Latency(Record):
     p99_ms: float | None
     """None when there are too few samples for it; so may be the other quantiles."""
     p999_ms: float | None = None
-    median_ci95: Interval | None = None
+    median_interval: ConfidenceInterval | None = None
     """Order-statistic interval of the quantile, in milliseconds; it takes inferences as independent."""
-    p90_ci95: Interval | None = None
-    p99_ci95: Interval | None = None
-    p999_ci95: Interval | None = None
+    p90_interval: ConfidenceInterval | None = None
+    p99_interval: ConfidenceInterval | None = None
+    p999_interval: ConfidenceInterval | None = None
     n: int
     """Timed inferences."""
     rounds: int
@@ -52,24 +67,11 @@ class Latency(Record):
     """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
-    reference: str | None = None
-    speedup: float | None = None
-    """Geometric mean of FP32 time divided by this row's time in the same rounds."""
-    speedup_ci95: Interval | None = None
-    """Holds at every look that measuring may have stopped at."""
     looks: int = 1
     """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
-    noise_floor: float | None = None
-    """Relative half-width of the A/A twin's ratio interval in the same session."""
-    margin: float | None = None
-    p_value: float | None = None
-    """Of the verdict that this row's figures support best."""
-    p_value_adjusted: float | None = None
-    """Corrected by Holm's method for all rows of the run that were timed."""
-    verdict: Verdict | None = None
-    """Holds for all rows of the run at once."""
-    across: AcrossTargets | None = None
-    """None on the reference target, where `speedup` says it, and where one target was timed alone."""
+    across: Speedup | None = None
+    """Against the FP32 row of the scenario's reference target; None on that target, where `comparison` says it, and
+    where one target was timed alone."""
     threads: int
     includes_transfers: bool
     parts_ms: dict[str, float] = Field(default_factory=dict)

@@ -13,9 +13,10 @@ from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.choice import Choice
 from harness.results.data import Dataset, Fp32Weights, WeightsFile
 from harness.results.row import Row
+from harness.results.upgrade import upgraded_results
 from harness.stats.terms import Interval
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 MAX_RECORD_BYTES: Final = 2**28
 """A larger file is refused before it is read."""
 Environment = Annotated[dict[str, Any], AfterValidator(check_environment)]
@@ -108,7 +109,7 @@ class Conclusion(Record):
 class RunResults(Record):
     """Everything one run found out."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     scenario: str
     scenario_file: str | None = None
     question: str | None = None
@@ -117,7 +118,7 @@ class RunResults(Record):
     """ISO 8601 with time zone."""
     wall_s: float
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Level of all intervals, whatever their fields are called."""
+    """Level of all intervals and verdicts."""
     environment: Environment
     datasets: tuple[Dataset, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
@@ -146,8 +147,11 @@ class RunResults(Record):
 
     @classmethod
     def load(cls, path: Path) -> RunResults:
-        """Read what `save` wrote; ValueError (pydantic's included) when it does not fit, OSError when it is no file."""
-        results = cls.model_validate_json(read_bounded(path, MAX_RECORD_BYTES))
+        """Read what `save` of any version wrote.
+
+        ValueError (pydantic's included) when it does not fit, OSError when it is no file.
+        """
+        results = cls.model_validate_json(upgraded_results(read_bounded(path, MAX_RECORD_BYTES)))
         check_rows(results.rows)
         check_values(results)
         return results

@@ -37,8 +37,7 @@ from harness.stages.artifacts import LATENCY, engine_file
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
 from harness.targets.base import AUDIT_SUFFIX
-from harness.verdicts import latency
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.run import judge_run
 from harness.verdicts.seeds import seed_spreads
 from harness.words.chance import chance_warnings, guessing_warnings
 from harness.words.conclusions import conclude
@@ -74,8 +73,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     )
     scenario = prepared.scenario
     rows, evidence = _rows(prepared, findings)
-    rows = judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
-    rows = latency.judge_rows(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = judge_run(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     problems = Problems()
     rows = [
         _keep_files(row, plan, findings, prepared, directory, problems)

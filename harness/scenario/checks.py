@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import ScenarioError, nearest, shortened, unknown_name
+from harness.figures import METRICS
 from harness.paths import file_problem
 from harness.plugin_names import FORM, Kind, parse_file_name
-from harness.results.row_figures import METRICS
 from harness.scenario.gates import extra_metrics
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
 from harness.scenario.plugin_uses import named, plugin_uses

@@ -3,43 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.results import Accuracy, MetricValue, Row
+from harness.results import Accuracy, ClassAccuracy, MetricValue, PairedComparison, Row
 from harness.stats.family import Comparison, Correction, Judged, judge_family
-from harness.stats.intervals import MarginTests
+from harness.stats.intervals import MarginTests, holm
 from harness.verdicts.quality import TOP1, Quality, quality, task_qualities
+
+_Compared = TypeVar("_Compared", Accuracy, MetricValue, ClassAccuracy)
+_Updates = dict[tuple[str, str], dict[str, Any]]
+"""Of comparisons, by variant id and name of the figure."""
 
 
 def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:
     """The rows of a run with the verdicts on accuracy that hold for all of them at once.
 
     The family is every row that was compared with its FP32 row, whatever its model, target or status; where a task has
-    several metrics, every metric of every row.
+    several metrics, every metric of every row. Metrics that stand beside top-1 are a family of their own. What has no
+    interval of its difference is `inconclusive`, and in no family. p-values of classes are adjusted for the classes of
+    their row.
     """
-    comparisons = {
-        (row.variant.id, each.name): comparison
-        for row in rows
-        for each in _judged_figures(row)
-        if (comparison := _comparison(each.record)) is not None
-    }
-    judged = judge_family(list(comparisons.values()), confidence=confidence, correction=correction)
-    updates = {key: _update(word, len(judged)) for key, word in zip(comparisons, judged, strict=True)}
+    updates: _Updates = {}
+    for figures in (_main_figures, _figures_beside):
+        compared = {
+            (row.variant.id, each.name): each.comparison
+            for row in rows
+            for each in figures(row)
+            if each.comparison is not None
+        }
+        updates |= _judged_family(compared, confidence, correction)
     return [_with(row, updates) for row in rows]
 
 
-def _judged_figures(row: Row) -> list[Quality]:
+def _judged_family(
+    compared: Mapping[tuple[str, str], PairedComparison], confidence: float, correction: Correction
+) -> _Updates:
+    tested = {key: found for key, each in compared.items() if (found := _tests(each)) is not None}
+    judged = judge_family(list(tested.values()), confidence=confidence, correction=correction)
+    undecided: _Updates = {key: {"verdict": "inconclusive"} for key in compared}
+    return undecided | {key: _update(word, len(judged)) for key, word in zip(tested, judged, strict=True)}
+
+
+def proven_classes(rows: Sequence[Row], *, confidence: float) -> list[tuple[Row, ClassAccuracy]]:
+    """The classes whose loss is proven, for all classes of all rows at once; so are their p-values adjusted."""
+    tested = [
+        (row, each, each.comparison)
+        for row in rows
+        if row.accuracy is not None
+        for each in row.accuracy.classes
+        if each.comparison is not None and each.comparison.p_value is not None
+    ]
+    return [
+        (row, _updated(each, {"p_value_adjusted": p_value}))
+        for (row, each, comparison), p_value in zip(tested, _holm([found for *_, found in tested]), strict=True)
+        if p_value <= 1 - confidence and (comparison.loss or 0.0) > 0
+    ]
+
+
+def _main_figures(row: Row) -> list[Quality]:
     found = quality(row)
     return [found] if found is not None and found.name == TOP1 else task_qualities(row)
 
 
-def _comparison(found: Accuracy | MetricValue) -> Comparison | None:
-    if found.drop_ci95 is None or found.p_value is None:
+def _figures_beside(row: Row) -> list[Quality]:
+    return task_qualities(row) if row.accuracy is not None else []
+
+
+def _tests(found: PairedComparison) -> Comparison | None:
+    if found.loss_interval is None or found.p_value is None:
         return None
     if found.non_inferiority_p_value is None or found.non_superiority_p_value is None:
         return None
     return Comparison(
-        found.drop_ci95, found.p_value, MarginTests(found.non_inferiority_p_value, found.non_superiority_p_value)
+        found.loss_interval, found.p_value, MarginTests(found.non_inferiority_p_value, found.non_superiority_p_value)
     )
 
 
@@ -54,9 +90,30 @@ def _update(judged: Judged, family_size: int) -> dict[str, Any]:
     }
 
 
-def _with(row: Row, updates: Mapping[tuple[str, str], dict[str, Any]]) -> Row:
-    variant = row.variant.id
-    if (variant, TOP1) in updates and row.accuracy is not None:
-        return row.model_copy(update={"accuracy": row.accuracy.model_copy(update=updates[variant, TOP1])})
-    metrics = {name: metric.model_copy(update=updates.get((variant, name), {})) for name, metric in row.metrics.items()}
-    return row.model_copy(update={"metrics": metrics})
+def _with(row: Row, updates: _Updates) -> Row:
+    variant, accuracy = row.variant.id, row.accuracy
+    if accuracy is not None:
+        accuracy = _with_classes(_updated(accuracy, updates.get((variant, TOP1), {})))
+    metrics = {name: _updated(metric, updates.get((variant, name), {})) for name, metric in row.metrics.items()}
+    return row.model_copy(update={"accuracy": accuracy, "metrics": metrics})
+
+
+def _updated(record: _Compared, update: dict[str, Any]) -> _Compared:
+    if record.comparison is None:
+        return record
+    return record.model_copy(update={"comparison": record.comparison.model_copy(update=update)})
+
+
+def _with_classes(accuracy: Accuracy) -> Accuracy:
+    compared = [each.comparison for each in accuracy.classes if each.comparison is not None]
+    if len(compared) < len(accuracy.classes) or not compared:
+        return accuracy
+    classes = tuple(
+        _updated(each, {"p_value_adjusted": p_value, "family_size": len(compared)})
+        for each, p_value in zip(accuracy.classes, _holm(compared), strict=True)
+    )
+    return accuracy.model_copy(update={"classes": classes})
+
+
+def _holm(compared: Sequence[PairedComparison]) -> Sequence[float]:
+    return holm([1.0 if each.p_value is None else each.p_value for each in compared])

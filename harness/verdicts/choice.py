@@ -191,7 +191,7 @@ def _is_faster(judged: JudgedSpeedup, threshold: float) -> bool:
 def _is_undecided(row: Row) -> bool:
     """On accuracy; a row that provably loses is out of question."""
     found = quality(row)
-    return found is not None and not keeps_accuracy(row) and found.record.verdict != "worse"
+    return found is not None and not keeps_accuracy(row) and found.verdict != "worse"
 
 
 def _smallest(rows: Sequence[Row]) -> Row | None:

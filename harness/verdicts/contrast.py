@@ -94,7 +94,8 @@ def _identity(row: Row) -> str:
 
 
 def _pair(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> Pair:
-    margin = (qat.accuracy.margin if qat.accuracy else None) or 0.0
+    compared = qat.accuracy.comparison if qat.accuracy else None
+    margin = (compared.margin if compared else None) or 0.0
     loss = paired_difference(
         correct[ptq.variant.id], correct[qat.variant.id], confidence=confidence, resamples=resamples, seed=seed
     )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from harness.results import Interval, Row, Verdict
+from harness.results import Interval, Row
+from harness.results.performance import Speedup
 from harness.stats.clusters import Claim, RatioEstimate, claim, estimate_ratio
 from harness.stats.family import Correction
 from harness.stats.intervals import holm
 from harness.stats.verdict import latency_band
 from harness.timing.samples import TWIN, Timings
+
+Timed = TypeVar("Timed", bound=Speedup)
 
 
 @dataclass(frozen=True)
@@ -100,32 +103,33 @@ def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction
     """The rows of a run with the verdicts on latency that hold for all of them at once.
 
     The family is every speedup: against FP32 on the row's own target and, where targets were timed together, against
-    FP32 on the reference target. Each keeps the word that its own figures support where the corrected p-value reaches
-    1 - confidence, and is `inconclusive` otherwise.
+    FP32 on the reference target. The verdict is the word that a row's own figures claim where the corrected p-value
+    reaches 1 - confidence, and `inconclusive` otherwise.
     """
     p_values = [p_value for row in rows for p_value in _p_values(row)]
     adjusted = iter(holm(p_values) if correction == "holm" else p_values)
-    return [_with(row, adjusted, confidence) if row.latency is not None else row for row in rows]
+    return [_with(row, adjusted, len(p_values), confidence) if row.latency is not None else row for row in rows]
 
 
 def _p_values(row: Row) -> Iterator[float]:
-    if row.latency is not None and row.latency.p_value is not None:
-        yield row.latency.p_value
-    if row.latency is not None and row.latency.across is not None:
-        yield row.latency.across.p_value
+    for judged in (row.latency, row.latency and row.latency.across):
+        if judged is not None and judged.comparison is not None and judged.comparison.p_value is not None:
+            yield judged.comparison.p_value
 
 
-def _with(row: Row, adjusted: Iterator[float], confidence: float) -> Row:
+def _with(row: Row, adjusted: Iterator[float], family_size: int, confidence: float) -> Row:
     """The row with its share of the p-values, in the order of `_p_values`."""
-    assert row.latency is not None
-    latency = row.latency
-    if latency.p_value is not None:
-        latency = latency.model_copy(update=_corrected(next(adjusted), latency.verdict, confidence))
-    if latency.across is not None:
-        across = latency.across.model_copy(update=_corrected(next(adjusted), latency.across.verdict, confidence))
+    latency = _judged(row.latency, adjusted, family_size, confidence)
+    if latency is not None and latency.across is not None:
+        across = _judged(latency.across, adjusted, family_size, confidence)
         latency = latency.model_copy(update={"across": across})
     return row.model_copy(update={"latency": latency})
 
 
-def _corrected(adjusted: float, verdict: Verdict | None, confidence: float) -> dict[str, Any]:
-    return {"p_value_adjusted": adjusted, "verdict": verdict if adjusted <= 1 - confidence else "inconclusive"}
+def _judged(timed: Timed | None, adjusted: Iterator[float], family_size: int, confidence: float) -> Timed | None:
+    if timed is None or timed.comparison is None or timed.comparison.p_value is None:
+        return timed
+    p_value = next(adjusted)
+    verdict = timed.claim if p_value <= 1 - confidence else "inconclusive"
+    update = {"p_value_adjusted": p_value, "family_size": family_size, "verdict": verdict}
+    return timed.model_copy(update={"comparison": timed.comparison.model_copy(update=update)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness import figures
-from harness.results import Accuracy, MetricValue, Row
+from harness.results import Accuracy, MetricValue, PairedComparison, Row, Verdict
 
 TOP1 = figures.figure(figures.TOP1).words
 
@@ -17,7 +17,21 @@ class Quality(NamedTuple):
     value: float
     higher_is_better: bool
     record: Accuracy | MetricValue
-    """Its loss against FP32, tests, margin and verdict have the same names in both."""
+
+    @property
+    def comparison(self) -> PairedComparison | None:
+        """With FP32; None for FP32 itself."""
+        return self.record.comparison
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the comparison proves."""
+        return None if self.comparison is None else self.comparison.verdict
+
+    @property
+    def loss(self) -> float | None:
+        """What was lost against FP32."""
+        return None if self.comparison is None else self.comparison.loss
 
     @property
     def goodness(self) -> float:

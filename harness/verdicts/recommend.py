@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.results import Row
+from harness.results import Latency, Row
 from harness.stats.verdict import is_non_inferior, latency_band
 from harness.verdicts.quality import quality
 
@@ -28,10 +28,12 @@ def keeps_accuracy(row: Row) -> bool:
         return False
     if row.variant.method == "fp32":
         return True
-    record = found.record
-    if record.is_non_inferior is not None:
-        return record.is_non_inferior
-    return record.drop_ci95 is not None and is_non_inferior(record.drop_ci95, record.margin or 0.0)
+    compared = found.comparison
+    if compared is None:
+        return False
+    if compared.is_non_inferior is not None:
+        return compared.is_non_inferior
+    return compared.loss_interval is not None and is_non_inferior(compared.loss_interval, compared.margin or 0.0)
 
 
 def recommend(rows: Sequence[Row]) -> Recommendation | None:
@@ -63,8 +65,8 @@ def _speedup(row: Row) -> float | None:
 
 
 def _speedup_interval(row: Row) -> tuple[float, float]:
-    if row.variant.method != "fp32" and row.latency is not None and row.latency.speedup_ci95 is not None:
-        return row.latency.speedup_ci95
+    if row.variant.method != "fp32" and row.latency is not None and row.latency.speedup_interval is not None:
+        return row.latency.speedup_interval.ends
     point = _speedup(row) or 1.0
     return point, point
 
@@ -80,17 +82,21 @@ def _is_proven_faster(row: Row, other: Row) -> bool:
     if row.variant.method == "fp32" and other.latency is not None and other.latency.verdict is not None:
         return other.latency.verdict == "worse"
     latencies = [each.latency for each in (row, other) if each.latency is not None]
-    band = max(latency_band(latency.margin or 0.0, latency.noise_floor) for latency in latencies)
+    band = max(latency_band(_margin(latency), latency.noise_floor) for latency in latencies)
     apart = _speedup_interval(row)[0] > _speedup_interval(other)[1]
     return apart and (_speedup(row) or 1.0) > (_speedup(other) or 1.0) * (1 + band)
 
 
+def _margin(latency: Latency) -> float:
+    return (latency.comparison.margin if latency.comparison else None) or 0.0
+
+
 def _is_undecided(row: Row) -> bool:
     found = quality(row)
-    return found is not None and not keeps_accuracy(row) and found.record.verdict != "worse"
+    return found is not None and not keeps_accuracy(row) and found.verdict != "worse"
 
 
 def _preference(row: Row) -> tuple[int, float, float, str]:
     found = quality(row)
-    drop = found.record.drop if found and found.record.drop is not None else 0.0
+    drop = found.loss if found and found.loss is not None else 0.0
     return WORK[row.variant.method], drop, -(_speedup(row) or 0.0), row.variant.id

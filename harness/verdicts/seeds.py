@@ -39,7 +39,7 @@ def _but_for_the_seed(row: Row) -> str:
 def _spread(rows: Sequence[Row]) -> SeedSpread:
     found = {row.variant.id: each for row in rows if (each := quality(row)) is not None}
     ordered = sorted(found, key=lambda name: (found[name].goodness, name))
-    drops = [each.record.drop for each in found.values() if each.record.drop is not None]
+    drops = [each.loss for each in found.values() if each.loss is not None]
     first = rows[0].variant
     return SeedSpread(
         model=first.model,

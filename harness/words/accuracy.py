@@ -67,9 +67,9 @@ def judged(rows: Sequence[Row], method: Method) -> list[Judged]:
     """The rows of one method that have a paired difference to FP32."""
     found = []
     for row in rows:
-        accuracy = row.accuracy
-        if row.variant.method == method and accuracy and accuracy.drop is not None and accuracy.drop_ci95 is not None:
-            found.append(Judged(row, accuracy, accuracy.drop, accuracy.drop_ci95))
+        compared = row.accuracy.comparison if row.accuracy and row.variant.method == method else None
+        if row.accuracy and compared and compared.loss is not None and compared.loss_interval is not None:
+            found.append(Judged(row, row.accuracy, compared.loss, compared.loss_interval))
     return found
 
 
@@ -134,7 +134,7 @@ def method_details(rows: Sequence[Row], method: Method) -> str | None:
     if undecided:
         names = listed([row.described for row in undecided], at_most=3)
         parts.append(f"{len(undecided)} of {len(found)} undecided: {names}{_needed(undecided)}")
-    margin = margin_points(found[0].accuracy.margin or 0.0)
+    margin = margin_points(_margin(found[0].accuracy))
     return f"{method_name(method)} against FP32 (margin {margin} points): " + "; ".join(parts) + "."
 
 
@@ -149,9 +149,10 @@ def _needed(undecided: Sequence[Judged]) -> str:
     """How many samples would decide if there were no loss; intervals shrink with the root of n."""
     widest = max((row.drop_ci[1] - row.drop_ci[0]) / 2 for row in undecided)
     accuracy = undecided[0].accuracy
-    if not accuracy.margin or widest <= accuracy.margin:
+    margin = _margin(accuracy)
+    if not margin or widest <= margin:
         return ""
-    images = accuracy.n * (widest / accuracy.margin) ** 2
+    images = accuracy.n * (widest / margin) ** 2
     rounded = int(float(f"{images:.1e}"))
     return f" (an interval as narrow as the margin needs about {_samples(rounded)})"
 
@@ -193,12 +194,16 @@ def baseline(rows: Sequence[Row]) -> str | None:
     """Top-1 of FP32; None when it was not evaluated."""
     for row in rows:
         if row.variant.method == "fp32" and row.accuracy is not None:
-            low, high = row.accuracy.top1_ci95
+            low, high = row.accuracy.top1_interval.ends
             return (
                 f"FP32: {percent(row.accuracy.top1)} top-1 on {_samples(row.accuracy.n)} "
                 f"({points(low)} to {points(high)})."
             )
     return None
+
+
+def _margin(accuracy: Accuracy) -> float:
+    return (accuracy.comparison.margin if accuracy.comparison else None) or 0.0
 
 
 def _samples(n: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.results import Accuracy, Row
+from harness.results import Accuracy, ConfidenceInterval, Row
 from harness.words.phrases import percent
 
 
@@ -12,11 +12,11 @@ def chance_warnings(rows: Iterable[Row], n_classes: int) -> tuple[str, ...]:
     """One sentence for each FP32 row whose top-1 is not proven to be above what guessing reaches."""
     return tuple(
         f"{row.variant.id}: FP32 is no better than guessing. Its top-1 of {percent(row.accuracy.top1)} has an interval "
-        f"from {percent(row.accuracy.top1_ci95[0])} to {percent(row.accuracy.top1_ci95[1])}, and guessing reaches "
-        f"{percent(chance(row.accuracy, n_classes))}. Check preprocessing, the order of classes and the weights"
+        f"from {percent(row.accuracy.top1_interval.low)} to {percent(row.accuracy.top1_interval.high)}, and guessing "
+        f"reaches {percent(chance(row.accuracy, n_classes))}. Check preprocessing, the order of classes and the weights"
         for row in rows
         if row.variant.method == "fp32" and row.accuracy is not None
-        if row.accuracy.top1_ci95[0] <= chance(row.accuracy, n_classes)
+        if row.accuracy.top1_interval.low <= chance(row.accuracy, n_classes)
     )
 
 
@@ -24,13 +24,17 @@ def guessing_warnings(rows: Iterable[Row]) -> tuple[str, ...]:
     """The same for tasks beyond classification: one sentence for each figure of quality that guessing reaches, too."""
     return tuple(
         f"{row.variant.id}: FP32 is no better than guessing. Its {name} of {figure.value:.4g} has an interval from "
-        f"{figure.ci95[0]:.4g} to {figure.ci95[1]:.4g}, and the most frequent class as the only answer reaches "
-        f"{figure.guessing:.4g}. Check preprocessing, the order of classes and the weights"
+        f"{figure.interval.low:.4g} to {figure.interval.high:.4g}, and the most frequent class as the only answer "
+        f"reaches {figure.guessing:.4g}. Check preprocessing, the order of classes and the weights"
         for row in rows
         for name, figure in row.metrics.items()
-        if row.variant.method == "fp32" and figure.is_quality and figure.guessing is not None and figure.ci95
-        if (figure.ci95[0] <= figure.guessing if figure.higher_is_better else figure.ci95[1] >= figure.guessing)
+        if row.variant.method == "fp32" and figure.is_quality and figure.guessing is not None and figure.interval
+        if _is_reached(figure.interval, figure.guessing, figure.higher_is_better)
     )
+
+
+def _is_reached(interval: ConfidenceInterval, guessing: float, higher_is_better: bool) -> bool:
+    return interval.low <= guessing if higher_is_better else interval.high >= guessing
 
 
 def chance(accuracy: Accuracy, n_classes: int) -> float:

@@ -44,13 +44,14 @@ def cause_words(finding: Finding) -> str:
 
 def change_words(finding: Finding) -> str:
     """What changed, by how much, and from what to what."""
-    if finding.change is None or finding.base is None or finding.new is None:
-        return f"{name_of(finding)} {figure(finding, finding.base)}, now {figure(finding, finding.new)}"
+    base, new = finding.comparison.reference_value, finding.comparison.value
+    if finding.change is None or base is None or new is None:
+        return f"{name_of(finding)} {figure(finding, base)}, now {figure(finding, new)}"
     if finding.metric == SPEEDUP:
         return _speed_words(finding)
     amount = _amount(finding, finding.change)
-    ends = f" ({_range(finding)})" if finding.interval is not None else ""
-    values = f"{figure(finding, finding.new)} after {figure(finding, finding.base)}"
+    ends = f" ({_range(finding)})" if finding.comparison.interval is not None else ""
+    values = f"{figure(finding, new)} after {figure(finding, base)}"
     if finding.change == 0:
         return f"{name_of(finding)} is unchanged{ends}, {values}"
     word = "rose" if finding.change > 0 else "fell"
@@ -109,7 +110,7 @@ def figure(finding: Finding, value: float | None) -> str:
 
 def interval_words(finding: Finding) -> str:
     """Ends of the interval of the change; empty for exact figures."""
-    return "" if finding.interval is None else _range(finding, is_signed=True)
+    return "" if finding.comparison.interval is None else _range(finding, is_signed=True)
 
 
 def change_figure(finding: Finding) -> str:
@@ -123,21 +124,22 @@ def change_figure(finding: Finding) -> str:
 
 def _speed_words(finding: Finding) -> str:
     """In time, which is what a reader of `slower by 10 %` takes it for."""
-    assert finding.change is not None and finding.base is not None and finding.new is not None
+    compared = finding.comparison
+    assert finding.change is not None and compared.value is not None and compared.reference_value is not None
     time = 1 / (1 + finding.change) - 1
     word = "slower" if time > 0 else "faster"
     ends = ""
-    if finding.interval is not None:
-        low, high = sorted(1 / (1 + end) - 1 for end in finding.interval)
+    if compared.interval is not None:
+        low, high = sorted(1 / (1 + end) - 1 for end in compared.interval.ends)
         ends = f" ({_percent_range((low, high), time)})"
     return (
-        f"{word} by {percent(abs(time), 1)}{ends} as a multiple of FP32's time, {speed(finding.new)} the speed of FP32 "
-        f"after {speed(finding.base)}" + (f", {finding.note}" if finding.note else "") + _test(finding)
+        f"{word} by {percent(abs(time), 1)}{ends} as a multiple of FP32's time, {speed(compared.value)} the speed of "
+        f"FP32 after {speed(compared.reference_value)}" + (f", {finding.note}" if finding.note else "") + _test(finding)
     )
 
 
 def _amount(finding: Finding, change: float) -> str:
-    if finding.kind == "ratio":
+    if finding.comparison.kind == "ratio":
         return percent(abs(change), 1)
     if finding.unit == "share":
         return f"{points(abs(change))} points"
@@ -145,9 +147,9 @@ def _amount(finding: Finding, change: float) -> str:
 
 
 def _range(finding: Finding, *, is_signed: bool = False) -> str:
-    assert finding.interval is not None and finding.change is not None
-    low, high = finding.interval
-    if finding.kind == "ratio":
+    assert finding.comparison.interval is not None and finding.change is not None
+    low, high = finding.comparison.interval.ends
+    if finding.comparison.kind == "ratio":
         return _percent_range((low, high), 1.0 if is_signed else finding.change)
     if not is_signed and finding.change < 0:
         low, high = -high, -low
@@ -166,6 +168,7 @@ def _test(finding: Finding) -> str:
     parts = []
     if finding.is_paired is not None:
         parts.append("same samples, in pairs" if finding.is_paired else "other samples or none kept: not in pairs")
-    if finding.p_value_adjusted is not None:
-        parts.append(f"{p_value(finding.p_value_adjusted)} corrected")
+    adjusted = finding.comparison.p_value_adjusted
+    if adjusted is not None:
+        parts.append(f"{p_value(adjusted)} corrected")
     return f" [{'; '.join(parts)}]" if parts else ""

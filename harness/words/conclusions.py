@@ -168,8 +168,9 @@ def _figures(row: Row, reference: Row | None) -> Iterator[str]:
     if latency and latency.speedup:
         instead = f" instead of {milliseconds(reference.latency.median_ms)}" if reference and reference.latency else ""
         yield f"{speed(latency.speedup)} the speed of FP32 ({milliseconds(latency.median_ms)}{instead})"
-    if accuracy and accuracy.drop is not None and accuracy.drop_ci95:
-        yield f"top-1 {percent(accuracy.top1)}, a drop of {plus_minus(accuracy.drop, accuracy.drop_ci95)} points"
+    compared = accuracy.comparison if accuracy else None
+    if accuracy and compared and compared.loss is not None and compared.loss_interval:
+        yield f"top-1 {percent(accuracy.top1)}, a drop of {plus_minus(compared.loss, compared.loss_interval)} points"
     for found in task_qualities(row):
         yield loss_text(found)
     if size and size.engine_bytes and reference and reference.size and reference.size.engine_bytes:
@@ -187,9 +188,9 @@ def _latency_headline(deployed: Sequence[Row]) -> str | None:
 def _each_speed(deployed: Sequence[Row]) -> str | None:
     """Every variant by name, where no verdict on accuracy says which of them matter."""
     parts = [
-        f"{label(row.variant)} {speed(row.latency.speedup)} ({speed_interval(row.latency.speedup_ci95)})"
+        f"{label(row.variant)} {speed(row.latency.speedup)} ({speed_interval(row.latency.speedup_interval.ends)})"
         for row in deployed
-        if row.latency and row.latency.speedup and row.latency.speedup_ci95
+        if row.latency and row.latency.speedup and row.latency.speedup_interval
     ]
     return (
         f"{_speed_of(deployed)}: {listed(parts, at_most=8)}{_noise(deployed)}{_contamination(deployed)}."

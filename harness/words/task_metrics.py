@@ -17,13 +17,13 @@ def task_headline(rows: Sequence[Row]) -> str | None:
         return None
     name = found[0][1].name
     kept = [row for row, _ in found if keeps_accuracy(row)]
-    lost = [(row, each) for row, each in found if each.record.verdict == "worse"]
+    lost = [(row, each) for row, each in found if each.verdict == "worse"]
     if kept:
         share = "" if len(kept) == len(found) else f" in {len(kept)} of {len(found)} variants"
         return f"Quantization keeps {name}{share}."
     if lost:
         share = "" if len(lost) == len(found) else f" in {len(lost)} of {len(found)} variants"
-        worst = max(each.record.drop or 0.0 for _, each in lost)
+        worst = max(each.loss or 0.0 for _, each in lost)
         return f"Quantization provably loses {name}{share}, up to {three_digits(worst)}."
     return f"{counted(found[0][1].record.n or 0, 'image')} cannot show whether quantization keeps {name}."
 
@@ -36,7 +36,7 @@ def task_details(rows: Sequence[Row]) -> list[str]:
         for row, each in of_name:
             if row.variant.method == "fp32":
                 lines.append(f"FP32: {name} {three_digits(each.value)} on {counted(each.record.n or 0, 'image')}.")
-        compared = [f"{label(row.variant)} {_loss(each)}" for row, each in of_name if each.record.drop is not None]
+        compared = [f"{label(row.variant)} {_loss(each)}" for row, each in of_name if each.loss is not None]
         if compared:
             lines.append(f"Loss of {name} against FP32 (margin {_margin(of_name)}): {listed(compared, at_most=8)}.")
     return lines
@@ -49,13 +49,13 @@ def loss_text(found: Quality) -> str:
 
 def _compared(rows: Sequence[Row]) -> list[tuple[Row, Quality]]:
     first = [(row, found[0]) for row in rows if (found := task_qualities(row))]
-    return [(row, each) for row, each in first if each.record.drop is not None]
+    return [(row, each) for row, each in first if each.loss is not None]
 
 
 def _loss(found: Quality) -> str:
-    record = found.record
-    interval = f" ({_signed(record.drop_ci95[0])} to {_signed(record.drop_ci95[1])})" if record.drop_ci95 else ""
-    return f"{_signed(record.drop or 0.0)}{interval}"
+    ends = found.comparison.loss_interval if found.comparison else None
+    interval = f" ({_signed(ends[0])} to {_signed(ends[1])})" if ends else ""
+    return f"{_signed(found.loss or 0.0)}{interval}"
 
 
 def _signed(value: float) -> str:
@@ -63,5 +63,6 @@ def _signed(value: float) -> str:
 
 
 def _margin(found: Sequence[tuple[Row, Quality]]) -> str:
-    margins = sorted({each.record.margin for _, each in found if each.record.margin is not None})
+    compared = [each.comparison for _, each in found if each.comparison is not None]
+    margins = sorted({each.margin for each in compared if each.margin is not None})
     return f"{margins[0]:g}" if margins else "none"

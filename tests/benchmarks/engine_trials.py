@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.results import Accuracy, AcrossTargets, Latency, Row, Variant
+from harness.results import Accuracy, Latency, Row, Speedup, Variant
 from harness.scenario.schema import Measurement, Verdict
 from harness.targets import get_target
 from harness.timing.order import EngineFile, Order, run_process
@@ -134,7 +134,7 @@ def _row(name: str, timings: Timings, looks: int) -> Row:
         latency |= {"reference": own, "p_value": found.claim.p_value, "verdict": found.claim.verdict}
     if name != REFERENCE:
         found = judge_speedup(timings, REFERENCE, name, **judge)
-        latency["across"] = AcrossTargets(
+        latency["across"] = Speedup(
             reference=REFERENCE,
             overall_speedup=found.estimate.ratio,
             overall_speedup_ci95=found.ci,

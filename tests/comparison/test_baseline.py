@@ -59,7 +59,7 @@ def test_figures_are_rounded_to_six_digits(tmp_path):
     run = recorded().add(PTQ, speedup=1.23456789)
     save_baseline(run.snapshot(), tmp_path / "b.json")
     plain = json.loads((tmp_path / "b.json").read_text())
-    assert plain["variants"][PTQ]["row"]["latency"]["speedup"] == 1.23457
+    assert plain["variants"][PTQ]["row"]["latency"]["comparison"]["value"] == 1.23457
 
 
 def test_figures_without_end_are_json_and_come_back(tmp_path):
@@ -76,7 +76,7 @@ def test_figures_without_end_are_json_and_come_back(tmp_path):
 
 def test_intervals_and_layers_stand_on_one_line_each(stored):
     lines = [line.strip() for line in stored.read_text().splitlines()]
-    assert any(line.startswith('"speedup_ci95": [1.48507, 1.51508]') for line in lines)
+    assert any(line.startswith('"interval": {"confidence": 0.95, "high": 0.515075, "low": 0.485075}') for line in lines)
     assert sum(line.startswith('{"input_type"') for line in lines) == 6  # three layers of FP32, three of PTQ
 
 
@@ -97,7 +97,7 @@ def test_the_record_comes_back(stored):
     assert row.coverage == original.coverage
     assert row.size == original.size
     assert row.variant == original.variant
-    assert row.latency.speedup_ci95 == pytest.approx(original.latency.speedup_ci95, rel=1e-5)
+    assert row.latency.speedup_interval.ends == pytest.approx(original.latency.speedup_interval.ends, rel=1e-5)
     material = back.of(PTQ)
     assert material.stages == run.material[PTQ].stages
     assert np.array_equal(material.correct, right())

@@ -88,7 +88,7 @@ class TestCleanNights:
         # With few samples the interval of no difference is wider than the margin.
         run = recorded().add(PTQ, engine="e" * 12)
         found = finding(compare(run, run), "accuracy.top1")
-        assert (found.verdict, found.p_value) == ("same", None)
+        assert (found.verdict, found.comparison.p_value) == ("same", None)
         assert "byte for byte" in found.note
 
 
@@ -244,9 +244,9 @@ class TestProof:
                 run.add(f"net-ptq-{number}-onnxruntime-b1")
         many = compare(base, new, sections=frozenset({"accuracy"}))
         # FP32 and PTQ make two tests; 10 with the others.
-        assert finding(alone, "accuracy.top1").p_value_adjusted == pytest.approx(2 * 0.015625)
+        assert finding(alone, "accuracy.top1").comparison.p_value_adjusted == pytest.approx(2 * 0.015625)
         assert finding(alone, "accuracy.top1").verdict == "worse"
-        assert finding(many, "accuracy.top1").p_value_adjusted == pytest.approx(10 * 0.015625)
+        assert finding(many, "accuracy.top1").comparison.p_value_adjusted == pytest.approx(10 * 0.015625)
         assert finding(many, "accuracy.top1").verdict == "inconclusive"
 
     def test_strict_asks_for_a_clear_answer(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from oracles.comparisons import dropped, interval
 from oracles.recorded_runs import FP32, PTQ, recorded
 
 from harness.comparison.gates import gate_message, judge_gates
@@ -67,9 +68,11 @@ class TestPairs:
     @pytest.mark.parametrize("higher", [True, False])
     def test_a_metric_of_the_task_is_judged_on_its_own_paired_interval(self, higher: bool) -> None:
         run = recorded()
-        wide = {"unit": "share", "higher_is_better": higher, "ci95": (0.1, 0.9), "is_quality": True}
+        wide = {"unit": "share", "higher_is_better": higher, "interval": interval(0.1, 0.9), "is_quality": True}
         run.rows[FP32] = run.rows[FP32].model_copy(update={"metrics": {"mean_iou": MetricValue(value=0.5, **wide)}})
-        own = MetricValue(value=0.49 if higher else 0.51, drop=0.01, drop_ci95=(0.008, 0.012), reference=FP32, **wide)
+        value = 0.49 if higher else 0.51
+        compared = dropped(value, 0.01, (0.008, 0.012), reference=FP32, higher_is_better=higher)
+        own = MetricValue(value=value, comparison=compared, **wide)
         run.rows[PTQ] = run.rows[PTQ].model_copy(update={"metrics": {"mean_iou": own}})
         relation = "below" if higher else "above"
         spec = GateSpec.model_validate({"metric": "metrics.mean_iou", "at_most": 0.02, relation: "fp32"})
@@ -79,9 +82,9 @@ class TestPairs:
 
     def test_without_a_paired_interval_nothing_is_decided(self) -> None:
         run = recorded()
-        plain = {"unit": "share", "higher_is_better": True, "ci95": (0.5, 0.5)}
+        plain = {"unit": "share", "higher_is_better": True, "interval": interval(0.5, 0.5)}
         run.rows[FP32] = run.rows[FP32].model_copy(update={"metrics": {"mean_iou": MetricValue(value=0.5, **plain)}})
-        own = MetricValue(value=0.5, drop=0.0, reference=FP32, **plain)
+        own = MetricValue(value=0.5, comparison=dropped(0.5, 0.0, reference=FP32), **plain)
         run.rows[PTQ] = run.rows[PTQ].model_copy(update={"metrics": {"mean_iou": own}})
         spec = GateSpec.model_validate({"metric": "metrics.mean_iou", "at_most": 0.02, "below": "fp32"})
         (found,) = judge_gates([spec], run.snapshot(), None)
@@ -93,9 +96,10 @@ class TestPairs:
         fp32, ptq = run.rows[FP32].accuracy, run.rows[PTQ].accuracy
         assert fp32 is not None and ptq is not None
         run.rows[FP32] = run.rows[FP32].model_copy(
-            update={"accuracy": fp32.model_copy(update={"top5": 0.9, "top5_ci95": (0.8, 1.0)})}
+            update={"accuracy": fp32.model_copy(update={"top5": 0.9, "top5_interval": interval(0.8, 1.0)})}
         )
-        top5 = {"top5": 0.89, "top5_ci95": (0.79, 0.99), "top5_drop": 0.01, "top5_drop_ci95": (0.005, 0.015)}
+        compared = dropped(0.89, 0.01, (0.005, 0.015))
+        top5 = {"top5": 0.89, "top5_interval": interval(0.79, 0.99), "top5_comparison": compared}
         run.rows[PTQ] = run.rows[PTQ].model_copy(update={"accuracy": ptq.model_copy(update=top5)})
         pair = paired_gain(run.rows[PTQ], "accuracy.top5")
         assert pair is not None and pair.interval == (-0.015, -0.005)

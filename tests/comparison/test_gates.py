@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.comparisons import faster
 from oracles.recorded_runs import FP32, PTQ, QAT, recorded, right
 
 from harness.comparison.gates import NO_VARIANT, gate_message, gate_messages, judge_gates, worst_exit_code
@@ -24,7 +25,8 @@ def judge(run, *gates, baseline=None, confidence=0.95):
 def _measured(template, number, logs):
     """A row with the speedup that four processes found, as `harness.verdicts.latency` has it with one look."""
     estimate = estimate_ratio([[np.array([log]) for log in logs]])
-    update = {"speedup": estimate.ratio, "speedup_ci95": estimate.interval(0.95), "processes": 4, "looks": 1}
+    compared = faster(estimate.ratio, estimate.interval(0.95))
+    update = {"comparison": compared, "processes": 4, "looks": 1}
     variant = template.variant.model_copy(update={"id": f"v{number}"})
     return template.model_copy(update={"variant": variant, "latency": template.latency.model_copy(update=update)})
 

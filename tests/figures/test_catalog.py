@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Iterator
 from itertools import combinations
@@ -16,7 +17,19 @@ from harness.figures import METRICS, catalog, figures_of
 from harness.metrics import metrics
 from harness.metrics.base import Metric
 from harness.report.figure_page import PAGE, render
-from harness.results import Agreement, Link, Load, MetricValue, ParityStep, Record, Row, RunResults, Variant
+from harness.results import (
+    Agreement,
+    ConfidenceInterval,
+    Link,
+    Load,
+    MetricValue,
+    PairedComparison,
+    ParityStep,
+    Record,
+    Row,
+    RunResults,
+    Variant,
+)
 from harness.scenario.schema import Verdict
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,7 +40,12 @@ HOW = frozenset(
 
 
 def numbers(record: type[Record], prefix: str) -> Iterator[str]:
-    """Dotted names of the numbers that a record and the records in it may hold."""
+    """Dotted names of the numbers that a record and the records in it may hold, or tell from their comparisons."""
+    if record in (PairedComparison, ConfidenceInterval):
+        return
+    for name, told in inspect.getmembers(record, lambda member: isinstance(member, property)):
+        if not {int, float}.isdisjoint(get_args(typing.get_type_hints(told.fget)["return"])):
+            yield f"{prefix}.{name}"
     for name, field in record.model_fields.items():
         alternatives = get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
         inner = next((each for each in alternatives if isinstance(each, type) and issubclass(each, Record)), None)
@@ -76,8 +94,8 @@ def test_values_are_those_of_the_records() -> None:
     row = next(row for row in results.rows if row.variant.method == "ptq")
     found = {each.name: each.read(row, results.confidence) for each in figures_of(row)}
     assert row.accuracy is not None and row.latency is not None and row.parity is not None and row.cost is not None
-    assert found["accuracy.top1"] == (row.accuracy.top1, row.accuracy.top1_ci95)
-    assert found["latency.speedup"] == (row.latency.speedup, row.latency.speedup_ci95)
+    assert found["accuracy.top1"] == (row.accuracy.top1, row.accuracy.top1_interval)
+    assert found["latency.speedup"] == (row.latency.speedup, row.latency.speedup_interval)
     assert found["cost.train_s"] == (row.cost.train_s, None)
     step = row.parity.steps[0]
     assert found[f"parity.{step.start}_to_{step.end}.sqnr_db"] == (step.sqnr_db, None)
@@ -92,7 +110,8 @@ def test_a_share_without_an_interval_of_its_own_gets_wilsons_at_the_level_of_its
     wide = figures.read(row, "parity.torch_vs_onnx.top1_agreement", confidence=0.99)
     narrow = figures.read(row, "parity.torch_vs_onnx.top1_agreement", confidence=0.9)
     assert wide is not None and narrow is not None and wide.interval is not None and narrow.interval is not None
-    assert wide.interval[0] < narrow.interval[0] < 0.9 < narrow.interval[1] < wide.interval[1]
+    assert wide.interval.low < narrow.interval.low < 0.9 < narrow.interval.high < wide.interval.high
+    assert wide.interval.confidence == 0.99
 
 
 class Own(Metric):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from oracles.comparisons import interval
 from oracles.recorded_runs import PTQ, recorded
 
 from harness.history.figures import FigureRecord, figure_records
@@ -22,8 +23,9 @@ def test_intervals_are_those_of_95_percent_whatever_the_run_used() -> None:
 def _at_999(run):
     rows = []
     for row in run.rows:
-        interval = wilson_interval(round(row.accuracy.top1 * row.accuracy.n), row.accuracy.n, 0.999)
-        rows.append(row.model_copy(update={"accuracy": row.accuracy.model_copy(update={"top1_ci95": interval})}))
+        ends = wilson_interval(round(row.accuracy.top1 * row.accuracy.n), row.accuracy.n, 0.999)
+        update = {"top1_interval": interval(*ends, 0.999)}
+        rows.append(row.model_copy(update={"accuracy": row.accuracy.model_copy(update=update)}))
     return run.model_copy(update={"confidence": 0.999, "rows": tuple(rows)})
 
 

@@ -9,10 +9,12 @@ from hypothesis.extra.numpy import arrays
 from harness.metrics import metrics
 from harness.metrics.accuracy import accuracy_of
 from harness.metrics.base import Evidence, Judgement
-from harness.results import Variant
+from harness.results import Row, Variant
 from harness.stats.intervals import mcnemar_exact, paired_difference, wilson_interval
 from harness.stats.ranking import label_ranks, top_classes
+from harness.verdicts.accuracy import judge_rows
 
+VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.03)
 
 
@@ -62,7 +64,7 @@ class TestTop5:
         outputs = outputs_with_ranks([0, 4, 5, 2], self.LABELS, 7)
         found = accuracy_of(outputs, None, self.LABELS, JUDGEMENT)
         assert (found.top1, found.top5) == (1 / 4, 3 / 4)
-        assert found.top5_ci95 == wilson_interval(3, 4)
+        assert found.top5_interval.ends == wilson_interval(3, 4)
         assert (found.drop, found.top5_drop) == (None, None)
 
     def test_drop_is_paired_with_fp32(self):
@@ -71,15 +73,15 @@ class TestTop5:
         found = accuracy_of(outputs, fp32, self.LABELS, JUDGEMENT, "fp32")
         # FP32 has three of four among its five largest, the variant one: the second and the fourth are lost.
         assert found.top5_drop == 2 / 4
-        assert found.top5_p_value == mcnemar_exact(2, 0) == 0.5
+        assert found.top5_comparison.p_value == mcnemar_exact(2, 0) == 0.5
         expected = paired_difference([True, True, False, True], [True, False, False, False])
-        assert found.top5_drop_ci95 == expected.drop_ci
+        assert found.top5_comparison.loss_interval == expected.drop_ci
         assert found.drop == 0.0
 
     def test_five_classes_have_no_top5(self):
         outputs = outputs_with_ranks([0, 0, 0, 0], self.LABELS, 5)
         found = accuracy_of(outputs, outputs, self.LABELS, JUDGEMENT)
-        assert (found.top5, found.top5_ci95, found.top5_drop) == (None, None, None)
+        assert (found.top5, found.top5_interval, found.top5_drop) == (None, None, None)
 
 
 class TestClasses:
@@ -89,18 +91,21 @@ class TestClasses:
     def test_recall_of_each_class_that_has_samples(self):
         outputs = outputs_with_ranks([0, 0, 0, 1, 1, 1, 0, 1], self.LABELS, 3)
         first, second = accuracy_of(outputs, None, self.LABELS, JUDGEMENT).classes
-        assert (first.label, first.n, first.recall, first.recall_ci95) == (0, 6, 3 / 6, wilson_interval(3, 6))
-        assert (second.label, second.n, second.recall, second.recall_ci95) == (1, 2, 1 / 2, wilson_interval(1, 2))
+        assert (first.label, first.n, first.recall, first.interval.ends) == (0, 6, 3 / 6, wilson_interval(3, 6))
+        assert (second.label, second.n, second.recall, second.interval.ends) == (1, 2, 1 / 2, wilson_interval(1, 2))
 
     def test_drop_of_each_class_is_paired_and_its_p_value_corrected_over_the_classes(self):
         fp32 = outputs_with_ranks([0] * 8, self.LABELS, 3)
         outputs = outputs_with_ranks([1] * 6 + [0, 1], self.LABELS, 3)
-        first, second = accuracy_of(outputs, fp32, self.LABELS, JUDGEMENT).classes
+        row = Row(variant=VARIANT, status="ok", accuracy=accuracy_of(outputs, fp32, self.LABELS, JUDGEMENT))
+        (judged,) = judge_rows([row], confidence=0.95, correction="holm")
+        first, second = judged.accuracy.classes
         assert (first.drop, second.drop) == (1.0, 0.5)
+        first, second = first.comparison, second.comparison
         # Six of six lost: 2 / 2^6. One of two: p = 1. Corrected for two classes the first doubles.
         assert (first.p_value, second.p_value) == (pytest.approx(2 / 64), 1.0)
         assert (first.p_value_adjusted, second.p_value_adjusted) == (pytest.approx(4 / 64), 1.0)
-        low, high = second.drop_ci95
+        low, high = second.loss_interval
         assert low < 0 < high  # two samples prove nothing
 
     def test_the_drops_of_the_classes_add_up_to_the_drop(self):
@@ -114,8 +119,7 @@ class TestClasses:
 class TestMetric:
     @staticmethod
     def evidence(**fields) -> Evidence:
-        variant = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
-        return Evidence(variant=variant, judgement=JUDGEMENT, is_reference=False, reference_id="fp32", **fields)
+        return Evidence(variant=VARIANT, judgement=JUDGEMENT, is_reference=False, reference_id="fp32", **fields)
 
     def test_without_labels_there_is_no_accuracy(self):
         outputs = np.zeros((2, 3), np.float32)
@@ -128,5 +132,5 @@ class TestMetric:
         fp32, outputs = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], np.eye(3, dtype=np.float32)[[0, 1, 1, 1]]
         evidence = self.evidence(outputs=outputs, reference_outputs=fp32, labels=np.array([0, 0, 0, 0]))
         found = metrics()["accuracy"].compute(evidence)
-        assert (found.agreement, found.agreement_ci95) == (2 / 4, wilson_interval(2, 4))
-        assert (found.reference, found.margin) == ("fp32", 0.005)
+        assert (found.agreement, found.agreement_interval.ends) == (2 / 4, wilson_interval(2, 4))
+        assert (found.comparison.reference, found.comparison.margin) == ("fp32", 0.005)

@@ -30,7 +30,7 @@ def test_three_of_four_predictions_are_the_same_class() -> None:
     found = METRIC.compute(evidence(logits([0, 1, 2, 2]), 5 * logits([0, 1, 2, 0])))
     assert found.value == pytest.approx(3 / 4)
     assert found.n == 4
-    assert found.ci95 == wilson_interval(3, 4, 0.95)
+    assert found.interval.ends == wilson_interval(3, 4, 0.95)
 
 
 @pytest.mark.parametrize("unknown", ["outputs", "reference"])
@@ -51,4 +51,4 @@ def test_of_pixels_it_is_the_mean_over_images() -> None:
     outputs[1, 2, 0, :] = outputs[1, 2, 1, 0] = 5
     found = METRIC.compute(evidence(outputs, reference))
     assert found.value == pytest.approx((1 + 1 / 4) / 2)
-    assert (found.unit, found.n, found.ci95) == ("share of pixels", 2, (0.25, 1.0))
+    assert (found.unit, found.n, found.interval.ends) == ("share of pixels", 2, (0.25, 1.0))

@@ -36,19 +36,19 @@ def _round(times_ms: dict[str, list[list[float]]], process: int, number: int) ->
 def test_a_median_without_an_interval_is_still_a_median() -> None:
     """Six inferences, as of a slow network in two processes, suffice for an interval at 95 %, not at 99 %."""
     times = {"fp32": [[2.0, 2.1, 2.2], [2.3, 2.4, 2.5]], "ptq": [[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]]}
-    assert latency(times, 0.95).median_ci95 == (1.0, 1.5)
+    assert latency(times, 0.95).median_interval.ends == (1.0, 1.5)
     found = latency(times, 0.99)
-    assert (found.median_ms, found.median_ci95, found.p90_ms) == (pytest.approx(1.25), None, None)
-    assert found.speedup_ci95 is not None
+    assert (found.median_ms, found.median_interval, found.p90_ms) == (pytest.approx(1.25), None, None)
+    assert found.speedup_interval is not None
 
 
 def test_two_processes_that_disagree_prove_nothing_at_a_high_confidence() -> None:
     """The interval is wider than floats can say, and can still be written and read."""
     times = {"fp32": [[2.0] * 3, [2.0] * 3], TWIN: [[2.0] * 3, [2.2] * 3], "ptq": [[1.0] * 3, [1.2] * 3]}
     found = latency(times, 0.99999)
-    assert found.speedup_ci95 == (0.0, math.inf)
+    assert found.speedup_interval.ends == (0.0, math.inf)
     assert found.noise_floor == math.inf
-    assert found.p_value is not None and found.p_value > 1e-5
+    assert found.comparison.p_value is not None and found.comparison.p_value > 1e-5
     assert Latency.model_validate_json(found.model_dump_json()) == found
 
 
@@ -72,10 +72,10 @@ def test_a_row_of_another_target_has_both_speedups() -> None:
 
     ptq, other, fp32 = found("ptq", "other"), found("other", "other"), found("fp32", "fp32")
     assert (ptq.reference, ptq.speedup) == ("other", pytest.approx(3.0))
-    assert ptq.across is not None and ptq.across.reference == "fp32"
-    assert ptq.across.overall_speedup == pytest.approx(4.0)
+    assert ptq.across is not None and ptq.across.comparison.reference == "fp32"
+    assert ptq.across.speedup == pytest.approx(4.0)
     assert other.speedup is None
-    assert other.across is not None and other.across.overall_speedup == pytest.approx(2.0 / 1.5)
+    assert other.across is not None and other.across.speedup == pytest.approx(2.0 / 1.5)
     assert (fp32.speedup, fp32.across) == (None, None)
     crashed = found("ptq", "not timed")
     assert crashed.speedup is None and crashed.across is not None

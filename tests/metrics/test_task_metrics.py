@@ -12,9 +12,11 @@ from harness.errors import StageError
 from harness.metrics import metrics
 from harness.metrics.base import Evidence, Judgement
 from harness.metrics.task import MIN_DIFFERENT, TaskMetric
-from harness.results import Variant
+from harness.results import Row, Variant
 from harness.stats.resampling import SampleStates
+from harness.verdicts.accuracy import judge_rows
 
+VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
 MEAN_IOU = metrics()["mean_iou"]
 
 
@@ -33,7 +35,7 @@ def spoiled(labels, share, rng) -> np.ndarray:
 
 def evidence(outputs, reference, labels, *, is_reference=False) -> Evidence:
     return Evidence(
-        variant=Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1),
+        variant=VARIANT,
         judgement=Judgement(confidence=0.95, accuracy_margin=0.01, latency_margin=0.03),
         is_reference=is_reference,
         reference_id="fp32",
@@ -42,6 +44,12 @@ def evidence(outputs, reference, labels, *, is_reference=False) -> Evidence:
         reference_outputs=reference,
         task="segmentation",
     )
+
+
+def judged(metric):
+    """Its comparison with the verdict, as the only one of a run."""
+    row = Row(variant=VARIANT, status="ok", metrics={"m": metric})
+    return judge_rows([row], confidence=0.95, correction="holm")[0].metrics["m"].comparison
 
 
 class TestMeanIou:
@@ -84,22 +92,24 @@ class TestComparison:
         (fp32, variant), metric = found
         assert metric.value == pytest.approx(variant)
         assert metric.drop == pytest.approx(fp32 - variant)
-        assert metric.reference == "fp32"
+        assert metric.comparison.reference == "fp32"
 
     def test_a_clear_loss_is_proven(self, found):
         _, metric = found
-        assert metric.verdict == "worse"
-        assert metric.margin < metric.drop_ci95[0] < metric.drop < metric.drop_ci95[1]
-        assert metric.p_value == pytest.approx(1 / 2001)  # no exchange of images came near it
-        assert metric.non_inferiority_p_value == 1.0
-        assert metric.non_superiority_p_value == pytest.approx(1 / 2001)
+        compared = judged(metric)
+        assert compared.verdict == "worse"
+        assert compared.margin < compared.loss_interval[0] < metric.drop < compared.loss_interval[1]
+        assert compared.p_value == pytest.approx(1 / 2001)  # no exchange of images came near it
+        assert compared.non_inferiority_p_value == 1.0
+        assert compared.non_superiority_p_value == pytest.approx(1 / 2001)
 
     def test_the_same_twice_proves_nothing(self):
         rng = np.random.default_rng(0)
         labels = masks(50, 4, rng)
         outputs = logits(spoiled(labels, 0.1, rng))
         metric = MEAN_IOU.compute(evidence(outputs, outputs, labels))
-        assert (metric.drop, metric.drop_ci95, metric.p_value, metric.verdict) == (0.0, None, None, "inconclusive")
+        compared = judged(metric)
+        assert (metric.drop, compared.interval, compared.p_value, compared.verdict) == (0.0, None, None, "inconclusive")
 
     @pytest.mark.parametrize(("changed", "has_interval"), [(MIN_DIFFERENT - 1, False), (MIN_DIFFERENT, True)])
     def test_an_interval_needs_ten_images_that_differ(self, changed, has_interval):
@@ -108,7 +118,7 @@ class TestComparison:
         variant = labels.copy()
         variant[:changed, 0, 0] = (variant[:changed, 0, 0] + 1) % 3
         metric = MEAN_IOU.compute(evidence(logits(variant), logits(labels), labels))
-        assert (metric.drop_ci95 is not None) == has_interval
+        assert (metric.comparison.interval is not None) == has_interval
 
     @pytest.mark.slow
     def test_equal_models_are_rarely_told_apart(self):
@@ -116,7 +126,7 @@ class TestComparison:
         for _ in range(12):
             labels = masks(40, 3, rng)
             first, second = (logits(spoiled(labels, 0.15, rng)) for _ in range(2))
-            p_values.append(MEAN_IOU.compute(evidence(first, second, labels)).p_value)
+            p_values.append(MEAN_IOU.compute(evidence(first, second, labels)).comparison.p_value)
         # Of twelve p-values of a true null more than three at or below 0.05 come with probability 0.002.
         assert sum(value <= 0.05 for value in p_values) <= 3
         assert max(p_values) > 0.3
@@ -144,7 +154,7 @@ def test_a_metric_of_which_less_is_better_loses_when_it_grows():
     # 0.3^2 - 0.1^2
     assert metric.value == pytest.approx(0.09, abs=1e-6)
     assert metric.drop == pytest.approx(0.08, abs=1e-6)
-    assert metric.verdict == "worse"
+    assert judged(metric).verdict == "worse"
 
 
 class TestStates:

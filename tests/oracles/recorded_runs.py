@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from oracles.comparisons import dropped, faster, interval
 
 from harness.comparison.snapshot import Material, Snapshot
 from harness.results import (
@@ -122,13 +123,13 @@ class Recorded:
         return self
 
     def _accuracy(self, variant_id: str, flags: Flags) -> Accuracy:
-        plain = Accuracy(top1=float(flags.mean()), n=N, top1_ci95=wilson_interval(int(flags.sum()), N))
+        plain = Accuracy(top1=float(flags.mean()), n=N, top1_interval=interval(*wilson_interval(int(flags.sum()), N)))
         reference = self.material.get(FP32)
         if variant_id == FP32 or reference is None or reference.correct is None:
             return plain
         found = paired_difference(reference.correct, flags)
-        update = {"drop": found.drop, "drop_ci95": found.drop_ci, "p_value": found.p_value, "margin": 0.005}
-        return plain.model_copy(update=update)
+        compared = dropped(plain.top1, found.drop, found.drop_ci, p_value=found.p_value, margin=0.005)
+        return plain.model_copy(update={"comparison": compared})
 
     @property
     def results(self) -> RunResults:
@@ -202,6 +203,6 @@ def _latency(is_quantized: bool, speedup: float, width: float, rounds: int, fp32
     )
     if not is_quantized:
         return plain
-    interval = speedup * math.exp(-width), speedup * math.exp(width)
-    update = {"speedup": speedup, "speedup_ci95": interval, "margin": 0.03, "noise_floor": 0.01, "reference": FP32}
-    return plain.model_copy(update=update)
+    ends = speedup * math.exp(-width), speedup * math.exp(width)
+    compared = faster(speedup, ends, margin=0.03, reference=FP32)
+    return plain.model_copy(update={"comparison": compared, "noise_floor": 0.01})

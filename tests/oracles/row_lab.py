@@ -1,6 +1,7 @@
 """Rows with given counts of lost and won samples and given speedups."""
 
 import numpy as np
+from oracles.comparisons import dropped, faster, interval
 
 from harness.results import Accuracy, Latency, Row, Size, Variant
 from harness.stats.intervals import paired_difference, wilson_interval
@@ -49,18 +50,23 @@ class Lab:
         right[:lost] = False
         right[self.n - won :] = True
         self.correct[variant.id] = right
-        plain = Accuracy(top1=right.mean(), n=self.n, top1_ci95=wilson_interval(int(right.sum()), self.n))
+        plain = Accuracy(
+            top1=right.mean(), n=self.n, top1_interval=interval(*wilson_interval(int(right.sum()), self.n))
+        )
         if variant.method == "fp32":
             return plain
         found = paired_difference(self.reference, right)
         return plain.model_copy(
             update={
-                "reference": "fp32",
-                "drop": found.drop,
-                "drop_ci95": found.drop_ci,
-                "p_value": found.p_value,
-                "margin": MARGIN,
-                "verdict": accuracy_verdict(found.drop_ci, found.p_value, MARGIN),
+                "comparison": dropped(
+                    plain.top1,
+                    found.drop,
+                    found.drop_ci,
+                    reference="fp32",
+                    p_value=found.p_value,
+                    margin=MARGIN,
+                    verdict=accuracy_verdict(found.drop_ci, found.p_value, MARGIN),
+                )
             }
         )
 
@@ -79,8 +85,6 @@ class Lab:
         )
         if method == "fp32":
             return plain
-        interval = (ratio * (1 - width), ratio * (1 + width))
-        verdict = latency_verdict(interval, 0.03, 0.01)
-        return plain.model_copy(
-            update={"speedup": ratio, "speedup_ci95": interval, "margin": 0.03, "noise_floor": 0.01, "verdict": verdict}
-        )
+        ends = (ratio * (1 - width), ratio * (1 + width))
+        compared = faster(ratio, ends, margin=0.03, verdict=latency_verdict(ends, 0.03, 0.01))
+        return plain.model_copy(update={"comparison": compared, "noise_floor": 0.01})

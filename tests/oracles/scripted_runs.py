@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from oracles.comparisons import faster
 
 from harness.errors import UsageError
 from harness.pytest_plugin.cell import LoadedScenario
@@ -92,10 +93,9 @@ def _row(variant: Variant, fields: dict[str, Any], times_ms: list[float] | None)
             n=len(times_ms),
             rounds=1,
             throughput_per_s=1e3 / median,
-            reference=None if variant.method == "fp32" else "the FP32 row",
-            speedup=None if variant.method == "fp32" else 2.0,
-            speedup_ci95=None if variant.method == "fp32" else (1.9, 2.1),
-            verdict=None if variant.method == "fp32" else "better",
+            comparison=None
+            if variant.method == "fp32"
+            else faster(2.0, (1.9, 2.1), reference="the FP32 row", verdict="better"),
             threads=1,
             includes_transfers=False,
         )

@@ -7,6 +7,7 @@ import pytest
 
 from harness.parity.chain import ChainEvidence, agreement, parity_of
 from harness.results import Agreement
+from harness.verdicts.parity import judge_chain
 
 N = 1000
 LABELS = np.arange(N) % 4
@@ -36,7 +37,7 @@ def full(quantized: int, file: int, engine: int, n_file: int = N) -> ChainEviden
 
 
 def parity(evidence: ChainEvidence):
-    return parity_of(evidence, confidence=0.95, seed=0)
+    return judge_chain(parity_of(evidence, confidence=0.95, seed=0))
 
 
 class TestLosses:
@@ -64,7 +65,7 @@ class TestLosses:
     def test_a_loss_that_one_test_would_prove_is_none_among_four(self) -> None:
         """6 samples lost and none won: p = 2 / 2^6 = 0.031, below 0.05 and above 0.05 / 4."""
         alone = parity(chain(torch_fp32=outputs(), onnx_fp32=outputs(6)))
-        assert alone.steps[0].p_value == pytest.approx(2 / 2**6)
+        assert alone.steps[0].comparison.p_value == pytest.approx(2 / 2**6)
         assert alone.lossy_step == "torch_fp32 → onnx_fp32"
         assert parity(full(6, 6, 6)).lossy_step is None
 
@@ -75,7 +76,8 @@ class TestLosses:
 
     def test_without_labels_nothing_is_lost_and_agreement_is_known(self) -> None:
         found = parity(chain(None, torch_fp32=outputs(), onnx_fp32=outputs(100)))
-        assert (found.steps[0].loses, found.steps[0].top1, found.lossy_step) == (None, None, None)
+        assert (found.steps[0].comparison, found.steps[0].top1, found.lossy_step) == (None, None, None)
+        assert not found.steps[0].loses
         assert found.steps[0].top1_agreement == pytest.approx(0.9)
 
 

@@ -46,7 +46,7 @@ class TestJson:
         run(TINY, "--benchmark-json=b.json")
         extra = benchmarks(scripted / "b.json")[MAX]["extra_info"]
         assert extra["speedup"] == 2.0
-        assert extra["speedup_ci95"] == [1.9, 2.1]
+        assert extra["speedup_interval"] == pytest.approx({"low": 1.9, "high": 2.1, "confidence": 0.95})
         assert extra["verdict"] == "better"
         assert extra["scenario"] == "tiny"
 

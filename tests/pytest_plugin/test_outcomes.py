@@ -5,13 +5,21 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from oracles.comparisons import dropped, interval
 from oracles.scripted_runs import journal, write_script
+
+from harness.results import Accuracy
 
 TINY = "scenarios/tiny.yaml"
 FP32 = "net-fp32-onnxruntime-b1"
 MAX = "net-ptq-max-perchannel-onnxruntime-b1"
 MSE = "net-ptq-mse-perchannel-onnxruntime-b1"
-ACCURACY = {"top1": 0.8125, "n": 80, "top1_ci95": [0.71, 0.88], "drop": 0.0625, "drop_ci95": [0.01, 0.12]}
+ACCURACY = Accuracy(
+    top1=0.8125,
+    n=80,
+    top1_interval=interval(0.71, 0.88),
+    comparison=dropped(0.8125, 0.0625, (0.01, 0.12)),
+).plain()
 
 
 def gate(verdict: str, variant: str = MAX, **fields: object) -> dict[str, object]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from oracles.comparisons import faster, interval, lost_by
 
 from harness.results import (
     Accuracy,
@@ -26,7 +27,7 @@ from harness.results import (
 )
 from harness.stats.clusters import estimate_ratio
 from harness.stats.intervals import paired_difference, wilson_interval
-from harness.stats.verdict import accuracy_verdict, latency_verdict
+from harness.stats.verdict import latency_verdict
 from harness.verdicts.accuracy import judge_rows
 from harness.words.conclusions import conclude
 
@@ -109,24 +110,13 @@ class Bench:
             right[self.rng.permutation(np.flatnonzero(self.right))[: round(lost * self.n)]] = False
             right[self.rng.permutation(np.flatnonzero(~self.right))[: round(won * self.n)]] = True
         self.correct[variant.id] = right
-        top1 = Accuracy(top1=right.mean(), n=self.n, top1_ci95=wilson_interval(int(right.sum()), self.n))
+        top1 = Accuracy(top1=right.mean(), n=self.n, top1_interval=interval(*wilson_interval(int(right.sum()), self.n)))
         if variant.method == "fp32":
             return top1
         difference = paired_difference(self.right, right)
-        tests = difference.margin_tests(MARGIN)
-        return top1.model_copy(
-            update={
-                "reference": f"{self.model}-fp32-{self.target}-b1",
-                "drop": difference.drop,
-                "drop_ci95": difference.drop_ci,
-                "p_value": difference.p_value,
-                "agreement": 1 - 1.3 * (lost + won),
-                "margin": MARGIN,
-                "non_inferiority_p_value": tests.non_inferiority,
-                "non_superiority_p_value": tests.non_superiority,
-                "verdict": accuracy_verdict(difference.drop_ci, difference.p_value, MARGIN),
-            }
-        )
+        reference = f"{self.model}-fp32-{self.target}-b1"
+        compared = lost_by(top1.top1, difference, MARGIN, reference=reference)
+        return top1.model_copy(update={"comparison": compared, "agreement": 1 - 1.3 * (lost + won)})
 
     def latency(self, method: str, ratio: float) -> Latency:
         rounds = self.fp32_rounds / ratio * np.exp(self.rng.normal(0, 0.01, 30))
@@ -145,17 +135,11 @@ class Bench:
             return plain
         # Thirty processes of one round each.
         found = estimate_ratio([[np.array([np.log(a / b)]) for a, b in zip(self.fp32_rounds, rounds, strict=True)]])
-        interval = found.interval(0.95)
-        return plain.model_copy(
-            update={
-                "reference": f"{self.model}-fp32-{self.target}-b1",
-                "speedup": found.ratio,
-                "speedup_ci95": interval,
-                "noise_floor": NOISE,
-                "margin": BAND,
-                "verdict": latency_verdict(interval, BAND, NOISE),
-            }
-        )
+        ends = found.interval(0.95)
+        reference = f"{self.model}-fp32-{self.target}-b1"
+        verdict = latency_verdict(ends, BAND, NOISE)
+        compared = faster(found.ratio, ends, reference=reference, margin=BAND, verdict=verdict)
+        return plain.model_copy(update={"comparison": compared, "noise_floor": NOISE})
 
     def size(self, is_quantized: bool) -> Size:
         if is_quantized:

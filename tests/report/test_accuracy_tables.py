@@ -1,6 +1,7 @@
 """Top-5, classes, seeds and corrected p-values as a reader finds them."""
 
 import pytest
+from oracles.comparisons import compared_as, dropped, interval
 
 from harness.report import accuracy_tables
 from harness.report.flat import frame
@@ -15,11 +16,8 @@ def class_accuracy(label, n, drop, p_value=0.2) -> ClassAccuracy:
         label=label,
         n=n,
         recall=0.8,
-        recall_ci95=(0.7, 0.9),
-        drop=drop,
-        drop_ci95=(drop - 0.1, drop + 0.1),
-        p_value=p_value / 2,
-        p_value_adjusted=p_value,
+        interval=interval(0.7, 0.9),
+        comparison=dropped(0.8, drop, (drop - 0.1, drop + 0.1), p_value=p_value / 2, p_value_adjusted=p_value),
     )
 
 
@@ -29,10 +27,8 @@ def detailed(quickstart):
     first, second, *rest = quickstart.rows
     update = {
         "top5": 0.99,
-        "top5_ci95": (0.985, 0.995),
-        "top5_drop": -0.001,
-        "top5_drop_ci95": (-0.003, 0.001),
-        "top5_p_value": 0.4,
+        "top5_interval": interval(0.985, 0.995),
+        "top5_comparison": dropped(0.99, -0.001, (-0.003, 0.001), p_value=0.4),
         "classes": (
             class_accuracy(0, 1000, 0.01),
             class_accuracy(1, 12, 0.25, 1.0),
@@ -81,7 +77,8 @@ class TestSeeds:
     def test_mean_and_spread_in_points(self, quickstart):
         rows = list(quickstart.rows)
         qat = rows[-1]
-        worse = qat.accuracy.model_copy(update={"top1": qat.accuracy.top1 - 0.002, "drop": qat.accuracy.drop + 0.002})
+        worse = compared_as(qat.accuracy, difference=qat.accuracy.comparison.difference - 0.002)
+        worse = worse.model_copy(update={"top1": qat.accuracy.top1 - 0.002})
         variant = qat.variant.model_copy(update={"id": "seed-1", "qat_seed": 1})
         rows.append(qat.model_copy(update={"variant": variant, "accuracy": worse}))
         results = quickstart.model_copy(update={"rows": tuple(rows), "qat_seeds": seed_spreads(rows)})
@@ -109,7 +106,7 @@ class TestCorrection:
 
     def test_the_flat_file_has_the_corrected_p_value(self, quickstart):
         row = frame(quickstart).iloc[1]
-        assert row["p_value_adjusted"] == quickstart.rows[1].accuracy.p_value_adjusted
+        assert row["p_value_adjusted"] == quickstart.rows[1].accuracy.comparison.p_value_adjusted
         assert row["family_size"] == 20
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from oracles.comparisons import interval
+
 from harness.report import accuracy_tables, data_tables
 from harness.report.render import html_text, markdown_text
 from harness.results import ClassAccuracy, Dataset, FileCounts, RunResults, SharedSamples, Split
@@ -62,7 +64,7 @@ def test_warnings_stand_before_the_conclusions(quickstart) -> None:
 
 
 def test_classes_are_called_by_name_and_by_number_only_without_one() -> None:
-    found = ClassAccuracy(label=3, n=5, recall=1.0, recall_ci95=(0.5, 1.0))
+    found = ClassAccuracy(label=3, n=5, recall=1.0, interval=interval(0.5, 1.0))
     assert accuracy_tables.class_name(found) == "3"
     assert accuracy_tables.class_name(found.model_copy(update={"name": "dog"})) == "dog"
 

@@ -57,7 +57,7 @@ def test_limits_hold_the_values_and_a_least_span():
 def test_intervals_are_laid_around_fp32(quickstart):
     fp32, ptq, *_ = rows_of(quickstart, "resnet")
     bar = figures._top1_bar(ptq, fp32.accuracy.top1 * 100)
-    low, high = ptq.accuracy.drop_ci95
+    low, high = ptq.accuracy.comparison.loss_interval
     assert bar.low == pytest.approx((fp32.accuracy.top1 - high) * 100)
     assert bar.high == pytest.approx((fp32.accuracy.top1 - low) * 100)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from oracles.comparisons import dropped
 
 from harness.report import parity_tables, render
 from harness.report.flat import frame
@@ -27,11 +28,13 @@ def step(name: str, drop: float = 0.0, loses: bool = False, sqnr_db: float | Non
         max_abs_error={None: 0.0, -math.inf: math.inf}.get(sqnr_db, 0.25),
         sqnr_db=sqnr_db,
         n=1000,
-        top1=0.9 - drop,
-        drop=drop,
-        drop_ci=(drop - 0.01, drop + 0.01),
-        p_value=0.0001 if loses else 0.8,
-        loses=loses,
+        comparison=dropped(
+            0.9 - drop,
+            drop,
+            (drop - 0.01, drop + 0.01),
+            p_value=0.0001 if loses else 0.8,
+            verdict="worse" if loses else "inconclusive",
+        ),
     )
 
 

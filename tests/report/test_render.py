@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
+from oracles.comparisons import interval
 
 from harness.report import render
 from harness.report.render import html_text, markdown_text
@@ -138,7 +139,9 @@ class TestPage:
 
     def test_without_labels_the_rows_show_their_agreement_with_fp32(self, latency_only):
         first, *others = latency_only.rows
-        agreement = MetricValue(value=0.925, unit="share", higher_is_better=True, ci95=(0.8801, 0.954), n=200)
+        agreement = MetricValue(
+            value=0.925, unit="share", higher_is_better=True, interval=interval(0.8801, 0.954), n=200
+        )
         rows = (first, *(row.model_copy(update={"metrics": {"agreement": agreement}}) for row in others))
         text = " ".join(Page(html_text(latency_only.model_copy(update={"rows": rows}))).text)
         assert "Agreement" in text

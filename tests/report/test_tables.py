@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from oracles.comparisons import compared_as
 
 from harness.report import data_tables, tables
 from harness.report.definitions import definitions
@@ -146,7 +147,7 @@ class TestFlatFile:
         ptq = frame.iloc[1]
         accuracy = lossy.rows[1].accuracy
         assert (ptq["top1"], ptq["drop"]) == (accuracy.top1, accuracy.drop)
-        assert (ptq["drop_low"], ptq["drop_high"]) == accuracy.drop_ci95
+        assert (ptq["drop_low"], ptq["drop_high"]) == accuracy.comparison.loss_interval
         assert frame["recommended"].sum() == 1
 
     def test_the_worst_gate_of_a_row_and_those_that_do_not_pass(self, lossy):
@@ -185,7 +186,7 @@ class TestMarkdownEscaping:
 def test_a_correction_is_named_where_there_was_one(quickstart):
     def verdict_on_latency(adjusted):
         latencies = [
-            row.latency and row.latency.model_copy(update={"p_value": 0.01, "p_value_adjusted": adjusted})
+            compared_as(row.latency, p_value=0.01, p_value_adjusted=adjusted) if row.latency.comparison else row.latency
             for row in quickstart.rows
         ]
         rows = [row.model_copy(update={"latency": each}) for row, each in zip(quickstart.rows, latencies, strict=True)]

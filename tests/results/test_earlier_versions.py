@@ -6,12 +6,16 @@ has a speedup whose interval has no end, and was put under load.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from harness.comparison.compare_runs import compare_runs
 from harness.comparison.snapshot import Snapshot
@@ -22,6 +26,7 @@ from harness.history.trends import trends
 from harness.report.flat import frame
 from harness.report.render import html_text, markdown_text
 from harness.results import Row, RunResults
+from harness.results.upgrade import upgraded_baseline, upgraded_results, upgraded_row
 from harness.words.phrases import TIMES
 
 FILES = Path(__file__).parent / "files"
@@ -68,7 +73,9 @@ def check(row: Row, stored: dict[str, Any], rel: float) -> None:
         assert found is not None, name
         assert found.value == pytest.approx(value, rel=rel), name
         ends = None if interval is None else [float(str(end).replace("Infinity", "inf")) for end in interval]
-        assert (None if found.interval is None else list(found.interval)) == (ends and pytest.approx(ends, rel=rel))
+        assert (None if found.interval is None else list(found.interval.ends)) == (
+            ends and pytest.approx(ends, rel=rel)
+        )
 
 
 @pytest.mark.parametrize("variant", [PTQ, QAT])
@@ -85,7 +92,7 @@ def test_figures_of_a_baseline_are_those_of_the_file(baseline: Snapshot, variant
 def test_the_interval_without_an_end_is_kept(results: RunResults) -> None:
     found = read(results.row(QAT), "latency.speedup")
     assert found is not None and found.interval is not None
-    assert tuple(found.interval) == (0.0, math.inf)
+    assert found.interval.ends == (0.0, math.inf)
 
 
 def test_a_report_is_rendered_from_it(results: RunResults) -> None:
@@ -128,3 +135,53 @@ def test_a_history_of_version_1_is_read_and_goes_on(results: RunResults, tmp_pat
 def test_every_figure_of_the_history_is_in_the_catalogue() -> None:
     names = {each.figure.metric for each in entries(FILES / "history-v1.sqlite")}
     assert {name for name in names if not name.startswith("metrics.")} <= set(catalog())
+
+
+def leaves(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    items = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, value in items:
+        yield from leaves(value, (*path, key))
+
+
+@pytest.mark.parametrize("wrong", ["text", None, 10**400, [1], {"a": 1}, True, -1e200])
+def test_damaged_records_of_version_1_raise_nothing_but_that_they_do_not_fit(wrong: Any) -> None:
+    stored = plain("results-v1.json")["rows"][1]
+    for section in ("accuracy", "latency", "parity", "metrics"):
+        for path in leaves(stored[section]):
+            row = copy.deepcopy(stored)
+            holder, key = row, section
+            for part in path:
+                holder, key = holder[key], part
+            holder[key] = wrong
+            with suppress(ValidationError):  # many are harmless, such as another text for a name
+                Row.model_validate(upgraded_row(row, 0.95))
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"schema_version": 2}', b'{"schema_version": "1"}', b"\xff"])
+def test_what_is_not_of_version_1_is_left_alone(text: bytes) -> None:
+    assert upgraded_results(text) is text
+    assert upgraded_baseline(text) is text
+
+
+def test_the_level_of_the_parity_steps_is_that_of_their_chain(results: RunResults) -> None:
+    parity = results.row(PTQ).parity
+    assert parity is not None
+    levels = {
+        step.comparison.interval.confidence for step in parity.steps if step.comparison and step.comparison.interval
+    }
+    assert levels == {1 - 0.05 / len(parity.steps)}
+
+
+def test_comparisons_of_version_1_have_their_reference_and_verdict(results: RunResults) -> None:
+    row = results.row(PTQ)
+    assert row.accuracy is not None and row.accuracy.comparison is not None
+    assert row.latency is not None and row.latency.comparison is not None
+    top1, speedup = row.accuracy.comparison, row.latency.comparison
+    assert (top1.reference, speedup.reference) == (FP32, FP32)
+    assert (top1.value, top1.reference_value) == (pytest.approx(0.834), pytest.approx(0.837))
+    assert (top1.verdict, speedup.verdict, row.latency.claim) == ("inconclusive", "better", "better")
+    assert speedup.difference == pytest.approx(speedup.value - 1)
+    metric = row.metrics["mean_iou"].comparison
+    assert metric is not None and metric.loss == pytest.approx(metric.reference_value - metric.value)
+    assert results.row(FP32).accuracy.comparison is None

@@ -71,7 +71,7 @@ def test_paired_figures_come_back(kept, name):
     lost, won = int((fp32 & ~variant).sum()), int((~fp32 & variant).sum())
     assert lost > won > 0
     assert found.drop == pytest.approx((lost - won) / N)
-    assert found.p_value == pytest.approx(stats.binomtest(lost, lost + won).pvalue)
+    assert found.comparison.p_value == pytest.approx(stats.binomtest(lost, lost + won).pvalue)
     assert found.agreement == (predictions["fp32"] == predictions[name]).mean()
 
 

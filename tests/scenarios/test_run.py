@@ -256,9 +256,9 @@ class TestFiles:
             assert {each.label: each.recall for each in row.accuracy.classes} == pytest.approx(recalls)
 
     def test_p_values_are_corrected_for_all_compared_rows(self, first: Run) -> None:
-        accuracies = [row.accuracy for row in first.results.rows if row.accuracy and row.accuracy.p_value is not None]
-        assert [each.family_size for each in accuracies] == [5] * 5
-        assert tuple(each.p_value_adjusted for each in accuracies) == holm([each.p_value or 0.0 for each in accuracies])
+        compared = [row.accuracy.comparison for row in first.results.rows if row.accuracy and row.accuracy.comparison]
+        assert [each.family_size for each in compared] == [5] * 5
+        assert tuple(each.p_value_adjusted for each in compared) == holm([each.p_value or 0.0 for each in compared])
 
     def test_medians_follow_from_the_timed_inferences(self, first: Run) -> None:
         samples = pd.read_parquet(first.directory / "samples" / "latency.parquet")
@@ -277,8 +277,8 @@ class TestFiles:
         assert latency is not None
         judged = judge_speedup(timings, FP32, QAT, confidence=CONFIDENCE, margin=MARGIN, looks=LOOKS)
         assert latency.speedup == pytest.approx(judged.estimate.ratio)
-        assert latency.speedup_ci95 == pytest.approx(judged.ci)
-        assert latency.p_value == pytest.approx(judged.claim.p_value)
+        assert latency.speedup_interval.ends == pytest.approx(judged.ci)
+        assert latency.comparison.p_value == pytest.approx(judged.claim.p_value)
         assert latency.processes == len(timings.blocks)
         assert latency.noise_floor == pytest.approx(judged.noise_floor)
 

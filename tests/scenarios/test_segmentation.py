@@ -65,7 +65,7 @@ def test_every_row_is_judged_by_mean_iou(run) -> None:
         assert row.accuracy is None
         found = row.metrics["mean_iou"]
         assert 0.35 < found.value < 1.0  # one class everywhere has a third of about 0.75
-        assert found.ci95[0] < found.value < found.ci95[1]
+        assert found.interval.low < found.value < found.interval.high
         assert found.n == 60
 
 
@@ -74,11 +74,12 @@ def test_the_loss_is_paired_with_fp32_and_corrected_for_three_rows(run) -> None:
     reference = results.row(FP32).metrics["mean_iou"]
     for name in (PTQ, OTHER, QAT):
         found = results.row(name).metrics["mean_iou"]
-        assert found.reference == FP32
+        compared = found.comparison
+        assert compared.reference == FP32
         assert found.drop == pytest.approx(reference.value - found.value)
-        assert found.drop_ci95[0] < found.drop < found.drop_ci95[1]
-        assert found.family_size == 3
-        assert found.p_value_adjusted >= found.p_value
+        assert compared.loss_interval[0] < found.drop < compared.loss_interval[1]
+        assert compared.family_size == 3
+        assert compared.p_value_adjusted >= compared.p_value
 
 
 def test_the_figures_follow_from_the_file(run) -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from oracles.comparisons import faster
 from oracles.recorded_runs import PTQ, Recorded
 from scipy import stats
 
@@ -77,7 +78,7 @@ class TestLatencyRatio:
 
     @pytest.mark.parametrize("interval", [(0.0, math.inf), None])
     def test_without_a_usable_interval_there_is_none(self, interval):
-        unknown = latency(1.5).model_copy(update={"speedup_ci95": interval})
+        unknown = latency(1.5).model_copy(update={"comparison": faster(1.5, interval)})
         assert latency_ratio(latency(1.5), unknown, margin=0.03) is None
 
     @pytest.mark.slow
@@ -106,9 +107,10 @@ class TestOtherConfidences:
     def test_a_speedup_has_the_same_error_at_whatever_level_it_was_written(self):
         new = latency(1.4, 0.02, 20)
         low, high = (stats.t.ppf(0.9995, 9) / stats.t.ppf(0.975, 9) * math.log(end / 1.5) for end in (1.485, 1.515))
-        at_95 = latency(1.5, 0.01, 10).model_copy(update={"speedup_ci95": (1.485, 1.515)})
-        at_999 = at_95.model_copy(update={"speedup_ci95": (1.5 * math.exp(low), 1.5 * math.exp(high))})
-        found = latency_ratio(at_999, new, margin=0.01, confidence=0.95, base_confidence=0.999)
+        at_95 = latency(1.5, 0.01, 10).model_copy(update={"comparison": faster(1.5, (1.485, 1.515))})
+        wide = (1.5 * math.exp(low), 1.5 * math.exp(high))
+        at_999 = at_95.model_copy(update={"comparison": faster(1.5, wide, confidence=0.999)})
+        found = latency_ratio(at_999, new, margin=0.01, confidence=0.95)
         expected = latency_ratio(at_95, new, margin=0.01, confidence=0.95)
         assert found is not None and expected is not None
         assert found.interval == pytest.approx(expected.interval)

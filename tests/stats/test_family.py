@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.comparisons import compared_as
 
 from harness.stats.family import Comparison, judge_family
 from harness.stats.intervals import MarginTests, holm, paired_difference
@@ -92,20 +93,21 @@ class TestRows:
                 "non_inferiority_p_value": tests.non_inferiority,
                 "non_superiority_p_value": tests.non_superiority,
             }
-            rows.append(row.model_copy(update={"accuracy": row.accuracy.model_copy(update=update)}))
+            rows.append(row.model_copy(update={"accuracy": compared_as(row.accuracy, **update)}))
         return rows
 
     def test_the_family_is_every_row_that_was_compared_with_fp32(self, lab):
         rows = self.rows(lab, [50, 60, 90])
         fp32, *judged = judge_rows([*rows, lab.row("ptq", status="failed")], confidence=0.95, correction="holm")
-        expected = holm([row.accuracy.p_value for row in rows[1:]])
-        assert tuple(row.accuracy.p_value_adjusted for row in judged[:3]) == expected
-        assert [row.accuracy.family_size for row in judged[:3]] == [3, 3, 3]
-        assert fp32.accuracy.p_value_adjusted is None
+        expected = holm([row.accuracy.comparison.p_value for row in rows[1:]])
+        assert tuple(row.accuracy.comparison.p_value_adjusted for row in judged[:3]) == expected
+        assert [row.accuracy.comparison.family_size for row in judged[:3]] == [3, 3, 3]
+        assert fp32.accuracy.comparison is None
         assert judged[3].accuracy is None
 
     def test_intervals_and_plain_p_values_stay_as_they_were(self, lab):
         rows = self.rows(lab, [50, 60, 90])
-        for before, after in zip(rows, judge_rows(rows, confidence=0.95, correction="holm"), strict=True):
-            for name in ("drop", "drop_ci95", "p_value", "non_inferiority_p_value"):
-                assert getattr(after.accuracy, name) == getattr(before.accuracy, name)
+        judged = judge_rows(rows, confidence=0.95, correction="holm")
+        for before, after in zip(rows[1:], judged[1:], strict=True):
+            for name in ("difference", "interval", "p_value", "non_inferiority_p_value"):
+                assert getattr(after.accuracy.comparison, name) == getattr(before.accuracy.comparison, name)

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from oracles.comparisons import faster
 
-from harness.results import AcrossTargets, Row, Variant
+from harness.results import Row, Speedup, Variant
 from harness.timing.samples import TWIN, Block, Round, Timings
 from harness.verdicts.latency import is_clear, judge_rows, judge_speedup, speedups
 
@@ -114,8 +115,8 @@ def row(number, p_value, verdict):
         "throughput_per_s": 1e3,
         "threads": 1,
         "includes_transfers": False,
-        "p_value": p_value,
-        "verdict": verdict,
+        "comparison": faster(1.5, p_value=p_value),
+        "claim": verdict,
     }
     return Row.model_validate({"variant": variant, "status": "ok", "latency": latency})
 
@@ -124,7 +125,7 @@ class TestAllRows:
     def test_holm_takes_back_what_many_comparisons_bring_by_luck(self):
         # Adjusted: 3 * 0.001, then 2 * 0.03, then 0.04 raised to the one before it.
         rows = judge_rows([row(1, 0.03, "better"), row(2, 0.001, "worse"), row(3, 0.04, "same")], confidence=0.95)
-        found = [(each.latency.p_value_adjusted, each.latency.verdict) for each in rows]
+        found = [(each.latency.comparison.p_value_adjusted, each.latency.verdict) for each in rows]
         assert found == [
             (pytest.approx(0.06), "inconclusive"),
             (pytest.approx(0.003), "worse"),
@@ -133,7 +134,7 @@ class TestAllRows:
 
     def test_speedups_across_targets_are_of_the_same_family(self):
         plain = row(1, 0.03, "better")
-        across = AcrossTargets(
+        across = Speedup(
             reference="r",
             overall_speedup=2.0,
             overall_speedup_ci95=(1.9, 2.1),

@@ -1,6 +1,7 @@
 """Tasks without top-1: their metric is corrected, worded, and recommended by, like accuracy."""
 
 import pytest
+from oracles.comparisons import dropped
 
 from harness.results import MetricValue
 from harness.verdicts.accuracy import judge_rows
@@ -12,19 +13,21 @@ from harness.words.conclusions import conclude
 
 def metric(value, drop=None, half=0.001, p_value=0.5, margins=(0.001, 0.001), **fields) -> MetricValue:
     """A mean IoU, with a loss whose interval is drop ± half."""
-    compared = {}
+    compared = None
     if drop is not None:
-        low, high = drop - half, drop + half
-        compared = {
-            "reference": "net-fp32",
-            "drop": drop,
-            "drop_ci95": (low, high),
-            "p_value": p_value,
-            "margin": 0.005,
-        }
-        compared |= {"non_inferiority_p_value": margins[0], "non_superiority_p_value": margins[1]}
-    defaults = {"unit": "share", "higher_is_better": True, "n": 500, "is_quality": True}
-    return MetricValue(value=value, **(defaults | compared | fields))
+        compared = dropped(
+            value,
+            drop,
+            (drop - half, drop + half),
+            reference="net-fp32",
+            p_value=p_value,
+            margin=0.005,
+            non_inferiority_p_value=margins[0],
+            non_superiority_p_value=margins[1],
+            higher_is_better=fields.get("higher_is_better", True),
+        )
+    defaults = {"unit": "share", "higher_is_better": True, "n": 500, "is_quality": True, "comparison": compared}
+    return MetricValue(value=value, **(defaults | fields))
 
 
 @pytest.fixture
@@ -48,8 +51,8 @@ def judged(rows):
 
 
 def test_verdicts_are_corrected_over_all_rows(rows):
-    fp32, kept, lost = (row.metrics["mean_iou"] for row in judged(rows))
-    assert fp32.verdict is None
+    fp32, kept, lost = (row.metrics["mean_iou"].comparison for row in judged(rows))
+    assert fp32 is None
     assert (kept.verdict, kept.is_non_inferior, kept.family_size) == ("same", True, 2)
     # Holm: the smaller of two p-values is doubled.
     assert (lost.verdict, lost.p_value_adjusted) == ("worse", pytest.approx(0.001))

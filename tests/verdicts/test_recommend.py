@@ -1,5 +1,7 @@
 """Fast, proven to keep its accuracy, and no more work than needed."""
 
+from oracles.comparisons import compared_as
+
 from harness.verdicts.recommend import recommend
 
 
@@ -56,9 +58,7 @@ def test_fp32_stays_when_the_speedup_is_not_proven(lab):
     assert unclear.latency.verdict == "inconclusive"
     assert chosen([lab.row("fp32"), unclear]) == "net-fp32"
     corrected = lab.row("ptq", ratio=1.2)
-    corrected = corrected.model_copy(
-        update={"latency": corrected.latency.model_copy(update={"verdict": "inconclusive"})}
-    )
+    corrected = corrected.model_copy(update={"latency": compared_as(corrected.latency, verdict="inconclusive")})
     assert chosen([lab.row("fp32"), corrected]) == "net-fp32"
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from oracles.comparisons import interval as ends
 
 from harness.metrics.accuracy import accuracy_of
 from harness.metrics.base import Judgement
@@ -57,7 +58,12 @@ def test_figures_of_other_tasks_are_held_against_guessing(
 ) -> None:
     variant = Variant(id="net-fp32", model="net", method="fp32", target="onnxruntime", batch_size=1)
     figure = MetricValue(
-        value=0.25, unit="share", higher_is_better=higher_is_better, ci95=interval, is_quality=True, guessing=0.3
+        value=0.25,
+        unit="share",
+        higher_is_better=higher_is_better,
+        interval=ends(*interval),
+        is_quality=True,
+        guessing=0.3,
     )
     warnings = guessing_warnings([Row(variant=variant, status="ok", metrics={"mean_iou": figure})])
     assert bool(warnings) == is_told

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.results import Accuracy, Latency, Row, Speedup, Variant
+from harness.results import Accuracy, Latency, Row, Variant
 from harness.scenario.schema import Measurement, Verdict
 from harness.targets import get_target
 from harness.timing.order import EngineFile, Order, run_process
@@ -24,7 +24,7 @@ from harness.timing.plan import TimingPlan
 from harness.timing.samples import TWIN, Timings
 from harness.timing.sequential import measure
 from harness.verdicts.choice import Contest, decide, n_comparisons
-from harness.verdicts.latency import is_clear, judge_rows, judge_speedup, speedups
+from harness.verdicts.latency import JudgedSpeedup, is_clear, judge_rows, judge_speedup, speedups
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 28, 28)
@@ -130,21 +130,24 @@ def _row(name: str, timings: Timings, looks: int) -> Row:
     judge = {"confidence": settings.confidence, "margin": settings.latency_margin, "looks": looks}
     own = OWN.get(name, REFERENCE)
     if own != name:
-        found = judge_speedup(timings, own, name, twin_of=REFERENCE, **judge)
-        latency |= {"reference": own, "p_value": found.claim.p_value, "verdict": found.claim.verdict}
+        latency |= _timed(judge_speedup(timings, own, name, twin_of=REFERENCE, **judge), own)
     if name != REFERENCE:
-        found = judge_speedup(timings, REFERENCE, name, **judge)
-        latency["across"] = Speedup(
-            reference=REFERENCE,
-            overall_speedup=found.estimate.ratio,
-            overall_speedup_ci95=found.ci,
-            margin=settings.latency_margin,
-            p_value=found.claim.p_value,
-            verdict=found.claim.verdict,
-        )
+        latency["across"] = _timed(judge_speedup(timings, REFERENCE, name, **judge), REFERENCE)
     accuracy = Accuracy(top1=0.9, n=1000, top1_ci95=(0.88, 0.92), is_non_inferior=True)
     variant = _variant(name, method if target else "fp32", target or REFERENCE)
     return Row(variant=variant, status="ok", accuracy=accuracy, latency=Latency.model_validate(latency))
+
+
+def _timed(found: JudgedSpeedup, reference: str) -> dict[str, object]:
+    compared = {
+        "reference": reference,
+        "value": found.estimate.ratio,
+        "reference_value": 1.0,
+        "kind": "ratio",
+        "difference": found.estimate.ratio - 1,
+        "p_value": found.claim.p_value,
+    }
+    return {"comparison": compared, "claim": found.claim.verdict}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles.comparisons import faster
 
-from harness.results import Row, Speedup, Variant
+from harness.results import Row, Variant
 from harness.timing.samples import TWIN, Block, Round, Timings
 from harness.verdicts.latency import is_clear, judge_rows, judge_speedup, speedups
 
@@ -134,21 +134,20 @@ class TestAllRows:
 
     def test_speedups_across_targets_are_of_the_same_family(self):
         plain = row(1, 0.03, "better")
-        across = Speedup(
-            reference="r",
-            overall_speedup=2.0,
-            overall_speedup_ci95=(1.9, 2.1),
-            margin=0.01,
-            p_value=0.01,
-            verdict="better",
-        )
+        across = row(1, 0.01, "better").latency
         both = plain.model_copy(update={"latency": plain.latency.model_copy(update={"across": across})})
         (found, other) = judge_rows([both, row(2, 0.04, "same")], confidence=0.95)
         # Adjusted: 3 * 0.01, then 2 * 0.03, then 0.04 raised to the one before it.
-        assert found.latency.across.p_value_adjusted == pytest.approx(0.03)
+        assert found.latency.across.comparison.p_value_adjusted == pytest.approx(0.03)
         assert found.latency.across.verdict == "better"
-        assert (found.latency.p_value_adjusted, found.latency.verdict) == (pytest.approx(0.06), "inconclusive")
-        assert (other.latency.p_value_adjusted, other.latency.verdict) == (pytest.approx(0.06), "inconclusive")
+        assert (found.latency.comparison.p_value_adjusted, found.latency.verdict) == (
+            pytest.approx(0.06),
+            "inconclusive",
+        )
+        assert (other.latency.comparison.p_value_adjusted, other.latency.verdict) == (
+            pytest.approx(0.06),
+            "inconclusive",
+        )
 
     def test_without_correction_each_stands_alone(self):
         rows = judge_rows([row(1, 0.03, "better"), row(2, 0.06, "same")], confidence=0.95, correction="none")

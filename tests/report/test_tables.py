@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from oracles.comparisons import compared_as
+from oracles.comparisons import compared_as, interval
 
 from harness.report import data_tables, tables
 from harness.report.definitions import definitions
@@ -161,6 +161,25 @@ class TestFlatFile:
         assert list(frame["gates"].iloc[:3]) == ["pass", "inconclusive", "fail"]
         assert frame["gates_not_passed"].iloc[2] == "top1 at least 1; top1 at least 2"
         assert frame["gates"].iloc[3:].isna().all()
+
+    def test_a_metric_of_ones_own_has_columns_and_its_definition_is_in_the_report(self, lossy):
+        first, second, *others = lossy.rows
+        own = MetricValue(
+            value=2.5,
+            unit="px",
+            higher_is_better=False,
+            header="Offset",
+            definition="How far off it is.",
+            interval=interval(2.0, 3.0),
+        )
+        rows = (first, second.model_copy(update={"metrics": {"offset": own}}), *others)
+        results = lossy.model_copy(update={"rows": rows})
+        frame = pd.read_csv(io.StringIO(csv_text(results))).set_index("id")
+        found = frame.loc[second.variant.id, ["offset", "offset_low", "offset_high"]]
+        assert list(found) == [2.5, 2.0, 3.0]
+        assert frame["offset"].isna().sum() == len(rows) - 1
+        assert dict(definitions(results))["Offset"] == "How far off it is."
+        assert tables.metrics_table(results).headings == ("Variant", "Offset, px")
 
     def test_counts_stay_whole_where_some_rows_have_none(self, lossy):
         header, fp32, ptq, *_ = csv_text(lossy).splitlines()

@@ -170,7 +170,8 @@ class TestRows:
         for row in first.results.rows:
             assert row.accuracy is not None
             is_reference = row.variant.id == FP32
-            assert row.accuracy.reference == (None if is_reference else FP32)
+            compared = row.accuracy.comparison
+            assert (compared.reference if compared else None) == (None if is_reference else FP32)
             assert (row.accuracy.verdict is None) == is_reference
 
     def test_integer_weights_are_smaller(self, first: Run) -> None:

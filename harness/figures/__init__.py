@@ -6,7 +6,7 @@ without a section of its own is described by its metric's class, and stands as `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 
@@ -94,11 +94,19 @@ def read(row: Row, name: str, *, confidence: float = 0.95) -> FigureValue | None
 
 @cache
 def short_names() -> Mapping[str, str]:
-    """Last parts that stand for one figure only, and its dotted name: `speedup` is `latency.speedup`."""
+    """Last parts that stand for one figure only, and its dotted name: `speedup` is `latency.speedup`.
+
+    A figure that lies deeper in its section than another of the same last part is named in full.
+    """
     found: dict[str, list[str]] = {}
     for each in chain.from_iterable(figures() for figures in _SECTIONS):
         found.setdefault(each.leaf, []).append(each.name)
-    return {leaf: names[0] for leaf, names in sorted(found.items()) if len(names) == 1}
+    return {leaf: name for leaf, names in sorted(found.items()) if (name := _shallowest(names)) is not None}
+
+
+def _shallowest(names: Sequence[str]) -> str | None:
+    depths = [name.count(".") for name in names]
+    return names[depths.index(min(depths))] if depths.count(min(depths)) == 1 else None
 
 
 def section_reason(row: Row, name: str) -> str:

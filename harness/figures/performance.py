@@ -68,6 +68,20 @@ def latency_figures() -> Iterator[Figure]:
         carries_verdict=True,
         from_speedup="rate",
     )
+    yield Figure(
+        "latency.across.speedup",
+        header="Speedup over the reference target",
+        unit="x",
+        better="higher",
+        definition="Time of FP32 on the scenario's reference target divided by the variant's in the same round.",
+        read=of(
+            lambda found: found.across.speedup if found.across else None,
+            lambda found: found.across.speedup_interval if found.across else None,
+        ),
+        column="overall_speedup",
+        has_interval=True,
+        compares_with_fp32=True,
+    )
 
 
 def size_figures() -> Iterator[Figure]:

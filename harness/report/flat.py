@@ -158,12 +158,8 @@ def _latency(row: Row) -> dict[str, Any]:
 def _across(latency: Latency | None) -> dict[str, Any]:
     """Against FP32 on another target; empty on the reference target, where `speedup` says it."""
     compared = latency.across.comparison if latency and latency.across else None
-    low, high = compared.interval.ends if compared and compared.interval else (None, None)
     return {
         "overall_reference": compared.reference if compared else None,
-        "overall_speedup": compared.value if compared else None,
-        "overall_speedup_low": None if low is None else low + 1,
-        "overall_speedup_high": None if high is None else high + 1,
         "overall_verdict": compared.verdict if compared else None,
     }
 

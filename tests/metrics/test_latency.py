@@ -71,7 +71,7 @@ def test_a_row_of_another_target_has_both_speedups() -> None:
         return record
 
     ptq, other, fp32 = found("ptq", "other"), found("other", "other"), found("fp32", "fp32")
-    assert (ptq.reference, ptq.speedup) == ("other", pytest.approx(3.0))
+    assert (ptq.comparison.reference, ptq.speedup) == ("other", pytest.approx(3.0))
     assert ptq.across is not None and ptq.across.comparison.reference == "fp32"
     assert ptq.across.speedup == pytest.approx(4.0)
     assert other.speedup is None

@@ -4,7 +4,7 @@ import pytest
 
 from harness.report.throughput_tables import best_batches, throughput_table
 from harness.report.variants import NONE
-from harness.results import RunResults
+from harness.results import ConfidenceInterval, RunResults
 
 ENVIRONMENT = {"cpu": {"model": "AMD EPYC"}}
 
@@ -21,7 +21,9 @@ def at_batch():
         latency = row.latency.model_copy(
             update={
                 "median_ms": median_ms,
-                "median_ci95": (median_ms * (1 - spread), median_ms * (1 + spread)),
+                "median_interval": ConfidenceInterval(
+                    low=median_ms * (1 - spread), high=median_ms * (1 + spread), confidence=0.95
+                ),
                 "throughput_per_s": batch_size * 1e3 / median_ms,
             }
         )

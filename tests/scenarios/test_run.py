@@ -237,7 +237,7 @@ class TestFiles:
 
     def test_top1_follows_from_the_predictions(self, first: Run) -> None:
         predictions = pd.read_parquet(first.directory / "samples" / "predictions.parquet")
-        assert list(predictions.columns) == ["label", *(row.variant.id for row in first.results.rows)]
+        assert list(predictions.columns) == ["label", "label_name", *(row.variant.id for row in first.results.rows)]
         for row in first.results.rows:
             assert row.accuracy is not None
             assert row.accuracy.n == len(predictions) == 100

@@ -35,6 +35,7 @@ PACKAGES = (
     "torchao",
     "onnx",
     "onnxruntime",
+    "openvino",
     "onnxruntime-gpu",
     "onnxscript",
     "numpy",

@@ -154,7 +154,8 @@ def _family(accuracies: list[Accuracy]) -> str:
 _ACROSS = (
     " FP32 is the row of the same target. Targets on one kind of device took their turns in the same rounds; under "
     "Engines compared, speedup is over FP32 on the reference target. Accuracy is always compared with FP32 on the own "
-    "target."
+    "target. Which engine to take must hold for all such comparisons of the run at once: an interval of one alone that "
+    "leaves out 1 may not suffice."
 )
 
 

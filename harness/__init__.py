@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from harness import moved_modules
 from harness.version import __version__
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ _PLACES = {
     "quantize": "harness.single.quantize",
     "run": "harness.runs.complete",
 }
+
+moved_modules.install()
 
 
 def __getattr__(name: str) -> object:

@@ -15,7 +15,7 @@ from harness.exporting import passes
 from harness.exporting.gemm_pass import use_gemm
 from harness.exporting.pooling import with_means
 from harness.exporting.translations import reset_after_product, translations
-from harness.quantization.capture.capture import MAX_BATCH, quiet_torch
+from harness.quantization.capture.graph import MAX_BATCH, quiet_torch
 
 OPSET = 21
 INPUT_NAME = "input"

@@ -11,7 +11,7 @@ import torch
 from onnxscript import opset21
 
 from harness.errors import StageError
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 
 with quiet_torch():  # defines the operators `quantized_decomposed`
     import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401

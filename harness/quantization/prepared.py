@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.capture.graph_tensors import attribute
 from harness.quantization.histogram import Histogram, Outliers
 from harness.quantization.kept import hide_batch_norms, show_batch_norms

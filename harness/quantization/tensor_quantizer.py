@@ -8,7 +8,7 @@ import torch
 
 from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.descriptors import RangeRule
 from harness.quantization.fake_quantize import NO_CLIP, Clip, fake_quantize, lsq_gradient_scale
 from harness.quantization.formats import IntegerFormat

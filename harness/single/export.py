@@ -13,8 +13,8 @@ from torch import nn
 from harness.errors import UsageError
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
-from harness.quantization.capture.capture import capture
 from harness.quantization.capture.eager import inference_copy
+from harness.quantization.capture.graph import capture
 from harness.quantization.network import QuantizedNetwork
 from harness.targets import get_target
 from harness.verification.figures import N_SAMPLES

@@ -13,8 +13,8 @@ from torch.fx import GraphModule
 from harness.errors import DataError, UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import CAPTURE_NOTES, capture
 from harness.quantization.capture.eager import inference_copy
+from harness.quantization.capture.graph import CAPTURE_NOTES, capture
 from harness.quantization.capture.modules import module_classes
 from harness.quantization.network import Origin, QuantizedNetwork, batches_of
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct

@@ -20,7 +20,7 @@ from harness.engine.keys import digest
 from harness.errors import ModelError, StageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import CAPTURE_NOTES, capture
+from harness.quantization.capture.graph import CAPTURE_NOTES, capture
 from harness.quantization.capture.modules import module_classes
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.placement.quantizer import PlacementQuantizer

@@ -15,7 +15,7 @@ from torch import nn
 from harness.errors import UsageError, unknown_name
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.network import CalibratorKind, Deferred, DeferredMethod, QuantizedNetwork
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.replacement.instructions import (

@@ -53,7 +53,7 @@ class ModelOpt(Toolkit):
 
     def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
         """Insert quantizers, choose their ranges, export."""
-        from harness.quantization.capture.capture import quiet_torch
+        from harness.quantization.capture.graph import quiet_torch
 
         network = self.prepared_network(source)
         try:

@@ -43,7 +43,7 @@ class Nncf(Toolkit):
     def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
         """Quantize the captured graph and export it as the harness exports its own."""
         from harness.exporting.onnx_export import export_onnx
-        from harness.quantization.capture.capture import quiet_torch
+        from harness.quantization.capture.graph import quiet_torch
 
         target = get_target(request.target)
         with quiet_torch():

@@ -37,7 +37,7 @@ KINDS = ("onnxruntime", "openvino")
 def make_engines(folder: Path, kind: str) -> dict[str, EngineFile]:
     """`resnet8` in FP32 with random weights, once for ONNX Runtime and once for `kind`."""
     from harness.exporting.onnx_export import export_onnx
-    from harness.quantization.capture.capture import capture
+    from harness.quantization.capture.graph import capture
     from harness.training.factory import build_model
 
     model = build_model("models/resnet.py:resnet8", {}, root=ROOT, seed=0, input_shape=SHAPE, n_classes=10).eval()

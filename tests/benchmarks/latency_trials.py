@@ -43,7 +43,7 @@ MEAN_THRESHOLDS, ASV_FACTORS = (0.01, 0.05), (1.01, 1.1)
 def make_engine(folder: Path) -> EngineFile:
     """`resnet8` in FP32 with random weights."""
     from harness.exporting.onnx_export import export_onnx
-    from harness.quantization.capture.capture import capture
+    from harness.quantization.capture.graph import capture
     from harness.training.factory import build_model
 
     model = build_model("models/resnet.py:resnet8", {}, root=ROOT, seed=0, input_shape=SHAPE, n_classes=10).eval()

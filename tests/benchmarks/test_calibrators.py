@@ -14,7 +14,7 @@ from oracles import nvidia_entropy
 
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import calibrators, entropy, make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.targets import get_target
 from harness.training.factory import build_model
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.qat.graph import training_graph
 from harness.targets import get_target
 from harness.training.factory import build_model

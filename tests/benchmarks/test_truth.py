@@ -33,7 +33,7 @@ from harness.load import availability
 from harness.load.base import Expected
 from harness.load.library import SampleLibrary
 from harness.load.scenarios import load_scenarios
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.results import Variant
 from harness.stats.clusters import estimate_ratio
 from harness.targets import get_target

@@ -63,7 +63,7 @@ PREPARED = {"calibrate", "quantize", "finetune", "export", "quantize_onnx", "pre
         ("training/run.py", "_step", TRAINING),
         ("training/schedule.py", "schedule", TRAINING),
         ("training/checkpoint.py", "save", TRAINING),
-        ("quantization/capture/capture.py", "capture", PREPARED),
+        ("quantization/capture/graph.py", "capture", PREPARED),
         ("quantization/capture/batch_norm.py", None, PREPARED),
         ("quantization/histogram.py", "load_histograms", PREPARED),
         ("stages/loading.py", "load_weights", {"search", *PREPARED}),

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.targets import get_target
 from tests.exporting.small_networks import NETWORKS
 

@@ -3,7 +3,7 @@ import os
 import platform
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -251,7 +251,8 @@ def test_the_environment_is_that_of_the_beginning(monkeypatch: pytest.MonkeyPatc
         raise Begun
 
     monkeypatch.setattr(run, "fingerprint", lambda root: happened.append(f"environment of {root}"))
-    prepared = SimpleNamespace(scenario=SimpleNamespace(root="project"))
+    plugins = SimpleNamespace(active=nullcontext)
+    prepared = SimpleNamespace(scenario=SimpleNamespace(root="project"), plugins=plugins)
     with pytest.raises(Begun):
         run.run_scenario(prepared, tmp_path, Store(tmp_path), run.RunOptions(), display)  # type: ignore[arg-type]
     assert happened == ["environment of project", "display"]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import GraphModule
 
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 
 INPUT_SHAPE = (3, 16, 16)
 

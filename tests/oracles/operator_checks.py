@@ -10,7 +10,7 @@ from oracles.operator_table import INPUT_SHAPE, make_inputs, make_operator
 
 from harness.errors import HarnessError
 from harness.exporting.onnx_export import export_onnx
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.verification.figures import N_SAMPLES, batches, sqnr_db
 from harness.verification.onnx_steps import check_file, file_run
 from harness.verification.torch_steps import as_run, check_capture

@@ -19,7 +19,7 @@ from torch.fx import GraphModule
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.qat.graph import BatchNormMode, settle, training_graph
 from harness.results import StepCheck, Variant

@@ -17,7 +17,7 @@ from harness.errors import ModelError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.batch_norm import BATCH_NORMS
-from harness.quantization.capture.capture import CAPTURE_NOTES, capture
+from harness.quantization.capture.graph import CAPTURE_NOTES, capture
 from harness.quantization.capture.operators import BATCH_NORM
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.ptq.steps import change_weights, correct

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 from torch import nn
 
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.decompose import decompose
 
 aten = torch.ops.aten

@@ -15,7 +15,7 @@ from harness import markers
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.descriptors import HistogramMethod
 from harness.quantization.placement.rules import Rule, RuleSet, TensorDescriptor
 from harness.targets import get_target

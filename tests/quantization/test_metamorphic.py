@@ -20,7 +20,7 @@ from torch.fx import GraphModule
 
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.qat.graph import settle, training_graph
 from harness.targets import get_target

@@ -10,7 +10,7 @@ from torch import nn
 from harness.errors import ModelError, StageError, UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.capture.modules import matches_name as matches
 from harness.quantization.capture.modules import module_path
 from harness.quantization.placement.rules import RuleSet

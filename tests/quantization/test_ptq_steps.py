@@ -16,7 +16,7 @@ from harness.errors import UsageError
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.ptq import node_by_node
 from harness.quantization.ptq.base import CalibratedStep

@@ -11,7 +11,7 @@ from torch import nn
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.batch_norm import BatchNormLayer
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
 from harness.quantization.tensor_quantizer import OBSERVED_SHARE

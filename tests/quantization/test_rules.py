@@ -8,7 +8,7 @@ from torch import nn
 from harness.errors import UsageError
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.descriptors import HistogramMethod, refusal
 from harness.quantization.placement.rules import Rule, RuleSet, TensorDescriptor
 from harness.quantization.qat.graph import training_graph

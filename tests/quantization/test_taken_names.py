@@ -11,7 +11,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule
 
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.capture.modules import module_path
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.prepared import prepare, weight_quantizers

@@ -87,7 +87,11 @@ def test_speed_is_over_both_references_and_accuracy_over_the_targets_own(run: tu
         if row.latency
     }
     assert across == {ORT: OV, ORT_PTQ: OV, OV: None, OV_PTQ: None}
-    accuracy = {row.variant.id: row.accuracy.reference for row in results.rows if row.accuracy}
+    accuracy = {
+        row.variant.id: row.accuracy.comparison and row.accuracy.comparison.reference
+        for row in results.rows
+        if row.accuracy
+    }
     assert accuracy == own
     for row in results.rows:
         assert row.latency is not None and row.latency.threads == 1

@@ -13,7 +13,7 @@ from harness.errors import StageError
 from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.targets.onnxruntime import OnnxRuntimeOptions
 
 

@@ -19,7 +19,7 @@ from harness.metrics.base import Evidence, Judgement
 from harness.metrics.coverage import METRIC as COVERAGE
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.results import Layer
 

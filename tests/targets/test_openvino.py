@@ -22,7 +22,7 @@ from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.settings import Rule
 from harness.results import Layer, Method, Variant

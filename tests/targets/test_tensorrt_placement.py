@@ -18,7 +18,7 @@ from torch import nn
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.targets.tensorrt.quantizer import FORMAT, TensorRTQuantizer
 from models.mobilenet import mobilenet_v2_small

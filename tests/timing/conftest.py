@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from harness.exporting.onnx_export import export_onnx
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.targets import get_target
 from harness.timing.order import EngineFile
 from harness.timing.plan import TimingPlan

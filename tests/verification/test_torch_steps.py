@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from oracles.networks import captured, make_batch, make_network
 from torch import nn
 
-from harness.quantization.capture.capture import capture
+from harness.quantization.capture.graph import capture
 from harness.verification.figures import EXACT_DB, N_SAMPLES, StepFailed
 from harness.verification.torch_steps import check_capture, check_prepared
 

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.capture.marked import Marker, marked_input, markers_of
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import IntegerFormat, TargetFormat

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.capture.modules import module_path
 from harness.quantization.prepared import set_mode, tensor_quantizers
 from harness.quantization.tensor_quantizer import TensorQuantizer

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from harness.quantization.capture.capture import quiet_torch
+from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.placement.quantizer import PlacementQuantizer
 
 with quiet_torch():

@@ -75,19 +75,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     rows, evidence = _rows(prepared, findings)
     rows = judge_run(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
     problems = Problems()
-    rows = [
-        _keep_files(row, plan, findings, prepared, directory, problems)
-        for row, plan in zip(rows, prepared.plans, strict=True)
-    ]
-    timed: str | None = None
-    with problems.noted(directory / LATENCY_SAMPLES):
-        timed = _keep_samples(directory, measured)
-    rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
-    files: dict[str, str] = {}
-    with problems.noted(directory / PREDICTIONS):
-        files = keep_predictions(directory, evidence)
-    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
-    rows = [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
+    rows = _keep_all(rows, evidence, findings, measured, prepared, directory, problems)
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=scenario.name,
@@ -124,6 +112,31 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
     problems.raise_first(directory)
     return results
+
+
+def _keep_all(
+    rows: Sequence[Row],
+    evidence: Sequence[Evidence],
+    findings: Findings,
+    measured: Measured,
+    prepared: Prepared,
+    directory: Path,
+    problems: Problems,
+) -> list[Row]:
+    """Models, engines and samples go into the run's folder; the rows name their files."""
+    rows = [
+        _keep_files(row, plan, findings, prepared, directory, problems)
+        for row, plan in zip(rows, prepared.plans, strict=True)
+    ]
+    timed: str | None = None
+    with problems.noted(directory / LATENCY_SAMPLES):
+        timed = _keep_samples(directory, measured)
+    rows = [_with_files(row, {"latency_samples": timed}) if timed and row.latency else row for row in rows]
+    files: dict[str, str] = {}
+    with problems.noted(directory / PREDICTIONS):
+        files = keep_predictions(directory, evidence)
+    predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
+    return [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
 
 
 def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:

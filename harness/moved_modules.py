@@ -55,8 +55,8 @@ class _Alias(Loader):
             return _Package(spec.name)
         place = _place(spec.name)
         assert place is not None
-        warnings.warn(f"`{spec.name}` is `{place}` now", DeprecationWarning, stacklevel=2)
         module = import_module(place)
+        warnings.warn(f"`{spec.name}` is `{place}` now", DeprecationWarning, stacklevel=2)
         self._spec = module.__spec__
         return module
 

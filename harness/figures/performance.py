@@ -16,6 +16,11 @@ _TIME_MARGIN: Final = Margin("ratio", 0.01)
 
 def latency_figures() -> Iterator[Figure]:
     """Of the section `latency`."""
+    yield from _times()
+    yield from _speedups()
+
+
+def _times() -> Iterator[Figure]:
     time = partial(Figure, unit="ms", better="lower", has_interval=True)
     of = partial(reading, _in_latency)
     yield time(
@@ -53,6 +58,10 @@ def latency_figures() -> Iterator[Figure]:
         column="throughput_per_s",
         from_speedup="rate",
     )
+
+
+def _speedups() -> Iterator[Figure]:
+    of = partial(reading, _in_latency)
     yield Figure(
         SPEEDUP,
         header="Speedup",

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# A shell starts what runs in the background with SIGINT ignored, and so would be the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Helpers such as `oracles` are imported by name, in this process and in the ones that tests start.
 _TESTS = str(Path(__file__).parent)

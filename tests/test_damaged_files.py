@@ -109,7 +109,7 @@ def faults(number: int, place: Place) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(FEW))
-@pytest.mark.thorough(keep=12)
+@pytest.mark.thorough(keep=4)
 def test_a_damaged_file_is_refused_or_read(place: Place, number: int) -> None:
     assert faults(number, place) == []
 

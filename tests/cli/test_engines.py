@@ -62,6 +62,7 @@ def test_an_onnx_file_is_built_to_be_audited(tmp_path: Path):
     assert row[7].strip() == "the ONNX file is not quantized"
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

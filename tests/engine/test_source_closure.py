@@ -76,7 +76,7 @@ PREPARED = {"calibrate", "quantize", "finetune", "export", "quantize_onnx", "pre
         ("machine/host_memory.py", "release_free_memory", {"measure_memory"}),
     ],
 )
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=2)
 def test_an_edit_changes_the_stages_that_can_execute_it(
     original: Package, copy: Path, file: str, function: str | None, stages: set[str]
 ) -> None:

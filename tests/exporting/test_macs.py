@@ -34,7 +34,7 @@ def exported(make: Callable[[], nn.Module], shape: tuple[int, ...], path: Path) 
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NETWORKS])
-@pytest.mark.thorough(keep=3)
+@pytest.mark.thorough(keep=1)
 def test_the_count_is_torchs_own_and_the_audit_of_the_engine_adds_up_to_it(name: str, tmp_path: Path) -> None:
     make, shape, recurrent = NETWORKS[name]
     path = exported(make, shape, tmp_path / "m.onnx")

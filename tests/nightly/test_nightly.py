@@ -49,6 +49,7 @@ def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
     assert len({each.run.key for each in entries(nights.root / "reports" / "history.sqlite")}) == 21
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("finding", "words"),
     [
@@ -115,6 +116,7 @@ def test_a_broken_gate_is_exit_code_1(nights):
     assert PTQ in result.output and "accuracy.drop" in result.output
 
 
+@pytest.mark.slow
 def test_a_step_that_lasts_is_told_with_its_run(nights):
     for number in range(6):
         nights.night(engine_bytes=1400 if number < 5 else 2000)

@@ -141,6 +141,7 @@ class TestWrongWeightScale:
             last = {layer: (n - 1,) for layer, n in weight_scales(built.file).items()}
             assert {layer: faults[0][1] for layer, faults in found.items()} == last
 
+    @pytest.mark.thorough(keep=2)
     @pytest.mark.parametrize(("bits", "per_channel"), FORMATS, ids=FORMAT_IDS)
     @pytest.mark.parametrize("name", ["residual", "depthwise"])
     def test_of_any_layer_of_the_engine_is_named(self, build, name: str, bits: int, per_channel: bool) -> None:

@@ -54,6 +54,7 @@ def test_none_is_no_figure(tmp_path: Path) -> None:
     assert computed(tmp_path, "return None") == [OwnMetrics()]
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     ("body", "said"),
     [

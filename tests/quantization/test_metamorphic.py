@@ -82,7 +82,7 @@ def test_there_are_fifty_pairs_and_most_are_equal_in_every_mode() -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.thorough(keep=20)
+@pytest.mark.thorough(keep=6)
 def test_the_captured_networks_are_equal_and_are_the_eager_ones(name: str) -> None:
     eager = [evaluated(network, form_batch(32, seed=9)) for network in PAIRS[name].make()]
     first, second = map(outputs, captured_pair(name))
@@ -92,6 +92,7 @@ def test_the_captured_networks_are_equal_and_are_the_eager_ones(name: str) -> No
     torch.testing.assert_close(second, eager[1], rtol=0, atol=limit)
 
 
+@pytest.mark.thorough(keep=14)
 @pytest.mark.parametrize("name", [name for name, pair in PAIRS.items() if pair.ptq])
 def test_ptq_gives_equal_networks(name: str) -> None:
     first, second = map(outputs, prepared_pair(name))

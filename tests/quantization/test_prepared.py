@@ -35,6 +35,7 @@ def calibrated(name: str, **options):
     return prepared
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("name", [*NETWORKS, *MIXED_NETWORKS])
 def test_capture_folds_batch_norm_and_keeps_the_function(name: str) -> None:
     network = make_network(name)
@@ -72,6 +73,7 @@ def test_control_flow_on_data_is_refused_with_a_fix() -> None:
     assert caught.value.fix is not None
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_fake_quantization_stays_close_to_float(name: str, per_channel: bool) -> None:
@@ -160,6 +162,7 @@ def test_a_narrower_placement_finds_its_ranges_among_those_of_the_full_one() -> 
         assert float(quantizer.scale) == scales[quantizer.name]
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("name", [*NETWORKS, *MIXED_NETWORKS])
 def test_whatever_is_skipped_no_tensor_is_quantized_that_the_full_placement_leaves_in_float(name: str) -> None:
     network = captured(name)

@@ -117,7 +117,7 @@ class TestContract:
             torch.testing.assert_close(found, wanted[key], rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize("network", ["residual", "depthwise", "concat"])
-    @pytest.mark.thorough(keep=3)
+    @pytest.mark.thorough(keep=1)
     def test_the_engine_stays_on_integers(self, name: str, network: str, tmp_path: Path) -> None:
         prepared = ptq(captured(network), (name,), make_batch(N_SAMPLES))
         path = tmp_path / "model.onnx"

@@ -102,6 +102,7 @@ def add_a_file_that_is_listed(project: Project) -> None:
     write(project.root / "models" / "part-1.txt", "")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     "edit",
     [edit_helper, edit_settings_within_the_same_size_and_time, add_a_file_that_is_listed],
@@ -118,6 +119,7 @@ def test_an_edit_is_seen(project: Project, edit: Callable[[Project], None]) -> N
     assert project.built == []
 
 
+@pytest.mark.slow
 def test_a_variable_of_the_environment_is_seen(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before = project.describe().facts
     monkeypatch.setenv("NET_INPUTS", "100")
@@ -135,6 +137,7 @@ def test_an_edit_of_the_scenario_builds_nothing(project: Project) -> None:
     assert project.built == []
 
 
+@pytest.mark.slow
 def test_other_arguments_are_another_network(project: Project) -> None:
     project.describe()
     file = project.root / "scenarios" / "known.yaml"
@@ -151,6 +154,7 @@ def test_faults_are_not_kept(project: Project) -> None:
     assert "net" not in project.built
 
 
+@pytest.mark.slow
 def test_what_writes_what_it_reads_is_built_each_time(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write(
         project.root / "models" / "net.py",
@@ -161,6 +165,7 @@ def test_what_writes_what_it_reads_is_built_each_time(project: Project, monkeypa
         assert "net" in project.built
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"around": 1, "facts": 2}', "\x00"])
 def test_a_damaged_file_is_as_good_as_none(project: Project, damage: str) -> None:
     first = project.describe()
@@ -185,6 +190,7 @@ def test_a_store_that_cannot_be_written_costs_time(project: Project, monkeypatch
     assert project.built == ["net", "other"]
 
 
+@pytest.mark.slow
 def test_very_many_files_are_not_looked_through(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_networks, "_MOST_FILES", 2)
     project.describe()

@@ -50,6 +50,7 @@ def test_a_stage_without_progress_is_ended(store: Store, journal: Path) -> None:
     assert ended([int(journal.read_text().split()[1])])
 
 
+@pytest.mark.slow
 def test_progress_starts_the_limit_anew(store: Store, journal: Path) -> None:
     assert isinstance(run(store, task("works_slowly", journal, LIMIT_S), LIMIT_S), Done)
 
@@ -104,6 +105,7 @@ def test_a_message_that_never_ends_is_a_crash(store: Store, journal: Path, monke
     assert "wrote into it" in failed.reason
 
 
+@pytest.mark.slow
 def test_a_message_that_is_far_too_long_is_not_read(store: Store, journal: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     failed = run(store, task("fills_every_pipe", journal))

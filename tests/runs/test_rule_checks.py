@@ -35,6 +35,7 @@ def check(tmp_path: Path):
     return run
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("rule", "message", "fix"),
     [

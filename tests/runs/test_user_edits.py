@@ -108,7 +108,7 @@ def edit_weights(root: Path) -> None:
 @pytest.mark.parametrize(
     "edit", [edit_net, edit_helper, edit_what_the_helper_imports, edit_settings, edit_weights], ids=lambda e: e.__name__
 )
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 def test_an_edit_changes_every_result_of_that_network_and_no_other(project: Path, edit: Callable[[Path], None]) -> None:
     before = keys(project)
     assert keys(project) == before

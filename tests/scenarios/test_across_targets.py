@@ -61,6 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
     return results, directory
 
 
+@pytest.mark.slow
 def test_all_rows_took_turns_in_the_same_rounds_beside_one_twin(run: tuple[RunResults, Path]) -> None:
     results, directory = run
     assert {row.status for row in results.rows} == {"ok"}

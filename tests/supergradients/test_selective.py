@@ -76,6 +76,7 @@ class TestQuantizeModule:
     def test_everything_is_quantized_unless_skipped(self) -> None:
         assert weights(quantize()).keys() == {"stem.0.weight", "conv1.0.weight", "conv2.0.weight", "head.weight"}
 
+    @pytest.mark.thorough(keep=3)
     @pytest.mark.parametrize(
         ("skipped", "left"),
         [
@@ -218,6 +219,7 @@ class TestCalibration:
             ranges[kind] = float(activations(network)["x"].scale)
         assert ranges["histogram"] < 0.7 * ranges["max"]  # of a normal distribution, 90 % lie within 1.64 of 4
 
+    @pytest.mark.thorough(keep=2)
     @pytest.mark.parametrize("method", ["max", "percentile", "entropy", "mse"])
     def test_weights_follow_the_method_when_their_calibrator_is_histogram(self, method: str) -> None:
         network = calibrate(quantize(default_quant_modules_calibrator_weights="histogram"), method=method)
@@ -258,6 +260,7 @@ class TestCalibration:
         assert lines[0] == "calibrated on 1 batches (the loader has no more; 4 were asked for)"
         assert len(lines) == 1 + len(quantized.activation_quantizers(network.prepared))
 
+    @pytest.mark.thorough(keep=3)
     @pytest.mark.parametrize(
         ("loader", "options", "message"),
         [

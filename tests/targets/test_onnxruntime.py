@@ -19,7 +19,7 @@ from harness.targets.onnxruntime import OnnxRuntimeOptions
 
 @pytest.mark.parametrize("per_channel", [True, False], ids=["perchannel", "pertensor"])
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=1)
 def test_the_whole_engine_runs_on_integers(name: str, per_channel: bool, tmp_path: Path) -> None:
     prepared = prepare(name, per_channel)
     path, engine = build(prepared, tmp_path)

@@ -72,6 +72,7 @@ def test_every_op_left_in_float_has_a_reason_and_no_integer_op_has_one(
             assert (layer.reason is None) == layer.int8, layer
 
 
+@pytest.mark.slow
 def test_transposed_convolutions_stay_in_float_and_count_as_float(tmp_path: Path) -> None:
     layers = audited(prepare("transposed"), tmp_path)
     transposed = [layer for layer in layers if layer.op == "ConvTranspose"]
@@ -117,6 +118,7 @@ def test_grouped_and_depthwise_convolutions_and_pools_run_on_integers(tmp_path: 
     assert [layer.op for layer in layers].count("QLinearAveragePool") == 2
 
 
+@pytest.mark.slow
 def test_hard_swish_converts_once_each_way(tmp_path: Path) -> None:
     layers = audited(prepare("hardswish"), tmp_path)
     reasons = left_in_float(layers)
@@ -245,6 +247,7 @@ def test_fp32_files_say_that_they_are_not_quantized(tmp_path: Path) -> None:
     assert reasons == {"the ONNX file is not quantized"}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(
     ("clamp", "fuses"),
     [

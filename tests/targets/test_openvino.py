@@ -110,6 +110,7 @@ def test_all_of_a_convolutional_network_runs_on_integers(name: str, tmp_path: Pa
     assert np.abs(got - expected).max() < 0.03 * np.abs(expected).max()
 
 
+@pytest.mark.thorough(keep=1)
 @needs_vnni
 @pytest.mark.parametrize("factory", [resnet8, mobilenet_v2_small], ids=["resnet8", "mobilenet"])
 def test_the_networks_of_the_quickstart_multiply_on_integers_alone(factory: type[nn.Module], tmp_path: Path) -> None:
@@ -146,6 +147,7 @@ class Sum(nn.Module):
         return self.head(x.mean([2, 3]))
 
 
+@pytest.mark.thorough(keep=1)
 @needs_vnni
 @pytest.mark.parametrize("branch_first", [True, False])
 def test_a_residual_sum_is_fused_and_computes_what_the_network_computes(branch_first: bool, tmp_path: Path) -> None:

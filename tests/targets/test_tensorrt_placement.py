@@ -96,6 +96,7 @@ def inception(folder: Path) -> File:
 ALL = pytest.mark.parametrize("make", [resnet, mobilenet, inception], ids=["resnet", "mobilenet", "inception"])
 
 
+@pytest.mark.thorough(keep=1)
 @ALL
 def test_format_and_placement_of_convolutional_networks(make: Callable[[Path], File], tmp_path: Path) -> None:
     file = make(tmp_path)

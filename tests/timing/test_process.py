@@ -66,6 +66,7 @@ def test_a_process_whose_parent_is_gone_ends(order, tmp_path):
     assert not (tmp_path / "block.npz").exists()
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("place", ["open", "time_runs", "time_parts"])
 def test_a_crash_names_the_engine_whose_turn_it_was(order, engine, tmp_path, place):
     crashing = engine.model_copy(update={"target": "onnxruntime!"})

@@ -175,6 +175,7 @@ def test_threads_that_differ_are_said(rows):
     assert "Threads differ, as the scenario says: onnxruntime 1, openvino 4." in found.text
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("names", [2, 4])
 def test_equal_engines_have_no_winner(lab, names):
     """In 400 runs of engines that differ by chance alone, the rate of a wrong `best` is at most 1 - confidence."""

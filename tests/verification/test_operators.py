@@ -17,6 +17,7 @@ ONCE_WRONG = [
 """The exporter writes them wrongly, or cannot; these are the fast ones of each kind."""
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("name", ONCE_WRONG)
 def test_what_the_exporter_writes_wrongly_is_written_right(name: str) -> None:
     found = check_operator(name)

@@ -69,6 +69,7 @@ class TestPublishedStubs:
 
 
 class TestInstalledRtx:
+    @pytest.mark.slow
     def test_it_is_what_the_code_is_typed_with(self, rtx_stubs: Path):
         assert complaints(RTX, rtx_stubs) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.machine.importable import import_problem
+from harness.runs.importable import import_problem
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Availability, Target

@@ -46,7 +46,8 @@ def measure_memory(
 ) -> Mapping[str, JsonValue]:
     """Peak memory of opening the engine and running it, in a process that has done nothing before."""
     order = pickle.dumps((config, _engine_file(inputs)))
-    ended = run_child("harness.stages.resources:memory_main", order.hex())
+    # Named by reference: its source is part of this stage's.
+    ended = run_child(f"{__name__}:{memory_main.__name__}", order.hex())
     if ended.exit_code != 0 or not ended.reply:
         raise StageError(f"the process that opened the engine: {ended.reason}")
     return Memory.model_validate_json(ended.reply).model_dump(mode="json")

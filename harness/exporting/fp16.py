@@ -70,9 +70,7 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
         kept = nodes_out_of_range(model, samples)
     except Exception as failure:  # ONNX Runtime raises many kinds
         raise explain(failure, model, source.name) from failure
-    converted = _without_round_trips(
-        convert_float_to_float16(model, keep_io_types=True, node_block_list=list(kept))
-    )
+    converted = _without_round_trips(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(kept)))
     onnx.save(converted, path)
     _check(path)
     expected, got = _outputs(str(source), samples), _outputs(_with_stored_values(converted), samples)

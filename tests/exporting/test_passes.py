@@ -158,7 +158,10 @@ class TestNames:
 def test_nothing_is_left_of_what_the_exporter_notes_about_the_machine() -> None:
     text = """(float[N,4] x, bool c) => (float[N,4] y) {
         a = Relu(x)
-        y = If (c) <then_branch = t () => (float[N,4] u) { u = Neg(a) }, else_branch = e () => (float[N,4] v) { v = Abs(a) }>
+        y = If (c) <
+            then_branch = t () => (float[N,4] u) { u = Neg(a) },
+            else_branch = e () => (float[N,4] v) { v = Abs(a) }
+        >
     }"""
     model = model_of(text)
     secret = {"pkg.torch.onnx.stack_trace": "File /home/me/net.py"}

@@ -138,6 +138,7 @@ def scenario_blocks() -> list[Any]:
 def load_block(block: str, folder: Path) -> Scenario:
     """The block as a scenario; one that shows a few sections takes the others from the smallest scenario."""
     yaml = YAML(typ="safe")
+    yaml.default_flow_style = False
     shown = yaml.load(block)
     rest = {key: value for key, value in yaml.load(SMALLEST).items() if key not in shown}
     file = folder / "scenario.yaml"

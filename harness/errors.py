@@ -6,7 +6,6 @@ The command line prints them without a traceback and exits with `exit_code`.
 from __future__ import annotations
 
 import difflib
-import multiprocessing
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -132,21 +131,9 @@ def shortened(text: str, at_most: int = 80) -> str:
     return text if len(text) <= at_most else f"{text[:at_most]}…"
 
 
-def describe_exit(code: int | None) -> str:
-    """How a process ended that should not have, for the user."""
-    if code is None or code >= 0:
-        return f"the process ended unexpectedly with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    hint = " (most often: the system ran out of memory)" if name == "SIGKILL" else ""
-    return f"crashed with signal {name}{hint}"
-
-
 def is_interrupt(error: BaseException) -> bool:
-    """Whether it is the user's Ctrl-C; workers do not get one, so that theirs was raised by the code that runs."""
-    return isinstance(error, KeyboardInterrupt) and multiprocessing.parent_process() is None
+    """Whether it is the user's Ctrl-C; workers ignore that, so that theirs was raised by the code that runs."""
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def message_of(error: BaseException) -> str:

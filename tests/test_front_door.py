@@ -1,6 +1,7 @@
 """`import harness`: what it offers, and what it costs."""
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         harness.quantise  # noqa: B018
     with pytest.raises(ImportError, match="quantise"):
         from harness import quantise  # noqa: F401
+
+
+def test_a_script_needs_no_guard_around_what_it_runs(tmp_path: Path) -> None:
+    """Workers do not import the script: it would start a run again in each of them."""
+    script = "from harness.engine.child import run_child\nprint(run_child('oracles.children:describe').exit_code)\n"
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], check=True, capture_output=True, text=True, env=environment
+    )
+    assert done.stdout == "0\n"

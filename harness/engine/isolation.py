@@ -8,22 +8,20 @@ need a second channel; `multiprocessing.connection.wait` needs less.
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import pickle
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import resource_tracker
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.engine.child import TICK_S, Child
 from harness.engine.execute import Job, Order
 from harness.engine.outcomes import (
     CRASH,
@@ -37,18 +35,11 @@ from harness.engine.outcomes import (
     TaskWaits,
     TaskWorks,
 )
-from harness.engine.process_tree import MARK_VARIABLE, kill_group, kill_marked
-from harness.engine.worker import worker_main
-from harness.errors import describe_exit
 from harness.machine.hardware import usable_cores
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _CROWDED = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Where there are more threads than cores, one that waits must not keep a core busy."""
-OUTPUT_TAIL_BYTES = 16_384
-MOST_LOG_BYTES = 16_777_216
-TICK_S = 0.5
-"""Between two looks at workers that say nothing."""
 MESSAGE_LIMIT_S = 20.0
 MESSAGE_LIMIT_BYTES = 268_435_456
 """For a message that a worker has begun to send: user code can write into the pipe what never becomes one."""
@@ -58,8 +49,6 @@ MOST_IDLE = 4
 """Workers that are kept for the networks they ran; each holds torch in memory."""
 TIMEOUT_FIX = "if it only needs longer, raise `timeouts` in the scenario, or set HARNESS_TIMEOUT_S"
 _STOP_TIMEOUT_S = 5.0
-_END_POLL_S = 0.01
-_SPAWN = multiprocessing.get_context("spawn")
 
 
 class Finished(NamedTuple):
@@ -73,17 +62,17 @@ class Worker:
     """One process that runs one job at a time."""
 
     def __init__(self, threads: int, log: Path, *, crowded: bool = False) -> None:
-        self._log = log
-        self._mark = uuid.uuid4().hex
+        environment = {name: os.environ.get(name, str(threads)) for name in THREAD_VARIABLES}
         self._connection: Connection[Any, Any]
-        self._connection, theirs = _SPAWN.Pipe()
-        # Not daemonic: a stage may use processes of its own, such as data loader workers.
-        self._process = _SPAWN.Process(target=worker_main, args=(theirs, str(log)), name="harness-worker")
-        resource_tracker.ensure_running()  # shared by all workers, it must not carry the mark of one
-        always = {MARK_VARIABLE: self._mark} | (_CROWDED if crowded else {})
-        with _environment({name: str(threads) for name in THREAD_VARIABLES}, always):
-            self._process.start()
-        theirs.close()
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._child = Child(
+                "harness.engine.worker:worker_main",
+                [str(theirs.fileno())],
+                log,
+                environment=environment | (_CROWDED if crowded else {}),
+                descriptors=[theirs.fileno()],
+            )
         self._job: Job | None = None
         self._last_sign: float | None = None
         """When the job last showed progress, on the monotonic clock; None while it waits for another process."""
@@ -95,12 +84,12 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process.is_alive()
+        return self._child.alive
 
     @property
-    def waitables(self) -> tuple[Connection[Any, Any], int]:
-        """What `multiprocessing.connection.wait` can wait for: a message, or the death of the process."""
-        return self._connection, self._process.sentinel
+    def connection(self) -> Connection[Any, Any]:
+        """What `multiprocessing.connection.wait` can wait for: a message, or the end of the process."""
+        return self._connection
 
     def submit(self, job: Job) -> None:
         """Start a job; the previous one must have finished."""
@@ -112,7 +101,7 @@ class Worker:
     def poll(self, listener: Listener) -> Reply | None:
         """Pass on what the worker said so far; the reply if it has finished, died or shown no progress for too long."""
         alive = self.alive  # asked first: what it sent before it died is still read below
-        bound(self._log)
+        self._child.bound_log()
         try:
             while self._connection.poll():
                 message = self._received()
@@ -144,34 +133,23 @@ class Worker:
     def result(self, listener: Listener) -> Reply:
         """Wait for the reply to the job."""
         while (reply := self.poll(listener)) is None:
-            wait(self.waitables, timeout=TICK_S)
+            wait([self._connection], timeout=TICK_S)
         return reply
 
     def stop(self) -> None:
         """Let an idle worker end by itself; kill it if it does not."""
         with suppress(OSError):
             self._connection.send(None)
-        self._await_end(_STOP_TIMEOUT_S)
+        self._child.wait(_STOP_TIMEOUT_S)
         self.kill()
 
     def kill(self) -> None:
         """End the process, and all that it started, whatever they do."""
-        if self.alive and self._process.pid is not None:
-            kill_group(self._process.pid)
-        self._process.kill()
-        self._process.join()
-        kill_marked(self._mark)
+        self._child.kill()
         self._connection.close()
-        self._log.unlink(missing_ok=True)
-
-    def _await_end(self, seconds: float) -> None:
-        """`Process.join` with a timeout would wait for ever for a process that closed its end of the sentinel."""
-        deadline = time.monotonic() + seconds
-        while self.alive and time.monotonic() < deadline:
-            time.sleep(_END_POLL_S)
 
     def _with_output(self, reply: Reply) -> Reply:
-        return replace(reply, output=_tail(self._log)) if isinstance(reply, Failed) else reply
+        return replace(reply, output=self._child.output()) if isinstance(reply, Failed) else reply
 
     def _is_overdue(self) -> bool:
         if self._job is None or self._job.timeout_s is None or self._last_sign is None:
@@ -185,14 +163,13 @@ class Worker:
         return self._failed(f"{reason}\n  fix: {TIMEOUT_FIX}", TIMEOUT)
 
     def _crashed(self) -> Failed:
-        self._await_end(_STOP_TIMEOUT_S)
-        if self.alive:
+        if self._child.wait(_STOP_TIMEOUT_S) is None:
             return self._failed("closed its connection to the harness or wrote into it, which it must not touch", CRASH)
-        return self._failed(describe_exit(self._process.exitcode), CRASH)
+        return self._failed(self._child.exit_reason, CRASH)
 
     def _failed(self, reason: str, kind: str) -> Failed:
         assert self._job is not None
-        return Failed(reason=reason, label=self._job.label, root=self._job.key, kind=kind, output=_tail(self._log))
+        return Failed(reason=reason, label=self._job.label, root=self._job.key, kind=kind, output=self._child.output())
 
 
 class WorkerPool:
@@ -224,7 +201,7 @@ class WorkerPool:
 
     def wait(self) -> list[Finished]:
         """Block until something happens, or for a moment; the tasks that finished."""
-        wait([waitable for worker, _ in self._busy.values() for waitable in worker.waitables], timeout=TICK_S)
+        wait([worker.connection for worker, _ in self._busy.values()], timeout=TICK_S)
         finished = []
         for key, (worker, order) in list(self._busy.items()):
             reply = worker.poll(self._listener)
@@ -270,36 +247,3 @@ class WorkerPool:
             worker.stop()
         else:
             self._idle.append(worker)
-
-
-def bound(log: Path) -> None:
-    """Empty a log that has grown too long: what is shown of it is its end, and user code may print without end."""
-    with suppress(OSError):
-        if log.stat().st_size > MOST_LOG_BYTES:
-            os.truncate(log, 0)  # it is written in append mode, so that it goes on at the new end
-
-
-def _tail(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - OUTPUT_TAIL_BYTES))
-            # Not to the end: a process that prints without end may still be writing.
-            return file.read(OUTPUT_TAIL_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str], always: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for processes started inside the block: those that are not set already, and some in any case."""
-    missing = {name: value for name, value in variables.items() if name not in os.environ} | dict(always)
-    before = {name: os.environ.get(name) for name in missing}
-    os.environ.update(missing)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -72,8 +72,6 @@ class LocalExecutor:
 
     `timeout_s` is the longest that a task may show no progress before it is ended; None for no limit. It is not kept
     with isolation `none`, where nothing could end it.
-
-    Workers are spawned, so a script that uses this class needs the usual `if __name__ == "__main__":`.
     """
 
     def __init__(

@@ -9,16 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK_VARIABLE = "HARNESS_WORKER_MARK"
-"""Environment variable with a value of its own in every worker; whatever the worker starts inherits it."""
+"""Environment variable with a value of its own in every process of ours; whatever that starts inherits it, or has it as
+the beginning of its own."""
 _PROCESSES = Path("/proc")
 _PASSES = 5
 """A process may start another one while it is searched for."""
-
-
-def lead_own_group() -> None:
-    """Make this process the leader of a new session and process group, so that its group can be ended as a whole."""
-    with suppress(OSError):  # it leads one already
-        os.setsid()
 
 
 def end_own_group() -> None:
@@ -67,5 +62,5 @@ def _marked(mark: str) -> Iterator[int]:
             variables = (folder / "environ").read_bytes().split(b"\0")  # empty for a process that has ended
         except OSError:  # it is gone, or belongs to another user
             continue
-        if entry in variables and int(folder.name) != os.getpid():
+        if any(each.startswith(entry) for each in variables) and int(folder.name) != os.getpid():
             yield int(folder.name)

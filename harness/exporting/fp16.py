@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto
+from onnx_ir.passes import common
 
 from harness.errors import StageError
 from harness.exporting.onnx_file import load_onnx, name_nodes
@@ -68,9 +70,7 @@ def convert_to_fp16(source: Path, path: Path, samples: Floats) -> Fp16Report:
         kept = nodes_out_of_range(model, samples)
     except Exception as failure:  # ONNX Runtime raises many kinds
         raise explain(failure, model, source.name) from failure
-    converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=list(kept))
-    _drop_round_trips(converted)
-    _order_nodes(converted)
+    converted = _without_round_trips(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(kept)))
     onnx.save(converted, path)
     _check(path)
     expected, got = _outputs(str(source), samples), _outputs(_with_stored_values(converted), samples)
@@ -224,36 +224,30 @@ def _store(tensor: TensorProto, array: Array) -> None:
     tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
 
 
-def _drop_round_trips(model: ModelProto) -> None:
-    """Join FP32 nodes directly: between them the converter casts to FP16, where large values are infinite, and back."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    network_outputs = {value.name for value in model.graph.output}
-    for node in [each for each in model.graph.node if _casts_to(each, TensorProto.FLOAT)]:
-        narrowing = producers.get(node.input[0])
-        if narrowing is None or not _casts_to(narrowing, TensorProto.FLOAT16) or narrowing.input[0] not in producers:
+def _without_round_trips(converted: ModelProto) -> ModelProto:
+    """FP32 nodes joined directly: between them the converter casts to FP16, where large values are infinite, and back.
+
+    It also appends its casts at the end; here each node comes after those that it reads.
+    """
+    model = ir.from_proto(converted)
+    outputs = model.graph.outputs
+    for node in [each for each in model.graph if _casts_to(each, ir.DataType.FLOAT)]:
+        narrowing = node.inputs[0].producer() if node.inputs[0] is not None else None
+        wide = narrowing.inputs[0] if narrowing is not None and _casts_to(narrowing, ir.DataType.FLOAT16) else None
+        output = node.outputs[0]
+        if wide is None or wide.producer() is None or (wide in outputs and output in outputs):
             continue
-        old, new = node.output[0], narrowing.input[0]
-        if old in network_outputs:  # its name must stay
-            old, new = new, old
-        model.graph.node.remove(node)
-        _rename(model, old, new)
-        producers = {output: each for each in model.graph.node for output in each.output}
-    read = {name for node in model.graph.node for name in node.input} | network_outputs
-    for node in [each for each in model.graph.node if _casts_to(each, TensorProto.FLOAT16)]:
-        if node.output[0] not in read:
-            model.graph.node.remove(node)
+        if output in outputs:  # its name must stay
+            name, output.name = output.name, None
+            wide.name = name
+        output.replace_all_uses_with(wide, replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)
+    ir.passes.Sequential(common.RemoveUnusedNodesPass(), common.TopologicalSortPass())(model)
+    return ir.to_proto(model)
 
 
-def _casts_to(node: NodeProto, element_type: int) -> bool:
-    return node.op_type == "Cast" and any(each.name == "to" and each.i == element_type for each in node.attribute)
-
-
-def _rename(model: ModelProto, old: str, new: str) -> None:
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
+def _casts_to(node: ir.Node, data_type: ir.DataType) -> bool:
+    return node.op_type == "Cast" and node.attributes.get_int("to") == data_type
 
 
 def _with_stored_values(model: ModelProto) -> bytes:
@@ -274,25 +268,6 @@ def _with_stored_values(model: ModelProto) -> bytes:
                 probe.graph.node.append(onnx.helper.make_node("Identity", [f"{name}/computed"], [name]))
     del probe.graph.value_info[:]
     return bytes(probe.SerializeToString())
-
-
-def _order_nodes(model: ModelProto) -> None:
-    """Put each node after those that it reads: the converter appends its casts at the end."""
-    ready = {value.name for value in model.graph.input} | {tensor.name for tensor in model.graph.initializer} | {""}
-    waiting, ordered = list(model.graph.node), []
-    while waiting:
-        later = []
-        for node in waiting:
-            if ready.issuperset(node.input):
-                ordered.append(node)
-                ready.update(node.output)
-            else:
-                later.append(node)
-        if len(later) == len(waiting):
-            raise StageError("converting to FP16 left a node that reads what nothing writes")
-        waiting = later
-    del model.graph.node[:]
-    model.graph.node.extend(ordered)
 
 
 def _check(path: Path) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from harness.exporting.graph_edit import (
     constant,
@@ -41,16 +42,12 @@ def name_nodes_after_modules(model: ir.Model) -> None:
 
 def strip_metadata(model: ir.Model) -> None:
     """Remove what the exporter notes about the machine: stack traces with local paths among it."""
+    common.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    model.doc_string = model.graph.doc_string = None
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        for value in node.outputs:
+    model.doc_string = None
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in (*graph.inputs, *graph.initializers.values(), *(each for node in graph for each in node.outputs)):
             value.metadata_props.clear()
-    for value in (*model.graph.inputs, *model.graph.initializers.values()):
-        value.metadata_props.clear()
 
 
 def use_global_average_pool(model: ir.Model) -> None:
@@ -97,7 +94,7 @@ def use_constant_shapes(model: ir.Model) -> None:
 
 def drop_unused(model: ir.Model) -> None:
     """Remove nodes and initializers that nothing reads."""
-    ir.passes.common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedNodesPass()(model)
 
 
 def dequantize_across_channels(model: ir.Model) -> None:
@@ -183,7 +180,7 @@ def _weight_dequantization(node: ir.Node) -> ir.Node | None:
 
 def fix_names(model: ir.Model) -> None:
     """Number the names that two values or two nodes have: modules and parameters may be called anything."""
-    ir.passes.common.NameFixPass()(model)
+    common.NameFixPass()(model)
 
 
 def quantize_biases(model: ir.Model) -> None:

@@ -17,8 +17,8 @@ from harness.errors import DataError, HarnessError, UsageError
 from harness.machine.energy import Device, open_counter
 from harness.machine.hardware import cpu, governor, has_vnni, instruction_sets, usable_cores
 from harness.machine.host_memory import RESET_PEAK, PeakMemory
-from harness.machine.importable import import_problem
 from harness.runs.availability import checked, with_imports
+from harness.runs.importable import import_problem
 from harness.targets import targets
 from harness.targets.tensorrt.gpu import find_gpu
 from harness.toolkits import toolkits

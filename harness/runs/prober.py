@@ -18,10 +18,7 @@ from harness.runs.timeouts import TIMEOUT_VARIABLE
 
 _SHOWN_OUTPUT_CHARACTERS = 300
 _STARTING = "starting"
-_START_FIX = (
-    'a script that runs the harness needs `if __name__ == "__main__":` around it; without a script of yours, this user '
-    "may not be able to start Python"
-)
+_START_FIX = "this user may not be able to start Python, or not to import the harness"
 
 
 @dataclass(frozen=True)

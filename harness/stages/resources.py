@@ -6,16 +6,15 @@ stand in the way.
 
 from __future__ import annotations
 
-import multiprocessing
+import pickle
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import JsonValue
 
+from harness.engine.child import run_child
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.engine.lock import measuring
@@ -46,15 +45,17 @@ def measure_memory(
     config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext
 ) -> Mapping[str, JsonValue]:
     """Peak memory of opening the engine and running it, in a process that has done nothing before."""
-    path = _engine_file(inputs)
-    if multiprocessing.parent_process() is not None:  # the stage has a worker of its own
-        return memory_of(config, path).model_dump(mode="json")
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        try:
-            return pool.submit(memory_of, config, path).result().model_dump(mode="json")
-        except BrokenProcessPool as error:
-            raise StageError("the process that opened the engine crashed") from error
+    order = pickle.dumps((config, _engine_file(inputs)))
+    # Named by reference: its source is part of this stage's.
+    ended = run_child(f"{__name__}:{memory_main.__name__}", order.hex())
+    if ended.exit_code != 0 or not ended.reply:
+        raise StageError(f"the process that opened the engine: {ended.reason}")
+    return Memory.model_validate_json(ended.reply).model_dump(mode="json")
+
+
+def memory_main(order: str) -> str:
+    """The inside of that process: `Memory` as JSON, from the configuration and the engine's path, pickled, in hex."""
+    return memory_of(*pickle.loads(bytes.fromhex(order))).model_dump_json()  # noqa: S301  # from our own parent
 
 
 def memory_of(config: MemoryConfig, path: Path) -> Memory:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.errors import StageError, describe_exit
+from harness.engine.child import run_child
+from harness.errors import StageError
 from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, load_block
 from harness.timing.turns import TURN, last_turn
 
-COMMAND = (sys.executable, "-m", "harness.timing.process")
+PROCESS = "harness.timing.process:main"
+"""What a timing process runs."""
 _GRACE_S = 120.0
 """What opening the engines and the turns already begun may take beyond the time that the process was given."""
-_TAIL_LINES = 3
 
 
 class TimingFailed(StageError):
@@ -73,43 +71,22 @@ class Order(BaseModel):
     """Of the process, from its start."""
 
 
-def run_process(order: Order, command: Sequence[str] | None = None) -> Block:
+def run_process(order: Order, process: str | None = None) -> Block:
     """Time the sessions in a new process: its memory layout is one draw among many, and its crash costs only itself.
 
     Args:
         order: what to time.
-        command: of the process, `COMMAND` when None; the path of its result is added to it.
+        process: what it runs, as `module:function`; `PROCESS` when None.
 
     Raises:
         TimingFailed: the process failed; with the session whose turn it was, and the last lines that it wrote.
     """
     with tempfile.TemporaryDirectory(prefix="quant-harness-timing-") as folder:
-        result, log = Path(folder) / "block.npz", Path(folder) / "log.txt"
-        with log.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603  # our own module
-                [*(command or COMMAND), str(result)], stdin=subprocess.PIPE, stdout=output, stderr=output
-            )
-            assert process.stdin is not None
-            try:
-                process.stdin.write(order.model_dump_json().encode() + b"\n")
-                process.stdin.flush()
-                # The pipe stays open: its end tells the process that this one is gone.
-                code = process.wait(order.limit_s * len(order.sessions) + _GRACE_S)
-            except BrokenPipeError:
-                code = process.wait()
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                process.kill()
-                process.wait()
-        if code != 0:
+        result = Path(folder) / "block.npz"
+        limit_s = order.limit_s * len(order.sessions) + _GRACE_S
+        ended = run_child(process or PROCESS, order.model_dump_json(), str(result), timeout_s=limit_s)
+        if ended.exit_code != 0:
             session = last_turn(Path(folder) / TURN, list(order.sessions))
             what = session or ", ".join(order.sessions)
-            raise TimingFailed(f"timing {what}: {_what_happened(code, log)}", session=session)
+            raise TimingFailed(f"timing {what}: {ended.reason}", session=session)
         return load_block(result)
-
-
-def _what_happened(code: int | None, log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_TAIL_LINES:]
-    how = "it did not end in time" if code is None else describe_exit(code)
-    return "; ".join([how, *lines])

@@ -1,20 +1,16 @@
-"""The inside of a timing process: `python -m harness.timing.process RESULT`, with the order as a line on stdin.
+"""The inside of a timing process.
 
 Imports no more than the targets need: a process is started for about every second of measuring.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.errors import HarnessError
 from harness.machine.nvml import Gpu
 from harness.targets import get_target
 from harness.timing.contamination import Signal, Watch, gpu_signals, host_signals
@@ -30,15 +26,14 @@ STARTED_S = time.perf_counter()
 PARTS_RUNS = 20
 
 
-def main() -> None:
-    """Read the order, time, write the block."""
-    order = Order.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def main(order_json: str, result: str) -> None:
+    """Time what the order says, write the block to the path `result`."""
+    order = Order.model_validate_json(order_json)
     for call in order.before:
         call.run()
     sessions = {}
     needs_gpu = False
-    turns = Turns(Path(sys.argv[1]).with_name(TURN), list(order.sessions))
+    turns = Turns(Path(result).with_name(TURN), list(order.sessions))
     for name, engine in order.sessions.items():
         turns.begin(name)
         target = get_target(engine.target)
@@ -60,8 +55,7 @@ def main() -> None:
     for name, session in sessions.items():
         turns.begin(name)
         parts[name] = _parts(session, batch)
-    save_block(Block(order.build, order.process, rounds, watch.signals, copies, parts), Path(sys.argv[1]))
-    sys.stdout.flush()
+    save_block(Block(order.build, order.process, rounds, watch.signals, copies, parts), Path(result))
 
 
 def _parts(session: Session, batch: Array) -> dict[str, float]:
@@ -76,16 +70,3 @@ def _gpu_signals() -> tuple[Signal, ...]:
         return gpu_signals(gpu.nvml, gpu.handle)
     except Exception:  # no NVML, no driver, or one that lacks a question: nothing to watch
         return ()
-
-
-def _end_with_parent() -> None:
-    """The parent never writes a second line; its end closes the pipe."""
-    sys.stdin.readline()
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except HarnessError as error:
-        sys.exit(str(error))

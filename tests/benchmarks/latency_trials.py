@@ -60,7 +60,6 @@ def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, mar
     plain = engine.model_copy(update={"target": f"{engine.target}+0%"})
     slowed = engine.model_copy(update={"target": f"{engine.target}+{slowdown_percent:g}%"})
     sessions = {REFERENCE: plain, OTHER: slowed, TWIN: plain}
-    command = (sys.executable, str(Path(__file__).with_name("slowed_process.py")))
 
     def process(build: int, number: int, limit_s: float):
         order = Order(
@@ -72,7 +71,7 @@ def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, mar
             seed=seed,
             limit_s=limit_s,
         )
-        return run_process(order, command)
+        return run_process(order, "slowed_process:main")
 
     started = time.perf_counter()
     timings = measure(

@@ -74,6 +74,7 @@ PREPARED = {"calibrate", "quantize", "finetune", "export", "quantize_onnx", "pre
         ("exporting/fp16.py", "convert_to_fp16", {"to_fp16"}),
         ("parity/layers.py", "compare_layers", {"layers"}),
         ("machine/host_memory.py", "release_free_memory", {"measure_memory"}),
+        ("stages/resources.py", "memory_of", {"measure_memory"}),
     ],
 )
 @pytest.mark.thorough(keep=2)

@@ -29,7 +29,7 @@ class SlowedTarget:
         return SlowedSession(self._target.open(path, options), self._share)
 
 
-def slowed_process() -> None:
+def slowed_process(order_json: str, result: str) -> None:
     """A timing process in which every session goes through the same code, and one takes longer."""
     variant, percent = os.environ[VARIABLE].split("=")
     read = process.Order.model_validate_json
@@ -44,16 +44,13 @@ def slowed_process() -> None:
 
     process.get_target = SlowedTarget
     process.Order = type("Marked", (), {"model_validate_json": staticmethod(marked)})
-    process.main()
+    process.main(order_json, result)
 
 
 if __name__ == "__main__":
-    if VARIABLE in os.environ:
-        slowed_process()
-    else:
-        os.environ[VARIABLE] = f"{sys.argv[1]}={sys.argv[2]}"
-        order.COMMAND = (sys.executable, __file__)
-        from harness.cli import main
+    os.environ[VARIABLE] = f"{sys.argv[1]}={sys.argv[2]}"
+    order.PROCESS = "slowed_engine:slowed_process"
+    from harness.cli import main
 
-        sys.argv[1:3] = []
-        main()
+    sys.argv[1:3] = []
+    main()

@@ -1,13 +1,11 @@
 """A timing process, for real: it opens engines, times them, hands over its rounds, and may die alone."""
 
-import subprocess
 import sys
-import time
 
 import pytest
 
 from harness.errors import StageError
-from harness.timing.order import COMMAND, Order, TimingFailed, run_process
+from harness.timing.order import Order, TimingFailed, run_process
 from harness.timing.samples import TWIN
 
 from .conftest import SHAPE
@@ -45,36 +43,19 @@ def test_an_engine_that_does_not_load_is_named(order, engine, tmp_path):
 
 
 def test_a_crash_costs_the_process_alone(order):
-    crash = (sys.executable, "-c", "import os; os.kill(os.getpid(), 11)")
-    with pytest.raises(StageError, match="crashed with signal SIGSEGV"):
-        run_process(order, crash)
-
-
-def test_a_process_whose_parent_is_gone_ends(order, tmp_path):
-    endless = order.model_copy(
-        update={"plan": order.plan.__class__(**(vars(order.plan) | {"rounds_per_process": 10**6}))}
-    )
-    process = subprocess.Popen(
-        [*COMMAND, str(tmp_path / "block.npz")], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    process.stdin.write(endless.model_dump_json().encode() + b"\n")
-    process.stdin.flush()
-    time.sleep(1.0)
-    assert process.poll() is None
-    process.stdin.close()  # what the end of the parent does
-    assert process.wait(10) == 1
-    assert not (tmp_path / "block.npz").exists()
+    with pytest.raises(StageError, match="crashed with signal SIGABRT"):
+        run_process(order, "oracles.children:abort")
 
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("place", ["open", "time_runs", "time_parts"])
-def test_a_crash_names_the_engine_whose_turn_it_was(order, engine, tmp_path, place):
+def test_a_crash_names_the_engine_whose_turn_it_was(order, engine, tmp_path, monkeypatch, place):
     crashing = engine.model_copy(update={"target": "onnxruntime!"})
     sessions = {"good": engine, "bad": crashing, TWIN: engine}
-    script = tmp_path / "process.py"
-    script.write_text(CRASHING.replace("PLACE", place))
+    (tmp_path / "crashing_process.py").write_text(CRASHING.replace("PLACE", place))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TimingFailed, match="timing bad: crashed with signal SIGSEGV") as caught:
-        run_process(order.model_copy(update={"sessions": sessions}), (sys.executable, str(script)))
+        run_process(order.model_copy(update={"sessions": sessions}), "crashing_process:main")
     assert caught.value.session == "bad"
 
 
@@ -101,5 +82,5 @@ class Crashing:
         return session
 
 process.get_target = lambda name: Crashing() if name.endswith("!") else get_target(name)
-process.main()
+main = process.main
 """

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.quantization.capture.graph_tensors import call_before
+
 aten = torch.ops.aten
 _AXES = 4
 _HEADS = -3
@@ -29,9 +31,9 @@ def _spell_out(node: Node) -> None:
         return
     missing = _AXES - axes
     whole = {name: _with_axes(node, operand, axes, missing) for name, operand in operands.items()}
-    attention = _call(node, node.target, **(given | whole))
+    attention = call_before(node, node.target, **(given | whole))
     for _ in range(missing):
-        attention = _call(node, aten.squeeze.dim, attention, _HEADS)
+        attention = call_before(node, aten.squeeze.dim, attention, _HEADS)
     node.replace_all_uses_with(attention)
     node.graph.erase_node(node)
 
@@ -46,16 +48,5 @@ def _with_axes(node: Node, operand: Node, axes: int, missing: int) -> Node:
     if _n_axes(operand) < axes:
         return operand
     for _ in range(missing):
-        operand = _call(node, aten.unsqueeze.default, operand, _HEADS)
+        operand = call_before(node, aten.unsqueeze.default, operand, _HEADS)
     return operand
-
-
-def _call(origin: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
-    """A new call in front of `origin`, of the same module."""
-    with origin.graph.inserting_before(origin):
-        node = origin.graph.call_function(target, args, kwargs)
-    node.meta = dict(origin.meta)
-    values = [arg.meta["val"] if isinstance(arg, Node) else arg for arg in args]
-    named = {name: arg.meta["val"] if isinstance(arg, Node) else arg for name, arg in kwargs.items()}
-    node.meta["val"] = target(*values, **named)
-    return node

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.quantization.capture.graph_tensors import call_before
 from harness.quantization.capture.operators import BATCH_NORM
 
 aten = torch.ops.aten
@@ -35,14 +34,14 @@ def _normalised(norm: Node) -> Node:
     n_axes = source.meta["val"].ndim
     axes = [axis for axis in range(n_axes) if axis != 1]
     shape = [1, -1, *[1] * (n_axes - 2)]
-    centred = _call(norm, aten.sub.Tensor, source, _call(norm, aten.mean.dim, source, axes, True))
-    variance = _call(norm, aten.mean.dim, _call(norm, aten.square.default, centred), axes, True)
-    inverse = _call(norm, aten.rsqrt.default, _call(norm, aten.add.Tensor, variance, norm.args[_EPS]))
-    result = _call(norm, aten.mul.Tensor, centred, inverse)
+    centred = call_before(norm, aten.sub.Tensor, source, call_before(norm, aten.mean.dim, source, axes, True))
+    variance = call_before(norm, aten.mean.dim, call_before(norm, aten.square.default, centred), axes, True)
+    inverse = call_before(norm, aten.rsqrt.default, call_before(norm, aten.add.Tensor, variance, norm.args[_EPS]))
+    result = call_before(norm, aten.mul.Tensor, centred, inverse)
     if gamma is not None:
-        result = _call(norm, aten.mul.Tensor, result, _call(norm, aten.view.default, gamma, shape))
+        result = call_before(norm, aten.mul.Tensor, result, call_before(norm, aten.view.default, gamma, shape))
     if beta is not None:
-        result = _call(norm, aten.add.Tensor, result, _call(norm, aten.view.default, beta, shape))
+        result = call_before(norm, aten.add.Tensor, result, call_before(norm, aten.view.default, beta, shape))
     return result
 
 
@@ -51,12 +50,3 @@ def _forget_running_statistics(graph_module: GraphModule) -> None:
     for node in graph_module.graph.nodes:
         if node.target is aten.instance_norm.default and node.args[_USES_BATCH]:
             node.args = (*node.args[:3], None, None, *node.args[_USES_BATCH:])
-
-
-def _call(origin: Node, target: Any, *args: Any) -> Node:
-    """A new call in front of `origin`, of the same module."""
-    with origin.graph.inserting_before(origin):
-        node = origin.graph.call_function(target, args)
-    node.meta = {key: value for key, value in origin.meta.items() if key != "val"}
-    node.meta["val"] = target(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))
-    return node

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.fx.node import map_arg
 
-from harness.quantization.capture.graph_tensors import add_tensor, attribute, is_parameter
+from harness.quantization.capture.graph_tensors import add_tensor, is_parameter
 from harness.quantization.capture.operators import CONVOLUTIONS, LINEAR, MATRIX_PRODUCTS, TRANSPOSED_CONVOLUTIONS
 
 aten = torch.ops.aten
@@ -23,27 +22,33 @@ def fold_constants(graph_module: GraphModule) -> None:
     Standardised, scaled, masked, sliced and transposed weights are such; the results train in QAT in their place.
     What other calls read stays as the network computes it.
     """
-    constant = _constant_nodes(graph_module)
-    values: dict[Node, Any] = {}
+    constant = _constants(graph_module)
     for node in list(graph_module.graph.nodes):
         if node not in constant or node.op == "get_attr":
             continue
         readers = [user for user in node.users if user not in constant and _reads_as_weight(user, node)]
         if readers and isinstance(node.meta.get("val"), torch.Tensor):
-            _replace(graph_module, node, readers, _value(graph_module, node, values))
+            _replace(graph_module, node, readers, constant[node])
     graph_module.graph.eliminate_dead_code()
     graph_module.recompile()
 
 
-def _constant_nodes(graph_module: GraphModule) -> set[Node]:
-    """Tensors that the network holds, and what is computed from nothing else."""
-    constant: set[Node] = set()
-    for node in graph_module.graph.nodes:
-        inputs = node.all_input_nodes
-        is_computed = node.op == "call_function" and inputs and not _is_random(node)
-        if node.op == "get_attr" or (is_computed and constant.issuperset(inputs)):
-            constant.add(node)
-    return constant
+@torch.no_grad()
+def _constants(graph_module: GraphModule) -> dict[Node, Any]:
+    """Values of the tensors that the network holds, and of what is computed from nothing else."""
+    values: dict[Node, Any] = {}
+
+    class Constants(torch.fx.Interpreter):
+        """Runs what no input changes."""
+
+        def run_node(self, n: Node) -> Any:
+            is_computed = n.op == "call_function" and n.all_input_nodes and not _is_random(n)
+            if n.op == "get_attr" or (is_computed and values.keys() >= set(n.all_input_nodes)):
+                values[n] = super().run_node(n)
+            return values.get(n)
+
+    Constants(graph_module).run(enable_io_processing=False)
+    return values
 
 
 def _is_random(node: Node) -> bool:
@@ -54,19 +59,6 @@ def _reads_as_weight(reader: Node, tensor: Node) -> bool:
     if reader.target is aten.batch_norm.default:
         return reader.args[0] is not tensor
     return reader.target in _PRODUCTS and reader.args[0] is not tensor
-
-
-def _value(graph_module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
-    """What a constant node computes, with the operators of the graph itself."""
-    if node not in values:
-        if node.op == "get_attr":
-            values[node] = attribute(graph_module, str(node.target)).detach()
-        else:
-            args, kwargs = map_arg((node.args, node.kwargs), lambda source: _value(graph_module, source, values))
-            assert callable(node.target)
-            with torch.no_grad():
-                values[node] = node.target(*args, **kwargs)
-    return values[node]
 
 
 def _replace(graph_module: GraphModule, node: Node, readers: list[Node], value: torch.Tensor) -> None:

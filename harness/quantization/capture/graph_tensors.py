@@ -1,12 +1,14 @@
-"""The tensors that a captured graph holds: one node for each, and new ones under names that nobody has."""
+"""The tensors that a captured graph holds: one node for each, and new ones under names that nobody has; new calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
 
 def attribute(root: nn.Module, path: str) -> torch.Tensor:
@@ -54,6 +56,15 @@ def add_tensor(graph_module: GraphModule, path: str, tensor: torch.Tensor, befor
     with graph_module.graph.inserting_before(before):
         node = graph_module.graph.get_attr(path)
     node.meta["val"] = _fake(graph_module, attribute(graph_module, path))
+    return node
+
+
+def call_before(origin: Node, target: Any, *args: Any, **kwargs: Any) -> Node:
+    """A new call of `target` in front of `origin`, of the same module, with its shape and type noted."""
+    with origin.graph.inserting_before(origin):
+        node = origin.graph.call_function(target, args, kwargs)
+    values, named = map_arg((args, kwargs), lambda source: source.meta["val"])
+    node.meta = {**origin.meta, "val": target(*values, **named)}
     return node
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from harness.quantization.capture.graph_tensors import call_before
+
 aten = torch.ops.aten
 
 
@@ -28,8 +30,8 @@ def decompose(graph_module: GraphModule) -> GraphModule:
 
 def _silu(node: Node) -> None:
     source = node.args[0]
-    gate = _call(node, aten.sigmoid.default, source)
-    node.replace_all_uses_with(_call(node, aten.mul.Tensor, source, gate))
+    gate = call_before(node, aten.sigmoid.default, source)
+    node.replace_all_uses_with(call_before(node, aten.mul.Tensor, source, gate))
 
 
 def _mean(node: Node) -> None:
@@ -38,8 +40,8 @@ def _mean(node: Node) -> None:
     assert isinstance(source, Node)
     fixed = sorted(axis % 4 for axis in axes if isinstance(axis, int)) if isinstance(axes, list | tuple) else []
     if source.meta["val"].ndim == 4 and fixed == [2, 3] and not any(keeps) and not node.kwargs.get("keepdim"):
-        pooled = _call(node, aten.mean.dim, source, axes, True)
-        node.replace_all_uses_with(_call(node, aten.flatten.using_ints, pooled, 1))
+        pooled = call_before(node, aten.mean.dim, source, axes, True)
+        node.replace_all_uses_with(call_before(node, aten.flatten.using_ints, pooled, 1))
 
 
 def _attention(node: Node) -> None:
@@ -51,9 +53,9 @@ def _attention(node: Node) -> None:
     query, key, value = (given[name] for name in schema[:3])
     assert isinstance(query, Node)
     scale = given.get("scale") or 1.0 / math.sqrt(query.meta["val"].shape[-1])
-    scores = _call(node, aten.matmul.default, query, _call(node, aten.transpose.int, key, -2, -1))
-    weights = _call(node, aten.softmax.int, _call(node, aten.mul.Tensor, scores, scale), -1)
-    node.replace_all_uses_with(_call(node, aten.matmul.default, weights, value))
+    scores = call_before(node, aten.matmul.default, query, call_before(node, aten.transpose.int, key, -2, -1))
+    weights = call_before(node, aten.softmax.int, call_before(node, aten.mul.Tensor, scores, scale), -1)
+    node.replace_all_uses_with(call_before(node, aten.matmul.default, weights, value))
 
 
 def _pieces(node: Node) -> None:
@@ -70,13 +72,13 @@ def _pieces(node: Node) -> None:
         assert isinstance(index, int)
         start = sum(sizes[: index % len(sizes)])
         end = start + sizes[index]
-        getitem.replace_all_uses_with(_call(getitem, aten.slice.Tensor, source, axis, start, end))
+        getitem.replace_all_uses_with(call_before(getitem, aten.slice.Tensor, source, axis, start, end))
 
 
 def _unbind(node: Node) -> None:
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     for getitem in [user for user in node.users if user.target is operator.getitem]:
-        getitem.replace_all_uses_with(_call(getitem, aten.select.int, node.args[0], axis, getitem.args[1]))
+        getitem.replace_all_uses_with(call_before(getitem, aten.select.int, node.args[0], axis, getitem.args[1]))
 
 
 _RULES: dict[Any, Callable[[Node], None]] = {
@@ -89,13 +91,3 @@ _RULES: dict[Any, Callable[[Node], None]] = {
     aten.split_with_sizes.default: _pieces,
     aten.unbind.int: _unbind,
 }
-
-
-def _call(origin: Node, target: Any, *args: Any) -> Node:
-    """A new call in front of `origin`, of the same module."""
-    graph = origin.graph
-    with graph.inserting_before(origin):
-        node = graph.call_function(target, args)
-    node.meta = dict(origin.meta)
-    node.meta["val"] = target(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))
-    return node

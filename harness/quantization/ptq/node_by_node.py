@@ -19,61 +19,68 @@ Outputs = list[torch.Tensor]
 """What leaves one layer, one tensor for each batch."""
 
 
-class NodeByNode:
-    """One pass through the graph. Each node runs for every batch before the next node runs for any."""
+class NodeByNode(torch.fx.Interpreter):
+    """One pass through the graph. Each node runs for every batch before the next node runs for any.
+
+    The value of a node is therefore a list, with one entry for each batch.
+    """
 
     def __init__(self, graph_module: GraphModule, batches: Sequence[torch.Tensor]) -> None:
-        self._graph_module = graph_module
+        super().__init__(graph_module)
         self._batches = batches
-        self._values: dict[Node, list[Any]] = {}
+        self._batch = 0
+        """Index of the batch that a node runs for."""
+        self._on_layer: Callable[[Node, Outputs], None] | None = None
+        self._layers: set[Node] = set()
         self._constant: set[Node] = set()
         """Nodes whose value is the same for every batch: weights, and what is computed from them alone."""
         self.peak_bytes = 0
         """The most that activations took at one time."""
 
     @torch.no_grad()
-    def run(self, on_layer: Callable[[Node, Outputs], None] | None = None, layers: Sequence[Node] = ()) -> None:
+    def walk(self, on_layer: Callable[[Node, Outputs], None] | None = None, layers: Sequence[Node] = ()) -> None:
         """Execute the graph; after each of `layers`, `on_layer` may change the parameters and the outputs in place."""
-        last_readers = _last_readers(self._graph_module)
-        wanted = set(layers)
-        for node in self._graph_module.graph.nodes:
-            if node.op == "output":
-                break
-            self._values[node] = self._run_node(node)
-            if on_layer is not None and node in wanted:
-                on_layer(node, self._values[node])
-            self.peak_bytes = max(self.peak_bytes, self._live_bytes())
-            for read in last_readers.get(node, ()):
-                self._values.pop(read, None)
+        self._on_layer, self._layers = on_layer, set(layers)
+        self.run(enable_io_processing=False)
 
     @torch.no_grad()
     def again(self, node: Node) -> Outputs:
         """What `node` computes from the parameters as they are now; for use in `on_layer`."""
         for source in _weight_chain(node):
-            self._values[source] = self._run_node(source)
-        return self._run_node(node)
+            self.env[source] = self._values(source)
+        return self._values(node)
 
-    def _run_node(self, node: Node) -> list[Any]:
+    def run_node(self, n: Node) -> Any:
+        """The node for every batch; the interpreter drops what nothing reads any more."""
+        if n.op == "output":
+            return None
+        self.env[n] = values = self._values(n)
+        if self._on_layer is not None and n in self._layers:
+            self._on_layer(n, values)
+        self.peak_bytes = max(self.peak_bytes, self._live_bytes())
+        return values
+
+    def map_nodes_to_values(self, args: Any, n: Node) -> Any:
+        """Arguments of one batch."""
+        return map_arg(args, lambda source: self.env[source][self._batch])
+
+    def _values(self, node: Node) -> list[Any]:
         if node.op == "placeholder":
             return list(self._batches)
         if all(source in self._constant for source in node.all_input_nodes):
             self._constant.add(node)
-            return [self._call(node, 0)] * len(self._batches)
-        return [self._call(node, index) for index in range(len(self._batches))]
+            return [self._value(node, 0)] * len(self._batches)
+        return [self._value(node, index) for index in range(len(self._batches))]
 
-    def _call(self, node: Node, index: int) -> Any:
-        if node.op == "get_attr":
-            return _attribute(self._graph_module, str(node.target))
-        args, kwargs = map_arg((node.args, node.kwargs), lambda source: self._values[source][index])
-        function = self._graph_module.get_submodule(str(node.target)) if node.op == "call_module" else node.target
-        assert callable(function)
-        return function(*args, **kwargs)
+    def _value(self, node: Node, batch: int) -> Any:
+        self._batch = batch
+        return super().run_node(node)
 
     def _live_bytes(self) -> int:
         # By storage, because views share theirs; sizes of the tensors, because a batch may be a view of a data set.
         live = {
             value.untyped_storage().data_ptr(): value.nbytes
-            for node, values in self._values.items()
+            for node, values in self.env.items()
             if node not in self._constant
             for value in values
             if isinstance(value, torch.Tensor)
@@ -89,7 +96,7 @@ def affordable(graph_module: GraphModule, batches: Batches) -> tuple[list[torch.
     for batch in batches():
         if limit is None:
             one = NodeByNode(graph_module, [batch[:1]])
-            one.run()
+            one.walk()
             limit = max(1, MEMORY_BYTES // max(1, one.peak_bytes))
         n_seen += len(batch)
         if n_taken < limit:
@@ -107,26 +114,6 @@ def _weight_chain(layer: Node) -> list[Node]:
         chain.insert(0, node)
         node = node.args[0] if node.op == "call_module" else None
     return chain
-
-
-def _last_readers(graph_module: GraphModule) -> dict[Node, list[Node]]:
-    """By node: the values that nothing reads after it."""
-    last: dict[Node, Node] = {}
-    for node in graph_module.graph.nodes:
-        last[node] = node
-        for source in node.all_input_nodes:
-            last[source] = node
-    grouped: dict[Node, list[Node]] = {}
-    for value, reader in last.items():
-        grouped.setdefault(reader, []).append(value)
-    return grouped
-
-
-def _attribute(root: torch.nn.Module, path: str) -> Any:
-    value: Any = root
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def watch(

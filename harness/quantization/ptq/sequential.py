@@ -40,5 +40,5 @@ def correct_in_order(prepared: GraphModule, batches: Batches, correct: Correct) 
         if correct(layer, wanted[layer], outputs):
             outputs[:] = run.again(layer)
 
-    run.run(at_layer, layers)
+    run.walk(at_layer, layers)
     return [] if note is None else [note]

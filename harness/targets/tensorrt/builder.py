@@ -7,7 +7,6 @@ next build of the process silently left convolutions in float. `process.py` ther
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -210,11 +209,6 @@ def _log(logger: Any, request: BuildRequest) -> tuple[str, ...]:
     return tuple(f"{severity}: {text}" for severity, text in logger.messages) if request.options.verbose else ()
 
 
-def main(request_path: str, reply_path: str) -> None:
-    """Read a request, build, write the reply."""
-    request = BuildRequest.model_validate_json(Path(request_path).read_text(encoding="utf-8"))
-    Path(reply_path).write_text(build(request).model_dump_json(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def main(request: str) -> str:
+    """Build what a request says; both it and the reply are JSON."""
+    return build(BuildRequest.model_validate_json(request)).model_dump_json()

@@ -41,7 +41,7 @@ from harness.stages.configs import (
 )
 from harness.targets.base import Target
 from harness.toolkits import get_toolkit
-from harness.training.recipe import QatRules, Recipe, qat_recipe
+from harness.training.settings import Recipe, qat_recipe
 
 CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
@@ -225,7 +225,7 @@ class NetworkPlanner:
 
     def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:
         scenario, params, learns = self._scenario, self._scenario.qat_params, bool(variant.learn_amax)
-        recipe = qat_recipe(self._recipe(variant.model), self._qat_rules(), learned_ranges=learns)
+        recipe = qat_recipe(self._recipe(variant.model), params, learned_ranges=learns)
         seed = scenario.seed if variant.qat_seed is None else variant.qat_seed
         batch_norm = variant.batch_norm or "folded"
         return FinetuneConfig(
@@ -242,11 +242,7 @@ class NetworkPlanner:
         )
 
     def _recipe(self, model: str) -> Recipe:
-        training = self._scenario.effective_training(model)
-        return Recipe.model_validate(training.model_dump(exclude={"factory"}) | {"seed": self._scenario.seed})
-
-    def _qat_rules(self) -> QatRules:
-        return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
+        return self._scenario.effective_training(model).recipe(self._scenario.seed)
 
     def rules(self, variant: Variant) -> tuple[Rule, ...]:
         """The rules of the scenario for the variant's network; none for methods that quantize nothing."""

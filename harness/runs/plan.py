@@ -39,7 +39,6 @@ from harness.stages.configs import (
 )
 from harness.targets import get_target
 from harness.targets.base import Target
-from harness.timing.plan import TimingPlan
 from harness.toolkits import DEFAULT
 
 
@@ -223,14 +222,7 @@ class Planner:
             builds=settings.builds,
             input_shape=self._networks[variant.model].config.input_shape,
             batch_size=variant.batch_size,
-            plan=TimingPlan(
-                warmup_s=settings.warmup_s,
-                round_s=settings.round_s,
-                rounds_per_process=settings.rounds_per_process,
-                min_processes=settings.min_processes,
-                max_processes=settings.max_processes,
-                budget_s=settings.budget_s * len(places),
-            ),
+            plan=settings.for_targets(len(places)),
             confidence=scenario.verdict.confidence,
             margin=scenario.verdict.latency_margin,
             comparisons=comparisons,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.errors import HarnessError, ScenarioError, is_interrupt
 from harness.load.scenarios import get_load_scenario
 from harness.plugin_names import Kind, entry_points
@@ -19,7 +19,6 @@ from harness.plugins.code import PluginCode, distribution_of, loaded
 from harness.plugins.probe import PluginFacts, PluginFault, PluginJob, PluginRequest
 from harness.registry import plugged_in
 from harness.results import Variant
-from harness.runs.data_specs import data_spec
 from harness.runs.prober import ProbeFailed, Prober
 from harness.runs.timeouts import network_timeout_s
 from harness.scenario import Scenario, expand
@@ -166,8 +165,8 @@ def _request(scenario: Scenario, use: PluginUse, download: bool) -> PluginReques
     data: tuple[DatasetSpec, ...] = ()
     variants: tuple[Variant, ...] = ()
     if use.kind == "data source":
-        places = [scenario.dataset] if scenario.calib_dataset is None else [scenario.dataset, scenario.calib_dataset]
-        data = tuple(data_spec(place) for place in places if place.source == use.name)
+        others = [] if scenario.calib_dataset is None else [scenario.calib_dataset.spec()]
+        data = tuple(spec for spec in (scenario.dataset, *others) if spec.source == use.name)
     elif use.kind in ("target", "toolkit"):
         axis = "target" if use.kind == "target" else "toolkit"
         variants = tuple(variant for variant in expand(scenario) if getattr(variant, axis) == use.name)

@@ -15,7 +15,7 @@ from harness.engine.execute import PEAK, record_from
 from harness.engine.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome
 from harness.engine.store import Artifact
 from harness.metrics import metrics
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Cost, Memory, MetricValue, Row
 from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
@@ -25,6 +25,7 @@ from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
 from harness.stages.checking import checks_of
 from harness.timing.samples import Timings
+from harness.verdicts.settings import Judgement
 from harness.words.precision import other_precisions
 
 _COST_META = {
@@ -125,6 +126,7 @@ def gather(
     findings: Findings,
     judgement: Judgement,
     threads: int,
+    seed: int = 0,
     task: Task = "classification",
     class_names: tuple[str, ...] = (),
 ) -> Evidence:
@@ -158,6 +160,7 @@ def gather(
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
         task=task,
+        seed=seed,
         includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
     )
 

@@ -19,7 +19,7 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
 from harness.runs.energy import run_energy
@@ -167,12 +167,6 @@ def _energy(
 
 def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
     scenario = prepared.scenario
-    judgement = Judgement(
-        confidence=scenario.verdict.confidence,
-        accuracy_margin=scenario.verdict.accuracy_margin,
-        latency_margin=scenario.verdict.latency_margin,
-        seed=scenario.seed,
-    )
     by_id = {plan.variant.id: plan for plan in prepared.plans}
     evidence: list[Evidence] = []
     for plan in prepared.plans:
@@ -180,7 +174,7 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
         threads = scenario.target_options(plan.variant.target).threads
         splits = prepared.splits
         names = splits.reading.class_names
-        evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
+        evidence.append(gather(plan, reference, findings, scenario.verdict, threads, scenario.seed, splits.task, names))
     own = compute_own(prepared.plugins, evidence, network_timeout_s(scenario))
     made = zip(prepared.plans, evidence, own, strict=True)
     return [make_row(plan, item, findings, figures) for plan, item, figures in made], evidence

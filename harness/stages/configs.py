@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
 from harness.plugins.code import PluginCode
 from harness.results import BatchNormMode
-from harness.timing.plan import TimingPlan
+from harness.timing.settings import TimingPlan
 from harness.training.file_sums import FileSum
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 
 class Config(BaseModel):

@@ -60,7 +60,7 @@ from harness.toolkits.base import Batches, Request, Source
 from harness.toolkits.support.skipped import skipped_modules
 from harness.training.loop import fit
 from harness.training.own_loop import LoopContext, TrainingData, train_with
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 from harness.training.validation import hold_out
 from harness.verification.onnx_steps import check_file, check_fp16_file, check_toolkit_file
 from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from harness.errors import StageError, describe_exit
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, load_block
+from harness.timing.settings import TimingPlan
 from harness.timing.turns import TURN, last_turn
 
 COMMAND = (sys.executable, "-m", "harness.timing.process")

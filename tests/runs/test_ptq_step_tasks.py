@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.quantization.capture.modules import Modules
 from harness.runs.network_plan import NetworkInfo
 from harness.runs.plan import Planner, VariantPlan

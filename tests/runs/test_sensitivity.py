@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from harness import cli
 from harness.data.load import load_splits
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.engine.outcomes import ignore
 from harness.engine.store import STORE_VARIABLE, Store
 from harness.errors import StageError, UsageError

@@ -19,7 +19,7 @@ from harness.runs.latency import by_variant, run_latency, timed_groups
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared
 from harness.runs.selection import timing_reference_of
-from harness.scenario.schema import Measurement, Verdict
+from harness.scenario import Judgement, Measurement
 
 CRASHED = Failed(reason="crashed with signal SIGSEGV", label="l", root="r", kind="crash")
 
@@ -154,7 +154,7 @@ class Timer:
 def measured(done: Done, timer: Timer) -> dict[str, bool]:
     """By variant, whether it was timed."""
     plans = [plan(name, own, common="fp32") for name, own in ACROSS]
-    settings = SimpleNamespace(measurement=Measurement(), verdict=Verdict())
+    settings = SimpleNamespace(measurement=Measurement(), verdict=Judgement())
     prepared = SimpleNamespace(scenario=settings, plans=plans, planner=timer)
     outcomes: dict[str, Outcome] = {task.key: done for each in plans for task in each.tasks.values()}
     found = run_latency(cast("Prepared", prepared), cast("LocalExecutor", timer), outcomes, "now")

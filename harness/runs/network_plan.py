@@ -110,7 +110,7 @@ class NetworkPlanner:
         tasks: dict[str, Task] = {}
         quantizer: QuantizerConfig | None = None
         inputs = dict(network)
-        if variant.method in ("ptq", "qat"):
+        if variant.is_quantized:
             quantizer = self.quantizer(variant)
             tasks["calibrate"] = self._calibrate(variant, network)
             tasks["quantize"] = Task(
@@ -246,7 +246,7 @@ class NetworkPlanner:
 
     def rules(self, variant: Variant) -> tuple[Rule, ...]:
         """The rules of the scenario for the variant's network; none for methods that quantize nothing."""
-        if variant.method not in ("ptq", "qat"):
+        if not variant.is_quantized:
             return ()
         return rules_for(self._scenario, self._networks[variant.model].modules)
 

@@ -53,7 +53,7 @@ def compare_layers(config: LayersConfig, inputs: Mapping[str, Task], variant_id:
 def absent_links(variant: Variant, links: Mapping[Link, Task], not_run: str | None) -> dict[Link, str]:
     """Why a variant has no link of a kind that others of its method have."""
     absent: dict[Link, str] = {}
-    if variant.method in ("ptq", "qat") and "torch_quantized" not in links:
+    if variant.is_quantized and "torch_quantized" not in links:
         absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
     if "engine" not in links:
         absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"

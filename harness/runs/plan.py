@@ -148,7 +148,7 @@ class Planner:
             links = self._links(variant, tasks, target, file)
             absent = absent_links(variant, links, not_run)
         layers = None
-        if settings.parity == "layers" and variant.method in ("ptq", "qat") and file is not None and build is not None:
+        if settings.parity == "layers" and variant.is_quantized and file is not None and build is not None:
             layers = self._layers(variant, tasks, file, build, runs=not_run is None)
         return Chain(links, absent, layers)
 
@@ -156,7 +156,7 @@ class Planner:
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
     ) -> dict[Link, Task]:
         model, network = self._networks[variant.model].config, self._of_networks.network(variant)
-        is_quantized = variant.method in ("ptq", "qat")
+        is_quantized = variant.is_quantized
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
         files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
         if file is not None and is_quantized:

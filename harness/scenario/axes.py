@@ -11,7 +11,6 @@ from harness.quantization.settings import Calibrator, PtqSteps, SkipSet
 from harness.results import BatchNormMode, Method
 from harness.scenario.source import Loc
 
-QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(
     {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip", "ptq_steps"}
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from harness.engine.execute import record_from
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
@@ -41,7 +40,7 @@ def run_energy(
 def energy_of(plan: VariantPlan, outcome: Outcome | None) -> Energy | None:
     """The figures of one variant, or why there are none; None for variants that were not run at all."""
     if isinstance(outcome, Done):
-        return record_from(Energy, outcome.artifact)
+        return outcome.artifact.result(Energy)
     if isinstance(outcome, Failed):
         return Energy(reason=outcome.reason)
     if plan.not_run is not None or "build" not in plan.tasks:

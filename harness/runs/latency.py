@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
-
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, Done, Failed, Outcome
-from harness.engine.store import Artifact
 from harness.runs.plan import VariantPlan
+from harness.stages.artifacts import LatencyResult
 from harness.verdicts.latency import speedups
 
 if TYPE_CHECKING:
@@ -102,11 +100,7 @@ def _ids(groups: Groups) -> set[str]:
 
 
 def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
-    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
-        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
+    failed = outcome.artifact.result(LatencyResult).failed if isinstance(outcome, Done) else {}
+    if variant_id in failed:
+        return Failed(reason=failed[variant_id], label=task.label, root=task.key, kind=CRASH)
     return outcome
-
-
-def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
-    failed = artifact.meta.get("failed")
-    return failed if isinstance(failed, dict) else {}

@@ -11,8 +11,8 @@ import numpy as np
 from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.parity.chain import ChainEvidence
-from harness.results import LayerParity, Link, Variant
-from harness.stages.artifacts import LABELS, OUTPUTS
+from harness.results import Link, Variant
+from harness.stages.artifacts import LABELS, OUTPUTS, LayersResult
 from harness.stages.catalog import LAYERS, PREDICT_ONNX
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
 
@@ -80,10 +80,8 @@ def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | N
         if chain.layers is not None:
             absent["layers"] = _reason(compared)
         return ChainEvidence(outputs, labels, absent)
-    found = compared.artifact.meta["layers"]
-    assert isinstance(found, list)
-    layers = tuple(LayerParity.model_validate(layer) for layer in found)
-    return ChainEvidence(outputs, labels, absent, layers, int(str(compared.artifact.meta["samples"])))
+    found = compared.artifact.result(LayersResult)
+    return ChainEvidence(outputs, labels, absent, found.layers, found.samples)
 
 
 def _reason(outcome: Outcome | None) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 
@@ -33,7 +32,7 @@ from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import Findings, copy_name, gather, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
 from harness.runs.timeouts import network_timeout_s
-from harness.stages.artifacts import LATENCY, engine_file
+from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
 from harness.targets.base import AUDIT_SUFFIX
@@ -194,9 +193,9 @@ def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directo
     export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
     if export is not None:
         name = copy_name(plan, prepared.splits.input_shape)
-        files["onnx"] = _copy(export.file(str(export.meta["file"])), directory, Path("models") / name)
+        files["onnx"] = _copy(file_of(export), directory, Path("models") / name)
     if build is not None:
-        source = engine_file(build)
+        source = file_of(build)
         files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
@@ -289,9 +288,9 @@ def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp3
 def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
     samples: dict[str, int] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "calibrate")
-        if artifact is not None:
-            samples[f"{plan.variant.model} for {plan.variant.target}"] = int(str(artifact.meta["samples"]))
+        found = findings.result(plan, "calibrate", CalibrateResult)
+        if found is not None:
+            samples[f"{plan.variant.model} for {plan.variant.target}"] = found.samples
     return samples
 
 
@@ -299,8 +298,8 @@ def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ..
     """What calibration left out, once for all variants that say the same."""
     notes: dict[str, list[str]] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "quantize")
-        for note in cast("list[str]", artifact.meta.get("outliers", [])) if artifact is not None else ():
+        found = findings.result(plan, "quantize", QuantizeResult)
+        for note in found.outliers if found is not None else ():
             notes.setdefault(note, []).append(plan.variant.id)
     return tuple(
         f"{note} ({ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})" for note, ids in notes.items()

@@ -13,7 +13,7 @@ from harness.engine.store import Store
 from harness.errors import StageError, UsageError, unknown_name
 from harness.machine.environment import fingerprint
 from harness.results import Variant
-from harness.results.sensitivity import Analysis, Failure, LayerCost, SensitivityRecord, SkipSearch, Trial
+from harness.results.sensitivity import Analysis, Failure, Ranking, SensitivityRecord, SkipSearch
 from harness.runs.executing import Display, executing
 from harness.runs.network_plan import CALIBRATION_BATCH
 from harness.runs.plan import VariantPlan
@@ -161,40 +161,13 @@ def _analysis(plan: AnalysisPlan, outcomes: Mapping[str, Outcome]) -> Analysis |
     if not isinstance(ranked, Done):
         return None
     searched = outcomes.get(plan.search.key) if plan.search is not None else None
-    meta = ranked.artifact.meta
     done = [outcome for outcome in (ranked, searched) if isinstance(outcome, Done)]
-    return Analysis.model_validate(
-        {
-            "variant": plan.variant,
-            "calibration_samples": meta["samples"],
-            "layers": [LayerCost.model_validate(layer) for layer in _items(meta["layers"])],
-            "search": _search(plan, searched) if isinstance(searched, Done) else None,
-            "seconds": {outcome.artifact.manifest.stage: outcome.seconds for outcome in done},
-            "cached": all(outcome.cached for outcome in done),
-        }
-        | {
-            name: meta[name]
-            for name in ("data_passes", "sqnr_db", "fp32_top1", "quantized", "held_out")
-            if name in meta
-        }
-    )
-
-
-def _search(plan: AnalysisPlan, searched: Done) -> SkipSearch:
-    assert plan.search is not None and isinstance(plan.search.config, SearchConfig)
-    meta = searched.artifact.meta
-    trials = tuple(Trial.model_validate(trial) for trial in _items(meta["trials"]))
-    chosen = next((trial for trial in trials if list(trial.skip) == meta["skip"]), None)
-    return SkipSearch.model_validate(
-        {
-            "budget": plan.search.config.budget,
-            "confidence": plan.search.config.confidence,
-            "status": meta["status"],
-            "provable_drop": meta["provable_drop"],
-            "chosen": chosen,
-            "chosen_ci": meta["chosen_ci"],
-            "trials": trials,
-        }
+    return Analysis(
+        variant=plan.variant,
+        search=searched.artifact.result(SkipSearch) if isinstance(searched, Done) else None,
+        seconds={outcome.artifact.manifest.stage: outcome.seconds for outcome in done},
+        cached=all(outcome.cached for outcome in done),
+        **dict(ranked.artifact.result(Ranking)),
     )
 
 
@@ -228,8 +201,3 @@ def _failure(plan: AnalysisPlan, outcomes: Mapping[str, Outcome]) -> Failure | N
         if isinstance(outcome, Failed):
             return Failure(variant_id=plan.variant.id, reason=f"{outcome.label}: {outcome.reason}")
     return None
-
-
-def _items(value: object) -> list[object]:
-    assert isinstance(value, list)
-    return value

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import JsonValue
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
@@ -24,7 +23,8 @@ from harness.machine.energy import EnergyCounter, open_counter
 from harness.machine.host_memory import PeakMemory, release_free_memory
 from harness.machine.nvml import Gpu, NvmlUnavailable
 from harness.metrics.energy import Block, energy_of
-from harness.results import Memory
+from harness.results import Energy, Memory
+from harness.stages.artifacts import file_of
 from harness.targets import get_target
 
 if TYPE_CHECKING:
@@ -42,17 +42,15 @@ _TURN_S: Final = 0.05
 """Inferences between two looks at the clock."""
 
 
-def measure_memory(
-    config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext
-) -> Mapping[str, JsonValue]:
+def measure_memory(config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext) -> Memory:
     """Peak memory of opening the engine and running it, in a process that has done nothing before."""
-    path = _engine_file(inputs)
+    path = file_of(inputs["build"])
     if multiprocessing.parent_process() is not None:  # the stage has a worker of its own
-        return memory_of(config, path).model_dump(mode="json")
+        return memory_of(config, path)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         try:
-            return pool.submit(memory_of, config, path).result().model_dump(mode="json")
+            return pool.submit(memory_of, config, path).result()
         except BrokenProcessPool as error:
             raise StageError("the process that opened the engine crashed") from error
 
@@ -88,13 +86,11 @@ def memory_of(config: MemoryConfig, path: Path) -> Memory:
     )
 
 
-def measure_energy(
-    config: EnergyConfig, inputs: Inputs, folder: Path, context: StageContext
-) -> Mapping[str, JsonValue]:
+def measure_energy(config: EnergyConfig, inputs: Inputs, folder: Path, context: StageContext) -> Energy:
     """Idle power with the engine open, then blocks of inferences."""
     target = get_target(config.build.target)
     counter = open_counter("gpu" if target.needs_gpu else "cpu")
-    session = _open(config.build, _engine_file(inputs))
+    session = _open(config.build, file_of(inputs["build"]))
     batch = _batch(config.input_shape, config.batch_size)
     with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
         context.working()
@@ -104,7 +100,7 @@ def measure_energy(
         for number in range(BLOCKS):
             blocks.append(_counted(counter, lambda: _infer(session, batch, runs, config.busy_s / BLOCKS)))
             context.progress(number + 1, BLOCKS, "blocks")
-    return energy_of(idle, blocks, counter.source).model_dump(mode="json")
+    return energy_of(idle, blocks, counter.source)
 
 
 def _gpu() -> tuple[Gpu | None, str | None]:
@@ -112,11 +108,6 @@ def _gpu() -> tuple[Gpu | None, str | None]:
         return Gpu(), None
     except NvmlUnavailable as error:
         return None, str(error)
-
-
-def _engine_file(inputs: Inputs) -> Path:
-    engine = inputs["build"]
-    return engine.file(str(engine.meta["file"]))
 
 
 def _open(config: BuildConfig, path: Path) -> Session:

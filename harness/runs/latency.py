@@ -27,7 +27,7 @@ def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[s
     Where that fails for a group of several targets as a whole, because the common reference fails, each target is timed
     with its own FP32 row: an engine costs the rows of its own target at most.
     """
-    if not prepared.scenario.measurement.latency:
+    if not prepared.resolved.measurement.latency:
         return []
     groups = timed_groups(prepared.plans, outcomes)
     measured = _time(prepared, executor, groups, nonce)
@@ -67,7 +67,7 @@ def by_variant(measured: Measured) -> dict[str, Outcome]:
 
 
 def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, nonce: str) -> Measured:
-    corrects = prepared.scenario.verdict.correction == "holm"
+    corrects = prepared.resolved.verdict.correction == "holm"
     comparisons = sum(map(_n_speedups, groups, groups.values())) if corrects else 1
     tasks = {
         prepared.planner.measure(group, reference, nonce, comparisons): tuple(plan.variant.id for plan in group)

@@ -58,7 +58,7 @@ def eager_top1(prepared, tmp_path: Path) -> float:
 
 def test_another_accuracy_fails_the_rows_of_that_model_before_anything_is_quantized(prepared, tmp_path: Path) -> None:
     run = prepared(", expected_top1: 0.9")
-    plans = expect_accuracy(run.scenario, run.plans, run.planner, executor(tmp_path))
+    plans = expect_accuracy(run.resolved.networks, run.plans, run.planner, executor(tmp_path))
     refused = [plan for plan in plans if plan.broken is not None]
     assert {plan.variant.model for plan in refused} == {"net"}
     assert len(refused) == sum(plan.variant.model == "net" for plan in run.plans) > 1
@@ -73,11 +73,11 @@ def test_the_accuracy_that_is_expected_changes_nothing(prepared, tmp_path: Path)
     run = prepared("")
     top1 = eager_top1(run, tmp_path)
     same = prepared(f", expected_top1: {top1 + 0.019:.4f}")
-    assert expect_accuracy(same.scenario, same.plans, same.planner, executor(tmp_path)) == same.plans
+    assert expect_accuracy(same.resolved.networks, same.plans, same.planner, executor(tmp_path)) == same.plans
     off = prepared(f", expected_top1: {top1 + 0.021:.4f}")
-    assert expect_accuracy(off.scenario, off.plans, off.planner, executor(tmp_path)) != off.plans
+    assert expect_accuracy(off.resolved.networks, off.plans, off.planner, executor(tmp_path)) != off.plans
     wider = prepared(f", expected_top1: {top1 + 0.021:.4f}, expected_top1_tolerance: 0.03")
-    assert expect_accuracy(wider.scenario, wider.plans, wider.planner, executor(tmp_path)) == wider.plans
+    assert expect_accuracy(wider.resolved.networks, wider.plans, wider.planner, executor(tmp_path)) == wider.plans
 
 
 def test_data_without_labels_cannot_tell(prepared) -> None:

@@ -155,7 +155,7 @@ def measured(done: Done, timer: Timer) -> dict[str, bool]:
     """By variant, whether it was timed."""
     plans = [plan(name, own, common="fp32") for name, own in ACROSS]
     settings = SimpleNamespace(measurement=Measurement(), verdict=Judgement())
-    prepared = SimpleNamespace(scenario=settings, plans=plans, planner=timer)
+    prepared = SimpleNamespace(resolved=settings, plans=plans, planner=timer)
     outcomes: dict[str, Outcome] = {task.key: done for each in plans for task in each.tasks.values()}
     found = run_latency(cast("Prepared", prepared), cast("LocalExecutor", timer), outcomes, "now")
     return {name: isinstance(outcome, Done) for name, outcome in by_variant(found).items()}

@@ -133,7 +133,7 @@ def describe_plugins(scenario: Scenario, *, download: bool = False) -> Plugins:
     errors += _equal_names(scenario, uses, facts)
     if errors:
         raise joined(errors)
-    return Plugins(facts, uses, scenario.source)
+    return Plugins(facts, tuple(uses), scenario.source)
 
 
 def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:

@@ -28,10 +28,7 @@ def run_energy(
     tasks = {
         planner.energy(plan, nonce): (plan.variant.id,)
         for plan in plans
-        if plan.not_run is None
-        and "build" in plan.tasks
-        and isinstance(outcomes.get(plan.tasks["build"].key), Done)
-        and reason_by_device(_device(plan)) is None
+        if plan.engine_runs(outcomes) and reason_by_device(_device(plan)) is None
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]

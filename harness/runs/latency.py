@@ -47,12 +47,7 @@ def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) 
     Where that of another target is not among them, it is FP32 on the own target. An engine that failed when it ran
     before, in the evaluation or for its memory, would take the others of its group with it.
     """
-    timed = []
-    for plan in plans:
-        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
-        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
-        if "build" in plan.tasks and plan.not_run is None and all_done:
-            timed.append(plan)
+    timed = [plan for plan in plans if plan.engine_runs(outcomes, "outputs", "memory")]
     ids = {plan.variant.id for plan in timed}
     groups: dict[str, list[VariantPlan]] = {}
     for plan in timed:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import Done, Outcome
+from harness.engine.outcomes import Outcome
 from harness.engine.store import Artifact
 from harness.load import MODULE, availability
 from harness.load.base import LoadMeasured
@@ -45,9 +45,7 @@ def run_load(
     """One task for each variant whose engine was built and runs here; none when the scenario has no load scenario."""
     tasks: dict[Task, str] = {}
     for plan in plans:
-        build = plan.tasks.get("build")
-        is_built = build is not None and isinstance(outcomes.get(build.key), Done)
-        if is_built and plan.not_run is None and (task := planner.load(plan, run_id)) is not None:
+        if plan.engine_runs(outcomes) and (task := planner.load(plan, run_id)) is not None:
             tasks[task] = plan.variant.id
     finished = executor.run(list(tasks)) if tasks else {}
     return [(task, finished[task.key], (variant_id,)) for task, variant_id in tasks.items()]

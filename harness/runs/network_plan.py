@@ -29,7 +29,7 @@ from harness.stages.configs import (
     FinetuneConfig,
     Fp16Config,
     ModelConfig,
-    PredictConfig,
+    PredictTorchConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
@@ -99,7 +99,7 @@ class NetworkPlanner:
             export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
             tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
         if self._resolved.measurement.accuracy:
-            predict = PredictConfig(data=self._resolved.data, model=model, quantizer=quantizer)
+            predict = PredictTorchConfig(data=self._resolved.data, model=model, quantizer=quantizer)
             inputs.pop("check")
             tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
         return tasks

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from harness.comparison.environments import machine_class
 from harness.engine.graph import Task
+from harness.engine.outcomes import Done, Outcome
 from harness.machine.environment import machine
 from harness.results import Link, Variant
 from harness.runs.availability import unavailable_reason
@@ -34,6 +35,7 @@ from harness.stages.configs import (
     MeasureConfig,
     MemoryConfig,
     PredictConfig,
+    PredictTorchConfig,
     built,
 )
 from harness.targets import get_target
@@ -62,6 +64,12 @@ class VariantPlan:
     """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
+
+    def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
+        """Whether its engine was built and can run here, and those of `others` that it has were done."""
+        tasks = [self.tasks[name] for name in ("build", *others) if name in self.tasks]
+        has_engine = "build" in self.tasks and self.not_run is None
+        return has_engine and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
@@ -105,9 +113,7 @@ class Planner:
         )
         not_run = target.cannot_run(options)
         if not_run is None and self._resolved.measurement.accuracy:
-            config = PredictConfig(
-                data=self._resolved.data, target=variant.target, plugins=own_target, options=build.options
-            )
+            config = PredictConfig(data=self._resolved.data, build=build)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         if not_run is None and self._resolved.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
@@ -176,15 +182,13 @@ class Planner:
             samples=LAYER_SAMPLES,
             model=self._resolved.networks[variant.model].config,
             quantizer=self._of_networks.quantizer(variant) if is_ours else None,
-            target=variant.target if runs else None,
-            plugins=build.plugins if runs else (),
-            options=build.options if runs else {},
+            build=build if runs else None,
         )
         return compare_layers(config, inputs, variant.id)
 
     def eager(self, variant: Variant) -> Task:
         """Outputs of the eager network on the test samples."""
-        config = PredictConfig(data=self._resolved.data, model=self._resolved.networks[variant.model].config)
+        config = PredictTorchConfig(data=self._resolved.data, model=self._resolved.networks[variant.model].config)
         label = f"evaluate torch {variant.model}"
         return Task(PREDICT_TORCH, config, {"train": self._of_networks.train(variant)}, label=label)
 

@@ -201,17 +201,20 @@ class BuildConfig(Config):
     """Number of the build: builders choose among kernels by timing them, so that two builds may differ."""
 
 
-class PredictConfig(Config):
-    """Outputs on the test samples, of the torch network or of an engine."""
+class PredictTorchConfig(Config):
+    """Outputs of the torch network on the test samples."""
 
     data: DataConfig
-    model: ModelConfig | None = None
-    """For the torch network."""
+    model: ModelConfig
     quantizer: QuantizerConfig | None = None
-    target: str | None = None
-    """For an engine."""
-    plugins: tuple[PluginCode, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
+    """For the fake-quantized network; None for the eager one."""
+
+
+class PredictConfig(Config):
+    """Outputs of an engine on the test samples."""
+
+    data: DataConfig
+    build: BuildConfig
 
 
 class PredictOnnxConfig(Config):
@@ -231,10 +234,8 @@ class LayersConfig(Config):
     model: ModelConfig
     quantizer: QuantizerConfig | None
     """None where another toolkit quantized: there is no fake-quantized network of ours."""
-    target: str | None
+    build: BuildConfig | None
     """None where the engine cannot run here."""
-    plugins: tuple[PluginCode, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class MeasureConfig(Config):

@@ -23,6 +23,7 @@ from harness.stages.configs import (
     BuildConfig,
     MeasureConfig,
     PredictConfig,
+    PredictTorchConfig,
     built,
 )
 from harness.stages.loading import (
@@ -63,10 +64,9 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
     )
 
 
-def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> PredictResult:
+def predict_torch(config: PredictTorchConfig, inputs: Inputs, folder: Path, context: StageContext) -> PredictResult:
     """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
     torch.set_num_threads(context.threads)
-    assert config.model is not None
     if config.quantizer is None:
         network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
     else:
@@ -80,10 +80,9 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
 
 def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> PredictResult:
     """Outputs of the built engine on the test samples."""
-    assert config.target is not None
-    target = get_target(config.target)
+    target = get_target(config.build.target)
     samples = read_splits(config.data).test
-    session = target.open(file_of(inputs["build"]), target.options_from(config.options))
+    session = target.open(file_of(inputs["build"]), target.options_from(config.build.options))
     batches: list[npt.NDArray[np.float32]] = []
     seen = 0
     for batch in samples.batches(predict_batch(samples)):

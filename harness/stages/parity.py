@@ -44,9 +44,9 @@ def layers(config: LayersConfig, inputs: Inputs, folder: Path, context: StageCon
     prepared = graph = None
     if config.quantizer is not None:
         prepared = load_quantized(config.model, config.quantizer, inputs)
-    if config.target is not None:
-        target = get_target(config.target)
-        graph = target.graph(file_of(inputs["build"]), target.options_from(config.options))
+    if config.build is not None:
+        target = get_target(config.build.target)
+        graph = target.graph(file_of(inputs["build"]), target.options_from(config.build.options))
     samples = read_splits(config.data).test
     count = min(config.samples, len(samples))
     batches = first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES))

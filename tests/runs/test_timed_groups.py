@@ -20,6 +20,7 @@ from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared
 from harness.runs.selection import timing_reference_of
 from harness.scenario import Judgement, Measurement
+from harness.stages.artifacts import LatencyResult
 
 CRASHED = Failed(reason="crashed with signal SIGSEGV", label="l", root="r", kind="crash")
 
@@ -33,7 +34,9 @@ class Named(BaseModel):
 
 @pytest.fixture
 def done(store: Store) -> Done:
+    result = LatencyResult(reference="fp32", failed={}, looks=1, watched=(), includes_transfers=False, parts_ms={})
     with store.create("0" * 64, "build") as draft:
+        draft.meta.update(result.model_dump(mode="json"))
         np.save(draft.path / "x.npy", np.zeros(1))
     return Done(store.open("0" * 64), cached=False)
 

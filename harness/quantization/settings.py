@@ -21,6 +21,7 @@ from harness.fields import Bits, Count, Listed, Percent, Positive, Section, Text
 from harness.plugin_names import OneOfOrPlugin
 from harness.registry import file_names
 
+DEFAULT_PERCENTILE = 99.99
 DEFAULT_CALIBRATION_SAMPLES = 512
 """As in SuperGradients, in full batches."""
 REGEX, ROLE = "re:", "role:"
@@ -211,7 +212,7 @@ class CalibParams(Section):
 
     histogram_calib_method: Literal["percentile", "entropy", "mse"] = "percentile"
     """What `calibrator_i: histogram` stands for; `calibrator_i: max` does not use it."""
-    percentile: Percent = 99.99
+    percentile: Percent = DEFAULT_PERCENTILE
     """Share of |x| inside the range, for the method `percentile` only."""
     num_calib_batches: Annotated[Count, Unit("batch")] | None = None
     """Batches of `training.batch_size` samples to calibrate on; empty: 512 // `training.batch_size`, at least one. The

@@ -182,8 +182,8 @@ class NetworkPlanner:
                 ("PTQ step", variant.ptq_steps),
                 ("calibrator", _calibrators_of(rules)),
             ),
-            histogram_method=method if rules else "percentile",
-            histogram_percentile=params.calib_params.percentile if rules else 99.99,
+            # What does not count must not change the key.
+            **({"histogram_method": method, "histogram_percentile": params.calib_params.percentile} if rules else {}),
         )
 
     def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:

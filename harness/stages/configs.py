@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
 from harness.plugins.code import PluginCode
+from harness.quantization.settings import DEFAULT_PERCENTILE
 from harness.results import BatchNormMode
 from harness.timing.settings import TimingPlan
 from harness.training.file_sums import FileSum
@@ -104,7 +105,7 @@ class QuantizerConfig(Config):
     """Dumps of rules, which hold only the keys that were written: a key that is left out and a default differ."""
     histogram_method: str = "percentile"
     """What `calib_method: histogram` in a rule stands for."""
-    histogram_percentile: float = 99.99
+    histogram_percentile: float = DEFAULT_PERCENTILE
     ptq_steps: tuple[str, ...] = ()
     """Decide which network is prepared: steps that need no data change its weights, others give it biases."""
     plugins: tuple[PluginCode, ...] = ()

@@ -17,7 +17,7 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 NAME_PATTERN = r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$"
 NAME_MAX_LENGTH = 64
@@ -75,6 +75,12 @@ class Section(BaseModel):
         if "required" not in inner and "type" in inner:
             inner["type"] = [inner["type"], "null"]
         return found
+
+
+def contradiction(message: str, fix: str, *, key: str, on_key: bool = False) -> PydanticCustomError:
+    """An error to raise in a validator of a section whose keys contradict each other; it is told at `key`."""
+    context = {"message": message, "fix": fix, "key": key, "on_key": on_key}
+    return PydanticCustomError("contradiction", "{message}", context)
 
 
 def _listed(value: Any) -> Any:

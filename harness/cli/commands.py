@@ -124,7 +124,7 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     for path in scenarios:
         scenario = load_scenario(path)
         plugins = check_registries(scenario)
-        with plugins.active(scenario):
+        with plugins.active():
             scenario = plugins.with_settings(scenario)
             variants = selected(expand(scenario), wanted)
             reasons = describe_networks(scenario, None).reasons
@@ -190,7 +190,7 @@ def sensitivity(
     from harness.report.sensitivity import render_sensitivity
     from harness.runs.complete import run_folder, run_options
     from harness.runs.preparation import prepare
-    from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
+    from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, keep, plan_analyses
     from harness.scenario import load_scenario
 
     options = SensitivityOptions(budget=None if budget is None else budget / 100, top=top)
@@ -204,7 +204,8 @@ def sensitivity(
     plan_analyses(prepared, options)
     display = lambda: progress_display(quiet=quiet)  # noqa: E731
     with run_folder(out, f"{loaded.name}-sensitivity") as directory:
-        record = analyse(prepared, directory, Store(default_root()), how, options, display)
+        store = Store(default_root())
+        record = keep(analyse(prepared, store, how, options, display), loaded, directory, store)
         written = render_sensitivity(record, directory)
     raise typer.Exit(_print_sensitivity(record, written))
 

@@ -50,7 +50,7 @@ def nightly(
     prepared = prepare_all(files, options)
     for note in (note for item in prepared for note in item.notes):
         typer.echo(note, err=True)
-    project = Project.at(prepared[0].scenario.root, baselines)
+    project = Project.at(prepared[0].about.root, baselines)
     with _folder(out, project.root) as directory:
         night = run_night(
             prepared,

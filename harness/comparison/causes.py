@@ -35,7 +35,7 @@ class Pair:
     @property
     def fp32_rows(self) -> tuple[Row | None, Row | None]:
         """The FP32 rows that both are judged against."""
-        before, after = (_fp32_of(side, self.variant_id) for side in (self.base, self.new))
+        before, after = (side.results.fp32_of(side.rows[self.variant_id].variant) for side in (self.base, self.new))
         return before, after
 
 
@@ -165,11 +165,6 @@ def _may_explain(difference: EnvironmentDifference, section: str) -> bool:
 def _commits(pair: Pair) -> str | None:
     old, new = ((side.results.environment.get("git") or {}).get("commit") for side in (pair.base, pair.new))
     return f"commit {str(new)[:10]}, before {str(old)[:10]}" if old and new and old != new else None
-
-
-def _fp32_of(side: Snapshot, variant_id: str) -> Row | None:
-    group = side.rows[variant_id].variant.group
-    return next((row for row in side.results.rows if row.variant.group == group and row.variant.method == "fp32"), None)
 
 
 def _layers(row: Row) -> dict[str, Layer]:

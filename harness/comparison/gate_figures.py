@@ -58,14 +58,6 @@ class Sides:
         section = metric.partition(".")[0]
         return next((each.text for each in self.differences if _forbids(each, section)), None)
 
-    def fp32_of(self, row: Row) -> Row | None:
-        """The FP32 row of the same model, target and batch size."""
-        group = row.variant.group
-        return next(
-            (each for each in self.run.results.rows if each.variant.group == group and each.variant.method == "fp32"),
-            None,
-        )
-
 
 def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
     """What the gate's limit is compared with for one row."""
@@ -82,7 +74,7 @@ def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
 
 
 def _against_fp32(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> Held:
-    reference = sides.fp32_of(row)
+    reference = sides.run.results.fp32_of(row.variant)
     other = None if reference is None else read(reference, gate.metric, confidence=sides.run.results.confidence)
     if reference is None or other is None:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.data.reading import Reading
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
 from harness.errors import DataError, unknown_name
 

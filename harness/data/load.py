@@ -10,8 +10,8 @@ import torch
 from harness.data.base import Arrays, Images, Labels
 from harness.data.partition import Indices, partition, subset
 from harness.data.samples import Samples, Splits
+from harness.data.settings import DatasetSpec
 from harness.data.sources import data_source
-from harness.data.spec import DatasetSpec
 from harness.data.tasks import Task
 
 

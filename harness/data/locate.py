@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.data.base import Located
+from harness.data.settings import DatasetSpec
 from harness.data.sources import data_source
-from harness.data.spec import DatasetSpec
 
 
 def locate(spec: DatasetSpec, root: Path, *, download: bool = False) -> Located:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.partition import subset
+from harness.data.settings import DatasetSpec
 from harness.data.sources.fashion_mnist import EMBEDDED_FILE, SOURCE, read_part
-from harness.data.spec import DatasetSpec
 from harness.data.subset import Subset, arrays_sha256, write_subset
 from harness.errors import DataError
 
@@ -37,9 +37,10 @@ def main() -> None:
     """Draw, write, and print what to record beside the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=EMBEDDED_FILE)
-    parser.add_argument("--path", type=Path, help="folder of the full set; default: wherever it is found")
+    parser.add_argument("--path", help="folder of the full set; default: wherever it is found")
     options = parser.parse_args()
-    located = SOURCE.locate(DatasetSpec(source=SOURCE.name, path=options.path), Path.cwd(), download=False)
+    spec = DatasetSpec(source=SOURCE.name, location="path" if options.path else "auto", path=options.path)
+    located = SOURCE.locate(spec, Path.cwd(), download=False)
     if located.place is None or located.place.is_file():
         raise DataError("the full Fashion-MNIST is not on this machine", fix="`apt-get install dataset-fashion-mnist`")
     arrays = draw(located.place)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.spec import DatasetSpec, Location
+from harness.data.settings import DatasetSpec, Location
 from harness.errors import DataError
 from harness.paths import cache_or_temporary_folder, expanded
 
@@ -54,7 +54,7 @@ def cache_folder(places: Places) -> Path:
 
 def candidates(spec: DatasetSpec, root: Path, places: Places) -> Iterator[Found]:
     """The places to look in, first choice first; nothing is opened."""
-    location = spec.named_location
+    location = spec.location
     for kind in ORDER if location == "auto" else (location,):
         for path in _paths(kind, spec, root, places):
             yield Found(kind, path)
@@ -96,19 +96,19 @@ def find(
     """
     cache = Found("cache", cache_folder(places))
     for place in candidates(spec, root, places):
-        if place.location == "embedded" and spec.named_location == "auto" and fetch is not None:
+        if place.location == "embedded" and spec.location == "auto" and fetch is not None:
             fetch(cache.path)
             return cache
         if holds(place.path):
             return place
-    if fetch is not None and spec.named_location in ("auto", "cache"):
+    if fetch is not None and spec.location in ("auto", "cache"):
         fetch(cache.path)
         return cache
     raise _missing(spec, root, places)
 
 
 def _missing(spec: DatasetSpec, root: Path, places: Places) -> DataError:
-    location, name = spec.named_location, spec.source
+    location, name = spec.location, spec.source
     looked = [str(place.path) for place in candidates(spec, root, places)]
     fixes = {
         "path": "correct `path`, or use `location: auto`",

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.data.decode import DecodeRules, Pixels, Unreadable
+from harness.fields import Count
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEFAULT_RESIZE = 8 / 7
@@ -19,7 +20,6 @@ SMALLEST_SHARE = 0.35
 """Of the photo's area that a random crop shows; aspect ratio is at most 4:3 either way."""
 LARGEST_ASPECT = 4 / 3
 
-Positive = Annotated[int, Ge(1)]
 Byte = Annotated[int, Ge(0), Le(255)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
@@ -32,13 +32,13 @@ class ImageArgs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: Positive = 224
+    size: Count = 224
     """Height and width of the network's input. Alone, without `resize`: images of exactly this size are taken as they
     are; larger ones are resized so that the shorter side is `size` * 8 / 7 (256 for 224), and the centre is cropped;
     smaller ones, and a mixture of both, are refused."""
-    crop: Positive | None = None
+    crop: Count | None = None
     """Another name for `size`."""
-    resize: Positive | tuple[Positive, Positive] | None = None
+    resize: Count | tuple[Count, Count] | None = None
     """Length of the shorter side before the centre is cropped, or `[HEIGHT, WIDTH]`, to which every image is stretched.
     Smaller images are enlarged."""
     interpolation: Interpolation = "bilinear"
@@ -64,7 +64,7 @@ class ImageArgs(BaseModel):
     for 12); floating point, signed and 32-bit pixels are refused."""
     exif_orientation: bool = True
     """Turn photos upright as viewers do. torchvision's `ImageFolder` does not."""
-    max_pixels: Positive = 100_000_000
+    max_pixels: Count = 100_000_000
     """Larger images, before or after resizing, count as unreadable: each pixel takes up to 4 bytes of memory."""
 
     @model_validator(mode="after")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from pydantic import BaseModel, JsonValue
 
@@ -14,13 +15,10 @@ from harness.engine.context import StageContext
 from harness.engine.graph import LoadsUserCode, Stage, Task, user_code_in
 from harness.engine.outcomes import ArtifactDamaged, Done, Failed, Outcome, Reply
 from harness.engine.process_tree import ends_in_copies
-from harness.engine.store import Artifact, Store
+from harness.engine.store import PEAK, Store
 from harness.errors import HarnessError, StageError, is_interrupt, message_of
 from harness.machine.host_memory import PeakMemory
 
-RecordT = TypeVar("RecordT", bound=BaseModel)
-PEAK = "peak_rss_bytes"
-"""Entry of every artifact's `meta`: peak memory of the process while the stage ran."""
 _TRACEBACK_CHARACTERS = 20_000
 
 
@@ -132,10 +130,11 @@ def _execute(order: Order, context: StageContext) -> Done:
             for part in user_code_in(order.config):
                 if isinstance(part, LoadsUserCode):
                     part.load_user_code()
-            meta = function(order.config, inputs, folder, context)
-        if not isinstance(meta, Mapping):
-            raise StageError(f"{order.stage.function} returned {type(meta).__name__} instead of a mapping")
-        return {PEAK: memory.read().peak_bytes, **meta}
+            result = function(order.config, inputs, folder, context)
+        if not isinstance(result, BaseModel):
+            raise StageError(f"{order.stage.function} returned {type(result).__name__} instead of a record")
+        # Not `model_dump`, which leaves infinite figures that JSON does not have.
+        return {PEAK: memory.read().peak_bytes, **json.loads(result.model_dump_json())}
 
     artifact, created = store.get_or_create(
         order.key,
@@ -145,8 +144,3 @@ def _execute(order: Order, context: StageContext) -> Done:
         on_wait=lambda: context.waiting("waiting for another run that is making the same result"),
     )
     return Done(artifact, cached=not created)
-
-
-def record_from(kind: type[RecordT], artifact: Artifact) -> RecordT:
-    """What a stage returned as the fields of a record."""
-    return kind.model_validate({name: value for name, value in artifact.meta.items() if name != PEAK})

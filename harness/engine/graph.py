@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from harness.engine.context import StageContext
 from harness.engine.keys import digest
@@ -27,8 +27,8 @@ from harness.machine.hardware import stage_threads
 from harness.machine.installed import library_version, module_version
 
 Inputs: TypeAlias = Mapping[str, Artifact]
-StageFunction: TypeAlias = Callable[[Any, Inputs, Path, StageContext], Mapping[str, JsonValue]]
-"""`function(config, inputs, folder, context) -> meta`: writes files into `folder`, returns small JSON results."""
+StageFunction: TypeAlias = Callable[[Any, Inputs, Path, StageContext], BaseModel]
+"""`function(config, inputs, folder, context) -> result`: writes files into `folder`, returns a record of the rest."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from harness import version
 from harness.engine.layout import STORE_VARIABLE, Layout
@@ -33,6 +33,10 @@ from harness.engine.manifest import (
 from harness.errors import StageError, UsageError
 from harness.paths import expanded, user_folder
 
+RecordT = TypeVar("RecordT", bound=BaseModel)
+PEAK = "peak_rss_bytes"
+"""Entry of the `meta` of what a stage made: peak memory of the process while it ran."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -44,8 +48,18 @@ class Artifact:
 
     @property
     def meta(self) -> dict[str, JsonValue]:
-        """The small results that the stage returned."""
+        """The small results that the stage returned, as JSON; stages and readers share a type for them: `result`."""
         return self.manifest.meta
+
+    def result(self, kind: type[RecordT]) -> RecordT:
+        """The small results that the stage returned."""
+        return kind.model_validate({name: value for name, value in self.meta.items() if name != PEAK})
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Peak memory of the process while the stage ran; None where a stage did not make it."""
+        peak = self.meta.get(PEAK)
+        return peak if isinstance(peak, int) else None
 
     def file(self, name: str) -> Path:
         """Path of one of its files; KeyError when it has no such file."""

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import chain
 
 from harness.figures.accuracy import TOP1, TOP5, accuracy_figures
-from harness.figures.base import METRICS, Figure, FigureValue, Margin
+from harness.figures.base import METRICS, SHARE_MARGIN, TIME_MARGIN, Figure, FigureValue, Margin
 from harness.figures.own import AGREEMENT, metric_figure, own_figure
 from harness.figures.parity import direct_figures, step_figures
 from harness.figures.performance import MEDIAN, SPEEDUP, coverage_figures, latency_figures, size_figures
@@ -22,7 +22,9 @@ __all__ = [
     "AGREEMENT",
     "MEDIAN",
     "METRICS",
+    "SHARE_MARGIN",
     "SPEEDUP",
+    "TIME_MARGIN",
     "TOP1",
     "TOP5",
     "Figure",

@@ -106,6 +106,7 @@ class Figure:
 
 SHARE_MARGIN: Final = Margin("difference", 0.005)
 """Half a point."""
+TIME_MARGIN: Final = Margin("ratio", 0.01)
 
 
 def reading(

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from harness.figures.base import Figure, Margin, reading
+from harness.figures.base import TIME_MARGIN, Figure, Margin, reading
 from harness.results import ConfidenceInterval, Coverage, Latency, Row, Size
 
 SPEEDUP: Final = "latency.speedup"
 MEDIAN: Final = "latency.median_ms"
-_TIME_MARGIN: Final = Margin("ratio", 0.01)
 
 
 def latency_figures() -> Iterator[Figure]:
@@ -28,7 +27,7 @@ def _times() -> Iterator[Figure]:
         header="Median",
         definition="Time of one inference: the median over all timed inferences.",
         read=of(lambda found: found.median_ms, lambda found: found.median_interval),
-        margin=_TIME_MARGIN,
+        margin=TIME_MARGIN,
         column="median_ms",
         carries_verdict=True,
         from_speedup="time",
@@ -69,7 +68,7 @@ def _speedups() -> Iterator[Figure]:
         better="higher",
         definition="FP32's time divided by the variant's in the same round: geometric mean over processes.",
         read=of(lambda found: found.speedup, lambda found: found.speedup_interval),
-        margin=_TIME_MARGIN,
+        margin=TIME_MARGIN,
         words="speed",
         column="speedup",
         has_interval=True,

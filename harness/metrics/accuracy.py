@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.data.tasks import Task
-from harness.metrics.base import Evidence, Judgement, Metric
+from harness.metrics.base import Evidence, Metric
 from harness.results import Accuracy, ClassAccuracy, ConfidenceInterval, PairedComparison
 from harness.stats.intervals import PairedDifference, paired_difference, wilson_interval
 from harness.stats.ranking import TOP_K, label_ranks
+from harness.verdicts.settings import Judgement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ class AccuracyMetric(Metric):
         if outputs is None or labels is None:
             return None
         reference = None if evidence.is_reference else evidence.reference_outputs
-        found = accuracy_of(outputs, reference, labels, evidence.judgement, evidence.reference_id)
+        found = accuracy_of(outputs, reference, labels, evidence.judgement, evidence.reference_id, evidence.seed)
         return found.model_copy(update={"classes": _named(found.classes, evidence.class_names)})
 
 
@@ -43,11 +44,12 @@ def accuracy_of(
     labels: Labels,
     judgement: Judgement,
     reference_id: str | None = None,
+    seed: int = 0,
 ) -> Accuracy:
     """From outputs (n, classes), those of FP32 on the same samples (None for FP32 itself) and labels (n,)."""
     ranks = label_ranks(outputs, labels)
     fp32_ranks = None if reference is None else label_ranks(reference, labels)
-    pairs = _Pairs(judgement, reference_id)
+    pairs = _Pairs(judgement, reference_id, seed)
     figures = _top1(ranks, fp32_ranks, pairs)
     if outputs.shape[1] > TOP_K:
         figures |= _top5(ranks, fp32_ranks, pairs)
@@ -64,6 +66,7 @@ class _Pairs:
 
     judgement: Judgement
     reference_id: str | None
+    seed: int
 
     def share(self, right: Flags) -> ConfidenceInterval:
         """Wilson interval of the share that is right."""
@@ -72,8 +75,7 @@ class _Pairs:
 
     def difference(self, fp32_right: Flags, right: Flags) -> PairedDifference:
         """What was lost."""
-        judgement = self.judgement
-        return paired_difference(fp32_right, right, confidence=judgement.confidence, seed=judgement.seed)
+        return paired_difference(fp32_right, right, confidence=self.judgement.confidence, seed=self.seed)
 
     def comparison(self, fp32_right: Flags, right: Flags, found: PairedDifference) -> PairedComparison:
         """The same as a record, not judged yet."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from harness.figures import AGREEMENT, figure
-from harness.metrics.base import Evidence, Judgement, Metric
+from harness.metrics.base import Evidence, Metric
 from harness.results import ConfidenceInterval, MetricValue
 from harness.stats.intervals import wilson_interval
 
@@ -32,7 +32,7 @@ class AgreementMetric(Metric):
             return None
         equal = outputs.argmax(axis=1) == reference.argmax(axis=1)
         if equal.ndim > 1:
-            return _of_pixels(equal.reshape(len(equal), -1).mean(axis=1), evidence.judgement)
+            return _of_pixels(equal.reshape(len(equal), -1).mean(axis=1), evidence)
         same, n, confidence = int(equal.sum()), len(outputs), evidence.judgement.confidence
         return MetricValue(
             value=same / n,
@@ -43,16 +43,16 @@ class AgreementMetric(Metric):
         )
 
 
-def _of_pixels(shares: npt.NDArray[np.float64], judgement: Judgement) -> MetricValue:
+def _of_pixels(shares: npt.NDArray[np.float64], evidence: Evidence) -> MetricValue:
     """From the share of each image; the pixels of one image are not independent, so that images are drawn again."""
-    rng = np.random.default_rng(judgement.seed)
+    rng = np.random.default_rng(evidence.seed)
     means = rng.choice(shares, (_RESAMPLES, len(shares))).mean(axis=1)
-    low, high = np.quantile(means, [(1 - judgement.confidence) / 2, (1 + judgement.confidence) / 2])
+    low, high = np.quantile(means, [(1 - evidence.judgement.confidence) / 2, (1 + evidence.judgement.confidence) / 2])
     return MetricValue(
         value=float(shares.mean()),
         unit="share of pixels",
         higher_is_better=True,
-        interval=ConfidenceInterval(low=float(low), high=float(high), confidence=judgement.confidence),
+        interval=ConfidenceInterval(low=float(low), high=float(high), confidence=evidence.judgement.confidence),
         n=len(shares),
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.data.tasks import Task
 from harness.figures import Figure, metric_figure
 from harness.results import Energy, Layer, Memory, Record, Variant
+from harness.verdicts.settings import Judgement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
     from harness.load.base import LoadMeasured
     from harness.parity.chain import ChainEvidence
     from harness.timing.samples import Timings
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How differences are judged, from the scenario."""
-
-    confidence: float
-    accuracy_margin: float
-    latency_margin: float
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +64,8 @@ class Evidence:
     includes_transfers: bool = False
     task: Task = "classification"
     """Of the data set."""
+    seed: int = 0
+    """Seed of resampling."""
 
     @property
     def network_outputs(self) -> npt.NDArray[np.float32] | None:

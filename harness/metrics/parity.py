@@ -23,7 +23,7 @@ class ParityMetric(Metric):
         chain, judgement = evidence.chain, evidence.judgement
         if whole is None and (chain is None or not (chain.outputs or chain.layers or chain.absent)):
             return None
-        found = Parity() if chain is None else parity_of(chain, confidence=judgement.confidence, seed=judgement.seed)
+        found = Parity() if chain is None else parity_of(chain, confidence=judgement.confidence, seed=evidence.seed)
         return found.model_copy(update={"torch_vs_engine": whole})
 
 

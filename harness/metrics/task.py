@@ -77,7 +77,7 @@ class TaskMetric(Metric):
         if outputs is None or labels is None:
             return None
         own = self.states(outputs, labels)
-        rng = np.random.default_rng(judgement.seed)
+        rng = np.random.default_rng(evidence.seed)
         n = len(labels)
         draws = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
         values = np.array([own.value(counts) for counts in draws])

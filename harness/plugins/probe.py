@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.engine.context import StageContext
 from harness.engine.outcomes import Answer, Failed
 from harness.engine.process_tree import ends_in_copies

@@ -23,7 +23,7 @@ def load(path: Path, config: pytest.Config) -> LoadedScenario:
     shown = Path(relpath(path, config.invocation_params.dir))
     scenario = load_scenario(shown if shown.exists() else path)
     plugins = check_registries(scenario)
-    with plugins.active(scenario):
+    with plugins.active():
         scenario = plugins.with_settings(scenario)
     line = scenario.error(("matrix",), "", on_key=True).line or 1
     return LoadedScenario(path, scenario, expand(scenario), line - 1)

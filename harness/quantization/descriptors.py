@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.formats import IntegerFormat, TargetFormat
-from harness.quantization.settings import Rule, TensorDescriptor
+from harness.quantization.settings import DEFAULT_PERCENTILE, Rule, TensorDescriptor
 
 TensorKind = Literal["input", "weight"]
 _CHANNEL_AXES = (0, 1)
@@ -19,7 +19,7 @@ class HistogramMethod:
     """What `calib_method: histogram` stands for."""
 
     method: str = "percentile"
-    percentile: float = 99.99
+    percentile: float = DEFAULT_PERCENTILE
 
     def calibrator(self, descriptor: TensorDescriptor) -> Calibrator | None:
         """The calibrator that a descriptor asks for; None when it leaves the choice to the variant."""

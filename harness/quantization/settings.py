@@ -1,4 +1,4 @@
-"""Which modules are left in float or quantized differently: the rules of a scenario, also usable from Python."""
+"""What is quantized, how ranges are chosen, and what is different for single modules; also usable from Python."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Field,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
     model_serializer,
@@ -16,10 +17,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
-from harness.fields import Bits, Listed, Percent, Positive, Section, Text
+from harness.fields import Bits, Count, Listed, Percent, Positive, Section, Text, Unit
 from harness.plugin_names import OneOfOrPlugin
 from harness.registry import file_names
 
+DEFAULT_PERCENTILE = 99.99
+DEFAULT_CALIBRATION_SAMPLES = 512
+"""As in SuperGradients, in full batches."""
 REGEX, ROLE = "re:", "role:"
 Role = Literal["first_conv", "last_linear", "residual_add", "depthwise_conv", "concat"]
 """What an operation is in its network, whatever the names of the modules are."""
@@ -37,6 +41,21 @@ def ptq_step_names() -> tuple[str, ...]:
 
 def _calibration_methods() -> tuple[str, ...]:
     return ("histogram", *calibrator_names())
+
+
+def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    # Two spellings of one skip set must be one variant.
+    return tuple(sorted(set(patterns)))
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+Calibrator = Annotated[str, OneOfOrPlugin(calibrator_names, "calibrator")]
+PtqStep = Annotated[str, OneOfOrPlugin(ptq_step_names, "PTQ step")]
+PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once)]
+"""The order counts, so it is kept."""
 
 
 def _numbers(value: Any) -> Any:
@@ -72,6 +91,8 @@ def _pattern(text: str) -> str:
 
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 """Names modules: dotted name, glob, `re:EXPRESSION`, class name, `type:NAME` or `role:ROLE`."""
+
+SkipSet = Annotated[Listed[Pattern], AfterValidator(_as_set)]
 
 _NUMBER = {"type": "number", "exclusiveMinimum": 0}
 Amax = Annotated[
@@ -168,3 +189,57 @@ class Rule(Section):
     def strength(self) -> int:
         """Rank among contradicting rules."""
         return 2 if self.modules else 1 if self.types else 0
+
+
+class SelectiveQuantizerParams(Section):
+    """What is quantized, and with which ranges."""
+
+    calibrator_w: Literal["max", "histogram"] = "max"
+    """Calibrator of the weights."""
+    calibrator_i: Literal["max", "histogram"] = "histogram"
+    """Calibrator of the activations: `max`, or the `calib_params.histogram_calib_method`."""
+    per_channel: bool = True
+    """One weight scale per output channel instead of one per tensor; activations have one per tensor."""
+    learn_amax: bool = False
+    """Train the ranges of all quantizers during QAT (learned step sizes); PTQ's ranges are where they start."""
+    skip_modules: Listed[Pattern] = ()
+    """Modules that stay unquantized, by name, glob, `re:EXPRESSION`, type or `role:ROLE`; a container takes all that is
+    inside with it."""
+
+
+class CalibParams(Section):
+    """How activation ranges are estimated from the calibration samples."""
+
+    histogram_calib_method: Literal["percentile", "entropy", "mse"] = "percentile"
+    """What `calibrator_i: histogram` stands for; `calibrator_i: max` does not use it."""
+    percentile: Percent = DEFAULT_PERCENTILE
+    """Share of |x| inside the range, for the method `percentile` only."""
+    num_calib_batches: Annotated[Count, Unit("batch")] | None = None
+    """Batches of `training.batch_size` samples to calibrate on; empty: 512 // `training.batch_size`, at least one. The
+    ranges depend on the samples, not on how they are divided into batches."""
+    verbose: bool = False
+    """Log every range that is estimated."""
+
+    def samples(self, batch_size: int, pool: int) -> int:
+        """Samples that calibrate a network trained in batches of `batch_size`: `num_calib_batches` of them.
+
+        Without that number: as many full batches as make up 512 samples, at least one, or all of the `pool`.
+        """
+        if self.num_calib_batches is None:
+            return min(max(1, DEFAULT_CALIBRATION_SAMPLES // batch_size) * batch_size, pool)
+        return self.num_calib_batches * batch_size
+
+
+class QuantizationParams(Section):
+    """PTQ, and the quantizers that QAT starts from; the keys and defaults of a SuperGradients recipe."""
+
+    ptq_only: bool = False
+    """Drop every `qat` row of the matrix."""
+    ptq_steps: PtqSteps = ()
+    """What PTQ does beside choosing ranges, in order: `cross_layer_equalization`, `bias_correction`, ….
+    docs/design/ptq-steps.md lists the steps and what each is worth."""
+    selective_quantizer_params: SelectiveQuantizerParams = Field(default_factory=SelectiveQuantizerParams)
+    calib_params: CalibParams = Field(default_factory=CalibParams)
+    rules: Listed[Rule] = ()
+    """What is different for single modules or operations, in every quantized variant. The `skip` sets of the matrix
+    come after them."""

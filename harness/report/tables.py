@@ -12,7 +12,6 @@ from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, Row, RunResults, StageRun
 from harness.words.phrases import byte_size, label, level, listed, percent, three_digits
 
-_QUANTIZED = {"ptq", "qat"}
 _QUANTILES = tuple(f"latency.{name}_ms" for name in ("median", "p90", "p99", "p999"))
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
 _STAGE_KEY_CHARACTERS = 12
@@ -184,7 +183,7 @@ def left_in_float_table(results: RunResults) -> Table | None:
     """Every op of quantized engines that runs in float, by reason; variants with the same list share its lines."""
     users: dict[str, dict[tuple[_InFloat, ...], list[str]]] = {}
     for row in results.rows:
-        if row.coverage is not None and row.variant.method in _QUANTIZED:
+        if row.coverage is not None and row.variant.is_quantized:
             place = f"{row.variant.model} on {row.variant.place}, batch {row.variant.batch_size}"
             users.setdefault(place, {}).setdefault(_in_float(row.coverage.layers), []).append(label(row.variant))
     rows = []

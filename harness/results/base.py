@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 Method = Literal["fp32", "fp16", "bf16", "ptq", "qat"]
+QUANTIZING_METHODS: Final[frozenset[Method]] = frozenset({"ptq", "qat"})
 BatchNormMode = Literal["folded", "frozen", "live"]
 Status = Literal["ok", "built", "simulated", "unavailable", "failed"]
 GateVerdict = Literal["pass", "fail", "inconclusive"]

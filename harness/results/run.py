@@ -14,6 +14,7 @@ from harness.results.choice import Choice
 from harness.results.data import Dataset, Fp32Weights, WeightsFile
 from harness.results.row import Row
 from harness.results.upgrade import upgraded_results
+from harness.results.variant import Variant
 from harness.stats.terms import Interval
 
 SCHEMA_VERSION: Final = 2
@@ -140,6 +141,10 @@ class RunResults(Record):
     def row(self, variant_id: str) -> Row:
         """The row of one variant; KeyError when there is none."""
         return next_or_raise(self.rows, variant_id)
+
+    def fp32_of(self, variant: Variant) -> Row | None:
+        """The FP32 row that a variant is judged against."""
+        return next((row for row in self.rows if row.variant.is_fp32_of(variant)), None)
 
     def save(self, path: Path) -> None:
         """Write as JSON: all of it, or nothing. OSError where that cannot be done."""

@@ -70,10 +70,9 @@ class SkipSearch(Record):
     """All of them, in the order in which they were tried."""
 
 
-class Analysis(Record):
-    """One PTQ variant: its layers by what they cost, most sensitive first, and the skip set."""
+class Ranking(Record):
+    """The layers of one PTQ variant by what they cost, most sensitive first."""
 
-    variant: Variant
     calibration_samples: int
     data_passes: int
     sqnr_db: float | None
@@ -85,6 +84,12 @@ class Analysis(Record):
     """All layers quantized, on the held-out samples."""
     held_out: dict[str, int] = Field(default_factory=dict)
     """Where the held-out samples come from, and how many from where."""
+
+
+class Analysis(Ranking):
+    """One PTQ variant: its layers by what they cost, and the skip set."""
+
+    variant: Variant
     search: SkipSearch | None = None
     fragment: str | None = None
     """File with the scenario fragment, beside the record."""

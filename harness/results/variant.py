@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.results.base import BatchNormMode, Method, Record
+from harness.results.base import QUANTIZING_METHODS, BatchNormMode, Method, Record
 
 
 class Variant(Record):
@@ -46,3 +46,12 @@ class Variant(Record):
     def group(self) -> tuple[str, str, int]:
         """Model, place and batch size: what rows that are judged against one another have in common."""
         return self.model, self.place, self.batch_size
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its method quantizes; `fp32`, `fp16` and `bf16` do not."""
+        return self.method in QUANTIZING_METHODS
+
+    def is_fp32_of(self, other: Variant) -> bool:
+        """Whether this is the FP32 row that `other` is judged against: of the same model, place and batch size."""
+        return self.method == "fp32" and self.group == other.group

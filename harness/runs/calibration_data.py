@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from harness.data.load import load_splits
 from harness.data.samples import Samples, Splits, shared_images
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
 from harness.results import Dataset, SharedSamples, Split
-from harness.runs.data_specs import data_spec
 from harness.runs.plugins import Plugins
 from harness.scenario import CalibDataset, Scenario
 from harness.stages.configs import DataConfig, Normalisation
@@ -28,7 +27,7 @@ class CalibrationData:
 
 def data_config(scenario: Scenario, fingerprint: str, plugins: Plugins, *, download: bool) -> DataConfig:
     """The scenario's data set as stages see it."""
-    return _data_config(scenario, data_spec(scenario.dataset), fingerprint, plugins, download=download)
+    return _data_config(scenario, scenario.dataset, fingerprint, plugins, download=download)
 
 
 def load_calibration(
@@ -85,7 +84,7 @@ def _normalisation(calib: CalibDataset, images: Samples, judged: Samples) -> Nor
 
 
 def _calibration_config(scenario: Scenario, calib: CalibDataset, plugins: Plugins, *, download: bool) -> DataConfig:
-    return _data_config(scenario, data_spec(calib), "", plugins, download=download)
+    return _data_config(scenario, calib.spec(), "", plugins, download=download)
 
 
 def _data_config(

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from harness.metrics.base import Evidence
 from harness.results import Choice, Row
 from harness.runs.selection import device_class
-from harness.scenario import Scenario
 from harness.verdicts.choice import Contest, decide, n_comparisons
 from harness.verdicts.seeds import representatives, seed_spreads
+from harness.verdicts.settings import Judgement
 from harness.words.choice import choice
 from harness.words.phrases import listed
 
 _Key = tuple[str, int, str]
 
 
-def choose(rows: Sequence[Row], evidence: Sequence[Evidence], scenario: Scenario) -> tuple[Choice, ...]:
+def choose(rows: Sequence[Row], evidence: Sequence[Evidence], judgement: Judgement) -> tuple[Choice, ...]:
     """The decisions, in the order of the rows; none where each kind of device has one target.
 
     Of QAT variants that differ in their seed alone, the one with the median accuracy stands for all.
@@ -29,15 +29,14 @@ def choose(rows: Sequence[Row], evidence: Sequence[Evidence], scenario: Scenario
         variant = row.variant
         groups.setdefault((variant.model, variant.batch_size, device_class(variant)), []).append(row)
     several = {key: group for key, group in groups.items() if len(_places(group)) > 1}
-    contests = {key: contest for key, group in several.items() for contest in _contest(group, by_id, scenario)}
-    corrects = scenario.verdict.correction == "holm"
+    contests = {key: contest for key, group in several.items() for contest in _contest(group, by_id, judgement)}
+    corrects = judgement.correction == "holm"
     comparisons = sum(map(n_comparisons, contests.values())) if corrects else 1
     return tuple(
         choice(contests[key], decide(contests[key], comparisons), key[2])
         if key in contests
         else _nothing_to_choose(key, group)
         for key, group in several.items()
-        if scenario.measurement.latency
     )
 
 
@@ -45,7 +44,7 @@ def _places(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.variant.place for row in rows))
 
 
-def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], scenario: Scenario) -> Iterator[Contest]:
+def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], judgement: Judgement) -> Iterator[Contest]:
     """None or one: the rows that share their rounds with those of another target."""
     timed = [row for row in rows if row.status == "ok" and row.latency is not None]
     references = Counter(evidence[row.variant.id].timing_reference_id for row in timed)
@@ -55,7 +54,7 @@ def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], scenario: Scena
         has_reference = any(row.variant.id == reference for row in together)
         if reference is None or timings is None or not has_reference or len(_places(together)) < 2:
             continue
-        yield Contest(together, timings, reference, scenario.verdict.latency_margin, scenario.verdict.confidence, looks)
+        yield Contest(together, timings, reference, judgement.latency_margin, judgement.confidence, looks)
         return
 
 

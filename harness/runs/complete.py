@@ -123,7 +123,7 @@ def run_all(
         tell(note)
     where = Store(store or default_root())
     for item in prepared:
-        name = item.scenario.name
+        name = item.about.name
         with run_folder(out / name if out is not None and len(prepared) > 1 else out, name) as directory:
             yield complete_run(
                 item,
@@ -131,7 +131,7 @@ def run_all(
                 where,
                 options,
                 lambda: progress_display(quiet=not progress),
-                history=history_path(item.scenario.root) if history else None,
+                history=history_path(item.about.root) if history else None,
                 report=report,
             )
 

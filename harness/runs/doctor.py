@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import load
+from harness.data.settings import DatasetSpec
 from harness.data.sources import data_sources
-from harness.data.spec import DatasetSpec
 from harness.engine.store import Store, default_root
 from harness.errors import DataError, HarnessError, UsageError
 from harness.machine.energy import Device, open_counter

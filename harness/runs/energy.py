@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from harness.engine.execute import record_from
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
@@ -29,10 +28,7 @@ def run_energy(
     tasks = {
         planner.energy(plan, nonce): (plan.variant.id,)
         for plan in plans
-        if plan.not_run is None
-        and "build" in plan.tasks
-        and isinstance(outcomes.get(plan.tasks["build"].key), Done)
-        and reason_by_device(_device(plan)) is None
+        if plan.engine_runs(outcomes) and reason_by_device(_device(plan)) is None
     }
     finished = executor.run(list(tasks))
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
@@ -41,7 +37,7 @@ def run_energy(
 def energy_of(plan: VariantPlan, outcome: Outcome | None) -> Energy | None:
     """The figures of one variant, or why there are none; None for variants that were not run at all."""
     if isinstance(outcome, Done):
-        return record_from(Energy, outcome.artifact)
+        return outcome.artifact.result(Energy)
     if isinstance(outcome, Failed):
         return Energy(reason=outcome.reason)
     if plan.not_run is not None or "build" not in plan.tasks:

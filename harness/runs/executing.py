@@ -11,7 +11,6 @@ from harness.engine.outcomes import Listener
 from harness.engine.store import Store
 from harness.runs.expected import expect_accuracy
 from harness.runs.preparation import Prepared, RunOptions
-from harness.runs.timeouts import stage_timeout_s
 
 Display = Callable[[], AbstractContextManager[Listener]]
 """Shows progress while the block runs."""
@@ -28,7 +27,7 @@ def executing(
             jobs=options.jobs,
             isolation=options.isolation,
             progress=listener,
-            timeout_s=stage_timeout_s(prepared.scenario),
+            timeout_s=prepared.resolved.stage_timeout_s,
         )
-        plans = expect_accuracy(prepared.scenario, prepared.plans, prepared.planner, executor)
+        plans = expect_accuracy(prepared.resolved.networks, prepared.plans, prepared.planner, executor)
         yield executor, replace(prepared, plans=plans)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
 from harness.runs.parity import Chain
 from harness.runs.plan import Planner, VariantPlan
+from harness.runs.resolve import NetworkInfo
 from harness.scenario import Scenario
 from harness.stages.artifacts import LABELS, OUTPUTS
 from harness.stats.ranking import label_ranks
@@ -33,20 +34,20 @@ def check_expected(scenario: Scenario, splits: Splits) -> None:
 
 
 def expect_accuracy(
-    scenario: Scenario, plans: Sequence[VariantPlan], planner: Planner, executor: LocalExecutor
+    networks: Mapping[str, NetworkInfo], plans: Sequence[VariantPlan], planner: Planner, executor: LocalExecutor
 ) -> tuple[VariantPlan, ...]:
     """The plans, those of a network with another accuracy than expected broken.
 
-    Trains where the scenario does, and evaluates the eager network; both are in the store afterwards.
+    Trains what the scenario trains, and evaluates the eager network; both are in the store afterwards.
     """
     tasks: dict[str, Task] = {}
     for plan in plans:
-        if scenario.models[plan.variant.model].expected_top1 is not None and _can_run(plan):
+        if _can_run(plan) and networks[plan.variant.model].expected_top1 is not None:
             tasks.setdefault(plan.variant.model, planner.eager(plan.variant))
     if not tasks:
         return tuple(plans)
     outcomes = executor.run(list(tasks.values()))
-    reasons = {name: _refusal(scenario, name, outcomes[task.key]) for name, task in tasks.items()}
+    reasons = {name: _refusal(networks[name], outcomes[task.key]) for name, task in tasks.items()}
     return tuple(_with_reason(plan, reasons.get(plan.variant.model)) for plan in plans)
 
 
@@ -60,13 +61,13 @@ def _with_reason(plan: VariantPlan, reason: str | None) -> VariantPlan:
     return replace(plan, tasks={}, build=None, chain=Chain(), broken=reason)
 
 
-def _refusal(scenario: Scenario, name: str, outcome: Outcome) -> str | None:
+def _refusal(network: NetworkInfo, outcome: Outcome) -> str | None:
     """None where the accuracy is as expected, and where the evaluation failed: its rows then say why."""
     if not isinstance(outcome, Done):
         return None
     outputs, labels = (np.load(outcome.artifact.file(file), allow_pickle=False) for file in (OUTPUTS, LABELS))
-    top1, model = float((label_ranks(outputs, labels) == 0).mean()), scenario.models[name]
-    expected, tolerance = model.expected_top1, model.expected_top1_tolerance
+    top1 = float((label_ranks(outputs, labels) == 0).mean())
+    expected, tolerance = network.expected_top1, network.expected_top1_tolerance
     if expected is None or abs(top1 - expected) <= tolerance:
         return None
     return (

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue
-
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, Done, Failed, Outcome
-from harness.engine.store import Artifact
 from harness.runs.plan import VariantPlan
+from harness.stages.artifacts import LatencyResult
 from harness.verdicts.latency import speedups
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[s
     Where that fails for a group of several targets as a whole, because the common reference fails, each target is timed
     with its own FP32 row: an engine costs the rows of its own target at most.
     """
-    if not prepared.scenario.measurement.latency:
+    if not prepared.resolved.measurement.latency:
         return []
     groups = timed_groups(prepared.plans, outcomes)
     measured = _time(prepared, executor, groups, nonce)
@@ -49,12 +47,7 @@ def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) 
     Where that of another target is not among them, it is FP32 on the own target. An engine that failed when it ran
     before, in the evaluation or for its memory, would take the others of its group with it.
     """
-    timed = []
-    for plan in plans:
-        ran = [plan.tasks[name] for name in ("build", "outputs", "memory") if name in plan.tasks]
-        all_done = all(isinstance(outcomes.get(task.key), Done) for task in ran)
-        if "build" in plan.tasks and plan.not_run is None and all_done:
-            timed.append(plan)
+    timed = [plan for plan in plans if plan.engine_runs(outcomes, "outputs", "memory")]
     ids = {plan.variant.id for plan in timed}
     groups: dict[str, list[VariantPlan]] = {}
     for plan in timed:
@@ -69,7 +62,7 @@ def by_variant(measured: Measured) -> dict[str, Outcome]:
 
 
 def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, nonce: str) -> Measured:
-    corrects = prepared.scenario.verdict.correction == "holm"
+    corrects = prepared.resolved.verdict.correction == "holm"
     comparisons = sum(map(_n_speedups, groups, groups.values())) if corrects else 1
     tasks = {
         prepared.planner.measure(group, reference, nonce, comparisons): tuple(plan.variant.id for plan in group)
@@ -102,11 +95,7 @@ def _ids(groups: Groups) -> set[str]:
 
 
 def _of_variant(outcome: Outcome, task: Task, variant_id: str) -> Outcome:
-    if isinstance(outcome, Done) and variant_id in (failed := _failed_in(outcome.artifact)):
-        return Failed(reason=str(failed[variant_id]), label=task.label, root=task.key, kind=CRASH)
+    failed = outcome.artifact.result(LatencyResult).failed if isinstance(outcome, Done) else {}
+    if variant_id in failed:
+        return Failed(reason=failed[variant_id], label=task.label, root=task.key, kind=CRASH)
     return outcome
-
-
-def _failed_in(artifact: Artifact) -> dict[str, JsonValue]:
-    failed = artifact.meta.get("failed")
-    return failed if isinstance(failed, dict) else {}

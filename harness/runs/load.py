@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import Done, Outcome
+from harness.engine.outcomes import Outcome
 from harness.engine.store import Artifact
 from harness.load import MODULE, availability
 from harness.load.base import LoadMeasured
 from harness.load.logs import ACCURACY, read_predictions
-from harness.results import LoadResult
 from harness.runs.availability import with_imports
 from harness.runs.plan import Planner, VariantPlan
 from harness.scenario import Scenario
+from harness.stages.artifacts import LoadResults
 
 LOGS = "load"
 """Folder of the run that LoadGen's logs are kept in, by variant."""
@@ -45,9 +45,7 @@ def run_load(
     """One task for each variant whose engine was built and runs here; none when the scenario has no load scenario."""
     tasks: dict[Task, str] = {}
     for plan in plans:
-        build = plan.tasks.get("build")
-        is_built = build is not None and isinstance(outcomes.get(build.key), Done)
-        if is_built and plan.not_run is None and (task := planner.load(plan, run_id)) is not None:
+        if plan.engine_runs(outcomes) and (task := planner.load(plan, run_id)) is not None:
             tasks[task] = plan.variant.id
     finished = executor.run(list(tasks)) if tasks else {}
     return [(task, finished[task.key], (variant_id,)) for task, variant_id in tasks.items()]
@@ -55,17 +53,11 @@ def run_load(
 
 def load_measured(artifact: Artifact, outputs: npt.NDArray[np.float32] | None) -> LoadMeasured:
     """What a `load` artifact holds; `outputs` are those of the evaluation, None when there was none."""
-    results, overhead = artifact.meta["results"], artifact.meta["overhead_us"]
-    assert isinstance(results, dict) and isinstance(overhead, int | float)
+    found = artifact.result(LoadResults)
     predictions = None
     if outputs is not None and _PREDICTIONS in artifact.manifest.files:
         predictions = read_predictions(artifact.file(_PREDICTIONS), len(outputs))
-    return LoadMeasured(
-        results={name: LoadResult.model_validate(result) for name, result in results.items()},
-        overhead_us=float(overhead),
-        version=str(artifact.meta["version"]),
-        predictions=predictions,
-    )
+    return LoadMeasured(found.results, found.overhead_us, found.version, predictions)
 
 
 def keep_logs(artifact: Artifact, directory: Path, variant_id: str) -> str:

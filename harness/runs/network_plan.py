@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from harness.engine.graph import Task
-from harness.quantization.capture.modules import Modules
 from harness.quantization.placement.rules import Rule
 from harness.results import Variant
 from harness.runs.plugins import Plugins
-from harness.runs.rule_checks import rules_for
-from harness.scenario import Scenario
+from harness.runs.resolve import NetworkInfo, Resolved
 from harness.stages.catalog import (
     CALIBRATE,
     CHECK,
@@ -28,20 +25,18 @@ from harness.stages.configs import (
     CalibrateConfig,
     CheckConfig,
     CorrectionConfig,
-    DataConfig,
     ExportConfig,
     FinetuneConfig,
     Fp16Config,
     ModelConfig,
-    PredictConfig,
+    PredictTorchConfig,
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
-    TrainConfig,
 )
 from harness.targets.base import Target
 from harness.toolkits import get_toolkit
-from harness.training.recipe import QatRules, Recipe, qat_recipe
+from harness.training.settings import qat_recipe
 
 CALIBRATION_BATCH = 64
 """Has no influence on the ranges: histograms are merged exactly."""
@@ -51,66 +46,34 @@ CORRECTION_BATCH = 32
 """Has no influence on what PTQ steps do beyond rounding. Small batches keep the larger activations in the cache."""
 
 
-@dataclass(frozen=True)
-class NetworkInfo:
-    """What is known of one model of the scenario before anything runs."""
-
-    config: ModelConfig
-    weights_path: Path | None
-    weights_sha256: str | None
-    modules: Modules
-    """Names and types, which rules refer to."""
-
-
 class NetworkPlanner:
     """Makes the tasks of a variant's network."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        data: DataConfig,
-        calibration_data: DataConfig,
-        networks: Mapping[str, NetworkInfo],
-        plugins: Plugins,
-    ) -> None:
+    def __init__(self, resolved: Resolved, plugins: Plugins) -> None:
+        self._resolved = resolved
         self._plugins = plugins
-        self._scenario = scenario
-        self._data = data
-        self._calibration_data = calibration_data
-        self._networks = networks
 
     def train(self, variant: Variant) -> Task:
         """The FP32 weights of the variant's network."""
-        network = self._networks[variant.model]
-        trains = self._scenario.models[variant.model].weights == "train"
-        loop = self._scenario.effective_training(variant.model).factory
-        config = TrainConfig(
-            model=network.config,
-            data=self._data if trains else None,
-            recipe=self._recipe(variant.model) if trains else None,
-            loop=loop if trains else None,
-            plugins=self._plugins.codes(("training loop", [loop if trains else None])),
-            weights_sha256=network.weights_sha256,
-            weights_key=self._scenario.models[variant.model].weights_key,
-            weights_path=network.weights_path,
-        )
+        config = self._network(variant).train
+        trains = config.recipe is not None
         return Task(TRAIN, config, label=f"train {variant.model}" if trains else f"weights of {variant.model}")
 
     def network(self, variant: Variant) -> dict[str, Task]:
         """Its weights, and whether the captured graph is the network: every row of the model depends on both."""
         train = self.train(variant)
-        config = CheckConfig(model=self._networks[variant.model].config, data=self._data)
+        config = CheckConfig(model=self._network(variant).config, data=self._resolved.data)
         return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
 
     def own_toolkit(
         self, variant: Variant, network: Mapping[str, Task], target: Target, *, simulated: bool
     ) -> dict[str, Task]:
         """From the weights to the ONNX file by our own quantizer, and the predictions of the torch network."""
-        model = self._networks[variant.model].config
+        model = self._network(variant).config
         tasks: dict[str, Task] = {}
         quantizer: QuantizerConfig | None = None
         inputs = dict(network)
-        if variant.method in ("ptq", "qat"):
+        if variant.is_quantized:
             quantizer = self.quantizer(variant)
             tasks["calibrate"] = self._calibrate(variant, network)
             tasks["quantize"] = Task(
@@ -122,7 +85,7 @@ class NetworkPlanner:
                     percentile=variant.percentile,
                     plugins=self._plugins.codes(("calibrator", [variant.calibrator])),
                     correction=self._correction(variant),
-                    verbose=self._scenario.quantization_params.calib_params.verbose,
+                    verbose=self._resolved.quantization.calib_params.verbose,
                 ),
                 {**network, "calibrate": tasks["calibrate"]},
                 label=f"quantize {variant.id}",
@@ -135,15 +98,15 @@ class NetworkPlanner:
         if not simulated:
             export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
             tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
-        if self._scenario.measurement.accuracy:
-            predict = PredictConfig(data=self._data, model=model, quantizer=quantizer)
+        if self._resolved.measurement.accuracy:
+            predict = PredictTorchConfig(data=self._resolved.data, model=model, quantizer=quantizer)
             inputs.pop("check")
             tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
         return tasks
 
     def other_toolkit(self, variant: Variant, network: Mapping[str, Task], target: Target) -> dict[str, Task]:
         """The ONNX file that another toolkit quantizes."""
-        model = self._networks[variant.model].config
+        model = self._network(variant).config
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
         source = Task(EXPORT, fp32, network, label=f"export {variant.model} for {variant.toolkit}")
         config = QuantizeOnnxConfig(
@@ -151,8 +114,8 @@ class NetworkPlanner:
             plugins=self._plugins.codes(("toolkit", [variant.toolkit])),
             model=model,
             quantizer=self.quantizer(variant),
-            data=self._calibration_data,
-            samples=self._scenario.calibration_count(variant.model),
+            data=self._resolved.calibration_data,
+            samples=self._network(variant).calibration_samples,
             calibrator=str(variant.calibrator),
             percentile=variant.percentile,
         )
@@ -163,7 +126,7 @@ class NetworkPlanner:
 
     def to_fp16(self, variant: Variant, export: Task) -> Task:
         """The same ONNX file with FP16 inside."""
-        config = Fp16Config(data=self._calibration_data, samples=FP16_SAMPLES)
+        config = Fp16Config(data=self._resolved.calibration_data, samples=FP16_SAMPLES)
         return Task(TO_FP16, config, {"onnx": export}, label=f"convert {variant.id} to FP16")
 
     def _calibrate(self, variant: Variant, network: Mapping[str, Task]) -> Task:
@@ -184,10 +147,10 @@ class NetworkPlanner:
             plugins=self._plugins.codes(("target", [variant.target]), ("PTQ step", before)),
         )
         config = CalibrateConfig(
-            model=self._networks[variant.model].config,
-            data=self._calibration_data,
+            model=self._network(variant).config,
+            data=self._resolved.calibration_data,
             placement=placement,
-            samples=self._scenario.calibration_count(variant.model),
+            samples=self._network(variant).calibration_samples,
             batch_size=CALIBRATION_BATCH,
         )
         return Task(CALIBRATE, config, network, label=f"calibrate {variant.model} for {variant.target}")
@@ -195,12 +158,12 @@ class NetworkPlanner:
     def _correction(self, variant: Variant) -> CorrectionConfig | None:
         if self._before_calibration(variant) == variant.ptq_steps:
             return None
-        samples = self._scenario.calibration_count(variant.model)
-        return CorrectionConfig(data=self._calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
+        samples = self._network(variant).calibration_samples
+        return CorrectionConfig(data=self._resolved.calibration_data, samples=samples, batch_size=CORRECTION_BATCH)
 
     def quantizer(self, variant: Variant) -> QuantizerConfig:
         """How the variant's network is quantized."""
-        params = self._scenario.quantization_params
+        params = self._resolved.quantization
         histogram = params.selective_quantizer_params.calibrator_w == "histogram"
         method = params.calib_params.histogram_calib_method
         rules = self.rules(variant)
@@ -219,21 +182,21 @@ class NetworkPlanner:
                 ("PTQ step", variant.ptq_steps),
                 ("calibrator", _calibrators_of(rules)),
             ),
-            histogram_method=method if rules else "percentile",
-            histogram_percentile=params.calib_params.percentile if rules else 99.99,
+            # What does not count must not change the key.
+            **({"histogram_method": method, "histogram_percentile": params.calib_params.percentile} if rules else {}),
         )
 
     def _finetune(self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig) -> FinetuneConfig:
-        scenario, params, learns = self._scenario, self._scenario.qat_params, bool(variant.learn_amax)
-        recipe = qat_recipe(self._recipe(variant.model), self._qat_rules(), learned_ranges=learns)
-        seed = scenario.seed if variant.qat_seed is None else variant.qat_seed
+        params, learns = self._resolved.qat, bool(variant.learn_amax)
+        recipe = qat_recipe(self._network(variant).recipe, params, learned_ranges=learns)
+        seed = self._resolved.seed if variant.qat_seed is None else variant.qat_seed
         batch_norm = variant.batch_norm or "folded"
         return FinetuneConfig(
             model=model,
             quantizer=quantizer,
-            data=self._data,
+            data=self._resolved.data,
             recipe=recipe.model_copy(update={"seed": seed}),
-            validation_seed=scenario.seed,
+            validation_seed=self._resolved.seed,
             batch_norm=batch_norm,
             learn_amax=learns,
             # A setting that does not count must not change the key.
@@ -241,18 +204,14 @@ class NetworkPlanner:
             freeze_observers_after=0.0 if learns else params.freeze_observers_after,
         )
 
-    def _recipe(self, model: str) -> Recipe:
-        training = self._scenario.effective_training(model)
-        return Recipe.model_validate(training.model_dump(exclude={"factory"}) | {"seed": self._scenario.seed})
-
-    def _qat_rules(self) -> QatRules:
-        return QatRules.model_validate(self._scenario.qat_params.model_dump(include=set(QatRules.model_fields)))
-
     def rules(self, variant: Variant) -> tuple[Rule, ...]:
         """The rules of the scenario for the variant's network; none for methods that quantize nothing."""
-        if variant.method not in ("ptq", "qat"):
+        if not variant.is_quantized:
             return ()
-        return rules_for(self._scenario, self._networks[variant.model].modules)
+        return self._network(variant).rules
+
+    def _network(self, variant: Variant) -> NetworkInfo:
+        return self._resolved.networks[variant.model]
 
     def _before_calibration(self, variant: Variant) -> tuple[str, ...]:
         if not variant.ptq_steps:

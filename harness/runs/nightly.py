@@ -90,7 +90,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
 def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
     prepared = prepare_scenarios([load_scenario(path) for path in files], options)
-    names = [item.scenario.name for item in prepared]
+    names = [item.about.name for item in prepared]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"two scenarios are called `{twice[0]}`", fix="give each a `name` of its own")
@@ -115,7 +115,7 @@ def run_night(
     runs = []
     not_written: list[str] = []
     for item in prepared:
-        folder = directory / f"{item.scenario.name}-{stamp}"
+        folder = directory / f"{item.about.name}-{stamp}"
         folder.mkdir(parents=True)
         done = complete_run(item, folder, store, options, display, history=project.history)
         if done.not_kept is not None:

@@ -11,8 +11,8 @@ import numpy as np
 from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.parity.chain import ChainEvidence
-from harness.results import LayerParity, Link, Variant
-from harness.stages.artifacts import LABELS, OUTPUTS
+from harness.results import Link, Variant
+from harness.stages.artifacts import LABELS, OUTPUTS, LayersResult
 from harness.stages.catalog import LAYERS, PREDICT_ONNX
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
 
@@ -53,7 +53,7 @@ def compare_layers(config: LayersConfig, inputs: Mapping[str, Task], variant_id:
 def absent_links(variant: Variant, links: Mapping[Link, Task], not_run: str | None) -> dict[Link, str]:
     """Why a variant has no link of a kind that others of its method have."""
     absent: dict[Link, str] = {}
-    if variant.method in ("ptq", "qat") and "torch_quantized" not in links:
+    if variant.is_quantized and "torch_quantized" not in links:
         absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
     if "engine" not in links:
         absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"
@@ -80,10 +80,8 @@ def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | N
         if chain.layers is not None:
             absent["layers"] = _reason(compared)
         return ChainEvidence(outputs, labels, absent)
-    found = compared.artifact.meta["layers"]
-    assert isinstance(found, list)
-    layers = tuple(LayerParity.model_validate(layer) for layer in found)
-    return ChainEvidence(outputs, labels, absent, layers, int(str(compared.artifact.meta["samples"])))
+    found = compared.artifact.result(LayersResult)
+    return ChainEvidence(outputs, labels, absent, found.layers, found.samples)
 
 
 def _reason(outcome: Outcome | None) -> str:

@@ -8,13 +8,14 @@ from functools import cached_property
 
 from harness.comparison.environments import machine_class
 from harness.engine.graph import Task
+from harness.engine.outcomes import Done, Outcome
 from harness.machine.environment import machine
 from harness.results import Link, Variant
 from harness.runs.availability import unavailable_reason
-from harness.runs.network_plan import NetworkInfo, NetworkPlanner
+from harness.runs.network_plan import NetworkPlanner
 from harness.runs.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
 from harness.runs.plugins import Plugins
-from harness.scenario import Scenario
+from harness.runs.resolve import Resolved
 from harness.stages.catalog import (
     BUILD,
     ENERGY,
@@ -27,7 +28,6 @@ from harness.stages.catalog import (
 )
 from harness.stages.configs import (
     BuildConfig,
-    DataConfig,
     EnergyConfig,
     ExportConfig,
     LayersConfig,
@@ -35,11 +35,11 @@ from harness.stages.configs import (
     MeasureConfig,
     MemoryConfig,
     PredictConfig,
+    PredictTorchConfig,
     built,
 )
 from harness.targets import get_target
 from harness.targets.base import Target
-from harness.timing.plan import TimingPlan
 from harness.toolkits import DEFAULT
 
 
@@ -65,6 +65,12 @@ class VariantPlan:
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a link that fails leaves the row as it is."""
 
+    def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
+        """Whether its engine was built and can run here, and those of `others` that it has were done."""
+        tasks = [self.tasks[name] for name in ("build", *others) if name in self.tasks]
+        has_engine = "build" in self.tasks and self.not_run is None
+        return has_engine and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
+
     @property
     def all_tasks(self) -> tuple[Task, ...]:
         """Those of the row and those of its parity chain."""
@@ -74,29 +80,16 @@ class VariantPlan:
 class Planner:
     """Makes the tasks of every variant; equal tasks have equal keys, so sharing needs no bookkeeping."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        data: DataConfig,
-        calibration_data: DataConfig,
-        networks: Mapping[str, NetworkInfo],
-        broken: Mapping[str, str] | None = None,
-        plugins: Plugins | None = None,
-    ) -> None:
-        """`networks` are those that can be used, `broken` says of every other why not."""
+    def __init__(self, resolved: Resolved, plugins: Plugins | None = None) -> None:
+        self._resolved = resolved
         self._plugins = plugins or Plugins()
-        self._broken = broken or {}
-        self._scenario = scenario
-        self._data = data
-        self._calibration_data = calibration_data
-        self._networks = networks
-        self._of_networks = NetworkPlanner(scenario, data, calibration_data, networks, self._plugins)
+        self._of_networks = NetworkPlanner(resolved, self._plugins)
 
     def plan(self, variant: Variant, reference_id: str) -> VariantPlan:
         """The tasks of one variant, or why it cannot run here."""
         target = get_target(variant.target)
-        if variant.model in self._broken:
-            return VariantPlan(variant, reference_id, broken=self._broken[variant.model])
+        if variant.model in self._resolved.broken:
+            return VariantPlan(variant, reference_id, broken=self._resolved.broken[variant.model])
         plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
         reason = unavailable_reason(variant) or self._override_refusal(variant)
         if reason is not None:
@@ -109,7 +102,7 @@ class Planner:
         if plan.simulated:
             return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
         file = tasks["export"]
-        settings = self._scenario.target_options(variant.target)
+        settings = self._resolved.targets[variant.target]
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._of_networks.to_fp16(variant, tasks["export"])
         options = target.build_options(variant, settings.threads, settings)
@@ -119,10 +112,10 @@ class Planner:
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
         not_run = target.cannot_run(options)
-        if not_run is None and self._scenario.measurement.accuracy:
-            config = PredictConfig(data=self._data, target=variant.target, plugins=own_target, options=build.options)
+        if not_run is None and self._resolved.measurement.accuracy:
+            config = PredictConfig(data=self._resolved.data, build=build)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
-        if not_run is None and self._scenario.measurement.memory:
+        if not_run is None and self._resolved.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
         chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
         if not_run is not None:
@@ -140,7 +133,7 @@ class Planner:
         not_run: str | None = None,
     ) -> Chain:
         """The links from the eager network to the engine; `file` is the ONNX file before FP16 is written into it."""
-        settings = self._scenario.measurement
+        settings = self._resolved.measurement
         if settings.parity == "off":
             return Chain()
         links: dict[Link, Task] = {}
@@ -149,23 +142,25 @@ class Planner:
             links = self._links(variant, tasks, target, file)
             absent = absent_links(variant, links, not_run)
         layers = None
-        if settings.parity == "layers" and variant.method in ("ptq", "qat") and file is not None and build is not None:
+        if settings.parity == "layers" and variant.is_quantized and file is not None and build is not None:
             layers = self._layers(variant, tasks, file, build, runs=not_run is None)
         return Chain(links, absent, layers)
 
     def _links(
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
     ) -> dict[Link, Task]:
-        model, network = self._networks[variant.model].config, self._of_networks.network(variant)
-        is_quantized = variant.method in ("ptq", "qat")
+        model, network = self._resolved.networks[variant.model].config, self._of_networks.network(variant)
+        is_quantized = variant.is_quantized
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
         files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
         if file is not None and is_quantized:
             files["onnx_quantized"] = file
         if file is not None and tasks["export"] is not file:
             files["onnx_fp16"] = tasks["export"]
-        samples = self._scenario.measurement.parity_samples
-        links: dict[Link, Task] = {link: predict_onnx(task, self._data, samples) for link, task in files.items()}
+        samples = self._resolved.measurement.parity_samples
+        links: dict[Link, Task] = {
+            link: predict_onnx(task, self._resolved.data, samples) for link, task in files.items()
+        }
         links["torch_fp32"] = self.eager(variant)
         if is_quantized and "torch_outputs" in tasks:
             links["torch_quantized"] = tasks["torch_outputs"]
@@ -183,19 +178,17 @@ class Planner:
         if runs:
             inputs["build"] = tasks["build"]
         config = LayersConfig(
-            data=self._data,
+            data=self._resolved.data,
             samples=LAYER_SAMPLES,
-            model=self._networks[variant.model].config,
+            model=self._resolved.networks[variant.model].config,
             quantizer=self._of_networks.quantizer(variant) if is_ours else None,
-            target=variant.target if runs else None,
-            plugins=build.plugins if runs else (),
-            options=build.options if runs else {},
+            build=build if runs else None,
         )
         return compare_layers(config, inputs, variant.id)
 
     def eager(self, variant: Variant) -> Task:
         """Outputs of the eager network on the test samples."""
-        config = PredictConfig(data=self._data, model=self._networks[variant.model].config)
+        config = PredictTorchConfig(data=self._resolved.data, model=self._resolved.networks[variant.model].config)
         label = f"evaluate torch {variant.model}"
         return Task(PREDICT_TORCH, config, {"train": self._of_networks.train(variant)}, label=label)
 
@@ -211,9 +204,9 @@ class Planner:
 
     def measure(self, plans: Sequence[VariantPlan], reference: str, run_id: str, comparisons: int) -> Task:
         """Latency of variants of one model, kind of device and batch size; `reference`, an FP32 row, is among them."""
-        scenario, variant = self._scenario, plans[0].variant
+        resolved, variant = self._resolved, plans[0].variant
         places = list(dict.fromkeys(plan.variant.place for plan in plans))
-        settings = scenario.measurement
+        settings = resolved.measurement
         engines = {plan.variant.id: plan.build for plan in plans if plan.build is not None}
         config = MeasureConfig(
             run_id=run_id,
@@ -221,20 +214,13 @@ class Planner:
             own_references={plan.variant.id: plan.reference_id for plan in plans},
             engines=engines,
             builds=settings.builds,
-            input_shape=self._networks[variant.model].config.input_shape,
+            input_shape=self._resolved.networks[variant.model].config.input_shape,
             batch_size=variant.batch_size,
-            plan=TimingPlan(
-                warmup_s=settings.warmup_s,
-                round_s=settings.round_s,
-                rounds_per_process=settings.rounds_per_process,
-                min_processes=settings.min_processes,
-                max_processes=settings.max_processes,
-                budget_s=settings.budget_s * len(places),
-            ),
-            confidence=scenario.verdict.confidence,
-            margin=scenario.verdict.latency_margin,
+            plan=settings.for_targets(len(places)),
+            confidence=resolved.verdict.confidence,
+            margin=resolved.verdict.latency_margin,
             comparisons=comparisons,
-            seed=scenario.seed,
+            seed=resolved.seed,
         )
         inputs = {
             built(plan.variant.id, number): self._built(plan, number)
@@ -247,18 +233,18 @@ class Planner:
 
     def load(self, plan: VariantPlan, run_id: str) -> Task | None:
         """The load scenarios of one variant; None when the scenario has none."""
-        settings, variant = self._scenario.measurement, plan.variant
+        settings, variant = self._resolved.measurement, plan.variant
         if not settings.load or plan.build is None:
             return None
         config = LoadConfig(
             run_id=run_id,
             build=plan.build,
-            data=self._data,
+            data=self._resolved.data,
             batch_size=variant.batch_size,
             load={name: chosen.model_dump(mode="json") for name, chosen in settings.load.items()},
             plugins=self._plugins.codes(("load scenario", settings.load)),
             accuracy=settings.accuracy,
-            seed=self._scenario.seed,
+            seed=self._resolved.seed,
         )
         inputs = {"build": plan.tasks["build"]}
         return Task(LOAD, config, inputs, label=f"load {variant.id}", requires=(variant.target,))
@@ -275,11 +261,11 @@ class Planner:
     def energy(self, plan: VariantPlan, run_id: str) -> Task:
         """Energy of one variant's inferences."""
         assert plan.build is not None
-        settings = self._scenario.measurement
+        settings = self._resolved.measurement
         config = EnergyConfig(
             run_id=run_id,
             build=plan.build,
-            input_shape=self._networks[plan.variant.model].config.input_shape,
+            input_shape=self._resolved.networks[plan.variant.model].config.input_shape,
             batch_size=plan.variant.batch_size,
             busy_s=settings.energy_s,
             idle_s=settings.energy_idle_s,
@@ -290,7 +276,7 @@ class Planner:
     def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
         config = MemoryConfig(
             build=build,
-            input_shape=self._networks[variant.model].config.input_shape,
+            input_shape=self._resolved.networks[variant.model].config.input_shape,
             batch_size=variant.batch_size,
             machine=self._machine,
         )

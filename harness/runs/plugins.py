@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.errors import HarnessError, ScenarioError, is_interrupt
 from harness.load.scenarios import get_load_scenario
 from harness.plugin_names import Kind, entry_points
@@ -19,13 +19,12 @@ from harness.plugins.code import PluginCode, distribution_of, loaded
 from harness.plugins.probe import PluginFacts, PluginFault, PluginJob, PluginRequest
 from harness.registry import plugged_in
 from harness.results import Variant
-from harness.runs.data_specs import data_spec
 from harness.runs.prober import ProbeFailed, Prober
 from harness.runs.timeouts import network_timeout_s
 from harness.scenario import Scenario, expand
 from harness.scenario.plugin_sections import with_load_settings, with_target_options
 from harness.scenario.plugin_uses import PluginUse, built_in_names, named, plugin_uses
-from harness.scenario.source import joined
+from harness.scenario.source import Source, joined
 from harness.targets import get_target
 from harness.training.model_files import described
 
@@ -39,6 +38,9 @@ class Plugins:
     """Every plug-in of a scenario, by its kind and its name there."""
 
     facts: Mapping[tuple[Kind, str], PluginFacts] = field(default_factory=dict)
+    uses: tuple[PluginUse, ...] = ()
+    source: Source = field(default_factory=Source)
+    """The file of the scenario, for errors."""
 
     def codes(self, *wanted: tuple[Kind, Iterable[str | None]]) -> tuple[PluginCode, ...]:
         """Those that a stage must load, of names of which some are plug-ins."""
@@ -50,7 +52,7 @@ class Plugins:
         return self.facts.get((kind, name))
 
     @contextmanager
-    def active(self, scenario: Scenario) -> Iterator[None]:
+    def active(self) -> Iterator[None]:
         """Let names stand for those plug-ins inside the block that planning and rows call.
 
         An exception of theirs, whatever it is, becomes a ScenarioError at the place of the plug-in.
@@ -61,8 +63,8 @@ class Plugins:
                 try:
                     members[key] = loaded(*key, facts.code.root, facts.code.sha256)
                 except HarnessError as error:
-                    raise _error(scenario, _use(scenario, facts), error.message, error.fix) from error
-        with self._blaming(scenario), plugged_in(members):
+                    raise self._error(facts, error.message, error.fix) from error
+        with self._blaming(), plugged_in(members):
             yield
 
     def with_settings(self, scenario: Scenario) -> Scenario:
@@ -76,7 +78,7 @@ class Plugins:
         return scenario
 
     @contextmanager
-    def _blaming(self, scenario: Scenario) -> Iterator[None]:
+    def _blaming(self) -> Iterator[None]:
         try:
             yield
         except HarnessError:
@@ -86,7 +88,11 @@ class Plugins:
             if facts is None:
                 raise
             message = f"`{facts.code.name}` failed: {described(error)}"
-            raise _error(scenario, _use(scenario, facts), message, "correct the plug-in") from error
+            raise self._error(facts, message, "correct the plug-in") from error
+
+    def _error(self, facts: PluginFacts, message: str, fix: str | None) -> ScenarioError:
+        use = next(use for use in self.uses if (use.kind, use.name) == (facts.code.kind, facts.code.name))
+        return _error(self.source, use, message, fix)
 
     def _raised_by(self, error: BaseException) -> PluginFacts | None:
         """The plug-in whose code the exception went through last."""
@@ -123,11 +129,11 @@ def describe_plugins(scenario: Scenario, *, download: bool = False) -> Plugins:
             if isinstance(found, PluginFacts):
                 facts[use.kind, use.name] = found
             else:
-                errors.append(_error(scenario, use, found.message, found.fix))
+                errors.append(_error(scenario.source, use, found.message, found.fix))
     errors += _equal_names(scenario, uses, facts)
     if errors:
         raise joined(errors)
-    return Plugins(facts)
+    return Plugins(facts, tuple(uses), scenario.source)
 
 
 def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:
@@ -136,7 +142,7 @@ def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:
         others = entry_points(use.kind).get(use.name, ())
         if others and use.name in built_in_names(use.kind):
             message = f"`{use.name}` is a built-in {use.kind}, and {distribution_of(others[0])} registers another one"
-            yield _error(scenario, use, message, "uninstall the package, or let it register another name")
+            yield _error(scenario.source, use, message, "uninstall the package, or let it register another name")
 
 
 def _equal_names(
@@ -148,17 +154,12 @@ def _equal_names(
         if use.kind in ("metric", "load scenario") and (found := facts.get((use.kind, use.name))) is not None:
             if (other := seen.get((use.kind, found.own_name))) is not None:
                 message = f"`{use.name}` has the name `{found.own_name}`, as has `{other}`"
-                yield _error(scenario, use, message, "give each a `name` of its own")
+                yield _error(scenario.source, use, message, "give each a `name` of its own")
             seen[use.kind, found.own_name] = use.name
 
 
-def _use(scenario: Scenario, facts: PluginFacts) -> PluginUse:
-    key = (facts.code.kind, facts.code.name)
-    return next(use for use in plugin_uses(scenario) if (use.kind, use.name) == key)
-
-
-def _error(scenario: Scenario, use: PluginUse, message: str, fix: str | None) -> ScenarioError:
-    return scenario.error(use.loc, message, fix=fix, on_key=use.is_key)
+def _error(source: Source, use: PluginUse, message: str, fix: str | None) -> ScenarioError:
+    return source.error(use.loc, message, fix=fix, on_key=use.is_key)
 
 
 def _request(scenario: Scenario, use: PluginUse, download: bool) -> PluginRequest:
@@ -166,8 +167,8 @@ def _request(scenario: Scenario, use: PluginUse, download: bool) -> PluginReques
     data: tuple[DatasetSpec, ...] = ()
     variants: tuple[Variant, ...] = ()
     if use.kind == "data source":
-        places = [scenario.dataset] if scenario.calib_dataset is None else [scenario.dataset, scenario.calib_dataset]
-        data = tuple(data_spec(place) for place in places if place.source == use.name)
+        others = [] if scenario.calib_dataset is None else [scenario.calib_dataset.spec()]
+        data = tuple(spec for spec in (scenario.dataset, *others) if spec.source == use.name)
     elif use.kind in ("target", "toolkit"):
         axis = "target" if use.kind == "target" else "toolkit"
         variants = tuple(variant for variant in expand(scenario) if getattr(variant, axis) == use.name)

@@ -15,21 +15,19 @@ from harness.engine.local import Isolation
 from harness.errors import DataError, ScenarioError
 from harness.machine.environment import fingerprint
 from harness.quantization.capture.modules import Modules
-from harness.results import Variant, WeightsFile
+from harness.results import Dataset, Variant, WeightsFile
 from harness.runs.calibration_data import CalibrationData, data_config, load_calibration
 from harness.runs.expected import check_expected
 from harness.runs.load import check_load
-from harness.runs.network_plan import NetworkInfo
 from harness.runs.networks import Networks, describe_networks
 from harness.runs.plan import Planner, VariantPlan
 from harness.runs.plugins import Plugins
 from harness.runs.registries import check_registries
+from harness.runs.resolve import About, Resolved, model_config, resolve, resolve_network
 from harness.runs.rule_checks import check_rules
 from harness.runs.selection import reference_of, selected, timing_reference_of
-from harness.scenario import Scenario, expand
+from harness.scenario import GateSpec, Scenario, expand
 from harness.scenario.source import joined
-from harness.stages.configs import DataConfig, ModelConfig
-from harness.stages.network_probe import NetworkFacts
 
 
 @dataclass(frozen=True)
@@ -47,12 +45,14 @@ class RunOptions:
 class Prepared:
     """A scenario that was checked against this machine, ready to run."""
 
-    scenario: Scenario
+    about: About
+    resolved: Resolved
     splits: Splits
-    data: DataConfig
-    calibration: CalibrationData
+    datasets: tuple[Dataset, ...]
+    """Where the samples come from, with the arguments that the scenario gives to the data sources."""
     plans: tuple[VariantPlan, ...]
     planner: Planner
+    gates: tuple[GateSpec, ...] = ()
     weights: tuple[WeightsFile, ...] = ()
     baseline: Snapshot | None = None
     """What gates compare with; None where no gate does, or where it is missing."""
@@ -95,7 +95,7 @@ def prepare_all(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prep
 
 def _prepare(scenario: Scenario, options: RunOptions) -> Prepared:
     plugins = check_registries(scenario, download=options.download)
-    with plugins.active(scenario):
+    with plugins.active():
         return _prepare_with(plugins, plugins.with_settings(scenario), options)
 
 
@@ -106,8 +106,20 @@ def _prepare_with(plugins: Plugins, scenario: Scenario, options: RunOptions) -> 
     calibration = load_calibration(scenario, splits, data, plugins, download=options.download)
     variants = selected(expand(scenario), options.select)
     described = describe_networks(scenario, splits)
-    networks = {name: _network(scenario, name, splits, facts) for name, facts in described.facts.items()}
-    planner = Planner(scenario, data, calibration.config, networks, described.reasons, plugins)
+    networks = {
+        name: resolve_network(
+            scenario,
+            name,
+            model_config(scenario, name, splits, facts),
+            Modules(facts.classes),
+            data,
+            plugins,
+            facts.weights,
+        )
+        for name, facts in described.facts.items()
+    }
+    resolved = resolve(scenario, data, calibration.config, networks, described.reasons)
+    planner = Planner(resolved, plugins)
     check_rules(scenario, variants, {name: network.modules for name, network in networks.items()})
     plans = tuple(
         replace(
@@ -117,9 +129,27 @@ def _prepare_with(plugins: Plugins, scenario: Scenario, options: RunOptions) -> 
         for variant in variants
     )
     faults = {name: fault for name, fault in described.faults.items() if name in {each.model for each in variants}}
-    weights = tuple(_weights_files(scenario, described))
-    baseline = _baseline(scenario)
-    return Prepared(scenario, splits, data, calibration, plans, planner, weights, baseline, plugins, faults)
+    about = About(scenario.name, scenario.question, scenario.path, scenario.root)
+    return Prepared(
+        about=about,
+        resolved=resolved,
+        splits=splits,
+        datasets=_datasets(scenario, splits, calibration),
+        plans=plans,
+        planner=planner,
+        gates=scenario.gates,
+        weights=tuple(_weights_files(scenario, described)),
+        baseline=_baseline(about, scenario.gates),
+        plugins=plugins,
+        faults=faults,
+    )
+
+
+def _datasets(scenario: Scenario, splits: Splits, calibration: CalibrationData) -> tuple[Dataset, ...]:
+    found = [(splits.provenance(), scenario.dataset.args)]
+    if calibration.provenance is not None and scenario.calib_dataset is not None:
+        found.append((calibration.provenance, scenario.calib_dataset.args))
+    return tuple(dataset.model_copy(update={"args": dict(args)}) for dataset, args in found)
 
 
 def _weights_files(scenario: Scenario, described: Networks) -> Iterator[WeightsFile]:
@@ -129,16 +159,16 @@ def _weights_files(scenario: Scenario, described: Networks) -> Iterator[WeightsF
             yield WeightsFile(model=name, source=source, sha256=found.sha256, part=found.part, note=found.note)
 
 
-def baseline_file(scenario: Scenario) -> Path:
+def baseline_file(about: About) -> Path:
     """Where the baseline of this scenario and this machine is stored."""
-    return baseline_path(scenario.root / FOLDER, fingerprint(scenario.root), scenario.name)
+    return baseline_path(about.root / FOLDER, fingerprint(about.root), about.name)
 
 
-def _baseline(scenario: Scenario) -> Snapshot | None:
+def _baseline(about: About, gates: Sequence[GateSpec]) -> Snapshot | None:
     """The stored baseline where a gate compares with it; UsageError for a file that is none."""
-    if not any(gate.yardstick == "baseline" for gate in scenario.gates):
+    if not any(gate.yardstick == "baseline" for gate in gates):
         return None
-    path = baseline_file(scenario)
+    path = baseline_file(about)
     return read_baseline(path) if path.is_file() else None
 
 
@@ -157,22 +187,3 @@ def _load_data(scenario: Scenario, plugins: Plugins, options: RunOptions) -> Spl
                 fix="use labelled data, or set `weights: random` or a weights file",
             )
     return splits
-
-
-def _network(scenario: Scenario, name: str, splits: Splits, facts: NetworkFacts) -> NetworkInfo:
-    spec = scenario.models[name]
-    config = ModelConfig(
-        factory=spec.factory,
-        args=dict(spec.args),
-        input_shape=splits.input_shape,
-        n_classes=splits.n_classes,
-        task=splits.task,
-        seed=scenario.seed,
-        source_sha256=facts.dependencies.sha256,
-        files=facts.dependencies.files,
-        root=scenario.root,
-    )
-    modules = Modules(facts.classes)
-    if facts.weights is None:
-        return NetworkInfo(config, None, None, modules)
-    return NetworkInfo(config, scenario.resolve(spec.weights), facts.weights.sha256, modules)

@@ -5,36 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from harness.data.tasks import Task
-from harness.engine.execute import PEAK, record_from
 from harness.engine.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome
 from harness.engine.store import Artifact
 from harness.metrics import metrics
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Cost, Memory, MetricValue, Row
 from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
 from harness.runs.own_metrics import OwnMetrics
 from harness.runs.parity import evidence
 from harness.runs.plan import VariantPlan
-from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, audit_layers, engine_file
-from harness.stages.checking import checks_of
+from harness.stages.artifacts import (
+    LABELS,
+    LATENCY,
+    OUTPUTS,
+    BuildResult,
+    CalibrateResult,
+    Checked,
+    ExportResult,
+    FinetuneResult,
+    LatencyResult,
+    QuantizeResult,
+    TrainResult,
+    file_of,
+)
 from harness.timing.samples import Timings
+from harness.verdicts.settings import Judgement
 from harness.words.precision import other_precisions
 
-_COST_META = {
-    "train_s": "train",
-    "calibrate_s": "calibrate",
-    "quantize_s": "quantize",
-    "finetune_s": "finetune",
-    "build_s": "build",
-}
+ResultT = TypeVar("ResultT", bound=BaseModel)
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
+_CHECKED_STAGES = ("check", "calibrate", "quantize", "finetune", "export", "build")
 
 
 @dataclass
@@ -55,6 +63,11 @@ class Findings:
         task = plan.tasks.get(name)
         outcome = self.outcomes.get(task.key) if task is not None else None
         return outcome.artifact if isinstance(outcome, Done) else None
+
+    def result(self, plan: VariantPlan, name: str, kind: type[ResultT]) -> ResultT | None:
+        """What the stage of one task of a variant returned, or None."""
+        artifact = self.artifact(plan, name)
+        return None if artifact is None else artifact.result(kind)
 
     def failure(self, plan: VariantPlan) -> Failed | None:
         """The first task of a variant that failed, or None."""
@@ -100,7 +113,8 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings, own: Own
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
     reason = reason or other_precisions(variant.method, evidence.layers)
-    checks = tuple(check for name in plan.tasks for check in checks_of(findings.artifact(plan, name)))
+    checked = [findings.result(plan, name, Checked) for name in _CHECKED_STAGES]
+    checks = tuple(check for each in checked if each is not None for check in each.checks)
     figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
     return Row(variant=variant, status=status, reason=reason, **figures)
 
@@ -125,13 +139,16 @@ def gather(
     findings: Findings,
     judgement: Judgement,
     threads: int,
+    seed: int = 0,
     task: Task = "classification",
     class_names: tuple[str, ...] = (),
 ) -> Evidence:
     """What is known about one variant."""
     build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
+    built = None if build is None else build.result(BuildResult)
     latency = findings.latency.get(plan.variant.id)
     measured = latency.artifact if isinstance(latency, Done) else None
+    timed = None if measured is None else measured.result(LatencyResult)
     outputs, load = _outputs(plan, "outputs", findings), findings.load.get(plan.variant.id)
     return Evidence(
         variant=plan.variant,
@@ -145,31 +162,22 @@ def gather(
         torch_outputs=_outputs(plan, "torch_outputs", findings),
         chain=evidence(plan.chain, findings.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
-        timing_reference_id=None if measured is None else str(measured.meta["reference"]),
-        looks=1 if measured is None else int(str(measured.meta["looks"])),
-        watched=() if measured is None else tuple(cast("list[str]", measured.meta["watched"])),
-        parts_ms={} if measured is None else _parts_ms(measured, plan.variant.id),
-        onnx_path=None if export is None else export.file(str(export.meta["file"])),
-        engine_path=None if build is None else engine_file(build),
-        weight_bytes=None if build is None else int(str(build.meta["weight_bytes"])),
-        layers=() if build is None else audit_layers(build),
-        memory=_memory(plan, findings),
+        timing_reference_id=None if timed is None else timed.reference,
+        looks=1 if timed is None else timed.looks,
+        watched=() if timed is None else timed.watched,
+        parts_ms={} if timed is None else timed.parts_ms.get(plan.variant.id, {}),
+        onnx_path=None if export is None else file_of(export),
+        engine_path=None if build is None else file_of(build),
+        weight_bytes=None if built is None else built.weight_bytes,
+        layers=() if built is None else built.layers,
+        memory=findings.result(plan, "memory", Memory),
         energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
         task=task,
-        includes_transfers=bool(measured.meta["includes_transfers"]) if measured is not None else False,
+        seed=seed,
+        includes_transfers=timed is not None and timed.includes_transfers,
     )
-
-
-def _parts_ms(measured: Artifact, name: str) -> dict[str, float]:
-    parts = cast("dict[str, dict[str, float]]", measured.meta["parts_ms"])
-    return parts.get(name, {})
-
-
-def _memory(plan: VariantPlan, findings: Findings) -> Memory | None:
-    artifact = findings.artifact(plan, "memory")
-    return None if artifact is None else record_from(Memory, artifact)
 
 
 def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
@@ -190,27 +198,25 @@ def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np
 
 
 def _cost(plan: VariantPlan, findings: Findings) -> Cost:
-    figures: dict[str, Any] = {"peak_bytes": _peaks(plan, findings)}
-    for name, task in _COST_META.items():
-        artifact = findings.artifact(plan, task)
-        value = artifact.meta.get(name) if artifact is not None else None
-        if isinstance(value, int | float):
-            figures[name] = float(value)
-    export = findings.artifact(plan, "export")
-    if export is not None:
-        figures["export_s"] = export.manifest.seconds
-        if isinstance(export.meta.get("quantize_s"), int | float):  # another toolkit quantized and exported in one
-            figures["quantize_s"] = float(str(export.meta["quantize_s"]))
-    made = [findings.artifact(plan, name) for name in ("calibrate", "quantize")]
-    passes = [artifact.meta["data_passes"] for artifact in made if artifact and "data_passes" in artifact.meta]
-    return Cost.model_validate(figures | ({"data_passes": sum(map(int, map(str, passes)))} if passes else {}))
-
-
-def _peaks(plan: VariantPlan, findings: Findings) -> dict[str, int]:
-    """Of the stages that make the variant, by name; what measures it costs nothing in production."""
+    """Of the stages that make the variant; what measures it costs nothing in production."""
     artifacts = {name: findings.artifact(plan, name) for name in _COST_STAGES}
-    peaks = {name: artifact.meta.get(PEAK) for name, artifact in artifacts.items() if artifact is not None}
-    return {name: int(peak) for name, peak in peaks.items() if isinstance(peak, int | float)}
+    train = findings.result(plan, "train", TrainResult)
+    calibrate = findings.result(plan, "calibrate", CalibrateResult)
+    quantize = findings.result(plan, "quantize", QuantizeResult)
+    finetune = findings.result(plan, "finetune", FinetuneResult)
+    export = findings.result(plan, "export", ExportResult)
+    build = findings.result(plan, "build", BuildResult)
+    passes = [each.data_passes for each in (calibrate, quantize) if each is not None]
+    return Cost(
+        train_s=train and train.train_s,
+        calibrate_s=calibrate and calibrate.calibrate_s,
+        quantize_s=quantize.quantize_s if quantize is not None else export and export.quantize_s,
+        finetune_s=finetune and finetune.finetune_s,
+        export_s=None if artifacts["export"] is None else artifacts["export"].manifest.seconds,
+        build_s=build and build.build_s,
+        data_passes=sum(passes) if passes else None,
+        peak_bytes={name: each.peak_bytes for name, each in artifacts.items() if each and each.peak_bytes is not None},
+    )
 
 
 def copy_name(plan: VariantPlan, input_shape: tuple[int, ...]) -> Path:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 
@@ -19,8 +18,8 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
-from harness.metrics.base import Evidence, Judgement
-from harness.results import Dataset, Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.metrics.base import Evidence
+from harness.results import Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
@@ -32,8 +31,7 @@ from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import Findings, copy_name, gather, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
-from harness.runs.timeouts import network_timeout_s
-from harness.stages.artifacts import LATENCY, engine_file
+from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
 from harness.targets.base import AUDIT_SUFFIX
@@ -49,7 +47,7 @@ def run_scenario(
     prepared: Prepared, directory: Path, store: Store, options: RunOptions, display: Display
 ) -> RunResults:
     """Execute the plans and fill `directory` with `results.json`, models, engines and samples."""
-    with prepared.plugins.active(prepared.scenario):
+    with prepared.plugins.active():
         return _run(prepared, directory, store, options, display)
 
 
@@ -57,7 +55,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     started, clock = datetime.now(UTC), time.perf_counter()
     run_id = directory.name
     # Of the beginning: what was committed then is what runs, and the load is that of others.
-    environment = fingerprint(prepared.scenario.root)
+    environment = fingerprint(prepared.about.root)
     with executing(prepared, store, options, display) as (executor, checked):
         prepared = checked
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
@@ -71,33 +69,33 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         energy=None if energy is None else by_variant(energy),
         load=by_variant(loaded),
     )
-    scenario = prepared.scenario
+    about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
     rows, evidence = _rows(prepared, findings)
-    rows = judge_run(rows, confidence=scenario.verdict.confidence, correction=scenario.verdict.correction)
+    rows = judge_run(rows, confidence=verdict.confidence, correction=verdict.correction)
     problems = Problems()
     rows = _keep_all(rows, evidence, findings, measured, prepared, directory, problems)
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
-        scenario=scenario.name,
-        scenario_file=scenario.path.name,
-        question=scenario.question,
+        scenario=about.name,
+        scenario_file=about.path.name,
+        question=about.question,
         run_id=run_id,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
-        confidence=scenario.verdict.confidence,
+        confidence=verdict.confidence,
         environment=environment | _settings(prepared),
-        datasets=_datasets(prepared),
+        datasets=prepared.datasets,
         weights=prepared.weights,
         fp32_weights=_fp32_weights(prepared.plans, findings),
         rows=tuple(rows),
         conclusions=conclude(
             rows,
             correct,
-            confidence=scenario.verdict.confidence,
-            seed=scenario.seed,
-            correction=scenario.verdict.correction,
+            confidence=verdict.confidence,
+            seed=seed,
+            correction=verdict.correction,
         ),
-        choices=choose(rows, evidence, scenario),
+        choices=choose(rows, evidence, verdict) if prepared.resolved.measurement.latency else (),
         qat_seeds=seed_spreads(rows),
         stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, findings),
@@ -140,15 +138,14 @@ def _keep_all(
 
 
 def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
-    scenario = prepared.scenario
-    if not scenario.gates:
+    if not prepared.gates:
         return ()
     return judge_gates(
-        scenario.gates,
+        prepared.gates,
         snapshot_of_run(results, directory, results.run_id),
         prepared.baseline,
-        baseline_file=baseline_file(scenario).relative_to(scenario.root),
-        confidence=scenario.verdict.confidence,
+        baseline_file=baseline_file(prepared.about).relative_to(prepared.about.root),
+        confidence=prepared.resolved.verdict.confidence,
     )
 
 
@@ -160,28 +157,28 @@ def _nonce(run_id: str, started: datetime) -> str:
 def _energy(
     prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str
 ) -> Measured | None:
-    if not prepared.scenario.measurement.energy:
+    if not prepared.resolved.measurement.energy:
         return None
     return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
 
 
 def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
-    scenario = prepared.scenario
-    judgement = Judgement(
-        confidence=scenario.verdict.confidence,
-        accuracy_margin=scenario.verdict.accuracy_margin,
-        latency_margin=scenario.verdict.latency_margin,
-        seed=scenario.seed,
-    )
+    resolved, splits = prepared.resolved, prepared.splits
     by_id = {plan.variant.id: plan for plan in prepared.plans}
-    evidence: list[Evidence] = []
-    for plan in prepared.plans:
-        reference = by_id.get(plan.reference_id)
-        threads = scenario.target_options(plan.variant.target).threads
-        splits = prepared.splits
-        names = splits.reading.class_names
-        evidence.append(gather(plan, reference, findings, judgement, threads, splits.task, names))
-    own = compute_own(prepared.plugins, evidence, network_timeout_s(scenario))
+    evidence = [
+        gather(
+            plan,
+            by_id.get(plan.reference_id),
+            findings,
+            resolved.verdict,
+            resolved.targets[plan.variant.target].threads,
+            resolved.seed,
+            splits.task,
+            splits.reading.class_names,
+        )
+        for plan in prepared.plans
+    ]
+    own = compute_own(prepared.plugins, evidence, resolved.network_timeout_s)
     made = zip(prepared.plans, evidence, own, strict=True)
     return [make_row(plan, item, findings, figures) for plan, item, figures in made], evidence
 
@@ -200,9 +197,9 @@ def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directo
     export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
     if export is not None:
         name = copy_name(plan, prepared.splits.input_shape)
-        files["onnx"] = _copy(export.file(str(export.meta["file"])), directory, Path("models") / name)
+        files["onnx"] = _copy(file_of(export), directory, Path("models") / name)
     if build is not None:
-        source = engine_file(build)
+        source = file_of(build)
         files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
@@ -241,11 +238,11 @@ def _keep_samples(directory: Path, measured: Measured) -> str | None:
 
 def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:
     """Seeds and threads of the run, by what they are of."""
-    scenario, variants = prepared.scenario, [plan.variant for plan in prepared.plans]
+    resolved, variants = prepared.resolved, [plan.variant for plan in prepared.plans]
     seeds = {variant.qat_seed for variant in variants if variant.qat_seed is not None}
     return {
-        "seeds": {"scenario": scenario.seed} | {f"qat {seed}": seed for seed in sorted(seeds)},
-        "threads": {variant.target: scenario.target_options(variant.target).threads for variant in variants},
+        "seeds": {"scenario": resolved.seed} | {f"qat {seed}": seed for seed in sorted(seeds)},
+        "threads": {variant.target: resolved.targets[variant.target].threads for variant in variants},
     }
 
 
@@ -273,16 +270,6 @@ def _stage_runs(
     return tuple(runs)
 
 
-def _datasets(prepared: Prepared) -> tuple[Dataset, ...]:
-    """Where the samples came from, with the arguments that the scenario gives to the data sources."""
-    scenario = prepared.scenario
-    found = [prepared.splits.provenance().model_copy(update={"args": dict(scenario.dataset.args)})]
-    if prepared.calibration.provenance is not None and scenario.calib_dataset is not None:
-        args = {"args": dict(scenario.calib_dataset.args)}
-        found.append(prepared.calibration.provenance.model_copy(update=args))
-    return tuple(found)
-
-
 def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
     found: dict[str, str] = {}
     for plan in plans:
@@ -295,9 +282,9 @@ def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp3
 def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
     samples: dict[str, int] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "calibrate")
-        if artifact is not None:
-            samples[f"{plan.variant.model} for {plan.variant.target}"] = int(str(artifact.meta["samples"]))
+        found = findings.result(plan, "calibrate", CalibrateResult)
+        if found is not None:
+            samples[f"{plan.variant.model} for {plan.variant.target}"] = found.samples
     return samples
 
 
@@ -305,8 +292,8 @@ def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ..
     """What calibration left out, once for all variants that say the same."""
     notes: dict[str, list[str]] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "quantize")
-        for note in cast("list[str]", artifact.meta.get("outliers", [])) if artifact is not None else ():
+        found = findings.result(plan, "quantize", QuantizeResult)
+        for note in found.outliers if found is not None else ():
             notes.setdefault(note, []).append(plan.variant.id)
     return tuple(
         f"{note} ({ids[0]}{f' and {len(ids) - 1} more' if len(ids) > 1 else ''})" for note, ids in notes.items()

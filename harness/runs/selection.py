@@ -23,7 +23,7 @@ def selected(variants: Sequence[Variant], select: Callable[[Variant], bool] | No
 def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant:
     """The FP32 row of the same model, target and batch size."""
     for other in variants:
-        if other.group == variant.group and other.method == "fp32":
+        if other.is_fp32_of(variant):
             return other
     raise StageError(f"{variant.id} has no FP32 row to be judged against")
 

@@ -13,7 +13,7 @@ from harness.engine.store import Store
 from harness.errors import StageError, UsageError, unknown_name
 from harness.machine.environment import fingerprint
 from harness.results import Variant
-from harness.results.sensitivity import Analysis, Failure, LayerCost, SensitivityRecord, SkipSearch, Trial
+from harness.results.sensitivity import Analysis, Failure, Ranking, SensitivityRecord, SkipSearch
 from harness.runs.executing import Display, executing
 from harness.runs.network_plan import CALIBRATION_BATCH
 from harness.runs.plan import VariantPlan
@@ -71,7 +71,7 @@ def plan_analyses(prepared: Prepared, options: SensitivityOptions) -> list[Analy
             first.setdefault((plan.variant.model, plan.variant.place), plan)
     if not first:
         raise UsageError(
-            f"{prepared.scenario.path} has no ptq row of the toolkit {DEFAULT} to analyse",
+            f"{prepared.about.path} has no ptq row of the toolkit {DEFAULT} to analyse",
             fix="add `ptq` to `matrix.method`, or choose other variants with --select, --model or --target",
         )
     for plan in first.values():
@@ -92,66 +92,63 @@ def _broken(prepared: Prepared) -> list[Failure]:
 
 
 def _plan(plan: VariantPlan, prepared: Prepared, options: SensitivityOptions) -> AnalysisPlan:
-    scenario, variant = prepared.scenario, plan.variant
+    resolved, variant = prepared.resolved, plan.variant
+    network, confidence = resolved.networks[variant.model], resolved.verdict.confidence
     quantize = plan.tasks["quantize"]
     assert isinstance(quantize.config, QuantizeConfig)
     inputs = {**quantize.inputs, "state": quantize}
-    is_random = scenario.models[variant.model].weights == "random"
-    judges = scenario.measurement.accuracy and prepared.splits.has_labels and not is_random
+    judges = resolved.measurement.accuracy and prepared.splits.has_labels and not network.has_random_weights
     rank = RankConfig(
         quantize=quantize.config,
-        data=prepared.data,
-        calibration=prepared.calibration.config,
-        samples=scenario.calibration_count(variant.model),
+        data=resolved.data,
+        calibration=resolved.calibration_data,
+        samples=network.calibration_samples,
         batch_size=CALIBRATION_BATCH,
         accuracy=judges,
         top=options.top,
-        confidence=scenario.verdict.confidence,
-        seed=scenario.seed,
+        confidence=confidence,
+        seed=resolved.seed,
     )
     task = Task(RANK, rank, inputs, label=f"rank the layers of {variant.id}")
     if not judges:
         return AnalysisPlan(variant, task, None)
     search = SearchConfig(
         quantize=quantize.config,
-        data=prepared.data,
-        budget=scenario.verdict.accuracy_margin if options.budget is None else options.budget,
-        confidence=scenario.verdict.confidence,
-        seed=scenario.seed,
+        data=resolved.data,
+        budget=resolved.verdict.accuracy_margin if options.budget is None else options.budget,
+        confidence=confidence,
+        seed=resolved.seed,
     )
     label = f"search a skip set for {variant.id}"
     return AnalysisPlan(variant, task, Task(SEARCH, search, {**inputs, "rank": task}, label=label))
 
 
 def analyse(
-    prepared: Prepared,
-    directory: Path,
-    store: Store,
-    run: RunOptions,
-    options: SensitivityOptions,
-    display: Display,
+    prepared: Prepared, store: Store, run: RunOptions, options: SensitivityOptions, display: Display
 ) -> SensitivityRecord:
-    """Execute the analyses and fill `directory` with `sensitivity.json` and the scenario fragments."""
+    """Execute the analyses."""
     started = datetime.now(UTC)
-    with prepared.plugins.active(prepared.scenario), executing(prepared, store, run, display) as (executor, checked):
+    with prepared.plugins.active(), executing(prepared, store, run, display) as (executor, checked):
         prepared = checked
         plans = plan_analyses(prepared, options)
         outcomes = executor.run([task for plan in plans for task in (plan.rank, plan.search) if task is not None])
-    record = SensitivityRecord(
-        scenario=prepared.scenario.name,
-        scenario_file=prepared.scenario.path.name,
+    return SensitivityRecord(
+        scenario=prepared.about.name,
+        scenario_file=prepared.about.path.name,
         started_at=started.isoformat(timespec="seconds"),
-        environment=fingerprint(prepared.scenario.root),
-        analyses=tuple(
-            _with_fragment(analysis, prepared, directory)
-            for plan in plans
-            if (analysis := _analysis(plan, outcomes)) is not None
-        ),
+        environment=fingerprint(prepared.about.root),
+        analyses=tuple(analysis for plan in plans if (analysis := _analysis(plan, outcomes)) is not None),
         failures=(
             *_broken(prepared),
             *(failure for plan in plans if (failure := _failure(plan, outcomes)) is not None),
         ),
     )
+
+
+def keep(record: SensitivityRecord, scenario: Scenario, directory: Path, store: Store) -> SensitivityRecord:
+    """Fill `directory` with `sensitivity.json` and the scenario fragments, which the record then names."""
+    analyses = tuple(_with_fragment(analysis, scenario, directory) for analysis in record.analyses)
+    record = record.model_copy(update={"analyses": analyses})
     save_record(record.model_dump_json(indent=2) + "\n", directory / "sensitivity.json", store.root)
     return record
 
@@ -161,51 +158,24 @@ def _analysis(plan: AnalysisPlan, outcomes: Mapping[str, Outcome]) -> Analysis |
     if not isinstance(ranked, Done):
         return None
     searched = outcomes.get(plan.search.key) if plan.search is not None else None
-    meta = ranked.artifact.meta
     done = [outcome for outcome in (ranked, searched) if isinstance(outcome, Done)]
-    return Analysis.model_validate(
-        {
-            "variant": plan.variant,
-            "calibration_samples": meta["samples"],
-            "layers": [LayerCost.model_validate(layer) for layer in _items(meta["layers"])],
-            "search": _search(plan, searched) if isinstance(searched, Done) else None,
-            "seconds": {outcome.artifact.manifest.stage: outcome.seconds for outcome in done},
-            "cached": all(outcome.cached for outcome in done),
-        }
-        | {
-            name: meta[name]
-            for name in ("data_passes", "sqnr_db", "fp32_top1", "quantized", "held_out")
-            if name in meta
-        }
+    return Analysis(
+        variant=plan.variant,
+        search=searched.artifact.result(SkipSearch) if isinstance(searched, Done) else None,
+        seconds={outcome.artifact.manifest.stage: outcome.seconds for outcome in done},
+        cached=all(outcome.cached for outcome in done),
+        **dict(ranked.artifact.result(Ranking)),
     )
 
 
-def _search(plan: AnalysisPlan, searched: Done) -> SkipSearch:
-    assert plan.search is not None and isinstance(plan.search.config, SearchConfig)
-    meta = searched.artifact.meta
-    trials = tuple(Trial.model_validate(trial) for trial in _items(meta["trials"]))
-    chosen = next((trial for trial in trials if list(trial.skip) == meta["skip"]), None)
-    return SkipSearch.model_validate(
-        {
-            "budget": plan.search.config.budget,
-            "confidence": plan.search.config.confidence,
-            "status": meta["status"],
-            "provable_drop": meta["provable_drop"],
-            "chosen": chosen,
-            "chosen_ci": meta["chosen_ci"],
-            "trials": trials,
-        }
-    )
-
-
-def _with_fragment(analysis: Analysis, prepared: Prepared, directory: Path) -> Analysis:
+def _with_fragment(analysis: Analysis, scenario: Scenario, directory: Path) -> Analysis:
     """Write the skip set as an `include` entry, after the scenario itself has taken it."""
     search = analysis.search
     if search is None or search.status != "found" or search.chosen is None:
         return analysis
     skip = tuple(sorted({*analysis.variant.skip, *search.chosen.skip}))
     variant = analysis.variant.model_copy(update={"skip": skip})
-    judged, scenario = search.chosen.judged, prepared.scenario
+    judged = search.chosen.judged
     comment = (
         f"{analysis.variant.id}: a skip set for a loss of at most {search.budget * 100:g} points "
         f"of top-1.\nOn {judged.n} held-out samples: {judged.drop * 100:.2f} points "
@@ -228,8 +198,3 @@ def _failure(plan: AnalysisPlan, outcomes: Mapping[str, Outcome]) -> Failure | N
         if isinstance(outcome, Failed):
             return Failure(variant_id=plan.variant.id, reason=f"{outcome.label}: {outcome.reason}")
     return None
-
-
-def _items(value: object) -> list[object]:
-    assert isinstance(value, list)
-    return value

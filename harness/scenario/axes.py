@@ -5,40 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
 from harness.fields import Bits, Count, Listed, Name, Percent, Section, Seed, Unit
-from harness.plugin_names import OneOfOrPlugin, PluginName
-from harness.quantization.settings import Pattern, calibrator_names, ptq_step_names
+from harness.plugin_names import PluginName
+from harness.quantization.settings import Calibrator, PtqSteps, SkipSet
 from harness.results import BatchNormMode, Method
 from harness.scenario.source import Loc
 
-Calibrator = Annotated[str, OneOfOrPlugin(calibrator_names, "calibrator")]
-
-QUANTIZING_METHODS = frozenset({"ptq", "qat"})
 QUANTIZATION_AXES = frozenset(
     {"toolkit", "calibrator", "percentile", "per_channel", "weight_bits", "activation_bits", "skip", "ptq_steps"}
 )
 """Axes that `fp32`, `fp16` and `bf16` rows do not have."""
 QAT_AXES = frozenset({"learn_amax", "batch_norm", "qat_seed"})
 """Axes that only `qat` rows have."""
-
-
-def _as_set(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    # Two spellings of one skip set must be one variant.
-    return tuple(sorted(set(patterns)))
-
-
-SkipSet = Annotated[Listed[Pattern], AfterValidator(_as_set)]
-
-
-def _once(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
-
-
-PtqStep = Annotated[str, OneOfOrPlugin(ptq_step_names, "PTQ step")]
-PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once)]
-"""The order counts, so it is kept."""
 
 
 class Axes(Section):

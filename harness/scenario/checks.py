@@ -12,9 +12,9 @@ from harness.plugin_names import FORM, Kind, parse_file_name
 from harness.scenario.gates import extra_metrics
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
 from harness.scenario.plugin_uses import named, plugin_uses
-from harness.scenario.recipe import Training
-from harness.scenario.schema import DataPlace, Scenario
+from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc, joined
+from harness.training.settings import Training, parse_factory
 
 Use = tuple[Loc, str]
 """A name that a scenario uses, with its place."""
@@ -22,7 +22,6 @@ Use = tuple[Loc, str]
 
 def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
     """What cannot be seen from one value alone: keys that contradict each other, and files that do not exist."""
-    yield from _dataset_errors(scenario)
     for name in scenario.models:
         yield from _file_errors(scenario, name)
         yield from _training_errors(scenario, name)
@@ -31,36 +30,13 @@ def consistency_errors(scenario: Scenario) -> Iterator[ScenarioError]:
     if scenario.pre_launch_callbacks_list and "qat_params" in scenario.model_fields_set:
         message = "`qat_params` and `pre_launch_callbacks_list` say the same thing twice"
         yield scenario.error(("pre_launch_callbacks_list",), message, fix="delete one of them", on_key=True)
-    measurement = scenario.measurement
-    if measurement.max_processes < measurement.min_processes:
-        message = (
-            f"`max_processes` {measurement.max_processes} is less than `min_processes` {measurement.min_processes}"
-        )
-        yield scenario.error(
-            ("measurement", "max_processes"), message, fix="raise `max_processes` or lower `min_processes`"
-        )
-
-
-def _dataset_errors(scenario: Scenario) -> Iterator[ScenarioError]:
-    yield from _place_errors(scenario, "dataset", scenario.dataset)
-    if scenario.calib_dataset is not None:
-        yield from _place_errors(scenario, "calib_dataset", scenario.calib_dataset)
-
-
-def _place_errors(scenario: Scenario, key: str, data: DataPlace) -> Iterator[ScenarioError]:
-    if data.location == "path" and data.path is None:
-        message, fix = "`location: path` needs a `path`", "add `path:` with the folder or file of the data"
-        yield scenario.error((key, "location"), message, fix=fix)
-    if data.location != "path" and data.path is not None:
-        message = f"`path` is not used by `location: {data.location}`"
-        yield scenario.error((key, "path"), message, fix="write `location: path`, or delete `path`", on_key=True)
 
 
 def _file_errors(scenario: Scenario, name: str) -> Iterator[ScenarioError]:
     spec = scenario.models[name]
-    factory = spec.parsed_factory()
-    if factory.file is not None:
-        yield from _missing_file(scenario, ("models", name, "factory"), factory.file, "model file")
+    factory = parse_factory(spec.factory)
+    if factory.is_file:
+        yield from _missing_file(scenario, ("models", name, "factory"), factory.place, "model file")
     if spec.weights not in {"train", "random"}:
         yield from _missing_file(scenario, ("models", name, "weights"), spec.weights, "weights file")
     elif spec.weights_key is not None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 from harness.plugin_names import short_name
 from harness.results import Variant
-from harness.scenario.axes import QUANTIZING_METHODS
 
 _LONGEST_READABLE_SKIP = 24
 
@@ -33,7 +32,7 @@ def variant_id(variant: Variant) -> str:
     seed of the scenario.
     """
     parts: list[str] = [variant.model, variant.method]
-    if variant.method in QUANTIZING_METHODS:
+    if variant.is_quantized:
         parts += _quantization_parts(variant)
     device = [] if variant.compute_capability is None else [variant.compute_capability.lower()]
     return "-".join([*parts, short_name(variant.target), *device, f"b{variant.batch_size}"])

@@ -11,7 +11,8 @@ from typing import Any
 
 from harness.errors import ScenarioError, unknown_name
 from harness.results import BatchNormMode, Method, Variant
-from harness.scenario.axes import QAT_AXES, QUANTIZATION_AXES, QUANTIZING_METHODS, Axes
+from harness.results.base import QUANTIZING_METHODS
+from harness.scenario.axes import QAT_AXES, QUANTIZATION_AXES, Axes
 from harness.scenario.ids import with_ids
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc, dotted, joined
@@ -174,7 +175,7 @@ def _qat_settings(grid: Grid, method: Method) -> list[dict[str, Any]]:
 def fits(cell: Variant, entry: Axes) -> bool:
     """Whether a variant matches every axis that an entry gives; quantization axes match quantized variants only."""
     return all(
-        getattr(cell, name) in values and (name not in QUANTIZATION_AXES or cell.method in QUANTIZING_METHODS)
+        getattr(cell, name) in values and (name not in QUANTIZATION_AXES or cell.is_quantized)
         for name, values in entry.given().items()
     )
 
@@ -254,7 +255,7 @@ def _include_errors(scenario: Scenario, included: list[list[Variant]]) -> Iterat
         if not cells:
             message = f"`{dotted(loc)}` adds no variant: {_why_no_qat(scenario)}"
             yield scenario.error(loc, message, fix="correct the entry, or delete it")
-        elif quantization and not any(cell.method in QUANTIZING_METHODS for cell in cells):
+        elif quantization and not any(cell.is_quantized for cell in cells):
             message = f"`{dotted(loc)}` gives {', '.join(quantization)}, but its method is {cells[0].method}"
             yield scenario.error(loc, message, fix="add `method: ptq` or `method: qat` to the entry")
         elif (names := QAT_AXES & entry.given().keys()) and not any(cell.method == "qat" for cell in cells):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from harness.plugin_names import Kind, entry_points, parse_file_name
 from harness.quantization.settings import calibrator_names, ptq_step_names
 from harness.registry import file_names
-from harness.scenario.recipe import Training
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc
 from harness.targets import targets
 from harness.toolkits import DEFAULT, toolkits
+from harness.training.settings import Training
 
 
 class PluginUse(NamedTuple):

@@ -75,6 +75,8 @@ def scenario_errors(error: ValidationError, source: Source, above: Loc = ()) -> 
 
 def _scenario_error(details: ErrorDetails, source: Source, above: Loc) -> ScenarioError:
     loc = (*above, *details["loc"])
+    if details["type"] == "contradiction":
+        loc = (*loc, details["ctx"]["key"])
     is_key = bool(loc) and loc[-1] == "[key]"
     if is_key:
         loc = loc[:-1]
@@ -88,6 +90,8 @@ def _scenario_error(details: ErrorDetails, source: Source, above: Loc) -> Scenar
 def _problem(details: ErrorDetails, loc: Loc) -> Problem:
     if details["type"] == "extra_forbidden":
         return _unknown_key(str(loc[-1]), loc[:-1])
+    if details["type"] == "contradiction":
+        return Problem(details["msg"], details["ctx"]["fix"], details["ctx"]["on_key"])
     if details["type"] == "missing":
         holder = f"`{dotted(loc[:-1])}`" if loc[:-1] else "the scenario"
         return Problem(f"{holder} lacks the key `{loc[-1]}`", f"add `{loc[-1]}: ...`")

@@ -50,7 +50,7 @@ def render() -> str:
 
 def _source_args_text() -> str:
     """`dataset.args` of every data source."""
-    from harness.data import data_sources  # not at the top: a scenario is read without them
+    from harness.data.sources import data_sources  # not at the top: a scenario is read without them
 
     parts = [SOURCE_ARGS]
     for name, source in sorted(data_sources().items()):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MaxLen, MinLen
+from annotated_types import MaxLen, MinLen
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer
 from pydantic_core import PydanticCustomError
 
+from harness.data.settings import CalibDataset, DatasetSpec
 from harness.errors import ScenarioError, nearest
 from harness.fields import (
     ByName,
-    Confidence,
     Count,
-    Fraction,
     FreeMapping,
     Listed,
     Name,
-    NonNegative,
     Positive,
     Section,
     Seed,
@@ -31,86 +28,20 @@ from harness.fields import (
 from harness.load.settings import LoadSettings
 from harness.paths import expanded
 from harness.plugin_names import PluginName
+from harness.quantization.settings import QuantizationParams
 from harness.scenario.axes import Matrix
 from harness.scenario.gates import GateSpec
 from harness.scenario.load_settings import ByLoadScenario
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
-from harness.scenario.recipe import PreLaunchCallback, QATParams, QuantizationParams, Training
 from harness.scenario.source import Loc, Source
 from harness.scenario.target_options import ByTarget, options_types
 from harness.targets import targets
 from harness.targets.settings import TargetOptions
+from harness.timing.settings import TimingPlan
+from harness.training.settings import FactoryText, PreLaunchCallback, QATParams, Training
+from harness.verdicts.settings import Judgement
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
-DEFAULT_CALIBRATION_SAMPLES = 512
-"""As in SuperGradients, in full batches."""
-_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-
-
-class DataPlace(Section):
-    """Which data, and where it lies."""
-
-    source: PluginName
-    """Name of a data source, for instance `fashion_mnist`, or [one of your own](plugins/data-source.md)."""
-    location: Literal["auto", "path", "env", "cache", "system", "package", "embedded"] = "auto"
-    """Where to look. `auto` takes the first of `$HARNESS_DATA` (`env`), user cache, system package, Python package and
-    embedded subset that has the data; with any other value, data that is not there is an error."""
-    path: Text | None = None
-    """Folder or file of the data, relative to the project root. Required by `location: path`, refused otherwise."""
-    args: FreeMapping = Field(default_factory=dict)
-    """Arguments of the data source: [`dataset.args`](#datasetargs)."""
-
-
-class Dataset(DataPlace):
-    """The samples, and how many of them train, calibrate and test; no sample is in two parts.
-
-    Images that occur twice in the data are found by their pixels and counted in the report.
-    """
-
-    train_samples: Annotated[Count, Unit("sample")] | None = None
-    """Empty: all that calibration leaves of the training part."""
-    calibration_samples: Annotated[Count, Unit("sample")] = 512
-    """Taken out of the training part: they do not train. How many of them are used:
-    `calib_params.num_calib_batches`."""
-    test_samples: Annotated[Count, Unit("sample")] | None = None
-    """Empty: all."""
-
-
-class CalibDataset(DataPlace):
-    """Other data to calibrate on: samples of its training part, none of which may be among the test samples.
-
-    They are normalised as those of `dataset`, on which the network was trained, unless `args` set `mean` or `std`.
-    """
-
-    samples: Annotated[Count, Unit("sample")] = 512
-    """How many there are to calibrate on. How many of them are used: `calib_params.num_calib_batches`."""
-
-
-class Factory(NamedTuple):
-    """A model factory, taken apart: `file` or `module`, never both."""
-
-    file: str | None
-    module: str | None
-    function: str
-
-
-def _parse_factory(text: str) -> Factory:
-    place, _, function = text.rpartition(":")
-    if place and function.isidentifier():
-        if place.endswith(".py"):
-            return Factory(place, None, function)
-        if _MODULE.fullmatch(place):
-            return Factory(None, place, function)
-    raise PydanticCustomError(
-        "factory",
-        "`{text}` is not a model factory",
-        {"text": text, "fix": "write `FILE.py:FUNCTION` or `package.module:FUNCTION`"},
-    )
-
-
-def _factory_text(text: str) -> str:
-    _parse_factory(text)
-    return text
 
 
 def _weights_text(text: str) -> str:
@@ -128,7 +59,7 @@ def _weights_text(text: str) -> str:
 class ModelSpec(Section):
     """One network: how to build it, and where its weights come from."""
 
-    factory: Annotated[str, AfterValidator(_factory_text)]
+    factory: FactoryText
     """`FILE.py:FUNCTION` (relative to the project root) or `package.module:FUNCTION`; returns a `torch.nn.Module`."""
     args: FreeMapping = Field(default_factory=dict)
     """Handed to the factory as keyword arguments."""
@@ -148,17 +79,13 @@ class ModelSpec(Section):
     training: Training = Field(default_factory=Training)
     """Keys of `training` that are different for this model; see `Scenario.effective_training`."""
 
-    def parsed_factory(self) -> Factory:
-        """The factory as file or module, and function."""
-        return _parse_factory(self.factory)
-
     @field_serializer("training")
     def _only_overrides(self, training: Training) -> dict[str, Any]:
         # Defaults that were not written must not come back as overrides when a dump is read again.
         return training.model_dump(exclude_unset=True)
 
 
-class Measurement(Section):
+class Measurement(TimingPlan):
     """What is measured, and for how long."""
 
     accuracy: bool = True
@@ -181,22 +108,9 @@ class Measurement(Section):
     network with the engine."""
     parity_samples: Annotated[Count, Unit("sample")] = 1000
     """Of the test samples, the first ones, for the chain: its ONNX files run without optimizations, which is slow."""
-    warmup_s: Annotated[NonNegative, Unit("s")] = 0.05
-    """Untimed inferences at the start of each process, per variant."""
-    round_s: Annotated[Positive, Unit("s")] = 0.01
-    """Timing of one variant in one round; at least one inference."""
-    rounds_per_process: Annotated[int, Ge(3), Unit("round")] = 20
-    """Fewer where the budget would not last for `min_processes`."""
-    min_processes: Annotated[int, Ge(2), Unit("process")] = 4
-    """Processes that are measured even when the verdict is clear sooner; each opens every engine anew."""
-    max_processes: Annotated[int, Ge(2), Unit("process")] = 16
-    """Processes after which measuring stops, clear or not; at least `min_processes`."""
     builds: Annotated[Count, Unit("build")] = 1
     """Engines built of each variant. Processes take them in turn. With several, verdicts hold for builds that were
     not made, and need three or more of them."""
-    budget_s: Annotated[Positive, Unit("s")] = 20.0
-    """For the variants of one model, target and batch size, process starts included. Targets that are timed together
-    put theirs together."""
     metrics: Listed[PluginName] = ()
     """[Metrics of your own](plugins/metric.md), beside those of the harness: `FILE.py:NAME`, or the name of an
     installed one. Each is a column of the report, and `metrics.NAME` in gates."""
@@ -218,20 +132,6 @@ class Timeouts(Section):
     another run does not count."""
 
 
-class Verdict(Section):
-    """What counts as proven."""
-
-    confidence: Confidence = 0.95
-    """Level of all intervals."""
-    accuracy_margin: Fraction = 0.005
-    """Loss of top-1 (a share, 0.005 is half a point) that still counts as the same."""
-    latency_margin: Fraction = 0.01
-    """Relative difference of latency that still counts as the same."""
-    correction: Literal["holm", "none"] = "holm"
-    """Of p-values for the number of rows in the run: `holm`, so that all verdicts hold at once, or `none`,
-    so that each row is judged as if it were the only one. Intervals are never corrected."""
-
-
 class Scenario(Section):
     """One question, answered by one command: models, quantization variants, targets and how to judge them."""
 
@@ -243,7 +143,7 @@ class Scenario(Section):
     """What the scenario finds out; printed in the report."""
     seed: Seed = 0
     """Of splits, initial weights, augmentation and shuffling."""
-    dataset: Dataset
+    dataset: DatasetSpec
     calib_dataset: CalibDataset | None = None
     """Empty: calibration takes samples of `dataset`'s training part, without augmentation."""
     models: Annotated[ByName[ModelSpec], MinLen(1)]
@@ -265,7 +165,7 @@ class Scenario(Section):
     the first target of the matrix. Accuracy is always compared with FP32 on the row's own target."""
     measurement: Measurement = Field(default_factory=Measurement)
     timeouts: Timeouts = Field(default_factory=Timeouts)
-    verdict: Verdict = Field(default_factory=Verdict)
+    verdict: Judgement = Field(default_factory=Judgement)
     gates: Listed[GateSpec] = ()
     """Limits that variants must keep; a run in which one is proven broken ends with exit code 1."""
 
@@ -323,15 +223,9 @@ class Scenario(Section):
         return self.dataset.calibration_samples if self.calib_dataset is None else self.calib_dataset.samples
 
     def calibration_count(self, model_name: str) -> int:
-        """Samples that calibrate one model: `num_calib_batches` batches of it.
-
-        Without that number: as many full batches as make up 512 samples, at least one, or all there are.
-        """
+        """Samples that calibrate one model."""
         batch_size = self.effective_training(model_name).batch_size
-        batches = self.quantization_params.calib_params.num_calib_batches
-        if batches is None:
-            return min(max(1, DEFAULT_CALIBRATION_SAMPLES // batch_size) * batch_size, self.calibration_pool)
-        return batches * batch_size
+        return self.quantization_params.calib_params.samples(batch_size, self.calibration_pool)
 
     def target_options(self, target: str) -> TargetOptions:
         """Options of one target: as written, or the defaults.

@@ -19,7 +19,7 @@ from harness.quantization.capture.modules import module_classes
 from harness.quantization.network import Origin, QuantizedNetwork, batches_of
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.replacement.walk import replace_as_the_model_says
-from harness.quantization.settings import Rule
+from harness.quantization.settings import DEFAULT_PERCENTILE, Rule
 from harness.results import StepCheck
 from harness.stages.configs import QuantizerConfig
 from harness.stages.loading import make_quantizer
@@ -36,7 +36,7 @@ def quantize(
     calibration_data: Data,
     *,
     calibrator: str = "percentile",
-    percentile: float = 99.99,
+    percentile: float = DEFAULT_PERCENTILE,
     per_channel: bool = True,
     weight_bits: int = 8,
     skip: Sequence[str] = (),

@@ -1,18 +1,14 @@
-"""What the artifacts of stages hold: the names of their files, and what is read from them. Imports nothing heavy."""
+"""What the artifacts of stages hold: the names of their files, and what stages return. Imports nothing heavy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import JsonValue
+from pydantic import ConfigDict, Field
 
-from harness.engine.graph import Inputs
-from harness.results import Layer
-
-Meta = Mapping[str, JsonValue]
-"""What a stage returns."""
+from harness.engine.store import Artifact
+from harness.results import Layer, LayerParity, LoadResult, Record, StepCheck
+from harness.training.log import TrainLog
 
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
@@ -20,18 +16,117 @@ ONNX = "model.onnx"
 LATENCY = "latency.parquet"
 
 
-def engine_file(artifact: Any) -> Path:
-    """The engine in a `build` artifact."""
-    path: Path = artifact.file(str(artifact.meta["file"]))
-    return path
+class Result(Record):
+    """Base of what stages return. What was stored can be read as any base of the class that it was stored as."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
-def audit_layers(artifact: Any) -> tuple[Layer, ...]:
-    """The audited layers in a `build` artifact."""
-    return tuple(Layer.model_validate(layer) for layer in artifact.meta["layers"])
+class Checked(Result):
+    """A stage that was checked against the one before it; `check` returns nothing else."""
+
+    checks: tuple[StepCheck, ...] = ()
+    check_s: float = 0.0
 
 
-def onnx_file(inputs: Inputs) -> Path:
-    """The ONNX file of the only input."""
-    (artifact,) = inputs.values()
-    return artifact.file(str(artifact.meta["file"]))
+class FileResult(Checked):
+    """A stage whose artifact is a file: of ONNX, or an engine."""
+
+    file: str
+
+
+class TrainResult(Result):
+    """Of `train`."""
+
+    train_s: float | None = None
+    """None where nothing was trained."""
+    log: TrainLog | None = None
+    """None where nothing was trained, and for training loops of the user's own."""
+
+
+class CalibrateResult(Checked):
+    """Of `calibrate`."""
+
+    calibrate_s: float
+    samples: int
+    data_passes: int = 1
+    """Passes over the calibration samples."""
+
+
+class QuantizeResult(Checked):
+    """Of `quantize`, by our own quantizer."""
+
+    quantize_s: float
+    data_passes: int
+    notes: tuple[str, ...]
+    outliers: tuple[str, ...]
+    """The notes that tell of values which calibration left out."""
+
+
+class FinetuneResult(Checked):
+    """Of `finetune`."""
+
+    finetune_s: float
+    log: TrainLog
+
+
+class ExportResult(FileResult):
+    """Of the stages that write the ONNX file of a variant."""
+
+    file: str = ONNX
+    quantize_s: float | None = None
+    """Where another toolkit quantized and exported in one."""
+
+
+class BuildResult(FileResult):
+    """Of `build`."""
+
+    build_s: float
+    weight_bytes: int
+    layers: tuple[Layer, ...]
+    """As they were audited."""
+
+
+class PredictResult(Result):
+    """Of the stages that evaluate a network, a file or an engine."""
+
+    n: int
+    """Test samples."""
+
+
+class LatencyResult(Result):
+    """Of `measure`, for all engines of a group."""
+
+    reference: str
+    """The FP32 row that all were timed with."""
+    failed: dict[str, str]
+    """Why engines were no longer timed, by variant id."""
+    looks: int
+    """How often the verdicts may have been looked at before measuring stopped."""
+    watched: tuple[str, ...]
+    """What of the machine was watched."""
+    includes_transfers: bool
+    parts_ms: dict[str, dict[str, float]]
+    """Medians of the parts of an inference, by variant id."""
+
+
+class LoadResults(Result):
+    """Of `load`, for one engine."""
+
+    results: dict[str, LoadResult]
+    """By load scenario."""
+    overhead_us: float
+    version: str
+    """Of LoadGen."""
+
+
+class LayersResult(Result):
+    """Of `parity`, for one quantized variant."""
+
+    samples: int
+    layers: tuple[LayerParity, ...] = Field(default=())
+
+
+def file_of(artifact: Artifact) -> Path:
+    """The ONNX file, or the engine, that an artifact holds."""
+    return artifact.file(artifact.result(FileResult).file)

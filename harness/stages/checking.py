@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import numpy as np
 import torch
-from pydantic import JsonValue
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.results import StepCheck
+from harness.stages.artifacts import Checked
 from harness.stages.configs import CheckConfig
 from harness.stages.loading import WEIGHTS, captured, read_splits, with_weights
 from harness.verification.figures import N_SAMPLES
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     Arguments = ParamSpec("Arguments")
 
 SAMPLES = "samples.npy"
-CHECKS, SECONDS = "checks", "check_s"
-"""Entries of an artifact's `meta`."""
 
 
 class Checks:
-    """The checks of one stage, to be written into the `meta` of its artifact."""
+    """The checks of one stage, which its result holds."""
 
     def __init__(self, passed: tuple[StepCheck, ...] = ()) -> None:
         """`passed` are those of the file that the stage starts from."""
@@ -61,16 +59,9 @@ class Checks:
         self._seconds += time.perf_counter() - started
 
     @property
-    def meta(self) -> dict[str, JsonValue]:
-        """For the artifact."""
-        return {CHECKS: [check.plain() for check in self._passed], SECONDS: self._seconds}
-
-
-def checks_of(artifact: Artifact | None) -> tuple[StepCheck, ...]:
-    """The checks that an artifact's stage made."""
-    found = artifact.meta.get(CHECKS, []) if artifact is not None else []
-    assert isinstance(found, list)
-    return tuple(StepCheck.model_validate(check) for check in found)
+    def fields(self) -> dict[str, Any]:
+        """Those of `Checked`, for the stage's result."""
+        return {"checks": tuple(self._passed), "check_s": self._seconds}
 
 
 def check_samples(inputs: Inputs) -> Array:
@@ -84,7 +75,7 @@ def expected_of(artifact: Artifact) -> Expected:
     return Expected.load(artifact.file(EXPECTED))
 
 
-def check(config: CheckConfig, inputs: Inputs, folder: Path, context: StageContext) -> Mapping[str, JsonValue]:
+def check(config: CheckConfig, inputs: Inputs, folder: Path, context: StageContext) -> Checked:
     """The captured graph against the network itself; every row of the model depends on it."""
     torch.set_num_threads(context.threads)
     weights = inputs["train"].file(WEIGHTS)
@@ -93,7 +84,7 @@ def check(config: CheckConfig, inputs: Inputs, folder: Path, context: StageConte
     network, graph = with_weights(config.model, weights), captured(config.model, weights)
     checks = Checks()
     checks.run(check_capture, network, graph, samples)
-    return checks.meta
+    return Checked(**checks.fields)
 
 
 def few(samples: Samples) -> Array:

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
 from harness.plugins.code import PluginCode
+from harness.quantization.settings import DEFAULT_PERCENTILE
 from harness.results import BatchNormMode
-from harness.timing.plan import TimingPlan
+from harness.timing.settings import TimingPlan
 from harness.training.file_sums import FileSum
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 
 class Config(BaseModel):
@@ -104,7 +105,7 @@ class QuantizerConfig(Config):
     """Dumps of rules, which hold only the keys that were written: a key that is left out and a default differ."""
     histogram_method: str = "percentile"
     """What `calib_method: histogram` in a rule stands for."""
-    histogram_percentile: float = 99.99
+    histogram_percentile: float = DEFAULT_PERCENTILE
     ptq_steps: tuple[str, ...] = ()
     """Decide which network is prepared: steps that need no data change its weights, others give it biases."""
     plugins: tuple[PluginCode, ...] = ()
@@ -201,17 +202,20 @@ class BuildConfig(Config):
     """Number of the build: builders choose among kernels by timing them, so that two builds may differ."""
 
 
-class PredictConfig(Config):
-    """Outputs on the test samples, of the torch network or of an engine."""
+class PredictTorchConfig(Config):
+    """Outputs of the torch network on the test samples."""
 
     data: DataConfig
-    model: ModelConfig | None = None
-    """For the torch network."""
+    model: ModelConfig
     quantizer: QuantizerConfig | None = None
-    target: str | None = None
-    """For an engine."""
-    plugins: tuple[PluginCode, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
+    """For the fake-quantized network; None for the eager one."""
+
+
+class PredictConfig(Config):
+    """Outputs of an engine on the test samples."""
+
+    data: DataConfig
+    build: BuildConfig
 
 
 class PredictOnnxConfig(Config):
@@ -231,10 +235,8 @@ class LayersConfig(Config):
     model: ModelConfig
     quantizer: QuantizerConfig | None
     """None where another toolkit quantized: there is no fake-quantized network of ours."""
-    target: str | None
+    build: BuildConfig | None
     """None where the engine cannot run here."""
-    plugins: tuple[PluginCode, ...] = ()
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class MeasureConfig(Config):

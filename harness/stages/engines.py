@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import JsonValue
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.plugins.code import LOADER
-from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, Meta, engine_file, onnx_file
+from harness.stages.artifacts import LABELS, LATENCY, OUTPUTS, BuildResult, LatencyResult, PredictResult, file_of
 from harness.stages.checking import Checks, expected_of
 from harness.stages.configs import (
     BuildConfig,
     MeasureConfig,
     PredictConfig,
+    PredictTorchConfig,
     built,
 )
 from harness.stages.loading import (
@@ -44,10 +44,10 @@ from harness.verdicts.latency import is_clear
 from harness.verification.onnx_steps import check_engine
 
 
-def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> BuildResult:
     """The target's engine, run once where it can be, and the audit of what it executes."""
     target, checks = get_target(config.target), Checks()
-    onnx_path, options = onnx_file(inputs), target.options_from(config.options)
+    onnx_path, options = file_of(inputs["onnx"]), target.options_from(config.options)
     started = time.perf_counter()
     engine = target.build(onnx_path, folder, options)
     seconds = time.perf_counter() - started
@@ -55,20 +55,18 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
         sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
         session, rounds = target.open(engine.path, options), target.rounds_floats(options)
         checks.run(check_engine, session, onnx_path, expected, sizes, rounds_floats=rounds)
-    layers = target.audit(engine.path, onnx_path)
-    return {
-        "build_s": seconds,
-        "file": engine.path.name,
-        "weight_bytes": engine.weight_bytes,
-        "layers": [layer.model_dump(mode="json") for layer in layers],
-        **checks.meta,
-    }
+    return BuildResult(
+        build_s=seconds,
+        file=engine.path.name,
+        weight_bytes=engine.weight_bytes,
+        layers=tuple(target.audit(engine.path, onnx_path)),
+        **checks.fields,
+    )
 
 
-def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def predict_torch(config: PredictTorchConfig, inputs: Inputs, folder: Path, context: StageContext) -> PredictResult:
     """Outputs of the eager network, or the fake-quantized one where a quantizer is given, on the test samples."""
     torch.set_num_threads(context.threads)
-    assert config.model is not None
     if config.quantizer is None:
         network: torch.nn.Module = with_weights(config.model, inputs["train"].file(WEIGHTS))
     else:
@@ -77,15 +75,14 @@ def predict_torch(config: PredictConfig, inputs: Inputs, folder: Path, context: 
     np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
-    return {"n": len(samples)}
+    return PredictResult(n=len(samples))
 
 
-def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context: StageContext) -> PredictResult:
     """Outputs of the built engine on the test samples."""
-    assert config.target is not None
-    target = get_target(config.target)
+    target = get_target(config.build.target)
     samples = read_splits(config.data).test
-    session = target.open(engine_file(inputs["build"]), target.options_from(config.options))
+    session = target.open(file_of(inputs["build"]), target.options_from(config.build.options))
     batches: list[npt.NDArray[np.float32]] = []
     seen = 0
     for batch in samples.batches(predict_batch(samples)):
@@ -95,10 +92,10 @@ def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context:
     np.save(folder / OUTPUTS, np.concatenate(batches))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())
-    return {"n": len(samples)}
+    return PredictResult(n=len(samples))
 
 
-def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> LatencyResult:
     """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
     from harness.engine.lock import measuring
 
@@ -144,17 +141,15 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     timings.to_frame().to_parquet(folder / LATENCY, index=False)
     for reason in run.failed.values():
         context.note(f"no longer timed: {reason}")
-    return {
-        "failed": {**run.failed},
-        "reference": config.reference,
-        "rounds": timings.n_rounds,
-        "processes": len(timings.blocks),
-        "looks": looks,
-        "watched": [*timings.signals()],
-        "includes_transfers": timings.includes_transfers,
-        "parts_ms": {name: dict[str, JsonValue](parts) for name, parts in timings.parts_ms().items()},
-    }
+    return LatencyResult(
+        reference=config.reference,
+        failed={**run.failed},
+        looks=looks,
+        watched=tuple(timings.signals()),
+        includes_transfers=timings.includes_transfers,
+        parts_ms={name: dict(parts) for name, parts in timings.parts_ms().items()},
+    )
 
 
 def _engine(config: BuildConfig, artifact: Any) -> EngineFile:
-    return EngineFile(target=config.target, path=engine_file(artifact), options=config.options)
+    return EngineFile(target=config.target, path=file_of(artifact), options=config.options)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue
-
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.engine.lock import measuring
@@ -20,7 +18,8 @@ from harness.load.logs import load_result
 from harness.load.run import overhead_us, run_test, warm_up
 from harness.load.scenarios import get_load_scenario
 from harness.load.settings import LoadSettings
-from harness.stages.artifacts import Meta, engine_file
+from harness.results import LoadResult
+from harness.stages.artifacts import LoadResults, file_of
 from harness.stages.configs import LoadConfig
 from harness.stages.loading import read_splits
 from harness.targets import get_target
@@ -31,14 +30,14 @@ _ACCURACY_SCENARIO = "offline"
 """Its one query has all test samples, in the batches that every load scenario runs."""
 
 
-def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: StageContext) -> LoadResults:
     """LoadGen's figures by load scenario; its logs in a folder each."""
     target = get_target(config.build.target)
-    session = target.open(engine_file(inputs["build"]), target.options_from(config.build.options))
+    session = target.open(file_of(inputs["build"]), target.options_from(config.build.options))
     library = SampleLibrary(read_splits(config.data).test)
     if config.accuracy:
         _accuracy_mode(session, library, folder / ACCURACY, config)
-    results: dict[str, JsonValue] = {}
+    results: dict[str, LoadResult] = {}
     with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
         context.working()
         overhead = overhead_us(library)
@@ -50,11 +49,11 @@ def measure_load(config: LoadConfig, inputs: Inputs, folder: Path, context: Stag
                 scenario, settings, session, library, folder / scenario.name, expected=expected, seed=config.seed
             )
             result = load_result(scenario, log)
-            results[scenario.name] = result.model_dump(mode="json")
+            results[scenario.name] = result
             if not result.valid:
                 context.note(f"{scenario.name} is INVALID: {result.reason}")
             context.progress(number, len(config.load), "load scenarios")
-    return {"results": results, "overhead_us": overhead, "version": version()}
+    return LoadResults(results=results, overhead_us=overhead, version=version())
 
 
 def _accuracy_mode(session: Any, library: SampleLibrary, folder: Path, config: LoadConfig) -> None:

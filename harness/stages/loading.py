@@ -30,9 +30,10 @@ from harness.quantization.replacement.replaced import Replaced
 from harness.quantization.replacement.walk import replace_as_the_model_says
 from harness.stages.configs import DataConfig, ModelConfig, QuantizerConfig, TrainConfig
 from harness.targets import get_target
-from harness.training.factory import build_model, parse_factory
+from harness.training.factory import build_model
 from harness.training.file_sums import require_unchanged
 from harness.training.model_files import keep_importable
+from harness.training.settings import parse_factory
 from harness.training.weights import load_into
 
 ValueT = TypeVar("ValueT")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
 from safetensors.torch import save_file
 from torch.fx import GraphModule
 
@@ -25,8 +24,17 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
-from harness.stages.artifacts import ONNX, Meta, onnx_file
-from harness.stages.checking import Checks, check_samples, checks_of, expected_of
+from harness.stages.artifacts import (
+    ONNX,
+    CalibrateResult,
+    Checked,
+    ExportResult,
+    FinetuneResult,
+    QuantizeResult,
+    TrainResult,
+    file_of,
+)
+from harness.stages.checking import Checks, check_samples, expected_of
 from harness.stages.configs import (
     CalibrateConfig,
     CorrectionConfig,
@@ -60,7 +68,7 @@ from harness.toolkits.base import Batches, Request, Source
 from harness.toolkits.support.skipped import skipped_modules
 from harness.training.loop import fit
 from harness.training.own_loop import LoopContext, TrainingData, train_with
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 from harness.training.validation import hold_out
 from harness.verification.onnx_steps import check_file, check_fp16_file, check_toolkit_file
 from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
@@ -70,11 +78,11 @@ CHECKPOINT = "checkpoint.safetensors"
 HISTOGRAMS = "histograms.npz"
 
 
-def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> TrainResult:
     """FP32 weights of the eager network."""
     torch.set_num_threads(context.threads)
     model = new_model(config.model)
-    meta: dict[str, JsonValue] = {}
+    result = TrainResult()
     if config.weights_path is not None:
         load_user_weights(model, config)
     elif config.recipe is not None and config.data is not None:
@@ -92,16 +100,16 @@ def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageConte
                 checkpoint=_checkpoint(context),
                 note=context.note,
             )
-            meta = {"log": log.model_dump(mode="json")}
-        meta["train_s"] = time.perf_counter() - started
+            result = TrainResult(log=log)
+        result = result.model_copy(update={"train_s": time.perf_counter() - started})
     else:
         _estimate_batch_norm(model, config.model)
     tensors = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
-    return meta
+    return result
 
 
-def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: StageContext) -> CalibrateResult:
     """Histograms of every activation that the target quantizes, from one pass over the calibration samples."""
     torch.set_num_threads(context.threads)
     samples = read_splits(config.data).calibration
@@ -114,10 +122,10 @@ def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: St
         seen += len(batch)
         context.progress(seen, config.samples)
     save_histograms(folder / HISTOGRAMS, quantized.collected_histograms(prepared))
-    return {"calibrate_s": time.perf_counter() - started, "samples": seen, "data_passes": 1, **checks.meta}
+    return CalibrateResult(calibrate_s=time.perf_counter() - started, samples=seen, **checks.fields)
 
 
-def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: StageContext) -> QuantizeResult:
     """PTQ: ranges from the collected histograms, then the steps that correct weights and biases.
 
     Data is read for those steps only.
@@ -141,16 +149,12 @@ def quantize(config: QuantizeConfig, inputs: Inputs, folder: Path, context: Stag
     if config.verbose:
         for quantizer in quantized.activation_quantizers(prepared):
             context.note(f"{quantizer.name}: {quantizer.describe()}")
-    return {
-        "quantize_s": seconds,
-        "data_passes": passes.n,
-        "notes": [*notes],
-        "outliers": [*outliers],
-        **checks.meta,
-    }
+    return QuantizeResult(
+        quantize_s=seconds, data_passes=passes.n, notes=tuple(notes), outliers=tuple(outliers), **checks.fields
+    )
 
 
-def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: StageContext) -> FinetuneResult:
     """QAT from the PTQ state; the best epoch is kept, in the form of a PTQ state with batch norm folded."""
     torch.set_num_threads(context.threads)
     prepared = load_quantized(config.model, config.quantizer, inputs)
@@ -175,10 +179,10 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
     settle(graph, prepared)
     checks.run(check_settled, graph, prepared, samples)
     quantized.save_state(prepared, folder / STATE)
-    return {"finetune_s": time.perf_counter() - started, "log": log.model_dump(mode="json"), **checks.meta}
+    return FinetuneResult(finetune_s=time.perf_counter() - started, log=log, **checks.fields)
 
 
-def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:
     """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
     torch.set_num_threads(context.threads)
     path, shape, samples, checks = folder / ONNX, config.model.input_shape, check_samples(inputs), Checks()
@@ -190,10 +194,10 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
         prepared = load_quantized(config.model, config.quantizer, inputs)
         export_onnx(quantized.convert(prepared), shape, path, integer_biases=config.integer_biases)
         checks.run_file(check_quantized_file, folder, prepared, path, samples)
-    return {"file": ONNX, **checks.meta}
+    return ExportResult(**checks.fields)
 
 
-def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:
     """PTQ by another toolkit, from the same weights and the same calibration samples."""
     torch.set_num_threads(context.threads)
     weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
@@ -217,22 +221,22 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
         get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
-    seconds, checks = time.perf_counter() - started, Checks(checks_of(inputs["onnx"]))
+    seconds, checks = time.perf_counter() - started, Checks(inputs["onnx"].result(Checked).checks)
     checks.run_file(check_toolkit_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
-    return {"file": ONNX, "samples": config.samples, "quantize_s": seconds, **checks.meta}
+    return ExportResult(quantize_s=seconds, **checks.fields)
 
 
-def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:
     """The same ONNX file with FP16 inside, checked against the FP32 one."""
     from harness.exporting.fp16 import convert_to_fp16
 
     samples = next(iter(read_splits(config.data).calibration.batches(config.samples))).numpy()
-    report = convert_to_fp16(onnx_file(inputs), folder / ONNX, samples)
+    report = convert_to_fp16(file_of(inputs["onnx"]), folder / ONNX, samples)
     for node, reason in report.kept_fp32.items():
         context.note(f"`{node}` stays in FP32: {reason}")
-    checks = Checks(checks_of(inputs["onnx"]))
+    checks = Checks(inputs["onnx"].result(Checked).checks)
     checks.run_file(check_fp16_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
-    return {"file": ONNX, "fp16": report.model_dump(mode="json"), **checks.meta}
+    return ExportResult(**checks.fields)
 
 
 def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: GraphModule, inputs: Inputs) -> Checks:

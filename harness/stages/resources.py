@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import JsonValue
 
 from harness.engine.child import run_child
 from harness.engine.context import StageContext
@@ -23,7 +22,8 @@ from harness.machine.energy import EnergyCounter, open_counter
 from harness.machine.host_memory import PeakMemory, release_free_memory
 from harness.machine.nvml import Gpu, NvmlUnavailable
 from harness.metrics.energy import Block, energy_of
-from harness.results import Memory
+from harness.results import Energy, Memory
+from harness.stages.artifacts import file_of
 from harness.targets import get_target
 
 if TYPE_CHECKING:
@@ -41,16 +41,14 @@ _TURN_S: Final = 0.05
 """Inferences between two looks at the clock."""
 
 
-def measure_memory(
-    config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext
-) -> Mapping[str, JsonValue]:
+def measure_memory(config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext) -> Memory:
     """Peak memory of opening the engine and running it, in a process that has done nothing before."""
-    order = pickle.dumps((config, _engine_file(inputs)))
+    order = pickle.dumps((config, file_of(inputs["build"])))
     # Named by reference: its source is part of this stage's.
     ended = run_child(f"{__name__}:{memory_main.__name__}", order.hex())
     if ended.exit_code != 0 or not ended.reply:
         raise StageError(f"the process that opened the engine: {ended.reason}")
-    return Memory.model_validate_json(ended.reply).model_dump(mode="json")
+    return Memory.model_validate_json(ended.reply)
 
 
 def memory_main(order: str) -> str:
@@ -89,13 +87,11 @@ def memory_of(config: MemoryConfig, path: Path) -> Memory:
     )
 
 
-def measure_energy(
-    config: EnergyConfig, inputs: Inputs, folder: Path, context: StageContext
-) -> Mapping[str, JsonValue]:
+def measure_energy(config: EnergyConfig, inputs: Inputs, folder: Path, context: StageContext) -> Energy:
     """Idle power with the engine open, then blocks of inferences."""
     target = get_target(config.build.target)
     counter = open_counter("gpu" if target.needs_gpu else "cpu")
-    session = _open(config.build, _engine_file(inputs))
+    session = _open(config.build, file_of(inputs["build"]))
     batch = _batch(config.input_shape, config.batch_size)
     with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):
         context.working()
@@ -105,7 +101,7 @@ def measure_energy(
         for number in range(BLOCKS):
             blocks.append(_counted(counter, lambda: _infer(session, batch, runs, config.busy_s / BLOCKS)))
             context.progress(number + 1, BLOCKS, "blocks")
-    return energy_of(idle, blocks, counter.source).model_dump(mode="json")
+    return energy_of(idle, blocks, counter.source)
 
 
 def _gpu() -> tuple[Gpu | None, str | None]:
@@ -113,11 +109,6 @@ def _gpu() -> tuple[Gpu | None, str | None]:
         return Gpu(), None
     except NvmlUnavailable as error:
         return None, str(error)
-
-
-def _engine_file(inputs: Inputs) -> Path:
-    engine = inputs["build"]
-    return engine.file(str(engine.meta["file"]))
 
 
 def _open(config: BuildConfig, path: Path) -> Session:

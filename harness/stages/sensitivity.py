@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import JsonValue
 
 from harness.data.samples import Samples
 from harness.engine.context import StageContext
@@ -31,8 +29,7 @@ from harness.quantization.sensitivity.layer_costs import (
     quantized_layers,
 )
 from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
-from harness.results.sensitivity import Judged, LayerCost, Trial
-from harness.stages.artifacts import Meta
+from harness.results.sensitivity import Judged, LayerCost, Ranking, SkipSearch, Trial
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.stages.loading import (
     STATE,
@@ -56,14 +53,13 @@ class HeldOutSamples(NamedTuple):
     """Labelled samples that no weight was trained on and that are not test samples."""
 
     samples: Samples
-    sources: dict[str, JsonValue]
+    sources: dict[str, int]
     """How many come from where."""
 
 
-def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext) -> Ranking:
     """SQNR of every layer alone from one pass over the calibration samples; accuracy of the `top` ones."""
     torch.set_num_threads(context.threads)
-    started = time.perf_counter()
     prepared = load_quantized(config.quantize.model, config.quantize.quantizer, inputs)
     layers = quantized_layers(prepared)
     batches = first_batches(read_splits(config.calibration).calibration, config.samples, config.batch_size)
@@ -71,32 +67,34 @@ def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext
         prepared, layers, batches, lambda done: context.progress(done, config.samples, "calibration samples")
     )
     ranked = most_sensitive_first(layers, noise)
-    costs = {layer.name: _cost(layer, noise[layer.name].sqnr_db) for layer in ranked}
-    meta: dict[str, JsonValue] = {"samples": config.samples, "data_passes": 1, "sqnr_db": _finite(noise[ALL].sqnr_db)}
-    if config.accuracy:
-        held = held_out(config)
-        fp32 = _correct(captured(config.quantize.model, inputs["train"].file(WEIGHTS)), held.samples)
-        meta |= {"fp32_top1": float(fp32.mean()), "held_out": held.sources}
-        meta["quantized"] = _judged(fp32, _correct(prepared, held.samples), config).model_dump(mode="json")
-        for number, layer in enumerate(ranked[: config.top], start=1):
-            with only(prepared, layer):
-                alone = _judged(fp32, _correct(prepared, held.samples), config)
-            costs[layer.name] = costs[layer.name].model_copy(update={"alone": alone})
-            context.progress(number, min(config.top, len(ranked)), "layers judged")
-    return meta | {
-        "layers": [cost.model_dump(mode="json") for cost in costs.values()],
-        "seconds": time.perf_counter() - started,
-    }
+    found = Ranking(
+        calibration_samples=config.samples,
+        data_passes=1,
+        sqnr_db=_finite(noise[ALL].sqnr_db),
+        layers=tuple(_cost(layer, noise[layer.name].sqnr_db) for layer in ranked),
+    )
+    if not config.accuracy:
+        return found
+    held = held_out(config)
+    fp32 = _correct(captured(config.quantize.model, inputs["train"].file(WEIGHTS)), held.samples)
+    quantized = _judged(fp32, _correct(prepared, held.samples), config)
+    costs = list(found.layers)
+    for number, layer in enumerate(ranked[: config.top]):
+        with only(prepared, layer):
+            alone = _judged(fp32, _correct(prepared, held.samples), config)
+        costs[number] = costs[number].model_copy(update={"alone": alone})
+        context.progress(number + 1, min(config.top, len(ranked)), "layers judged")
+    judged = {"fp32_top1": float(fp32.mean()), "quantized": quantized, "held_out": held.sources}
+    return found.model_copy(update={"layers": tuple(costs), **judged})
 
 
-def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageContext) -> Meta:
+def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageContext) -> SkipSearch:
     """A small skip set that meets the budget; every set is quantized as its own variant would be."""
     torch.set_num_threads(context.threads)
-    started = time.perf_counter()
     weights = inputs["train"].file(WEIGHTS)
     samples = held_out(config).samples
     fp32 = _correct(captured(config.quantize.model, weights), samples)
-    ranking = [LayerCost.model_validate(layer) for layer in _listed(inputs["rank"].meta["layers"])]
+    ranking = inputs["rank"].result(Ranking).layers
     correct: dict[SkipSet, Flags] = {}
 
     def judge(skip: SkipSet) -> PairedDifference:
@@ -105,21 +103,25 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
         return _difference(fp32, correct[skip], config)
 
     provable = _difference(fp32, fp32, config).drop_ci[1]
-    meta: dict[str, JsonValue] = {"provable_drop": provable, "status": "too_few_samples", "trials": []}
-    meta |= {"skip": None, "chosen_ci": None}
-    if provable < config.budget:
-        found = smallest_skip_set(candidates(ranking), judge, config.budget)
-        trials: list[JsonValue] = [
-            Trial(skip=skip, judged=_judged(fp32, correct[skip], config)).model_dump(mode="json")
-            for skip in found.trials
-        ]
-        meta |= {"status": found.status, "skip": list(found.skip), "trials": trials}
-        strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
-        meta["chosen_ci"] = list(_difference(fp32, correct[found.skip], strict).drop_ci)
-    return meta | {"seconds": time.perf_counter() - started}
+    untried = SkipSearch(
+        budget=config.budget,
+        confidence=config.confidence,
+        status="too_few_samples",
+        provable_drop=provable,
+        chosen=None,
+        chosen_ci=None,
+        trials=(),
+    )
+    if provable >= config.budget:
+        return untried
+    found = smallest_skip_set(candidates(ranking), judge, config.budget)
+    trials = {skip: Trial(skip=skip, judged=_judged(fp32, correct[skip], config)) for skip in found.trials}
+    strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
+    chosen = {"chosen": trials[found.skip], "chosen_ci": _difference(fp32, correct[found.skip], strict).drop_ci}
+    return untried.model_copy(update={"status": found.status, "trials": tuple(trials.values()), **chosen})
 
 
-def candidates(ranking: list[LayerCost]) -> list[str]:
+def candidates(ranking: Sequence[LayerCost]) -> list[str]:
     """Skip patterns in the order in which they are tried: layers by what they cost, then whole containers.
 
     A pattern skips all that is inside, so what a container itself calls (a residual add, say) can only be left in
@@ -190,8 +192,3 @@ def _cost(layer: QuantizedLayer, sqnr_db: float) -> LayerCost:
 
 def _finite(decibels: float) -> float | None:
     return decibels if math.isfinite(decibels) else None
-
-
-def _listed(value: JsonValue) -> list[Mapping[str, JsonValue]]:
-    assert isinstance(value, list)
-    return [item for item in value if isinstance(item, Mapping)]

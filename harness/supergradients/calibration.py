@@ -11,6 +11,7 @@ import torch
 from harness.errors import UsageError
 from harness.quantization.network import QuantizedNetwork, batches_of
 from harness.quantization.prepared import activation_quantizers
+from harness.quantization.settings import DEFAULT_PERCENTILE
 from harness.supergradients.notes import note
 
 DEFAULT_BATCHES = 16
@@ -28,7 +29,7 @@ class QuantizationCalibrator:
         calib_data_loader: Iterable[Any],
         method: str = "percentile",
         num_calib_batches: int = DEFAULT_BATCHES,
-        percentile: float = 99.99,
+        percentile: float = DEFAULT_PERCENTILE,
     ) -> int:
         """Calibrate on the first `num_calib_batches` batches, not one more; the number of batches that there were.
 

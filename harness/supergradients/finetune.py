@@ -12,11 +12,12 @@ from torch import nn
 
 from harness.errors import DataError, UsageError, unknown_name
 from harness.quantization.network import QuantizedNetwork
-from harness.quantization.qat.graph import BatchNormMode, settle, training_graph
+from harness.quantization.qat.graph import settle, training_graph
+from harness.results import BatchNormMode
 from harness.training.inference import inference_mode_of
 from harness.training.log import TrainLog
-from harness.training.recipe import Recipe
 from harness.training.run import Batch, Loss, OnEpoch, TrainingRun
+from harness.training.settings import Recipe
 
 _OF_THE_LOADER = ("batch_size", "augmentations")
 """Keys of a recipe that a loader decides."""

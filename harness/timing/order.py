@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.engine.child import run_child
 from harness.errors import StageError
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, load_block
+from harness.timing.settings import TimingPlan
 from harness.timing.turns import TURN, last_turn
 
 PROCESS = "harness.timing.process:main"

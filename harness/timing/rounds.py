@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.timing.contamination import Watch
-from harness.timing.plan import LEAST_ROUNDS, TimingPlan
 from harness.timing.samples import Round
+from harness.timing.settings import LEAST_ROUNDS, TimingPlan
 
 if TYPE_CHECKING:
     import numpy.typing as npt

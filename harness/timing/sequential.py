@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, Timings
+from harness.timing.settings import TimingPlan
 
 RunProcess = Callable[[int, int, float], Block]
 """Time all sessions in a new process: number of the build, number of the process, seconds that it may take."""

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from harness.engine.source_closure import Package, closure
 from harness.machine.installed import module_version
-from harness.training.factory import parse_factory
 from harness.training.file_sums import Dependencies, FileSum, file_sha256
 from harness.training.model_files import PACKAGE_PREFIX
 from harness.training.network_digest import network_sha256
+from harness.training.settings import parse_factory
 from harness.training.user_files import Imported, is_users
 from harness.training.watch import Watch, watched
 

@@ -6,44 +6,18 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from harness.data.tasks import Task, output_shape
 from harness.errors import ModelError, is_interrupt, message_of, unknown_name
-from harness.paths import expanded
 from harness.training.model_files import described, import_failure, import_file, siblings_importable
+from harness.training.settings import parse_factory
 from harness.training.streams import streams_kept
 
 if TYPE_CHECKING:
     from torch import nn
 
 Factory = Callable[..., "nn.Module"]
-
-
-class FactoryName(NamedTuple):
-    """`FILE.py:FUNCTION` or `package.module:FUNCTION`, taken apart."""
-
-    place: str
-    function: str
-
-    @property
-    def is_file(self) -> bool:
-        """A file, not an importable module."""
-        return self.place.endswith(".py")
-
-    def file(self, root: Path) -> Path:
-        """The file; relative paths start at `root`."""
-        return (root / expanded(self.place)).resolve()
-
-
-def parse_factory(text: str) -> FactoryName:
-    """Take the text apart; ModelError when it is not a factory's."""
-    place, _, function = text.rpartition(":")
-    if not place or not function.isidentifier():
-        raise ModelError(
-            f"`{text}` is not a model factory", fix="write `FILE.py:FUNCTION` or `package.module:FUNCTION`"
-        )
-    return FactoryName(place, function)
 
 
 def load_factory(text: str, root: Path) -> Factory:

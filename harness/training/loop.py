@@ -15,8 +15,8 @@ from harness.data.tasks import IGNORED_LABEL
 from harness.errors import DataError, StageError
 from harness.training.inference import top1
 from harness.training.log import TrainLog
-from harness.training.recipe import Recipe
 from harness.training.run import Batch, BeforeStep, Note, OnEpoch, Progress, TrainingRun
+from harness.training.settings import Recipe
 
 _CONVOLUTION_RANK = 4
 _ONEDNN_BLOCK = 16

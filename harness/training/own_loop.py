@@ -13,7 +13,7 @@ from harness.data.samples import Samples
 from harness.errors import HarnessError, StageError
 from harness.registry import plugged
 from harness.training.model_files import described
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 Weights = Mapping[str, torch.Tensor]
 

@@ -20,8 +20,8 @@ from harness.training.average import MovingAverage, State, restore, snapshot
 from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
 from harness.training.inference import set_training
 from harness.training.log import EpochLog, TrainLog
-from harness.training.recipe import Recipe
 from harness.training.schedule import Schedule, schedule
+from harness.training.settings import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Inputs of the network, and what its outputs are compared with."""

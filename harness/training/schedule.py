@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 SHORT_WARMUP_SHARE = 0.1
 """Share of all steps that warm up when the recipe's warm-up would leave none for the cosine."""

@@ -32,7 +32,7 @@ def label(variant: Variant) -> str:
 
 def quantization_parts(variant: Variant) -> list[str]:
     """What tells quantized variants apart, without the method; empty for methods that quantize nothing."""
-    if variant.method not in {"ptq", "qat"}:
+    if not variant.is_quantized:
         return []
     parts = [calibrator_name(variant), granularity(variant)]
     if not is_8_bit(variant):

@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 from harness.results import Accuracy, Latency, Row, Variant
-from harness.scenario.schema import Measurement, Verdict
+from harness.scenario import Judgement, Measurement
 from harness.targets import get_target
 from harness.timing.order import EngineFile, Order, run_process
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import TWIN, Timings
 from harness.timing.sequential import measure
+from harness.timing.settings import TimingPlan
 from harness.verdicts.choice import Contest, decide, n_comparisons
 from harness.verdicts.latency import JudgedSpeedup, is_clear, judge_rows, judge_speedup, speedups
 
@@ -60,7 +60,7 @@ def _variant(name: str, method: str, target: str) -> Variant:
 
 def one_trial(engines: dict[str, EngineFile], plan: TimingPlan, seed: int) -> dict:
     """Measure, judge all speedups, decide."""
-    settings, looks = Verdict(), len(plan.looks)
+    settings, looks = Judgement(), len(plan.looks)
     sessions = {**engines, TWIN: engines[REFERENCE]}
     comparisons = len(speedups(engines, REFERENCE, OWN))
 
@@ -115,7 +115,7 @@ def one_trial(engines: dict[str, EngineFile], plan: TimingPlan, seed: int) -> di
 
 def _row(name: str, timings: Timings, looks: int) -> Row:
     """Every row keeps its accuracy, so that time alone decides."""
-    settings = Verdict()
+    settings = Judgement()
     target, _, method = name.rpartition("-")
     latency = {
         "median_ms": 1.0,

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from harness.scenario.schema import Measurement, Verdict
+from harness.scenario import Judgement, Measurement
 from harness.stats.verdict import latency_band
 from harness.targets import get_target
 from harness.timing.order import EngineFile, Order, run_process
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import TWIN, Timings
 from harness.timing.sequential import measure
+from harness.timing.settings import TimingPlan
 from harness.verdicts.latency import is_clear, judge_speedup
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def make_engine(folder: Path) -> EngineFile:
 
 def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, margin: float, seed: int) -> dict:
     """Measure, judge by all rules."""
-    confidence, looks = Verdict().confidence, len(plan.looks)
+    confidence, looks = Judgement().confidence, len(plan.looks)
     plain = engine.model_copy(update={"target": f"{engine.target}+0%"})
     slowed = engine.model_copy(update={"target": f"{engine.target}+{slowdown_percent:g}%"})
     sessions = {REFERENCE: plain, OTHER: slowed, TWIN: plain}
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--slowdown", type=float, default=0.0, help="percent")
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--budget", type=float, default=10.0, help="seconds per trial")
-    parser.add_argument("--margin", type=float, default=Verdict().latency_margin)
+    parser.add_argument("--margin", type=float, default=Judgement().latency_margin)
     parser.add_argument("--load", action="store_true", help="keep one core busy meanwhile")
     parser.add_argument("--out", type=Path, help="file for the trials, one line of JSON each")
     arguments = parser.parse_args()

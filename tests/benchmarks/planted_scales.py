@@ -29,7 +29,7 @@ from oracles.faults import weight_scales, with_wrong_weight_scale
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch
 
 from harness.data.load import load_splits
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.exporting.onnx_export import export_onnx
 from harness.parity.layers import compare_layers, first_fault
 from harness.quantization import prepared as quantized

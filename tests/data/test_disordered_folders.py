@@ -17,9 +17,9 @@ import pytest
 from oracles.photos import encoded, in_parts, labelled, photo, write
 from PIL import Image
 
-from harness.data import DatasetSpec
 from harness.data.load import load_splits
 from harness.data.samples import Splits
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -138,7 +138,9 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 def read(folder: Path, **args: object) -> Splits:
-    spec = DatasetSpec(source="image_folder", path=folder, calibration_samples=1, args={"size": 12} | args)
+    spec = DatasetSpec(
+        source="image_folder", location="path", path=folder, calibration_samples=1, args={"size": 12} | args
+    )
     return load_splits(spec, root=folder, seed=0)
 
 
@@ -301,10 +303,11 @@ def test_without_permission_nothing_vanishes(open_folder: Path, case: str) -> No
     place, mode = RIGHTS[case]
     (root / place).chmod(mode)
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom harness.data import DatasetSpec\n"
+        "import os, sys\nfrom pathlib import Path\nfrom harness.data.settings import DatasetSpec\n"
         "from harness.data.load import load_splits\nfrom harness.errors import DataError\n"
         "def load(folder):\n"
-        "    spec = DatasetSpec(source='image_folder', path=folder, calibration_samples=1, args={'size': 12})\n"
+        "    place = {'source': 'image_folder', 'location': 'path', 'path': folder}\n"
+        "    spec = DatasetSpec(**place, calibration_samples=1, args={'size': 12})\n"
         "    load_splits(spec, root=Path('/'), seed=0)\n"
         f"load(Path({str(warm)!r}))  # imports all there is: the user may not read this Python\n"
         "if os.getuid() == 0:\n    os.setgroups([])\n    os.setgid(65534)\n    os.setuid(65534)\n"

@@ -10,14 +10,16 @@ import torch
 from oracles.photos import in_parts, write
 from PIL import Image
 
-from harness.data import DatasetSpec
 from harness.data.doubts import doubts
 from harness.data.load import load_splits
 from harness.data.samples import Samples, Splits
+from harness.data.settings import DatasetSpec
 
 
 def splits(folder: Path, **args: object) -> Splits:
-    spec = DatasetSpec(source="image_folder", path=folder, calibration_samples=1, args={"size": 12} | args)
+    spec = DatasetSpec(
+        source="image_folder", location="path", path=folder, calibration_samples=1, args={"size": 12} | args
+    )
     return load_splits(spec, root=folder, seed=0)
 
 

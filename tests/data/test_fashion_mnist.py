@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data import DatasetSpec, locate
 from harness.data.load import load_splits
+from harness.data.locate import locate
 from harness.data.make_embedded import draw
 from harness.data.samples import shared_images
+from harness.data.settings import DatasetSpec
 from harness.data.sources import fashion_mnist
 from harness.data.subset import KEYS, read_subset
 from harness.errors import DataError
@@ -58,7 +59,6 @@ class TestResolution:
     def test_a_path_comes_before_everything_and_is_relative_to_the_root(self, bare_machine, write_tiny):
         write_tiny(bare_machine / "system")
         folder = write_tiny(bare_machine / "here")
-        assert locate(spec(path="here"), bare_machine).description == f"path: {folder}"
         assert locate(spec(path="here", location="path"), bare_machine).description == f"path: {folder}"
 
     def test_a_python_package_is_found_without_being_imported(self, bare_machine, write_tiny, monkeypatch):
@@ -73,7 +73,7 @@ class TestResolution:
     @pytest.mark.parametrize(
         ("fields", "message", "fix"),
         [
-            ({"path": "nowhere"}, "looked in", "correct `path`"),
+            ({"location": "path", "path": "nowhere"}, "looked in", "correct `path`"),
             ({"location": "env"}, r"\$HARNESS_DATA is not set", "set HARNESS_DATA to the folder that holds"),
             ({"location": "cache"}, "looked in .*user-cache", "--download"),
             ({"location": "system"}, "looked in .*system", "apt-get install dataset-fashion-mnist"),
@@ -98,12 +98,12 @@ class TestResolution:
     def test_the_fingerprint_is_of_the_content_not_of_the_place_or_compression(
         self, bare_machine, write_tiny, tiny_payloads
     ):
-        one = locate(spec(path=write_tiny(bare_machine / "one")), bare_machine)
+        one = locate(spec(location="path", path=write_tiny(bare_machine / "one")), bare_machine)
         other = bare_machine / "other"
         other.mkdir()
         for name, payload in tiny_payloads.items():
             (other / name).write_bytes(payload)
-        assert locate(spec(path=other), bare_machine).fingerprint == one.fingerprint
+        assert locate(spec(location="path", path=other), bare_machine).fingerprint == one.fingerprint
         assert locate(spec(), bare_machine).fingerprint != one.fingerprint
 
     def test_arguments_are_refused(self, bare_machine):

@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import DatasetSpec, locate
 from harness.data.decode import DecodeRules, decode_file
 from harness.data.gather_photos import chosen
 from harness.data.load import load_splits
+from harness.data.locate import locate
 from harness.data.preprocessing import ImageArgs, crops_of
 from harness.data.samples import Splits
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
 
 SIZE = 8
@@ -39,7 +40,9 @@ def crops(path: Path, *, size: int, resize: int, count: int, seed: int) -> list[
 
 
 def splits(folder: Path, seed: int = 0, calibration: int = 4, **args) -> Splits:
-    spec = DatasetSpec(source="image_folder", path=folder, calibration_samples=calibration, args={"size": SIZE} | args)
+    spec = DatasetSpec(
+        source="image_folder", location="path", path=folder, calibration_samples=calibration, args={"size": SIZE} | args
+    )
     return load_splits(spec, root=folder, seed=seed)
 
 
@@ -129,7 +132,7 @@ class TestLocation:
         write_photo(tmp_path / "a.png", 1)
 
         def fingerprint(**args) -> str:
-            spec = DatasetSpec(source="image_folder", path=tmp_path, args=args)
+            spec = DatasetSpec(source="image_folder", location="path", path=tmp_path, args=args)
             return locate(spec, tmp_path).fingerprint
 
         before, larger = fingerprint(), fingerprint(size=32)

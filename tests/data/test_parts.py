@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from oracles.photos import in_parts, labelled, write
 
-from harness.data import DatasetSpec
 from harness.data.load import load_splits
 from harness.data.samples import Splits
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
 
 
 def splits(folder: Path, calibration: int = 2, **args: object) -> Splits:
-    spec = DatasetSpec(source="image_folder", path=folder, calibration_samples=calibration, args={"size": 12} | args)
+    spec = DatasetSpec(
+        source="image_folder", location="path", path=folder, calibration_samples=calibration, args={"size": 12} | args
+    )
     return load_splits(spec, root=folder, seed=0)
 
 

@@ -7,7 +7,7 @@ import torch
 from harness.data.augmentations import AUGMENTATIONS
 from harness.data.load import load_splits
 from harness.data.samples import Samples
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.tasks import IGNORED_LABEL
 from harness.errors import DataError, ModelError
 from harness.training.factory import build_model

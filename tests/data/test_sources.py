@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.data import DatasetSpec, data_source, data_sources, locate, sources
+from harness.data import sources
 from harness.data.load import load_splits
+from harness.data.locate import locate
+from harness.data.settings import DatasetSpec
+from harness.data.sources import data_source, data_sources
 from harness.errors import DataError
 
 
@@ -29,7 +32,7 @@ def test_an_unknown_source_names_the_nearest():
 
 def test_finding_data_does_not_load_torch(tmp_path):
     code = (
-        "import sys, pathlib; from harness.data import DatasetSpec, locate;"
+        "import sys, pathlib; from harness.data.locate import locate; from harness.data.settings import DatasetSpec;"
         "locate(DatasetSpec(source='fashion_mnist', location='embedded'), pathlib.Path());"
         "sys.exit('torch' in sys.modules)"
     )

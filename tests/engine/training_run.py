@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.data.load import load_splits
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.store import Store
@@ -20,7 +20,7 @@ from harness.stages.configs import (
     TrainConfig,
 )
 from harness.training.file_sums import file_sha256
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 ROOT = Path(__file__).parents[2]
 FACTORY = "models/resnet.py:resnet8"

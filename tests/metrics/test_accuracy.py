@@ -8,11 +8,12 @@ from hypothesis.extra.numpy import arrays
 
 from harness.metrics import metrics
 from harness.metrics.accuracy import accuracy_of
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Row, Variant
 from harness.stats.intervals import mcnemar_exact, paired_difference, wilson_interval
 from harness.stats.ranking import label_ranks, top_classes
 from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.03)

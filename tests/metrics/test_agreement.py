@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from harness.metrics import metrics
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Variant
 from harness.stats.intervals import wilson_interval
+from harness.verdicts.settings import Judgement
 
 METRIC = metrics()["agreement"]
 

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.metrics.latency import METRIC
 from harness.results import Latency, Variant
 from harness.timing.samples import TWIN, Block, Round, Timings
+from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="ptq", model="net", method="ptq", target="onnxruntime", batch_size=1)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from harness.load.base import LoadMeasured
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.metrics.load import METRIC, compare_predictions
 from harness.results import LoadResult, Variant
+from harness.verdicts.settings import Judgement
 
 OUTPUTS = np.array(
     [[5.0, 1.0, 0.0], [0.0, 4.0, 1.0], [2.0, 1.9995, 0.0], [0.0, 1.0, 3.0]],

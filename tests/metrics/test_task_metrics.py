@@ -10,11 +10,12 @@ from torchmetrics.regression import MeanSquaredError
 from harness.data.tasks import IGNORED_LABEL
 from harness.errors import StageError
 from harness.metrics import metrics
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.metrics.task import MIN_DIFFERENT, TaskMetric
 from harness.results import Row, Variant
 from harness.stats.resampling import SampleStates
 from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
 MEAN_IOU = metrics()["mean_iou"]

@@ -48,12 +48,12 @@ class Nights:
 
     @staticmethod
     def _prepare(scenarios, _):
-        return [SimpleNamespace(scenario=scenario, notes=()) for scenario in scenarios]
+        return [SimpleNamespace(about=scenario, notes=()) for scenario in scenarios]
 
     def _run(self, item, folder, store, options, display):
         findings = dict(self.findings)
         extra, gates = findings.pop("extra", None), findings.pop("gates", ())
-        run = Recorded(scenario=item.scenario.name, started_at=(START + timedelta(days=self.number)).isoformat())
+        run = Recorded(scenario=item.about.name, started_at=(START + timedelta(days=self.number)).isoformat())
         run.add(FP32, floats=dict.fromkeys(MACS, "not quantized"))
         run.add(PTQ, **findings)
         if extra:

@@ -1,15 +1,15 @@
 """A stage that makes an engine of known size without torch, for the stages that run one."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs, Stage, Task
+from harness.stages.artifacts import FileResult
 from harness.stages.configs import BuildConfig
 
 INPUT_SHAPE = (1, 1, 1024)
@@ -23,7 +23,7 @@ class Weights(BaseModel):
     mebibytes: int
 
 
-def matrix(config: Weights, inputs: Inputs, folder: Path, context: StageContext) -> Mapping[str, JsonValue]:
+def matrix(config: Weights, inputs: Inputs, folder: Path, context: StageContext) -> FileResult:
     """One matrix product with this many MiB of weights."""
     features = config.mebibytes * 1024**2 // 4 // INPUT_SHAPE[-1]
     weights = np.random.default_rng(0).standard_normal((INPUT_SHAPE[-1], features), np.float32)
@@ -37,7 +37,7 @@ def matrix(config: Weights, inputs: Inputs, folder: Path, context: StageContext)
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.save(model, folder / "engine.onnx")
-    return {"file": "engine.onnx"}
+    return FileResult(file="engine.onnx")
 
 
 def engine(mebibytes: int) -> Task:

@@ -24,6 +24,12 @@ class Config(BaseModel):
     journal: Path = Field(exclude=True)
 
 
+class Found(BaseModel):
+    """What a stage returns."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def task(
     function: str,
     journal: Path,
@@ -37,48 +43,48 @@ def task(
     return Task(made, Config(value=value, journal=journal), inputs or {}, label=label)
 
 
-def add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     """The configured value plus the results of all inputs."""
     _write_journal(config, "add")
     total = config.value + sum(float(source.file("sum.txt").read_text()) for source in inputs.values())
     (folder / "sum.txt").write_text(str(total))
-    return {"sum": total}
+    return Found(sum=total)
 
 
-def slow_add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def slow_add(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     time.sleep(0.5)
     return add(config, inputs, folder, context)
 
 
-def hang(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def hang(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     (folder / "half.txt").write_text("unfinished")
     _write_journal(config, f"hang {os.getpid()}")
     time.sleep(600)
-    return {}
+    return Found()
 
 
-def raise_value_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def raise_value_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     _write_journal(config, "raise")
     (folder / "half.txt").write_text("unfinished")
     raise ValueError("7 is not prime enough")
 
 
-def raise_harness_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def raise_harness_error(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     raise DataError("the photos are missing", fix="install them")
 
 
-def die_by_signal(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def die_by_signal(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     os.write(2, b"about to die\n")
     os.kill(os.getpid(), int(config.value))
     signal.pause()
-    return {}
+    return Found()
 
 
-def exit_at_once(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def exit_at_once(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     os._exit(int(config.value))
 
 
-def sys_exit(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def sys_exit(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     sys.exit(3)
 
 
@@ -86,16 +92,16 @@ def return_none(config: Config, inputs: Inputs, folder: Path, context: StageCont
     return None
 
 
-def return_nan(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
-    return {"loss": float("nan")}
+def return_nan(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
+    return Found(loss=float("nan"))
 
 
-def talk(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def talk(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     sys.stdout.write("printed by Python\n")
     os.write(1, b"printed by native code\n")
     context.note("half time")
     context.progress(3, 3, "epochs")
-    return {"pid": os.getpid(), "omp": os.environ.get("OMP_NUM_THREADS"), "threads": context.threads}
+    return Found(pid=os.getpid(), omp=os.environ.get("OMP_NUM_THREADS"), threads=context.threads)
 
 
 def _write_journal(config: Config, line: str) -> None:
@@ -103,38 +109,38 @@ def _write_journal(config: Config, line: str) -> None:
         file.write(line + "\n")
 
 
-def works_slowly(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def works_slowly(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     """Longer than the limit, with signs of progress in between."""
     for step in range(6):
         time.sleep(config.value / 3)
         context.progress(step + 1, 6)
-    return {}
+    return Found()
 
 
-def waits_for_another(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def waits_for_another(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     context.waiting("waiting for another run")
     time.sleep(config.value * 2)
     context.working()
-    return {}
+    return Found()
 
 
-def leaves_processes(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def leaves_processes(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     """One in the process group, and one in a session of its own."""
     _write_journal(config, str(subprocess.Popen(["sleep", "600"]).pid))
     _write_journal(config, str(subprocess.Popen(["sleep", "600"], start_new_session=True).pid))
     if config.value:
         time.sleep(600)
-    return {}
+    return Found()
 
 
-def forks_and_goes_on(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def forks_and_goes_on(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     os.fork()
     (folder / "pid.txt").write_text(str(os.getpid()))
     _write_journal(config, "ran")
-    return {"pid": os.getpid()}
+    return Found(pid=os.getpid())
 
 
-def raises_a_base_exception(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def raises_a_base_exception(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     class Odd(BaseException):
         def __str__(self) -> str:
             raise KeyboardInterrupt
@@ -142,22 +148,22 @@ def raises_a_base_exception(config: Config, inputs: Inputs, folder: Path, contex
     raise Odd
 
 
-def floods(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def floods(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     for _ in range(100):
         os.write(1, b"x" * 1_000_000)
     raise ValueError("x" * 1_000_000)
 
 
-def writes_into_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def writes_into_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     """The length of a message that never comes, into whatever is open."""
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
             os.write(descriptor, b"\x00\x00\x10\x00partly")
     time.sleep(600)
-    return {}
+    return Found()
 
 
-def fills_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def fills_every_pipe(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     """The length of a message of 16 EiB, and then what there is of it without end."""
     import threading
 
@@ -172,10 +178,10 @@ def fills_every_pipe(config: Config, inputs: Inputs, folder: Path, context: Stag
             os.fstat(descriptor)
             threading.Thread(target=fill, args=(descriptor,), daemon=True).start()
     time.sleep(600)
-    return {}
+    return Found()
 
 
-def closes_all_descriptors(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> dict[str, Any]:
+def closes_all_descriptors(config: Config, inputs: Inputs, folder: Path, context: StageContext) -> Found:
     os.closerange(0, 1024)
     time.sleep(600)
-    return {}
+    return Found()

@@ -171,7 +171,7 @@ class TestSections:
     def test_an_error_is_at_its_place(self, tmp_path: Path, page_name: str, changes: dict[str, Any], said: str) -> None:
         scenario = load_scenario(write_project(tmp_path, page_name, **changes))
         plugins = check_registries(scenario)
-        with pytest.raises(ScenarioError) as raised, plugins.active(scenario):
+        with pytest.raises(ScenarioError) as raised, plugins.active():
             plugins.with_settings(scenario)
         assert said in str(raised.value)
         key = str(next(iter(next(iter(_last(changes).values())))))
@@ -196,7 +196,7 @@ def test_what_a_plug_in_raises_while_planning_is_at_its_place(tmp_path: Path, wh
     scenario = load_scenario(path)
     plugins = describe_plugins(scenario)
     said = r"`camera\.py:Camera` failed: (KeyError|SystemExit)"
-    with pytest.raises(ScenarioError, match=said) as raised, plugins.active(scenario):
+    with pytest.raises(ScenarioError, match=said) as raised, plugins.active():
         unavailable_reason(expand(scenario)[0])
     assert raised.value.line is not None
 
@@ -204,7 +204,7 @@ def test_what_a_plug_in_raises_while_planning_is_at_its_place(tmp_path: Path, wh
 def test_an_error_of_our_own_is_not_blamed_on_a_plug_in(tmp_path: Path) -> None:
     scenario = load_scenario(write_project(tmp_path, "calibrator"))
     plugins = describe_plugins(scenario)
-    with pytest.raises(ZeroDivisionError), plugins.active(scenario):
+    with pytest.raises(ZeroDivisionError), plugins.active():
         _ = 1 / 0
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.plugins.code import PluginCode
 from harness.plugins.probe import PluginFacts
 from harness.results import Variant
 from harness.runs.own_metrics import OwnMetrics, compute_own
 from harness.runs.plugins import Plugins
+from harness.verdicts.settings import Judgement
 
 METRIC = """
 from harness.metrics.base import Metric
@@ -36,7 +37,7 @@ def computed(folder: Path, body: str, *, count: int = 1, timeout_s: float = 60) 
 def evidence(number: int) -> Evidence:
     variant = Variant(id=f"v{number}", model="m", method="fp32", target="onnxruntime", batch_size=1)
     outputs = np.full((2, 3), float(number), np.float32)
-    return Evidence(variant, Judgement(0.95, 0.005, 0.01), True, f"v{number}", outputs=outputs)
+    return Evidence(variant, Judgement(), True, f"v{number}", outputs=outputs)
 
 
 def test_the_value_of_each_row(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done
 from harness.engine.store import Store
 from harness.errors import ScenarioError
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.runs.expected import expect_accuracy
 from harness.runs.preparation import RunOptions, prepare
 from harness.runs.rows import Findings, make_row
 from harness.scenario import load_scenario
 from harness.stages.artifacts import LABELS, OUTPUTS
+from harness.verdicts.settings import Judgement
 
 REPOSITORY = Path(__file__).parents[2]
 SCENARIO = """\
@@ -57,12 +58,12 @@ def eager_top1(prepared, tmp_path: Path) -> float:
 
 def test_another_accuracy_fails_the_rows_of_that_model_before_anything_is_quantized(prepared, tmp_path: Path) -> None:
     run = prepared(", expected_top1: 0.9")
-    plans = expect_accuracy(run.scenario, run.plans, run.planner, executor(tmp_path))
+    plans = expect_accuracy(run.resolved.networks, run.plans, run.planner, executor(tmp_path))
     refused = [plan for plan in plans if plan.broken is not None]
     assert {plan.variant.model for plan in refused} == {"net"}
     assert len(refused) == sum(plan.variant.model == "net" for plan in run.plans) > 1
     assert all(not plan.all_tasks and plan.build is None for plan in refused)
-    row = make_row(refused[0], Evidence(refused[0].variant, Judgement(0.95, 0.005, 0.01), False, ""), Findings({}))
+    row = make_row(refused[0], Evidence(refused[0].variant, Judgement(), False, ""), Findings({}))
     assert row.status == "failed"
     assert "`expected_top1` is 90.00 % (tolerance 2 points): check the preprocessing" in str(row.reason)
 
@@ -72,11 +73,11 @@ def test_the_accuracy_that_is_expected_changes_nothing(prepared, tmp_path: Path)
     run = prepared("")
     top1 = eager_top1(run, tmp_path)
     same = prepared(f", expected_top1: {top1 + 0.019:.4f}")
-    assert expect_accuracy(same.scenario, same.plans, same.planner, executor(tmp_path)) == same.plans
+    assert expect_accuracy(same.resolved.networks, same.plans, same.planner, executor(tmp_path)) == same.plans
     off = prepared(f", expected_top1: {top1 + 0.021:.4f}")
-    assert expect_accuracy(off.scenario, off.plans, off.planner, executor(tmp_path)) != off.plans
+    assert expect_accuracy(off.resolved.networks, off.plans, off.planner, executor(tmp_path)) != off.plans
     wider = prepared(f", expected_top1: {top1 + 0.021:.4f}, expected_top1_tolerance: 0.03")
-    assert expect_accuracy(wider.scenario, wider.plans, wider.planner, executor(tmp_path)) == wider.plans
+    assert expect_accuracy(wider.resolved.networks, wider.plans, wider.planner, executor(tmp_path)) == wider.plans
 
 
 def test_data_without_labels_cannot_tell(prepared) -> None:

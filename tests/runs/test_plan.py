@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.quantization.capture.modules import Modules
-from harness.runs.network_plan import NetworkInfo
 from harness.runs.plan import Planner
+from harness.runs.plugins import Plugins
+from harness.runs.resolve import resolve, resolve_network
 from harness.scenario import Scenario, expand
 from harness.stages.configs import DataConfig, FinetuneConfig, ModelConfig
 
@@ -30,8 +31,8 @@ def planned(matrix: dict[str, Any], **sections: Any) -> list[FinetuneConfig]:
     model = ModelConfig(
         factory="a.b:f", args={}, input_shape=(1, 8, 8), n_classes=10, seed=5, source_sha256="0", root=Path()
     )
-    network = NetworkInfo(model, None, None, Modules({"": ("a.b.F",)}))
-    planner = Planner(scenario, data, data, {"net": network})
+    network = resolve_network(scenario, "net", model, Modules({"": ("a.b.F",)}), data, Plugins())
+    planner = Planner(resolve(scenario, data, data, {"net": network}))
     plans = [planner.plan(variant, "net-fp32-onnxruntime-b1") for variant in expand(scenario)]
     configs = [plan.tasks["finetune"].config for plan in plans if "finetune" in plan.tasks]
     return [config for config in configs if isinstance(config, FinetuneConfig)]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.quantization.capture.modules import Modules
-from harness.runs.network_plan import NetworkInfo
 from harness.runs.plan import Planner, VariantPlan
+from harness.runs.plugins import Plugins
+from harness.runs.resolve import resolve, resolve_network
 from harness.scenario import Scenario, expand
 from harness.stages.configs import DataConfig, ModelConfig
 
@@ -28,8 +29,8 @@ def plans(steps: list[list[str]], calibrators: list[str], methods: list[str]) ->
     model = ModelConfig(
         factory="a.b:f", args={}, input_shape=(1, 28, 28), n_classes=10, seed=0, source_sha256="s", root=Path()
     )
-    network = NetworkInfo(model, None, None, Modules({"": ("a.b.F",)}))
-    planner = Planner(scenario, data, data, {"m": network})
+    network = resolve_network(scenario, "m", model, Modules({"": ("a.b.F",)}), data, Plugins())
+    planner = Planner(resolve(scenario, data, data, {"m": network}))
     found = [planner.plan(variant, "m-fp32-onnxruntime-b1") for variant in expand(scenario)]
     return [plan for plan in found if plan.variant.method in ("ptq", "qat")]
 

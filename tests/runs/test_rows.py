@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from harness.engine.graph import Stage, Task
 from harness.engine.outcomes import Done
 from harness.engine.store import Store
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Row, Variant
 from harness.runs.plan import VariantPlan
 from harness.runs.rows import Findings, gather, make_row
 from harness.stages.artifacts import LABELS, OUTPUTS
+from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="ptq", model="net", method="ptq", target="onnxruntime", batch_size=1)
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.01)

@@ -9,9 +9,10 @@ from scipy import stats
 
 from harness.comparison.snapshot import read_correct
 from harness.metrics import metrics
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.results import Accuracy, Variant
 from harness.runs.sample_files import PREDICTIONS, TOP_CLASSES, keep_predictions
+from harness.verdicts.settings import Judgement
 
 N, CLASSES = 400, 7
 

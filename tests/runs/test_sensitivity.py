@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 
 from harness import cli
 from harness.data.load import load_splits
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.engine.outcomes import ignore
 from harness.engine.store import STORE_VARIABLE, Store
 from harness.errors import StageError, UsageError
 from harness.report.sensitivity import conclusion, markdown_text, render_sensitivity
 from harness.results.sensitivity import Analysis, SensitivityRecord
 from harness.runs.preparation import RunOptions, prepare
-from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, plan_analyses
+from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, keep, plan_analyses
 from harness.scenario import expand, load_scenario
 
 MODEL = """\
@@ -89,10 +89,12 @@ def run(project: Path) -> Analyse:
         directory = project / "reports" / name
         directory.mkdir(parents=True)
         run_options = RunOptions(jobs=1, isolation="none")
-        prepared = prepare(load_scenario(path), run_options)
+        scenario = load_scenario(path)
+        prepared = prepare(scenario, run_options)
         wanted = SensitivityOptions(**{"budget": 0.05, "top": 2} | options)
         display = lambda: contextlib.nullcontext(ignore)  # noqa: E731
-        return analyse(prepared, directory, Store(project / "store"), run_options, wanted, display)
+        store = Store(project / "store")
+        return keep(analyse(prepared, store, run_options, wanted, display), scenario, directory, store)
 
     return run
 

@@ -19,7 +19,8 @@ from harness.runs.latency import by_variant, run_latency, timed_groups
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared
 from harness.runs.selection import timing_reference_of
-from harness.scenario.schema import Measurement, Verdict
+from harness.scenario import Judgement, Measurement
+from harness.stages.artifacts import LatencyResult
 
 CRASHED = Failed(reason="crashed with signal SIGSEGV", label="l", root="r", kind="crash")
 
@@ -33,7 +34,9 @@ class Named(BaseModel):
 
 @pytest.fixture
 def done(store: Store) -> Done:
+    result = LatencyResult(reference="fp32", failed={}, looks=1, watched=(), includes_transfers=False, parts_ms={})
     with store.create("0" * 64, "build") as draft:
+        draft.meta.update(result.model_dump(mode="json"))
         np.save(draft.path / "x.npy", np.zeros(1))
     return Done(store.open("0" * 64), cached=False)
 
@@ -154,8 +157,8 @@ class Timer:
 def measured(done: Done, timer: Timer) -> dict[str, bool]:
     """By variant, whether it was timed."""
     plans = [plan(name, own, common="fp32") for name, own in ACROSS]
-    settings = SimpleNamespace(measurement=Measurement(), verdict=Verdict())
-    prepared = SimpleNamespace(scenario=settings, plans=plans, planner=timer)
+    settings = SimpleNamespace(measurement=Measurement(), verdict=Judgement())
+    prepared = SimpleNamespace(resolved=settings, plans=plans, planner=timer)
     outcomes: dict[str, Outcome] = {task.key: done for each in plans for task in each.tasks.values()}
     found = run_latency(cast("Prepared", prepared), cast("LocalExecutor", timer), outcomes, "now")
     return {name: isinstance(outcome, Done) for name, outcome in by_variant(found).items()}

@@ -35,7 +35,7 @@ def test_every_key_has_a_row_with_its_meaning() -> None:
     "row",
     [
         "| `max_epochs` | integer ≥ 1 | `8` | epoch | Passes over the training samples. |",
-        "| `optimizer` | `sgd`, `adamw` | `sgd` |  | Update rule. |",
+        "| `optimizer` | `sgd`, `adamw` | `sgd` |  | Update rule; `sgd` is with Nesterov momentum. |",
         "| `weight_bits` | list of integers ≥ 2, ≤ 8, or empty | see meaning | bit | Default: `[8]`. |",
         "| `round_s` | number > 0 | `0.01` | s | Timing of one variant in one round; at least one inference. |",
     ],

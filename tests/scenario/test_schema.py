@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.scenario import Factory, ModelSpec, QATParams, Scenario, TargetOptions, Training
+from harness.scenario import ModelSpec, QATParams, Scenario, TargetOptions, Training
+from harness.training.settings import FactoryName, parse_factory
 
 SEED_BLOCK = """\
 quantization_params:
@@ -111,13 +112,13 @@ def test_a_scenario_cannot_be_changed(load: Any, head: str) -> None:
 @pytest.mark.parametrize(
     ("text", "factory"),
     [
-        ("models/resnet.py:resnet8", Factory("models/resnet.py", None, "resnet8")),
-        (r"C:\m\resnet.py:f", Factory(r"C:\m\resnet.py", None, "f")),
-        ("timm.models:create_model", Factory(None, "timm.models", "create_model")),
+        ("models/resnet.py:resnet8", FactoryName("models/resnet.py", "resnet8")),
+        (r"C:\m\resnet.py:f", FactoryName(r"C:\m\resnet.py", "f")),
+        ("timm.models:create_model", FactoryName("timm.models", "create_model")),
     ],
 )
-def test_factories_name_a_file_or_a_module(text: str, factory: Factory) -> None:
-    assert ModelSpec(factory=text).parsed_factory() == factory
+def test_factories_name_a_file_or_a_module(text: str, factory: FactoryName) -> None:
+    assert parse_factory(ModelSpec(factory=text).factory) == factory
 
 
 @pytest.mark.parametrize("text", ["resnet8", ":f", "a.b:", "a.b:f()", "a-b:f", "models/resnet:f", "a..b:f", "m.py:1f"])

@@ -12,7 +12,6 @@ from oracles.engine_stages import ENGINE, INPUT_SHAPE, engine
 from oracles.example_stages import task
 
 from harness.engine.context import StageContext
-from harness.engine.execute import PEAK, record_from
 from harness.engine.graph import Task
 from harness.engine.local import Isolation, LocalExecutor
 from harness.engine.outcomes import Done, Failed
@@ -37,7 +36,7 @@ def memory_task(mebibytes: int, machine: str = "here") -> Task:
 def measured(store: Store, task: Task, isolation: Isolation = "process") -> Memory:
     outcome = LocalExecutor(store, isolation=isolation).run([task])[task.key]
     assert isinstance(outcome, Done), outcome
-    return record_from(Memory, outcome.artifact)
+    return outcome.artifact.result(Memory)
 
 
 class TestMemory:
@@ -82,7 +81,7 @@ class TestPeakOfStages:
         made = task("add", journal, 1)
         outcome = LocalExecutor(store).run([made])[made.key]
         assert isinstance(outcome, Done)
-        peak = outcome.artifact.meta[PEAK]
+        peak = outcome.artifact.peak_bytes
         assert isinstance(peak, int)
         assert MIB < peak < 1000 * MIB
 
@@ -126,12 +125,12 @@ class TestEnergy:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         clock = FakeClock()
-        inputs: Any = {"build": SimpleNamespace(meta={"file": "engine"}, file=Path)}
+        inputs: Any = {"build": SimpleNamespace(result=lambda kind: kind(file="engine"), file=Path)}
         monkeypatch.setattr(resource_stages, "time", clock)
         monkeypatch.setattr(resource_stages, "open_counter", lambda _device: FakeCounter(clock))
         monkeypatch.setattr(resource_stages, "_open", lambda _build, _path: clock)
         monkeypatch.setenv("HARNESS_MEASURING_LOCK", str(tmp_path / "lock"))
-        found = Energy.model_validate(resource_stages.measure_energy(energy_config(), inputs, tmp_path, StageContext()))
+        found = resource_stages.measure_energy(energy_config(), inputs, tmp_path, StageContext())
         # An inference takes 2 ms: 10 W x 0.002 s + 0.05 J = 0.07 J, of which 0.05 J are its own.
         assert found.joules_per_inference == pytest.approx(0.07)
         assert found.net_joules_per_inference == pytest.approx(0.05)

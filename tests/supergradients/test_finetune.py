@@ -14,7 +14,7 @@ from harness.quantization.prepared import activation_quantizers
 from harness.supergradients.calibration import QuantizationCalibrator
 from harness.supergradients.finetune import finetune, fit_loaders, loader_top1
 from harness.supergradients.selective import QuantDescriptor, QuantizedNetwork, SelectiveQuantizer
-from harness.training.recipe import QatRules, Recipe, qat_recipe
+from harness.training.settings import QATParams, Recipe, qat_recipe
 
 
 def make_loader(n: int = 64, batch_size: int = 16, seed: int = 0) -> DataLoader:
@@ -120,7 +120,7 @@ def test_the_learning_rate_follows_the_recipe() -> None:
 
 
 def test_the_rules_for_qat_make_the_parameters() -> None:
-    recipe = qat_recipe(Recipe(max_epochs=10, initial_lr=0.1), QatRules())
+    recipe = qat_recipe(Recipe(max_epochs=10, initial_lr=0.1), QATParams())
     log = finetune(make_network(), make_loader(), make_loader(), recipe)
     assert len(log.epochs) == 1
 

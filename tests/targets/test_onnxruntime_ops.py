@@ -15,13 +15,14 @@ from torch import nn
 
 from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
-from harness.metrics.base import Evidence, Judgement
+from harness.metrics.base import Evidence
 from harness.metrics.coverage import METRIC as COVERAGE
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.results import Layer
+from harness.verdicts.settings import Judgement
 
 CONVERSIONS = {"QuantizeLinear", "DequantizeLinear"}
 

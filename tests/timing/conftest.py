@@ -8,8 +8,8 @@ from harness.exporting.onnx_export import export_onnx
 from harness.quantization.capture.graph import capture
 from harness.targets import get_target
 from harness.timing.order import EngineFile
-from harness.timing.plan import TimingPlan
 from harness.timing.samples import Block, Round
+from harness.timing.settings import TimingPlan
 
 SHAPE = (1, 8, 8)
 

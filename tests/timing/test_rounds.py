@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def turns(journal, sessions):
 def test_every_session_has_one_turn_per_round_and_the_order_changes(plan):
     journal = []
     sessions = {name: Scripted(name, [1.0], journal) for name in "abc"}
-    rounds = time_rounds(sessions, BATCH, replace(plan, rounds_per_process=30), seed=1)
+    rounds = time_rounds(sessions, BATCH, plan.model_copy(update={"rounds_per_process": 30}), seed=1)
     assert len(rounds) == 30
     orders = turns(journal, 3)
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
@@ -62,7 +61,9 @@ def test_a_turn_fills_its_time_and_has_at_least_one_inference(plan, inference_ms
 
 def test_a_process_that_is_late_keeps_three_rounds(plan):
     sessions = {"a": Scripted("a", [1.0], [])}
-    rounds = time_rounds(sessions, BATCH, replace(plan, rounds_per_process=50), seed=0, deadline_s=time.perf_counter())
+    rounds = time_rounds(
+        sessions, BATCH, plan.model_copy(update={"rounds_per_process": 50}), seed=0, deadline_s=time.perf_counter()
+    )
     assert len(rounds) == 3
 
 

@@ -1,7 +1,5 @@
 """Processes are added until the verdicts are clear or the budget is spent."""
 
-from dataclasses import replace
-
 import pytest
 
 from harness.timing.sequential import measure
@@ -58,13 +56,13 @@ def test_ends_with_the_last_process(laboratory, plan):
 
 def test_no_process_begins_that_would_not_end_within_the_budget(laboratory, plan):
     # Processes of 1 s in 5.5 s: the sixth would end after 6 s.
-    plan = replace(plan, budget_s=5.5)
+    plan = plan.model_copy(update={"budget_s": 5.5})
     assert len(measure(laboratory.run_process, plan, is_clear=never, clock=laboratory.clock).blocks) == 5
     assert laboratory.now == 5.0
 
 
 def test_the_least_number_runs_whatever_the_budget_with_its_share_as_limit(laboratory, plan):
-    plan = replace(plan, min_processes=4, budget_s=2.0)
+    plan = plan.model_copy(update={"min_processes": 4, "budget_s": 2.0})
     assert len(measure(laboratory.run_process, plan, is_clear=never, clock=laboratory.clock).blocks) == 4
     assert {limit_s for _, _, limit_s in laboratory.started} == {0.5}
 

@@ -10,7 +10,7 @@ from harness.errors import DataError, StageError
 from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
 from harness.training.inference import predict, top1
 from harness.training.loop import fit
-from harness.training.recipe import Distillation, Recipe
+from harness.training.settings import Distillation, Recipe
 from harness.training.validation import hold_out
 
 SIDE = 8

@@ -14,7 +14,7 @@ from harness.data.samples import Samples
 from harness.errors import StageError
 from harness.registry import plugged_in
 from harness.training.own_loop import LoopContext, TrainingData, train_with
-from harness.training.recipe import Recipe
+from harness.training.settings import Recipe
 
 NAME = "loop.py:train"
 Train = Callable[..., nn.Linear]

@@ -5,8 +5,8 @@ import pytest
 from oracles.comparisons import interval as ends
 
 from harness.metrics.accuracy import accuracy_of
-from harness.metrics.base import Judgement
 from harness.results import MetricValue, Row, Variant
+from harness.verdicts.settings import Judgement
 from harness.words.chance import chance, chance_warnings, guessing_warnings
 
 JUDGEMENT = Judgement(confidence=0.95, accuracy_margin=0.005, latency_margin=0.01)

@@ -19,7 +19,7 @@ from harness.data.download import download
 from harness.data.idx import decode_idx, payload_sha256, read_payload, unpack
 from harness.data.places import Places, find
 from harness.data.reading import Reading
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.subset import read_subset
 from harness.errors import DataError
 

@@ -8,14 +8,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Le
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict
 
 from harness.data.base import Arrays, DataSource, Labels, Located, source_args
 from harness.data.reading import Reading
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
 from harness.errors import DataError
+from harness.fields import Share
 
 VERSION = 1
 """Goes up whenever the same arguments would give other images."""
@@ -33,7 +34,7 @@ class GeneratedShapesArgs(BaseModel):
 
     size: Annotated[int, Ge(16)] = 32
     """Height and width in pixels."""
-    noise: Annotated[float, Ge(0), Le(1)] = 0.15
+    noise: Share = 0.15
     """Standard deviation of what is added to every pixel; 1 is the distance from black to white."""
 
 
@@ -46,9 +47,9 @@ class GeneratedShapes(DataSource):
 
     def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
         """Nothing to find; the fingerprint is of the arguments and counts."""
-        if spec.named_location != "auto":
+        if spec.location != "auto":
             raise DataError(
-                f"data source `{self.name}` generates its images: there is no `location: {spec.named_location}`",
+                f"data source `{self.name}` generates its images: there is no `location: {spec.location}`",
                 fix="use `location: auto`",
             )
         args = source_args(spec, GeneratedShapesArgs)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt, Lt
 
 from harness.data.base import Arrays, DataSource, Labels, Located, source_args
 from harness.data.class_names import Classes, classes_of
@@ -33,14 +33,14 @@ from harness.data.photos import (
 from harness.data.places import Places, find
 from harness.data.preprocessing import ImageArgs
 from harness.data.reading import Reading, left_out_notes
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
+from harness.fields import Count
 from harness.results import FileCounts
 from harness.text import examples
 
 VERSION = 2
 """Goes up whenever the same files and arguments would give other images."""
-Positive = Annotated[int, Ge(1)]
 
 
 class ImageFolderArgs(ImageArgs):
@@ -48,7 +48,7 @@ class ImageFolderArgs(ImageArgs):
 
     folder: str = "images"
     """Its name below `$HARNESS_DATA` and below the user's cache, where no `path` is given."""
-    crops_per_photo: Positive = 1
+    crops_per_photo: Count = 1
     """The first is the centre crop; the others are random parts of the photo, mirrored half of the time."""
     labels: Literal["folders", "none"] = "folders"
     """`folders`: folders inside a part are the classes. `none`: folders mean nothing, images have no labels."""
@@ -61,7 +61,7 @@ class ImageFolderArgs(ImageArgs):
     """Folder of the test part, where its name is another."""
     test_share: Annotated[float, Gt(0), Lt(1)] = 0.5
     """Share of the images, by class, that become the test part where they are drawn."""
-    n_classes: Positive = 1000
+    n_classes: Count = 1000
     """Of the network, for images without labels or with numbered class folders."""
     classes: tuple[str, ...] | None = None
     """Names of the network's classes in the order of its outputs, for a network that was trained elsewhere. Empty:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict
 
 from harness.data.base import Arrays, DataSource, Located, source_args
 from harness.data.reading import Reading
-from harness.data.spec import DatasetSpec
+from harness.data.settings import DatasetSpec
 from harness.errors import DataError
+from harness.fields import Count
 
 VERSION = 1
 """Goes up whenever the same arguments would give other images."""
 DEFAULT_TEST_SAMPLES = 64
 MEAN, STD = 0.5, 0.25
-Positive = Annotated[int, Ge(1)]
 
 
 class RandomImagesArgs(BaseModel):
@@ -28,9 +26,9 @@ class RandomImagesArgs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input_shape: tuple[Positive, Positive, Positive]
+    input_shape: tuple[Count, Count, Count]
     """Channels, height, width."""
-    n_classes: Positive = 1000
+    n_classes: Count = 1000
     """Of the network; the images have no class."""
 
 
@@ -46,9 +44,9 @@ class RandomImages(DataSource):
 
     def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
         """Nothing to find; the fingerprint is of the arguments and counts."""
-        if spec.named_location != "auto":
+        if spec.location != "auto":
             raise DataError(
-                f"data source `{self.name}` generates its images: there is no `location: {spec.named_location}`",
+                f"data source `{self.name}` generates its images: there is no `location: {spec.location}`",
                 fix="use `location: auto`",
             )
         args = source_args(spec, RandomImagesArgs)

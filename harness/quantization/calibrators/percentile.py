@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.histogram import Histogram
+from harness.quantization.settings import DEFAULT_PERCENTILE
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Percentile(Calibrator):
     """The upper edge of the bin that holds the given percentile of |x|."""
 
     name: ClassVar[str] = "percentile"
-    percentile: float = 99.99
+    percentile: float = DEFAULT_PERCENTILE
     """In percent, above 0 and up to 100."""
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.fx import GraphModule, Node
@@ -15,8 +15,8 @@ from harness.quantization.fake_quantize import Clip
 from harness.quantization.prepared import activation_quantizers, quantized_weights, tensor_quantizers, weight_quantizers
 from harness.quantization.qat.unfold import batch_norm_modules, fold_back, unfold
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
+from harness.results import BatchNormMode
 
-BatchNormMode = Literal["folded", "frozen", "live"]
 BeforeStep = Callable[[int, int], None]
 """Called before every step with steps done and steps in all."""
 

@@ -60,7 +60,7 @@ class TensorRtTarget(Target):
         """FP16 for `method: fp16`, and for quantized variants unless the scenario says FP32."""
         if variant.method == "fp16":
             return "fp16"
-        is_quantized = variant.method in ("ptq", "qat")
+        is_quantized = variant.is_quantized
         return settings.high_precision if is_quantized and isinstance(settings, TensorRtSettings) else "fp32"
 
     def build_options(
@@ -76,7 +76,7 @@ class TensorRtTarget(Target):
             batch_size=size,
             machine=self._machine(),
             compute_capability=variant.compute_capability,
-            expects_int8=variant.method in ("ptq", "qat"),
+            expects_int8=variant.is_quantized,
             batch_profiles=chosen.batch_profiles or ((1, size, size),),
         )
 

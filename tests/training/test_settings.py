@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.training.recipe import Distillation, QatRules, Recipe, qat_recipe
 from harness.training.schedule import schedule
+from harness.training.settings import Distillation, QATParams, Recipe, qat_recipe
 
 recipes = st.builds(
     Recipe,
@@ -36,7 +36,7 @@ class TestQatRules:
             ema=True,
             seed=7,
         )
-        changed = qat_recipe(recipe, QatRules()).model_dump()
+        changed = qat_recipe(recipe, QATParams()).model_dump()
         assert changed.pop("augmentations") == recipe.augmentations
         assert (changed.pop("early_stop_epochs"), changed.pop("distillation")) == (None, None)
         assert changed == pytest.approx(
@@ -61,7 +61,7 @@ class TestQatRules:
         [(1, 1, 1), (5, 1, 1), (19, 1, 1), (20, 2, 1), (100, 10, 1), (300, 30, 3)],
     )
     def test_epochs_are_a_tenth_and_warm_up_a_tenth_of_those_but_at_least_one(self, epochs, qat_epochs, warmup_epochs):
-        changed = qat_recipe(Recipe(max_epochs=epochs), QatRules())
+        changed = qat_recipe(Recipe(max_epochs=epochs), QATParams())
         assert (changed.max_epochs, changed.lr_warmup_epochs) == (qat_epochs, warmup_epochs)
 
     @pytest.mark.parametrize(
@@ -69,26 +69,26 @@ class TestQatRules:
         [("always", False, 64), ("always", True, 64), ("learned_ranges", False, 128), ("learned_ranges", True, 64)],
     )
     def test_the_batch_is_halved_always_or_only_with_learned_ranges(self, rule, learned_ranges, batch_size):
-        rules = QatRules(batch_size_rule=rule)
+        rules = QATParams(batch_size_rule=rule)
         assert qat_recipe(Recipe(batch_size=128), rules, learned_ranges=learned_ranges).batch_size == batch_size
 
     def test_early_stop_and_distillation_are_those_of_the_rules(self):
-        rules = QatRules(early_stop_epochs=2, distillation=Distillation(weight=0.3, temperature=2))
+        rules = QATParams(early_stop_epochs=2, distillation=Distillation(weight=0.3, temperature=2))
         changed = qat_recipe(Recipe(early_stop_epochs=9), rules)
         assert changed.early_stop_epochs == 2
         assert changed.distillation == Distillation(weight=0.3, temperature=2)
 
     def test_a_batch_of_one_stays_one(self):
-        assert qat_recipe(Recipe(batch_size=1), QatRules()).batch_size == 1
+        assert qat_recipe(Recipe(batch_size=1), QATParams()).batch_size == 1
 
     def test_augmentations_go_only_on_request(self):
         recipe = Recipe(augmentations=("horizontal_flip",))
-        assert qat_recipe(recipe, QatRules()).augmentations == ("horizontal_flip",)
-        assert qat_recipe(recipe, QatRules(disable_augmentations=True)).augmentations == ()
+        assert qat_recipe(recipe, QATParams()).augmentations == ("horizontal_flip",)
+        assert qat_recipe(recipe, QATParams(disable_augmentations=True)).augmentations == ()
 
     @given(recipes)
     def test_the_result_is_a_valid_recipe(self, recipe):
-        changed = qat_recipe(recipe, QatRules())
+        changed = qat_recipe(recipe, QATParams())
         assert Recipe(**changed.model_dump()) == changed
 
 
@@ -128,7 +128,7 @@ class TestSchedule:
         assert lrs == pytest.approx([0.5, 0.4375, 0.3125, 0.25])
 
     def test_a_warm_up_as_long_as_the_training_is_cut_to_a_tenth_of_it(self):
-        recipe = qat_recipe(Recipe(max_epochs=5, initial_lr=0.1, warmup_initial_lr=0.01), QatRules())
+        recipe = qat_recipe(Recipe(max_epochs=5, initial_lr=0.1, warmup_initial_lr=0.01), QATParams())
         assert (recipe.max_epochs, recipe.lr_warmup_epochs) == (1, 1)
         lrs = [schedule(recipe, steps_per_epoch=20).lr(step) for step in range(20)]
         # 20 * 0.1 = 2 steps of warm-up: 0.0001, 0.00055; then the peak 0.1 * 0.01, and down to 1 % of it.

@@ -23,7 +23,7 @@ from harness.results import Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
-from harness.runs.latency import Measured, by_variant, run_latency
+from harness.runs.latency import Measured, by_variant, run_latency, timed_by_variant
 from harness.runs.load import keep_logs, run_load
 from harness.runs.own_metrics import compute_own
 from harness.runs.plan import VariantPlan
@@ -65,7 +65,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     after_builds = [*measured, *(energy or ()), *loaded]
     findings = Findings(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
-        latency=by_variant(measured),
+        latency=timed_by_variant(measured),
         energy=None if energy is None else by_variant(energy),
         load=by_variant(loaded),
     )

@@ -118,7 +118,7 @@ class TestFailure:
         ("function", "reason"),
         [
             ("sys_exit", "SystemExit: 3"),
-            ("return_none", "oracles.example_stages:return_none returned NoneType instead of a mapping"),
+            ("return_none", "oracles.example_stages:return_none returned NoneType instead of a record"),
             (
                 "no_such_function",
                 "stage `no_such_function`: there is no function oracles.example_stages:no_such_function",

@@ -27,7 +27,7 @@ class Config(BaseModel):
 class Found(BaseModel):
     """What a stage returns."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="constants")
 
 
 def task(

@@ -54,8 +54,7 @@ def test_calibration_reads_its_own_data_and_nothing_else_does(start) -> None:
     assert task.config.data.spec.source == "fashion_mnist"
     assert task.config.samples == 70
     assert prepared.splits.name == "random_images"
-    provenance = prepared.calibration.provenance
-    assert provenance is not None
+    _, provenance = prepared.datasets
     assert [(split.name, split.n) for split in provenance.splits] == [("calibration", 70)]
 
 
@@ -85,7 +84,7 @@ def test_a_normalisation_that_the_scenario_sets_stays(start, tmp_path, args, mea
 
 def test_without_calibration_data_the_training_part_gives_it(start) -> None:
     prepared = start("")
-    assert prepared.calibration.provenance is None
+    assert len(prepared.datasets) == 1
     assert calibration_task(prepared).config.data.spec.source == "fashion_mnist"
 
 

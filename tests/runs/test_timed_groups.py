@@ -15,7 +15,7 @@ from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.engine.store import Store
 from harness.results import Variant
-from harness.runs.latency import by_variant, run_latency, timed_groups
+from harness.runs.latency import run_latency, timed_by_variant, timed_groups
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared
 from harness.runs.selection import timing_reference_of
@@ -161,7 +161,7 @@ def measured(done: Done, timer: Timer) -> dict[str, bool]:
     prepared = SimpleNamespace(resolved=settings, plans=plans, planner=timer)
     outcomes: dict[str, Outcome] = {task.key: done for each in plans for task in each.tasks.values()}
     found = run_latency(cast("Prepared", prepared), cast("LocalExecutor", timer), outcomes, "now")
-    return {name: isinstance(outcome, Done) for name, outcome in by_variant(found).items()}
+    return {name: isinstance(outcome, Done) for name, outcome in timed_by_variant(found).items()}
 
 
 def test_a_reference_that_fails_costs_the_rows_of_its_own_target(done: Done) -> None:

@@ -30,7 +30,7 @@ _LONGEST_NAME = 200
 _MESSAGE_CHARACTERS = 1_000
 
 
-def gravest(exit_codes: Iterable[int]) -> int:
+def most_severe(exit_codes: Iterable[int]) -> int:
     """The exit code of several outcomes: a proven breach, then failures, then what is undecided."""
     return min([*exit_codes, EXIT_OK], key=_BY_GRAVITY.index)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 LONGEST_SHOWN = 120
 
 
-def shown(text: str) -> str:
+def one_line(text: str) -> str:
     """On one line: control characters and bytes that are no UTF-8 as escapes, the middle of a long text left out."""
     decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in decoded)

@@ -21,7 +21,7 @@ from harness.errors import (
     EXIT_OK,
     EXIT_USAGE,
     EXIT_VARIANT_FAILED,
-    gravest,
+    most_severe,
 )
 from harness.version import __version__
 
@@ -101,7 +101,7 @@ def run(
             _tell(f"harness: {done.not_reported}")
             exit_codes.append(done.not_reported.exit_code)
         exit_codes.append(_print_summary(done, strict=strict))
-    raise typer.Exit(gravest(exit_codes))
+    raise typer.Exit(most_severe(exit_codes))
 
 
 @app.command(name="list")
@@ -189,7 +189,7 @@ def sensitivity(
     from harness.engine.store import Store, default_root
     from harness.report.sensitivity import render_sensitivity
     from harness.runs.complete import run_folder, run_options
-    from harness.runs.preparation import prepare
+    from harness.runs.preparation import prepare_run
     from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, keep, plan_analyses
     from harness.scenario import load_scenario
 
@@ -198,7 +198,7 @@ def sensitivity(
     check_choice(loaded, model=model, target=target, budget=budget)
     chosen = [f"{axis}={name}" for axis, name in (("model", model), ("target", target)) if name is not None]
     how = run_options(jobs=jobs, download=download, select=_selector([*(select or []), *chosen]))
-    prepared = prepare(loaded, how)
+    prepared = prepare_run(loaded, how)
     for note in prepared.notes:
         _tell(note)
     plan_analyses(prepared, options)
@@ -263,10 +263,10 @@ def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | 
 
 def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     """Tables, the skip sets and their files; the exit code."""
-    from harness.report.sensitivity import accuracy_table, conclusion, layers_table
+    from harness.report.sensitivity import accuracy_table, conclusion, layer_costs_table
 
     for analysis in record.analyses:
-        print_tables((layers_table(analysis), accuracy_table(analysis)))
+        print_tables((layer_costs_table(analysis), accuracy_table(analysis)))
         typer.echo(conclusion(analysis))
         if analysis.fragment is not None:
             typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
@@ -281,11 +281,11 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 def _print_summary(done: CompleteRun, *, strict: bool) -> int:
     """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
     from harness.comparison.gates import gate_messages, worst_exit_code
-    from harness.words.choice import title
+    from harness.words.choice import choice_title
 
     results = done.results
     for choice in results.choices:
-        typer.echo(f"\n{title(choice)}:")
+        typer.echo(f"\n{choice_title(choice)}:")
         typer.echo("  " + choice.text.splitlines()[0])
     for conclusion in results.conclusions:
         typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
@@ -300,7 +300,7 @@ def _print_summary(done: CompleteRun, *, strict: bool) -> int:
     html = next((path for path in done.written if path.suffix == ".html"), done.directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
     typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")
-    return gravest([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
+    return most_severe([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
 
 
 def _counts(rows: Sequence[Row]) -> str:

@@ -94,14 +94,14 @@ def compare(
 
 
 def _print(comparison: Comparison) -> None:
-    from harness.report.comparison import changes_table, conditions_table, headline, messages
-    from harness.words.changes import summary
+    from harness.report.comparison import change_messages, changes_table, comparison_headline, conditions_table
+    from harness.words.changes import comparison_summary
 
     shown = changes_table(comparison, ("worse", "inconclusive", "better"))
     print_tables((shown, conditions_table(comparison)))
-    for message in messages(comparison):
+    for message in change_messages(comparison):
         typer.echo(message, err=message.startswith("regression"))
-    typer.echo(f"{headline(comparison)}: {summary(comparison)}")
+    typer.echo(f"{comparison_headline(comparison)}: {comparison_summary(comparison)}")
     if comparison.exit_code() == EXIT_GATE_FAILED and comparison.is_forced:
         typer.echo("--force compared figures whose conditions forbid it", err=True)
 

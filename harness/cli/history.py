@@ -61,10 +61,10 @@ def show(
     """Show trends per variant and figure, and the first run and commit of each proven step."""
     from harness.history.database import entries
     from harness.history.place import history_path
-    from harness.history.trends import Choice, parse_since, trends
+    from harness.history.trends import SeriesFilter, parse_since, trends
     from harness.report.history import html_text, sections, step_messages, trends_table
 
-    choice = Choice(
+    choice = SeriesFilter(
         scenario=scenario,
         variants=tuple(variant or ()),
         metrics=tuple(metric or ()),

@@ -13,7 +13,7 @@ import typer
 from harness.errors import EXIT_GATE_FAILED, UsageError
 
 if TYPE_CHECKING:
-    from harness.runs.nightly import Night
+    from harness.runs.nightly import NightlyRun
 
 _SCENARIOS = Path("scenarios")
 
@@ -43,16 +43,16 @@ def nightly(
     from harness.engine.progress import progress_display
     from harness.engine.store import Store, default_root
     from harness.runs.complete import run_options
-    from harness.runs.nightly import Project, prepare_all, run_night, scenario_files
+    from harness.runs.nightly import Project, prepare_files, run_nightly, scenario_files
 
     options = run_options(jobs=jobs, isolation=isolation, download=download)
     files = scenario_files(scenarios or [_SCENARIOS])
-    prepared = prepare_all(files, options)
+    prepared = prepare_files(files, options)
     for note in (note for item in prepared for note in item.notes):
         typer.echo(note, err=True)
     project = Project.at(prepared[0].about.root, baselines)
     with _folder(out, project.root) as directory:
-        night = run_night(
+        nightly = run_nightly(
             prepared,
             files,
             project,
@@ -62,71 +62,71 @@ def nightly(
             lambda: progress_display(quiet=quiet),
             save_missing=first,
         )
-        _write(night)
-    exit_code = night.exit_code(strict=strict)
-    for message in messages(night):
+        _write(nightly)
+    exit_code = nightly.exit_code(strict=strict)
+    for message in nightly_messages(nightly):
         typer.echo(message, err=exit_code == EXIT_GATE_FAILED and message.startswith(("regression", "gate", "failed")))
-    typer.echo(f"{_outcome(night)}\nreport: {night.directory / 'nightly.md'}")
+    typer.echo(f"{_outcome(nightly)}\nreport: {nightly.directory / 'nightly.md'}")
     raise typer.Exit(exit_code)
 
 
-def messages(night: Night) -> Iterator[str]:
+def nightly_messages(nightly: NightlyRun) -> Iterator[str]:
     """One line or block for everything that a reader has to know, the gravest first."""
     from harness.comparison.gates import gate_messages
-    from harness.report.comparison import messages as changes
+    from harness.report.comparison import change_messages as changes
     from harness.report.history import step_messages
     from harness.words.phrases import within
 
-    status_changes = () if night.comparison is None else night.comparison.status_changes
+    status_changes = () if nightly.comparison is None else nightly.comparison.status_changes
     told = {(change.scenario, change.variant) for change in status_changes}
-    if night.comparison is not None:
-        yield from changes(night.comparison)
-    for run in night.runs:
-        scenario = run.scenario if len(night.runs) > 1 else None
+    if nightly.comparison is not None:
+        yield from changes(nightly.comparison)
+    for run in nightly.runs:
+        scenario = run.scenario if len(nightly.runs) > 1 else None
         failed = [row for row in run.rows if row.status == "failed" and (run.scenario, row.variant.id) not in told]
         yield from (f"failed: {within(scenario)}{row.variant.id}: {row.reason}" for row in failed)
         yield from gate_messages(run.gates, scenario)
     from harness.runs.nightly import recent_steps
 
-    yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(night)))
-    yield from (f"not compared ({', '.join(each.affects)}): {each.text}" for each in night.not_compared)
-    yield from night.not_written
-    saved = {path.stem: path for path in night.saved}
-    for name in night.without_baseline:
+    yield from (f"lasting step, {kind}: {text}" for kind, text in step_messages(recent_steps(nightly)))
+    yield from (f"not compared ({', '.join(each.affects)}): {each.text}" for each in nightly.not_compared)
+    yield from nightly.not_written
+    saved = {path.stem: path for path in nightly.saved}
+    for name in nightly.without_baseline:
         if name in saved:
             yield f"baseline saved, commit it: {saved[name]}"
         else:
             yield f"no baseline of {name} for this machine: only its gates were judged; `--first` saves one"
 
 
-def _outcome(night: Night) -> str:
-    from harness.report.comparison import headline
-    from harness.words.changes import summary
+def _outcome(nightly: NightlyRun) -> str:
+    from harness.report.comparison import comparison_headline
+    from harness.words.changes import comparison_summary
     from harness.words.phrases import counted
 
-    rows = sum(len(run.rows) for run in night.runs)
-    gates = [gate.verdict for run in night.runs for gate in run.gates]
-    parts = [f"{counted(len(night.runs), 'scenario')}, {counted(rows, 'variant')}"]
+    rows = sum(len(run.rows) for run in nightly.runs)
+    gates = [gate.verdict for run in nightly.runs for gate in run.gates]
+    parts = [f"{counted(len(nightly.runs), 'scenario')}, {counted(rows, 'variant')}"]
     parts += [f"gates: {gates.count('pass')} of {len(gates)} pass"] if gates else []
-    if night.comparison is not None:
-        parts.append(f"{headline(night.comparison)}: {summary(night.comparison)}")
+    if nightly.comparison is not None:
+        parts.append(f"{comparison_headline(nightly.comparison)}: {comparison_summary(nightly.comparison)}")
     return "; ".join(parts)
 
 
-def _write(night: Night) -> None:
+def _write(nightly: NightlyRun) -> None:
     """`nightly.md` for a job's summary, `comparison.json`, and the page of the history."""
     from harness.cli.output import write_text
     from harness.report.comparison import markdown_text
     from harness.report.history import html_text
     from harness.report.markdown import escaped
 
-    lines = [f"- {escaped(message)}" for message in messages(night)]
-    text = "\n".join(["# Nightly", "", escaped(_outcome(night)), "", *lines, ""])
-    if night.comparison is not None:
-        text += "\n" + markdown_text(night.comparison)
-        write_text(night.directory / "comparison.json", night.comparison.model_dump_json(indent=2) + "\n")
-    write_text(night.directory / "nightly.md", text)
-    write_text(night.directory / "history.html", html_text(night.trends))
+    lines = [f"- {escaped(message)}" for message in nightly_messages(nightly)]
+    text = "\n".join(["# Nightly", "", escaped(_outcome(nightly)), "", *lines, ""])
+    if nightly.comparison is not None:
+        text += "\n" + markdown_text(nightly.comparison)
+        write_text(nightly.directory / "comparison.json", nightly.comparison.model_dump_json(indent=2) + "\n")
+    write_text(nightly.directory / "nightly.md", text)
+    write_text(nightly.directory / "history.html", html_text(nightly.trends))
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
     for variant_id, stored in baseline.variants.items():
         rows.append(_row(stored, baseline.layers))
         material[variant_id] = Material(
-            correct=None if stored.correct is None else unpacked(stored.correct, stored.samples or 0),
+            correct=None if stored.correct is None else unpacked_bits(stored.correct, stored.samples or 0),
             digests=stored.digests,
             stored_bytes=stored.stored_bytes,
             stages=stored.stages,
@@ -157,13 +157,13 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
     return Snapshot(name or str(path), results, material, is_baseline=True)
 
 
-def packed(flags: npt.NDArray[np.bool_]) -> str:
+def packed_bits(flags: npt.NDArray[np.bool_]) -> str:
     """Booleans as text."""
     return base64.b64encode(zlib.compress(np.packbits(flags).tobytes(), 9)).decode("ascii")
 
 
-def unpacked(text: str, n: int) -> npt.NDArray[np.bool_]:
-    """What `packed` was given; ValueError when the text is damaged or holds fewer than n."""
+def unpacked_bits(text: str, n: int) -> npt.NDArray[np.bool_]:
+    """What `packed_bits` was given; ValueError when the text is damaged or holds fewer than n."""
     try:
         # No more than the bits that are wanted: a short text may stand for gigabytes.
         raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), max(n // 8 + 1, 1))
@@ -185,7 +185,7 @@ def _stored(row: Row, material: Material, layers: dict[str, tuple[Layer, ...]]) 
         plain["coverage"] |= {"layers": digest}
     return StoredVariant(
         row=plain,
-        correct=None if material.correct is None else packed(material.correct),
+        correct=None if material.correct is None else packed_bits(material.correct),
         samples=None if material.correct is None else len(material.correct),
         digests=dict(material.digests),
         stored_bytes=dict(material.stored_bytes),

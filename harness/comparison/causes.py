@@ -19,7 +19,7 @@ _FLOATS = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
 
 
 @dataclass(frozen=True)
-class Pair:
+class VariantPair:
     """One variant in both runs, and the conditions that differ between them."""
 
     base: Snapshot
@@ -39,14 +39,14 @@ class Pair:
         return before, after
 
 
-def causes_of(pair: Pair, metric: str) -> tuple[str, ...]:
+def causes_of(pair: VariantPair, metric: str) -> tuple[str, ...]:
     """Sentences without a full stop, the most telling first; empty where nothing that was recorded explains it."""
     section = metric.partition(".")[0]
     own = _BY_SECTION.get(section, _nothing)
     return tuple(dict.fromkeys([*own(pair), *_origin(pair, section)]))
 
 
-def _coverage(pair: Pair) -> Iterator[str]:
+def _coverage(pair: VariantPair) -> Iterator[str]:
     before, after = map(_layers, pair.rows)
     lost = [after[name] for name in before.keys() & after.keys() if before[name].int8 and not after[name].int8]
     won = [after[name] for name in before.keys() & after.keys() if not before[name].int8 and after[name].int8]
@@ -57,7 +57,7 @@ def _coverage(pair: Pair) -> Iterator[str]:
     yield from _other_layers(before, after)
 
 
-def _size(pair: Pair) -> Iterator[str]:
+def _size(pair: VariantPair) -> Iterator[str]:
     before, after = map(_layers, pair.rows)
     types: dict[tuple[str | None, str | None], list[str]] = {}
     for name in before.keys() & after.keys():
@@ -78,7 +78,7 @@ def _size(pair: Pair) -> Iterator[str]:
             )
 
 
-def _accuracy(pair: Pair) -> Iterator[str]:
+def _accuracy(pair: VariantPair) -> Iterator[str]:
     before, after = pair.rows
     for figure in catalog().values():
         if figure.section == "parity" and figure.unit == "dB" and figure.margin is not None:
@@ -98,7 +98,7 @@ def _accuracy(pair: Pair) -> Iterator[str]:
     yield from _coverage(pair)
 
 
-def _weights_words(pair: Pair) -> str:
+def _weights_words(pair: VariantPair) -> str:
     """What both records say of the network's FP32 weights."""
     model = pair.rows[1].variant.model
     before, after = (
@@ -110,7 +110,7 @@ def _weights_words(pair: Pair) -> str:
     return "its weights are the same" if before == after else f"its weights are others (sha256 {after[:12]})"
 
 
-def _latency(pair: Pair) -> Iterator[str]:
+def _latency(pair: VariantPair) -> Iterator[str]:
     yield from _coverage(pair)
     if any(each.severity == "refuse" and "latency" in each.affects for each in pair.differences):
         return
@@ -119,11 +119,11 @@ def _latency(pair: Pair) -> Iterator[str]:
         yield f"FP32's own median went from {milliseconds(times[0])} to {milliseconds(times[1])}"
 
 
-def _nothing(pair: Pair) -> Iterator[str]:
+def _nothing(pair: VariantPair) -> Iterator[str]:
     yield from ()
 
 
-_BY_SECTION: Mapping[str, Callable[[Pair], Iterator[str]]] = {
+_BY_SECTION: Mapping[str, Callable[[VariantPair], Iterator[str]]] = {
     "coverage": _coverage,
     "size": _size,
     "accuracy": _accuracy,
@@ -133,7 +133,7 @@ _BY_SECTION: Mapping[str, Callable[[Pair], Iterator[str]]] = {
 }
 
 
-def _origin(pair: Pair, section: str) -> Iterator[str]:
+def _origin(pair: VariantPair, section: str) -> Iterator[str]:
     """The first stage whose key changed, and recorded conditions that can explain it."""
     before, after = (side.of(pair.variant_id).stages for side in (pair.base, pair.new))
     changed = [stage for stage in STAGES if before and after and before.get(stage) != after.get(stage)]
@@ -162,7 +162,7 @@ def _may_explain(difference: EnvironmentDifference, section: str) -> bool:
     return section in difference.affects or difference.affects == EVERYTHING or (made_from and section != "latency")
 
 
-def _commits(pair: Pair) -> str | None:
+def _commits(pair: VariantPair) -> str | None:
     old, new = ((side.results.environment.get("git") or {}).get("commit") for side in (pair.base, pair.new))
     return f"commit {str(new)[:10]}, before {str(old)[:10]}" if old and new and old != new else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.comparison.compare_runs import CompareOptions, compare_runs, sections_named
 from harness.comparison.judge_changes import SECTIONS
-from harness.comparison.sources import classes_of, read_side
+from harness.comparison.sources import machine_classes_of, read_side
 from harness.results.comparison import Comparison
 from harness.scenario.select import selector
 
@@ -40,5 +40,5 @@ def compare(
         select=selector(expressions),
     )
     after = read_side(Path(new))
-    before = read_side(Path(base), classes_of(after))
+    before = read_side(Path(base), machine_classes_of(after))
     return compare_runs(before, after, options, names=(str(base), str(new)))

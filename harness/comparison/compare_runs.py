@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.comparison.causes import Pair, causes_of
+from harness.comparison.causes import VariantPair, causes_of
 from harness.comparison.environments import EnvironmentDifference, differences
-from harness.comparison.judge_changes import SECTIONS, Candidate, candidates
+from harness.comparison.judge_changes import SECTIONS, Candidate, candidate_changes
 from harness.comparison.snapshot import Snapshot
 from harness.errors import UsageError, unknown_name
 from harness.results import Row, Status, Variant
@@ -80,7 +80,7 @@ def _candidates(scenario: _Scenario, options: CompareOptions) -> Iterator[Candid
     before, after = _rows(scenario.base, options), _rows(scenario.new, options)
     for variant_id in before:
         if variant_id in after and _RANKS[after[variant_id].status] >= _RANKS[before[variant_id].status]:
-            yield from candidates(scenario.base, scenario.new, variant_id, options.sections)
+            yield from candidate_changes(scenario.base, scenario.new, variant_id, options.sections)
 
 
 def _judged(waiting: Sequence[Candidate], scenarios: Mapping[str, _Scenario]) -> tuple[Finding, ...]:
@@ -100,7 +100,7 @@ def _final(candidate: Candidate, p_value: float | None, family_size: int, scenar
     }
     update: dict[str, object] = {"comparison": finding.comparison.model_copy(update=judged)}
     if verdict in ("worse", "better"):
-        pair = Pair(scenario.base, scenario.new, finding.variant, scenario.differences)
+        pair = VariantPair(scenario.base, scenario.new, finding.variant, scenario.differences)
         update["causes"] = causes_of(pair, finding.metric)
     return finding.model_copy(update=update)
 

@@ -13,7 +13,7 @@ from harness.comparison.latency_ratio import degrees_of, latency_ratio
 from harness.comparison.paired_figures import TOO_ALIKE, paired_gain
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
-from harness.figures import SPEEDUP, TOP1, FigureValue, find, read, section_reason
+from harness.figures import SPEEDUP, TOP1, FigureValue, find_figure, read, section_reason
 from harness.results import ConfidenceInterval, Interval, Latency, Row
 from harness.scenario.gates import GateSpec
 from harness.stats.between_runs import at_level, independent_difference
@@ -23,7 +23,7 @@ _NOT_PAIRED = "judged on the intervals of both figures: none of their difference
 
 
 @dataclass(frozen=True)
-class Held:
+class GateFigure:
     """A number to hold against a limit, or why there is none."""
 
     value: float | None
@@ -31,7 +31,7 @@ class Held:
     is_exact: bool = False
     degrees: float = math.inf
     """Of freedom, of the interval's t quantile; infinite: a normal one."""
-    looks: int = 1
+    analyses: int = 1
     """That share the interval's error among them."""
     compared_with: str | None = None
     basis: str | None = None
@@ -59,55 +59,59 @@ class Sides:
         return next((each.text for each in self.differences if _forbids(each, section)), None)
 
 
-def held_against(gate: GateSpec, row: Row, sides: Sides) -> Held:
+def compared_figure(gate: GateSpec, row: Row, sides: Sides) -> GateFigure:
     """What the gate's limit is compared with for one row."""
     own = read(row, gate.metric, confidence=sides.run.results.confidence)
     if own is None:
-        return Held(None, reason=section_reason(row, gate.metric))
-    if gate.yardstick is None:
+        return GateFigure(None, reason=section_reason(row, gate.metric))
+    if gate.reference is None:
         if gate.metric == SPEEDUP and row.latency is not None:
-            return _speedup_held(row.latency, own.value, _ends(own))
-        return Held(own.value, _ends(own), is_exact=_is_exact(row, gate.metric))
-    if gate.yardstick == "fp32":
+            return _speedup_figure(row.latency, own.value, _ends(own))
+        return GateFigure(own.value, _ends(own), is_exact=_is_exact(row, gate.metric))
+    if gate.reference == "fp32":
         return _against_fp32(gate, row, own, sides)
     return _against_baseline(gate, row, own, sides)
 
 
-def _against_fp32(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> Held:
+def _against_fp32(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> GateFigure:
     reference = sides.run.results.fp32_of(row.variant)
     other = None if reference is None else read(reference, gate.metric, confidence=sides.run.results.confidence)
     if reference is None or other is None:
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
-        return Held(None, reason=f"nothing to compare with: {why}")
+        return GateFigure(None, reason=f"nothing to compare with: {why}")
     name = reference.variant.id
     pair = paired_gain(row, gate.metric)
     if pair is not None and pair.interval is None:
-        return Held(None, compared_with=name, reason=f"{TOO_ALIKE}: no interval of the difference is known")
+        return GateFigure(None, compared_with=name, reason=f"{TOO_ALIKE}: no interval of the difference is known")
     if pair is not None and pair.interval is not None:
         # Both predicted the same samples: intervals of two separate shares would answer another question.
         return _related(gate, other.value, own.value, pair.interval, name)
     if row.latency is not None and _from_speedup(row, gate.metric) is not None:
         return _latency_against_fp32(gate, row, row.latency, other, name)
-    held = _unpaired(gate, row, other, own, name)
-    return held if held.interval is None else replace(held, reason=_NOT_PAIRED)
+    figure = _unpaired(gate, row, other, own, name)
+    return figure if figure.interval is None else replace(figure, reason=_NOT_PAIRED)
 
 
-def _latency_against_fp32(gate: GateSpec, row: Row, latency: Latency, other: FigureValue, name: str) -> Held:
+def _latency_against_fp32(gate: GateSpec, row: Row, latency: Latency, other: FigureValue, name: str) -> GateFigure:
     """From the ratio of the same rounds; differences are that ratio's part of FP32's own figure."""
     found = _paired_speedup(latency, is_rate=_from_speedup(row, gate.metric) == "rate")
     if found is None:
-        return Held(None, compared_with=name, reason="it was not measured in the same rounds as FP32")
+        return GateFigure(None, compared_with=name, reason="it was not measured in the same rounds as FP32")
     ratio, (low, high) = found
     if gate.of is not None:
-        return _speedup_held(latency, ratio, (low, high), compared_with=name)
+        return _speedup_figure(latency, ratio, (low, high), compared_with=name)
     sign = -1.0 if gate.below else 1.0
     ends = sorted(sign * other.value * (end - 1) for end in (low, high))
-    return _speedup_held(latency, sign * other.value * (ratio - 1), (ends[0], ends[1]), compared_with=name)
+    return _speedup_figure(latency, sign * other.value * (ratio - 1), (ends[0], ends[1]), compared_with=name)
 
 
-def _speedup_held(latency: Latency, value: float, interval: Interval | None, compared_with: str | None = None) -> Held:
+def _speedup_figure(
+    latency: Latency, value: float, interval: Interval | None, compared_with: str | None = None
+) -> GateFigure:
     """Of a handful of processes: their error has the long tails of Student's t."""
-    return Held(value, interval, degrees=degrees_of(latency), looks=latency.looks, compared_with=compared_with)
+    return GateFigure(
+        value, interval, degrees=degrees_of(latency), analyses=latency.analyses, compared_with=compared_with
+    )
 
 
 def _paired_speedup(latency: Latency, *, is_rate: bool) -> tuple[float, Interval] | None:
@@ -120,19 +124,19 @@ def _paired_speedup(latency: Latency, *, is_rate: bool) -> tuple[float, Interval
     return 1 / latency.speedup, (1 / high if high else math.inf, 1 / low if low > 0 else math.inf)
 
 
-def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> Held:
+def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> GateFigure:
     where = sides.baseline_file
     if sides.baseline is None:
-        return Held(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
+        return GateFigure(None, reason=f"there is no baseline {where}: write it with `harness baseline save RUN`")
     name = str(where or sides.baseline.name)
     stored = sides.baseline.rows.get(row.variant.id)
     confidence = sides.run.results.confidence
     other = None if stored is None else read(stored, gate.metric, confidence=sides.baseline.results.confidence)
     if stored is None or other is None:
         why = "it has no such variant" if stored is None else section_reason(stored, gate.metric)
-        return Held(None, reason=f"nothing to compare with in {name}: {why}")
+        return GateFigure(None, reason=f"nothing to compare with in {name}: {why}")
     if (refusal := sides.refusal(gate.metric)) is not None:
-        return Held(None, reason=f"not comparable with {name}: {refusal}")
+        return GateFigure(None, reason=f"not comparable with {name}: {refusal}")
     if gate.metric == TOP1:
         change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=confidence)
         if change is not None:
@@ -148,47 +152,49 @@ def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) 
 
 def _latency_against_baseline(
     gate: GateSpec, row: Row, stored: Row, other: FigureValue, name: str, confidence: float
-) -> Held:
+) -> GateFigure:
     """Through the speedups: absolute times of two sessions do not tell what the change did."""
     assert row.latency is not None and stored.latency is not None
     found = latency_ratio(stored.latency, row.latency, margin=0.0, confidence=confidence)
     if found is None:
-        return Held(None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks")
+        return GateFigure(
+            None, reason=f"times of two sessions compare as multiples of FP32's, which {row.variant.id} lacks"
+        )
     ratio, (low, high) = found.value, found.interval
     if _from_speedup(row, gate.metric) == "rate":
         ratio, (low, high) = 1 / ratio, (1 / high, 1 / low)
     if gate.of is not None:
-        return Held(ratio, (low, high), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
+        return GateFigure(ratio, (low, high), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
     sign = -1.0 if gate.below else 1.0
     ends = sorted(sign * other.value * (end - 1) for end in (low, high))
     change = sign * other.value * (ratio - 1)
-    return Held(change, (ends[0], ends[1]), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
+    return GateFigure(change, (ends[0], ends[1]), degrees=found.degrees, compared_with=name, basis=_AS_MULTIPLE)
 
 
-def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, name: str) -> Held:
+def _related(gate: GateSpec, other: float, own: float, difference_ci: Interval, name: str) -> GateFigure:
     """From the interval of a difference (own - other); as a multiple, the other figure is taken as it was measured."""
     low, high = difference_ci
     if gate.above:
-        return Held(own - other, (low, high), compared_with=name)
+        return GateFigure(own - other, (low, high), compared_with=name)
     if gate.below:
-        return Held(other - own, (-high, -low), compared_with=name)
+        return GateFigure(other - own, (-high, -low), compared_with=name)
     if other == 0:
-        return Held(None, compared_with=name, reason=f"no multiple of 0: {gate.metric} of {name} is 0")
+        return GateFigure(None, compared_with=name, reason=f"no multiple of 0: {gate.metric} of {name} is 0")
     ends = sorted((1 + low / other, 1 + high / other))
-    return Held(own / other, (ends[0], ends[1]), compared_with=name)
+    return GateFigure(own / other, (ends[0], ends[1]), compared_with=name)
 
 
-def _unpaired(gate: GateSpec, row: Row, other: FigureValue, own: FigureValue, name: str) -> Held:
+def _unpaired(gate: GateSpec, row: Row, other: FigureValue, own: FigureValue, name: str) -> GateFigure:
     if own.interval is not None and other.interval is not None:
         estimate = independent_difference(other.value, other.interval.ends, own.value, own.interval.ends)
         return _related(gate, other.value, own.value, estimate.interval, name)
     exact = _is_exact(row, gate.metric)
     if gate.of is None:
         difference = own.value - other.value
-        return Held(-difference if gate.below else difference, is_exact=exact, compared_with=name)
+        return GateFigure(-difference if gate.below else difference, is_exact=exact, compared_with=name)
     if other.value == 0 or not math.isfinite(other.value):
-        return Held(None, compared_with=name, reason=f"no multiple of {other.value:g}: {gate.metric} of {name}")
-    return Held(own.value / other.value, is_exact=exact, compared_with=name)
+        return GateFigure(None, compared_with=name, reason=f"no multiple of {other.value:g}: {gate.metric} of {name}")
+    return GateFigure(own.value / other.value, is_exact=exact, compared_with=name)
 
 
 def _ends(found: FigureValue) -> Interval | None:
@@ -200,10 +206,10 @@ def _forbids(difference: EnvironmentDifference, section: str) -> bool:
 
 
 def _is_exact(row: Row, name: str) -> bool:
-    figure = find(row, name)
+    figure = find_figure(row, name)
     return figure is not None and figure.is_exact
 
 
 def _from_speedup(row: Row, name: str) -> Literal["time", "rate"] | None:
-    figure = find(row, name)
+    figure = find_figure(row, name)
     return None if figure is None else figure.from_speedup

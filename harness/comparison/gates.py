@@ -9,10 +9,10 @@ from typing import Literal
 
 from scipy import stats
 
-from harness.comparison.gate_figures import Held, Sides, held_against
+from harness.comparison.gate_figures import GateFigure, Sides, compared_figure
 from harness.comparison.snapshot import Snapshot
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
-from harness.figures import catalog, find
+from harness.figures import catalog, find_figure
 from harness.results import Gate, GateVerdict, Row
 from harness.scenario.gate_selection import judged_by
 from harness.scenario.gates import GateSpec
@@ -32,7 +32,7 @@ class _Case:
 
     gate: GateSpec
     variant: str
-    held: Held
+    figure: GateFigure
     unit: str
 
 
@@ -132,36 +132,36 @@ def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
         )
         return
     cases = [
-        _Case(gate, variant.id, held_against(gate, row, sides), _unit(row, gate.metric))
+        _Case(gate, variant.id, compared_figure(gate, row, sides), _unit(row, gate.metric))
         for variant, row in ((variant, rows[variant.id]) for variant in chosen)
     ]
-    adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.held.value is not None]))
+    adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.figure.value is not None]))
     for case in cases:
-        p_value = next(adjusted) if case.held.value is not None else 1.0
+        p_value = next(adjusted) if case.figure.value is not None else 1.0
         yield _gate(case, _verdict(case, p_value, confidence))
 
 
 def _gate(case: _Case, verdict: GateVerdict) -> Gate:
-    held = case.held
-    alone = held.value is not None and held.interval is None and not held.is_exact
+    figure = case.figure
+    alone = figure.value is not None and figure.interval is None and not figure.is_exact
     return Gate(
         variant=case.variant,
         metric=case.gate.metric,
         limit=str(case.gate),
-        value=held.value,
+        value=figure.value,
         verdict=verdict,
-        reason=held.reason or (_FIGURE_ALONE if alone else None),
-        interval=held.interval,
-        compared_with=held.compared_with,
-        relation=None if held.compared_with is None else _relation(case.gate),
+        reason=figure.reason or (_FIGURE_ALONE if alone else None),
+        interval=figure.interval,
+        compared_with=figure.compared_with,
+        relation=None if figure.compared_with is None else _relation(case.gate),
         unit=case.unit,
         bound=case.gate.limit,
-        basis=held.basis,
+        basis=figure.basis,
     )
 
 
 def _unit(row: Row, name: str) -> str:
-    figure = find(row, name)
+    figure = find_figure(row, name)
     return "" if figure is None else figure.unit
 
 
@@ -171,10 +171,10 @@ def _relation(gate: GateSpec) -> Relation | None:
 
 
 def _verdict(case: _Case, breach_p_value: float, confidence: float) -> GateVerdict:
-    held = case.held
-    if held.value is None:
+    figure = case.figure
+    if figure.value is None:
         return "inconclusive"
-    low, high = held.interval or (held.value, held.value)
+    low, high = figure.interval or (figure.value, figure.value)
     limit = case.gate.limit
     if high <= limit if case.gate.at_most is not None else low >= limit:
         return "pass"
@@ -184,17 +184,17 @@ def _verdict(case: _Case, breach_p_value: float, confidence: float) -> GateVerdi
 
 def _breach_p_value(case: _Case, confidence: float) -> float:
     """One-sided, of a figure that keeps the limit; from the arm of the interval that points to it."""
-    held = case.held
-    assert held.value is not None
-    beyond = held.value - case.gate.limit if case.gate.at_most is not None else case.gate.limit - held.value
-    if held.interval is None:
+    figure = case.figure
+    assert figure.value is not None
+    beyond = figure.value - case.gate.limit if case.gate.at_most is not None else case.gate.limit - figure.value
+    if figure.interval is None:
         return 0.0 if beyond > 0 else 1.0
-    low, high = held.interval
-    arm = held.value - low if case.gate.at_most is not None else high - held.value
+    low, high = figure.interval
+    arm = figure.value - low if case.gate.at_most is not None else high - figure.value
     if arm <= 0:
         return 0.0 if beyond > 0 else 1.0
     tail = (1 - confidence) / 2
-    quantile = float(stats.t.isf(tail / held.looks, held.degrees))
-    p_value = min(1.0, held.looks * float(stats.t.sf(beyond / arm * quantile, held.degrees)))
+    quantile = float(stats.t.isf(tail / figure.analyses, figure.degrees))
+    p_value = min(1.0, figure.analyses * float(stats.t.sf(beyond / arm * quantile, figure.degrees)))
     # An interval that just leaves the limit out must count as proof where it is the only one.
     return p_value if beyond < arm else min(tail, p_value)

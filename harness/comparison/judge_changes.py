@@ -19,7 +19,7 @@ from harness.figures import (
     catalog,
     figure,
     figures_of,
-    find,
+    find_figure,
     read,
     section_reason,
 )
@@ -43,10 +43,10 @@ class Candidate:
     """From the corrected p-value; it is 1 for figures without one."""
 
 
-def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozenset[str]) -> Iterator[Candidate]:
+def candidate_changes(base: Snapshot, new: Snapshot, variant_id: str, sections: frozenset[str]) -> Iterator[Candidate]:
     """Every judged figure of one variant that the base has."""
     old, now = base.rows[variant_id], new.rows[variant_id]
-    pair = _Pair(new.results.scenario, base.name, new.results.confidence, old, now)
+    pair = _SnapshotPair(new.results.scenario, base.name, new.results.confidence, old, now)
     if "accuracy" in sections and old.accuracy is not None:
         yield _accuracy(base, new, pair) or _missing(pair, TOP1, read(old, TOP1))
     if "latency" in sections and old.latency is not None and old.latency.speedup is not None:
@@ -62,7 +62,7 @@ def candidates(base: Snapshot, new: Snapshot, variant_id: str, sections: frozens
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _SnapshotPair:
     """One variant in both runs."""
 
     scenario: str
@@ -95,7 +95,7 @@ class _Pair:
 
     def _unit(self, metric: str) -> str:
         """The base has every figure that is judged; a metric may have vanished from the new run."""
-        found = find(self.now, metric) or find(self.old, metric)
+        found = find_figure(self.now, metric) or find_figure(self.old, metric)
         return "" if found is None else found.unit
 
 
@@ -114,7 +114,7 @@ def _at(found: FigureValue | None, wanted: float) -> FigureValue | None:
     return FigureValue(found.value, ConfidenceInterval.of(ends, wanted))
 
 
-def _accuracy(base: Snapshot, new: Snapshot, pair: _Pair) -> Candidate | None:
+def _accuracy(base: Snapshot, new: Snapshot, pair: _SnapshotPair) -> Candidate | None:
     found = accuracy_change(base, new, pair.now.variant.id, confidence=pair.confidence)
     old, now = pair.old.accuracy, pair.now.accuracy
     if found is None or old is None or now is None:
@@ -140,7 +140,7 @@ def _accuracy(base: Snapshot, new: Snapshot, pair: _Pair) -> Candidate | None:
     )
 
 
-def _latency(pair: _Pair) -> Candidate | None:
+def _latency(pair: _SnapshotPair) -> Candidate | None:
     old, now = pair.old.latency, pair.now.latency
     if old is None or now is None:
         return None
@@ -170,7 +170,7 @@ def _latency(pair: _Pair) -> Candidate | None:
     )
 
 
-def _figure(pair: _Pair, each: Figure, before: FigureValue, after: FigureValue) -> Candidate:
+def _figure(pair: _SnapshotPair, each: Figure, before: FigureValue, after: FigureValue) -> Candidate:
     margin = each.margin
     assert margin is not None
     base, new = min(before.value, margin.ceiling), min(after.value, margin.ceiling)
@@ -207,7 +207,7 @@ def _figure(pair: _Pair, each: Figure, before: FigureValue, after: FigureValue) 
 
 
 def _missing(
-    pair: _Pair, name: str, before: FigureValue | None, after: FigureValue | None = None, why: str | None = None
+    pair: _SnapshotPair, name: str, before: FigureValue | None, after: FigureValue | None = None, why: str | None = None
 ) -> Candidate:
     comparison = PairedComparison(
         value=None if after is None else after.value,

@@ -54,6 +54,6 @@ def _log_speedup(latency: Latency) -> tuple[float, float, float] | None:
     if interval.low <= 0 or math.isinf(interval.high):
         return None  # one unit alone says nothing about the others
     low, high = map(math.log, interval.ends)
-    tail = (1 - interval.confidence) / 2 / latency.looks
+    tail = (1 - interval.confidence) / 2 / latency.analyses
     error = (high - low) / 2 / float(stats.t.isf(tail, degrees))
     return math.log(latency.speedup), error, degrees

@@ -79,7 +79,7 @@ def read_baseline(file: Path) -> Snapshot:
         raise UsageError(f"{file} is not a baseline: {_first(error)}", fix=fix) from error
 
 
-def classes_of(side: Mapping[str, Snapshot]) -> list[str]:
+def machine_classes_of(side: Mapping[str, Snapshot]) -> list[str]:
     """Machine classes that snapshots were made on."""
     return sorted({machine_class(snapshot.results.environment) for snapshot in side.values()})
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import DataError, nearest
-from harness.text import examples, shown
+from harness.text import examples, one_line
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Classes:
     notes: tuple[str, ...] = ()
 
 
-def classes_of(folders: Iterable[str], n_classes: int, order: tuple[str, ...] | None) -> Classes:
+def numbered_classes(folders: Iterable[str], n_classes: int, order: tuple[str, ...] | None) -> Classes:
     """Number the folders: by `order` where given, by themselves where all are numbers, else in alphabetical order.
 
     Raises DataError for names that look alike in print, numbers that are equal (`1` and `01`) or outside the network's,
@@ -35,7 +35,7 @@ def classes_of(folders: Iterable[str], n_classes: int, order: tuple[str, ...] | 
         return _numbered(known, n_classes)
     if len(known) < 2:
         raise DataError(
-            f"all images are in one class folder, `{shown(known[0])}`: accuracy would mean nothing",
+            f"all images are in one class folder, `{one_line(known[0])}`: accuracy would mean nothing",
             fix="add a folder for each other class, or move the images up if they have no labels",
         )
     return Classes(tuple(known), {name: number for number, name in enumerate(known)}, tuple(_case_notes(known)))
@@ -61,7 +61,7 @@ def _case_notes(known: list[str]) -> Iterable[str]:
     for name in known:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            yield f"class folders `{shown(other)}` and `{shown(name)}` differ in case alone; they are two classes"
+            yield f"class folders `{one_line(other)}` and `{one_line(name)}` differ in case alone; they are two classes"
 
 
 def _ordered(known: list[str], order: tuple[str, ...]) -> Classes:
@@ -71,7 +71,7 @@ def _ordered(known: list[str], order: tuple[str, ...]) -> Classes:
     if missing:
         guess = nearest(missing[0], order)
         fix = f"did you mean `{guess}`?" if guess else "add it to `dataset.args.classes`, or remove the folder"
-        raise DataError(f"class folder {examples([shown(name) for name in missing])} is not in `classes`", fix=fix)
+        raise DataError(f"class folder {examples([one_line(name) for name in missing])} is not in `classes`", fix=fix)
     return Classes(order, {name: order.index(name) for name in known})
 
 
@@ -80,7 +80,7 @@ def _numbered(known: list[str], n_classes: int) -> Classes:
     for name in known:
         number = int(name[:20])  # longer ones are too large in any case
         if number >= n_classes:
-            raise DataError(f"class folder `{shown(name)}`, but `n_classes` is {n_classes}", fix="raise `n_classes`")
+            raise DataError(f"class folder `{one_line(name)}`, but `n_classes` is {n_classes}", fix="raise `n_classes`")
         if number in numbers:
             message = f"class folders `{numbers[number]}` and `{name}` are the same number"
             raise DataError(message, fix="rename one of them, or move the images of both into one folder")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import DataError
-from harness.text import shown
+from harness.text import one_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 OTHER_PICTURES = frozenset(
@@ -36,7 +36,7 @@ class ImageFile:
     @property
     def name(self) -> str:
         """The path below the folder, safe to print."""
-        return shown("/".join(self.parts))
+        return one_line("/".join(self.parts))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _is_ignored(name: str) -> bool:
 
 def _visit(visit: _Visit, found: _Found) -> list[_Visit]:
     """Sort the entries of one folder; the folders in it."""
-    name = shown("/".join(visit.parts) or visit.path)
+    name = one_line("/".join(visit.parts) or visit.path)
     try:
         identity = _identity(Path(visit.path).stat())
         entries = sorted(os.scandir(visit.path), key=lambda entry: entry.name)
@@ -138,7 +138,7 @@ def _visit(visit: _Visit, found: _Found) -> list[_Visit]:
 
 def _sort(entry: os.DirEntry[str], visit: _Visit, above: frozenset[Identity], found: _Found) -> _Visit | None:
     parts = (*visit.parts, entry.name)
-    name = shown("/".join(parts))
+    name = one_line("/".join(parts))
     if _is_ignored(entry.name):
         found.ignored += _files_below(entry, name)
         return None
@@ -156,7 +156,7 @@ def _sort(entry: os.DirEntry[str], visit: _Visit, above: frozenset[Identity], fo
     elif suffix in SUFFIXES:
         found.images.append(ImageFile(Path(entry.path), parts))
     else:
-        reason = f"`{shown(suffix)}` is not read" if suffix else "no suffix of an image"
+        reason = f"`{one_line(suffix)}` is not read" if suffix else "no suffix of an image"
         found.skipped.append(LeftOut(name, reason, is_picture=suffix in OTHER_PICTURES))
     return None
 
@@ -168,7 +168,7 @@ def _enter(
     above: frozenset[Identity],
     found: _Found,
 ) -> _Visit | None:
-    name = shown("/".join(parts))
+    name = one_line("/".join(parts))
     if _identity(status) in above:
         found.skipped.append(LeftOut(name, "a link to a folder that it lies in"))
         return None
@@ -189,7 +189,7 @@ def _files_below(entry: os.DirEntry[str], name: str) -> Iterator[str]:
         yield name
         return
     for _, _, files in os.walk(entry.path):
-        yield from (f"{name}/{shown(file)}" for file in files)
+        yield from (f"{name}/{one_line(file)}" for file in files)
 
 
 def _identity(status: os.stat_result) -> Identity:

@@ -40,12 +40,12 @@ def read_payload(path: Path) -> bytes:
     """The decompressed content of `path`, with or without gzip; DataError when it cannot be read."""
     try:
         content = path.read_bytes()
-        return unpack(content)
+        return gunzipped(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}", fix="install or download the data again") from None
 
 
-def unpack(content: bytes) -> bytes:
+def gunzipped(content: bytes) -> bytes:
     """`content` without its gzip wrapping, if it has one; OSError, EOFError or zlib.error when that is damaged."""
     return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.data.folder import ImageFile, Listing
 from harness.errors import DataError
-from harness.text import examples, shown
+from harness.text import examples, one_line
 
 TRAIN_NAMES = frozenset({"train", "training"})
 VALIDATION_NAMES = frozenset({"val", "valid", "validation"})
@@ -45,7 +45,7 @@ class PartChoice:
     is_random: bool = False
 
 
-def parts_of(listing: Listing, choice: PartChoice) -> Parts:
+def folder_parts(listing: Listing, choice: PartChoice) -> Parts:
     """The parts as the folder's names say them.
 
     Raises DataError where they do not say it: one part without the other, two folders for one part, images that lie
@@ -59,7 +59,7 @@ def parts_of(listing: Listing, choice: PartChoice) -> Parts:
     used = {train, test}
     parts = {
         name: _labelled(
-            [file for file in listing.images if file.parts[0] == name], 1, f"`{shown(name)}`", checks_nesting=True
+            [file for file in listing.images if file.parts[0] == name], 1, f"`{one_line(name)}`", checks_nesting=True
         )
         for name in (train, test)
     }
@@ -74,7 +74,7 @@ def require_both(train: Iterable[str], test: Iterable[str], train_name: str, tes
     in_train, in_test = set(train), set(test)
     for here, there, only in ((train_name, test_name, in_train - in_test), (test_name, train_name, in_test - in_train)):
         if only:
-            names = examples(sorted(map(shown, only)))
+            names = examples(sorted(map(one_line, only)))
             raise DataError(
                 f"class {names} has images in {here}, but none in {there}",
                 fix="add images of it to the other part, or remove it; names of both parts must be equal to the letter",
@@ -90,8 +90,8 @@ def _named(top: list[str], choice: PartChoice) -> tuple[str, str]:
         raise DataError("`train_part` and `test_part` must name two folders", fix="set both in `dataset.args`")
     for name in (choice.train, choice.test):
         if name not in top:
-            found = examples(sorted(map(shown, top)), 8) or "none"
-            raise DataError(f"there is no folder `{shown(name)}` in the data set", fix=f"folders are: {found}")
+            found = examples(sorted(map(one_line, top)), 8) or "none"
+            raise DataError(f"there is no folder `{one_line(name)}` in the data set", fix=f"folders are: {found}")
     return choice.train, choice.test
 
 
@@ -112,7 +112,7 @@ def _found(listing: Listing, top: list[str], choice: PartChoice) -> tuple[str | 
         raise DataError(f"there is {there}, but no {missing}", fix=f"add it, or {_NAME_THEM} if it is a class")
     others = {file.parts[0] for file in listing.images if len(file.parts) > 1} - {train, validation, test}
     if others:
-        names = examples(sorted(map(shown, others)))
+        names = examples(sorted(map(one_line, others)))
         raise DataError(f"images lie in {names}, beside the parts `{train}` and `{chosen}`", fix=_NAME_THEM)
     return train, chosen
 
@@ -129,7 +129,7 @@ def _refuse_inner_parts(listing: Listing) -> None:
     filled = {file.parts[: len(parts)] for parts in inner for file in listing.images}
     inner = [parts for parts in inner if parts in filled]
     if inner:
-        names = examples([shown("/".join(parts)) for parts in inner])
+        names = examples([one_line("/".join(parts)) for parts in inner])
         raise DataError(
             f"{names} look like parts, but lie too deep to be taken as such",
             fix="name the folder above `train` and `test` as `path`, or write `parts: random` to draw from all images",
@@ -161,9 +161,9 @@ def _refuse_pooling(files: Iterable[ImageFile], depth: int) -> None:
             inside[file.parts[depth + 1]].add(file.parts[depth])
     shared = sorted(name for name, owners in inside.items() if len(owners) > 1)
     if len(shared) > 1:
-        owners = examples(sorted(map(shown, inside[shared[0]] & inside[shared[1]])))
+        owners = examples(sorted(map(one_line, inside[shared[0]] & inside[shared[1]])))
         raise DataError(
-            f"{owners} hold folders of the same names ({examples([shown(name) for name in shared])}): are they parts "
+            f"{owners} hold folders of the same names ({examples([one_line(name) for name in shared])}): are they parts "
             "or classes?",
             fix=_NAME_THEM,
         )
@@ -177,15 +177,15 @@ def _require_same_classes(train: Sequence[Labelled], test: Sequence[Labelled], *
             "one part has class folders and the other has not",
             fix="label both or neither, or name a labelled folder as `test_part` in `dataset.args`",
         )
-    require_both(train_labels, test_labels, *(f"`{shown(name)}`" for name in names))
+    require_both(train_labels, test_labels, *(f"`{one_line(name)}`" for name in names))
 
 
 def _unused_notes(unused: Sequence[ImageFile], test: str) -> Iterable[str]:
     counts: dict[str, int] = defaultdict(int)
     for file in unused:
-        counts[shown(file.parts[0]) if len(file.parts) > 1 else "the folder itself"] += 1
+        counts[one_line(file.parts[0]) if len(file.parts) > 1 else "the folder itself"] += 1
     for name, count in sorted(counts.items()):
-        yield f"{count:,} images in `{name}` are not used: the test part is `{shown(test)}`"
+        yield f"{count:,} images in `{name}` are not used: the test part is `{one_line(test)}`"
 
 
 def _empty_folder_notes(listing: Listing, depth: int, used: Iterable[str] = ()) -> Iterable[str]:
@@ -193,7 +193,7 @@ def _empty_folder_notes(listing: Listing, depth: int, used: Iterable[str] = ()) 
     filled = {file.parts[: depth + 1] for file in listing.images}
     empty = [parts for parts in listing.folders if len(parts) == depth + 1 and parts not in filled]
     empty = [parts for parts in empty if depth == 0 or parts[0] in set(used)]
-    names = [shown("/".join(parts)) for parts in empty]
+    names = [one_line("/".join(parts)) for parts in empty]
     for name in names:
         _refuse_other_pictures(name, listing)
     if empty:

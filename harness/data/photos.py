@@ -13,7 +13,7 @@ from harness.data.folder import LeftOut
 from harness.data.parts import Labelled, require_both
 from harness.data.preprocessing import Fitting, ImageArgs, crops_of, fitting
 from harness.errors import DataError
-from harness.text import examples, shown
+from harness.text import examples, one_line
 
 _TWELVE_BITS = 4095
 
@@ -142,7 +142,7 @@ def _drawn(label: str | None, groups: list[list[int]], test_share: float, rng: n
     if label is not None and len(groups) > 1:
         n_test = min(max(n_test, 1), len(groups) - 1)
     if n_test in (0, len(groups)):
-        where = "the folder" if label is None else f"class `{shown(label)}`"
+        where = "the folder" if label is None else f"class `{one_line(label)}`"
         images = "different images" if any(len(group) > 1 for group in groups) else "image files"
         raise DataError(
             f"{where} has {len(groups)} {images}, of which {n_test} would be test images",

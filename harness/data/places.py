@@ -35,7 +35,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Found:
+class DataLocation:
     """A place that holds the data."""
 
     location: Location
@@ -52,12 +52,12 @@ def cache_folder(places: Places) -> Path:
     return cache_or_temporary_folder() / "datasets" / places.folder
 
 
-def candidates(spec: DatasetSpec, root: Path, places: Places) -> Iterator[Found]:
+def candidate_locations(spec: DatasetSpec, root: Path, places: Places) -> Iterator[DataLocation]:
     """The places to look in, first choice first; nothing is opened."""
     location = spec.location
     for kind in ORDER if location == "auto" else (location,):
         for path in _paths(kind, spec, root, places):
-            yield Found(kind, path)
+            yield DataLocation(kind, path)
 
 
 def _paths(kind: Location, spec: DatasetSpec, root: Path, places: Places) -> Iterator[Path]:
@@ -82,20 +82,20 @@ def _package_folders(places: Places) -> Iterator[Path]:
             yield Path(location) / folder
 
 
-def find(
+def find_data(
     spec: DatasetSpec,
     root: Path,
     places: Places,
     holds: Callable[[Path], bool],
     fetch: Callable[[Path], None] | None = None,
-) -> Found:
+) -> DataLocation:
     """The first place for which `holds` is true.
 
     `fetch`, when given, fills the cache: under `location: cache` if it is empty, under `auto` before falling back to
     the embedded subset. Raises DataError when no place that the spec allows has the data.
     """
-    cache = Found("cache", cache_folder(places))
-    for place in candidates(spec, root, places):
+    cache = DataLocation("cache", cache_folder(places))
+    for place in candidate_locations(spec, root, places):
         if place.location == "embedded" and spec.location == "auto" and fetch is not None:
             fetch(cache.path)
             return cache
@@ -109,7 +109,7 @@ def find(
 
 def _missing(spec: DatasetSpec, root: Path, places: Places) -> DataError:
     location, name = spec.location, spec.source
-    looked = [str(place.path) for place in candidates(spec, root, places)]
+    looked = [str(place.path) for place in candidate_locations(spec, root, places)]
     fixes = {
         "path": "correct `path`, or use `location: auto`",
         "env": f"set {ENVIRONMENT_VARIABLE} to the folder that holds `{places.folder}/`, or use `location: auto`",

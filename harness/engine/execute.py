@@ -46,7 +46,7 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class TaskRequest:
     """A task in a form that can be sent to another process; inputs are found in the store by key."""
 
     key: str
@@ -77,14 +77,14 @@ def make_order(
     refresh: bool,
     user_code: str | None = None,
     timeout_s: float | None = None,
-) -> Order:
+) -> TaskRequest:
     """The order to run `task`, whose inputs are in `store`."""
     inputs = {name: source.key for name, source in task.inputs.items()}
     root = store.root.absolute()  # user code may change the working directory of a worker
-    return Order(task.key, label, task.stage, task.config, inputs, root, threads, refresh, user_code, timeout_s)
+    return TaskRequest(task.key, label, task.stage, task.config, inputs, root, threads, refresh, user_code, timeout_s)
 
 
-def execute(order: Order, context: StageContext) -> Outcome:
+def execute(order: TaskRequest, context: StageContext) -> Outcome:
     """Run the stage, or find its artifact when another process made it meanwhile; every error becomes `Failed`."""
     try:
         return _execute(order, context)
@@ -117,7 +117,7 @@ def _traceback_of(error: BaseException) -> str:
     return text[-_TRACEBACK_CHARACTERS:]
 
 
-def _execute(order: Order, context: StageContext) -> Done:
+def _execute(order: TaskRequest, context: StageContext) -> Done:
     store = Store(order.store_root, on_damaged=lambda damaged: context.listener(ArtifactDamaged(damaged)))
     function = order.stage.load()
     context.scratch = store.scratch(order.key)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.engine.child import TICK_S, Child
-from harness.engine.execute import Job, Order
+from harness.engine.execute import Job, TaskRequest
 from harness.engine.outcomes import (
     CRASH,
     TIMEOUT,
@@ -184,7 +184,7 @@ class WorkerPool:
         self._threads = threads
         self._listener = listener
         self._idle: list[Worker] = []
-        self._busy: dict[str, tuple[Worker, Order]] = {}
+        self._busy: dict[str, tuple[Worker, TaskRequest]] = {}
         self._logs = tempfile.TemporaryDirectory(prefix="quant-harness-", ignore_cleanup_errors=True)
         self._number = itertools.count()
 
@@ -192,7 +192,7 @@ class WorkerPool:
         """Whether an idle worker has run this network of the user's before."""
         return any(worker.user_code == code for worker in self._idle)
 
-    def start(self, order: Order) -> None:
+    def start(self, order: TaskRequest) -> None:
         """Start an order in a free worker, or in a new one."""
         worker = self._fresh(order) if order.stage.isolate else self._kept(order.user_code)
         worker.user_code = order.user_code
@@ -221,7 +221,7 @@ class WorkerPool:
         self._idle.clear()
         self._logs.cleanup()
 
-    def _fresh(self, order: Order | None = None) -> Worker:
+    def _fresh(self, order: TaskRequest | None = None) -> Worker:
         alone = order is not None and order.stage.exclusive
         threads = self._threads if order is None else order.threads
         crowded = not alone and self.capacity * threads > usable_cores()
@@ -240,7 +240,7 @@ class WorkerPool:
             self._idle.pop(0).stop()
         return self._fresh()
 
-    def _release(self, worker: Worker, order: Order, outcome: Outcome) -> None:
+    def _release(self, worker: Worker, order: TaskRequest, outcome: Outcome) -> None:
         if not worker.alive or (isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT)):
             worker.kill()
         elif order.stage.isolate:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from harness.engine.context import StageContext
-from harness.engine.execute import Order, execute, make_order
+from harness.engine.execute import TaskRequest, execute, make_order
 from harness.engine.graph import Task, user_code
 from harness.engine.isolation import Finished, WorkerPool
 from harness.engine.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
-from harness.engine.schedule import Plan, Schedule, make_plan
+from harness.engine.schedule import Plan, TaskSchedule, make_plan
 from harness.engine.store import Store
 from harness.errors import UsageError
 from harness.machine.hardware import stage_threads, usable_cores
@@ -27,7 +27,7 @@ class Backend(Protocol):
     def has_worker_for(self, code: str | None) -> bool:
         """Whether a process waits that has run this network of the user's before."""
 
-    def start(self, order: Order) -> None:
+    def start(self, order: TaskRequest) -> None:
         """Start a task."""
 
     def wait(self) -> list[Finished]:
@@ -50,7 +50,7 @@ class InThisProcess:
         """This process runs them all."""
         return True
 
-    def start(self, order: Order) -> None:
+    def start(self, order: TaskRequest) -> None:
         """Run a task to its end."""
         outcome = execute(order, StageContext(order.key, order.threads, self._listener))
         self._finished.append(Finished(order.key, outcome))
@@ -101,7 +101,7 @@ class LocalExecutor:
         self._store.clean()
         plan = make_plan(tasks, self._store, refresh)
         self._announce(plan)
-        schedule = Schedule(plan, self._progress)
+        schedule = TaskSchedule(plan, self._progress)
         backend = self._backend()
         try:
             while schedule.active:
@@ -122,7 +122,7 @@ class LocalExecutor:
         self._counted |= cached | pending
         self._progress(RunStarted(total=len(cached) + len(pending), cached=len(cached)))
 
-    def _order(self, task: Task, label: str, *, refresh: bool) -> Order:
+    def _order(self, task: Task, label: str, *, refresh: bool) -> TaskRequest:
         alone = task.stage.exclusive and task.stage.isolate
         threads = usable_cores() if alone else stage_threads()
         return make_order(

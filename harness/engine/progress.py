@@ -71,7 +71,7 @@ class Lines:
                 self._say(f"{self._labels.get(key, key[:6])}: {text}")
             case TaskFinished(_, label, outcome):
                 self._done += 1
-                self._say(f"{label}: {summary(outcome, label)}")
+                self._say(f"{label}: {outcome_text(outcome, label)}")
             case ArtifactDamaged(damaged):
                 self._say(str(damaged))
 
@@ -128,13 +128,13 @@ class Bars:
         if self._run is not None:
             self._progress.advance(self._run)
         if isinstance(outcome, Failed):
-            self._say(f"{label}: {summary(outcome, label)}")
+            self._say(f"{label}: {outcome_text(outcome, label)}")
 
     def _say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
 
-def summary(outcome: Outcome, label: str) -> str:
+def outcome_text(outcome: Outcome, label: str) -> str:
     """How a task ended, in a few words; of a failure's reason the first line, and all of it only once."""
     match outcome:
         case Done(cached=True):

@@ -55,7 +55,7 @@ def _with_dependents(ordered: Iterable[Task], keys: Collection[str]) -> frozense
     return frozenset(found)
 
 
-class Schedule:
+class TaskSchedule:
     """Hands out pending tasks whose inputs exist, and takes their outcomes."""
 
     def __init__(self, plan: Plan, listener: Listener) -> None:
@@ -103,7 +103,7 @@ class Schedule:
     def finish(self, key: str, outcome: Outcome) -> None:
         """Take the outcome of a task that `next_task` gave."""
         del self._running[key]
-        self._settle(key, outcome)
+        self._finish(key, outcome)
         self._collect()
 
     def _collect(self) -> None:
@@ -112,7 +112,7 @@ class Schedule:
             for key in fresh:
                 task = self._plan.pending[key]
                 if (failure := self._failed_input(task)) is not None:
-                    self._settle(key, failure)
+                    self._finish(key, failure)
                 else:
                     self._ready.append(task)
 
@@ -120,7 +120,7 @@ class Schedule:
         outcomes = (self.outcomes[source.key] for source in task.inputs.values())
         return next((outcome for outcome in outcomes if isinstance(outcome, Failed)), None)
 
-    def _settle(self, key: str, outcome: Outcome) -> None:
+    def _finish(self, key: str, outcome: Outcome) -> None:
         self.outcomes[key] = outcome
         self._sorter.done(key)
         self._listener(TaskFinished(key, self.label(key), outcome))

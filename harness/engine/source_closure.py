@@ -79,7 +79,7 @@ class Package:
 
     def closure(self, function: str) -> Closure:
         """What a function of this package depends on."""
-        return _Search(self).run(function)
+        return _ClosureSearch(self).run(function)
 
     def module_of(self, name: str) -> str | None:
         """The module that a dotted name is or lies in; None for names of others."""
@@ -195,7 +195,7 @@ def _with_type_checking(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 @dataclass
-class _Search:
+class _ClosureSearch:
     package: Package
     parts: dict[str, str] = field(default_factory=dict)
     libraries: set[str] = field(default_factory=set)

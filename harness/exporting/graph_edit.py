@@ -13,11 +13,11 @@ def set_initializer(model: ir.Model, node: ir.Node, index: int, array: npt.NDArr
     """Make `array`, under this name, input `index` of `node`; an initializer that nothing else reads goes away."""
     old = node.inputs[index]
     node.replace_input_with(index, None)
-    drop_unread(model, old)
+    drop_unread_initializer(model, old)
     node.replace_input_with(index, initializer(model, array, name))
 
 
-def drop_unread(model: ir.Model, value: ir.Value | None) -> None:
+def drop_unread_initializer(model: ir.Model, value: ir.Value | None) -> None:
     """Remove an initializer that nothing reads any more."""
     if value is not None and value.name is not None and not value.uses() and value.name in model.graph.initializers:
         del model.graph.initializers[value.name]

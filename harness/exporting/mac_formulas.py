@@ -23,7 +23,7 @@ class UnknownShapeError(Exception):
 
 
 @dataclass(frozen=True)
-class Call:
+class NodeCall:
     """One execution of a node; None for the shape of a tensor that is absent or not known."""
 
     node: NodeProto
@@ -58,7 +58,7 @@ def _known(shapes: Sequence[Shape | None], index: int) -> Shape:
 class Product:
     """An operator that multiplies."""
 
-    macs: Callable[[Call], int]
+    macs: Callable[[NodeCall], int]
     factors: tuple[int, ...] | None = (0, 1)
     """Indices of the inputs that are multiplied with each other; None for all."""
 
@@ -84,44 +84,44 @@ _PACKED = {"MultiHeadAttention", "GroupQueryAttention"}
 """Queries, keys and values may be one tensor."""
 
 
-def _convolution(weight: int) -> Callable[[Call], int]:
+def _convolution(weight: int) -> Callable[[NodeCall], int]:
     """Every output value is the sum over the kernel of its group: (N, M, …) times (M, C / groups, kernel…)."""
     return lambda call: math.prod(call.output()) * math.prod(call.input(weight)[1:])
 
 
-def _transposed_convolution(call: Call) -> int:
+def _transposed_convolution(call: NodeCall) -> int:
     """Every input value meets the kernels of its group's outputs: (N, C, …) times (C, M / groups, kernel…)."""
     return math.prod(call.input(0)) * math.prod(call.input(1)[1:])
 
 
-def _deformable_convolution(call: Call) -> int:
+def _deformable_convolution(call: NodeCall) -> int:
     """As a convolution; the interpolation between input values is not counted."""
     return math.prod(call.output()) * math.prod(call.input(1)[1:])
 
 
-def _gemm(call: Call) -> int:
+def _gemm(call: NodeCall) -> int:
     inner = call.input(0)[0 if call.attribute("transA", 0) else 1]
     return math.prod(call.output()) * inner
 
 
-def _matmul(call: Call) -> int:
+def _matmul(call: NodeCall) -> int:
     left = call.input(0)
     inner = left[-2] if call.attribute("transA", 0) and len(left) > 1 else left[-1]
     return math.prod(call.output()) * inner
 
 
-def _quantized_matmul(call: Call) -> int:
+def _quantized_matmul(call: NodeCall) -> int:
     return math.prod(call.output()) * call.input(0)[-1]
 
 
-def _block_quantized_matmul(call: Call) -> int:
+def _block_quantized_matmul(call: NodeCall) -> int:
     return math.prod(call.output()) * int(call.attribute("K", call.input(0)[-1]))
 
 
-def _recurrent(gates: int) -> Callable[[Call], int]:
+def _recurrent(gates: int) -> Callable[[NodeCall], int]:
     """Each step, direction and gate multiplies the input and the state: X (T, N, I), W (D, G·H, I), R (D, G·H, H)."""
 
-    def macs(call: Call) -> int:
+    def macs(call: NodeCall) -> int:
         steps, batch = call.input(0)[:2] if not call.attribute("layout", 0) else call.input(0)[1::-1]
         hidden = int(call.attribute("hidden_size", 0)) or call.input(2)[-1 if call.node.op_type in _CELLS else 1]
         directions = call.input(1)[0]
@@ -134,7 +134,7 @@ _CELLS = {"RNN", "GRU", "LSTM"}
 """`DynamicQuantizeLSTM` holds R transposed."""
 
 
-def _attention(call: Call) -> int:
+def _attention(call: NodeCall) -> int:
     """`Attention` of ONNX: Q (N, H, Lq, D) or (N, Lq, H·D), K and V alike, after the keys and values of the past."""
     query, key, value = (call.input(index) for index in range(3))
     heads = query[1] if len(query) == 4 else int(call.attribute("q_num_heads", 1))
@@ -145,7 +145,7 @@ def _attention(call: Call) -> int:
     return query[0] * heads * query[-2] * keys * (width + value_width)
 
 
-def _multi_head_attention(call: Call) -> int:
+def _multi_head_attention(call: NodeCall) -> int:
     """`MultiHeadAttention` of ONNX Runtime.
 
     Query (N, Lq, H·D), or packed (N, L, H, 3, D); key (N, Lk, H·D), packed with the value (N, Lk, H, 2, D), or of the
@@ -166,7 +166,7 @@ def _multi_head_attention(call: Call) -> int:
     return query[0] * heads * query[1] * keys * (width + value_width)
 
 
-def _attention_with_projection(call: Call) -> int:
+def _attention_with_projection(call: NodeCall) -> int:
     """`Attention` and `QAttention` of ONNX Runtime: X (N, L, I) times W (I, Q + K + V), then attention."""
     source, weight, heads = call.input(0), call.input(1), int(call.attribute("num_heads", 1))
     sizes = call.attribute("qkv_hidden_sizes", [weight[1] // 3] * 3)
@@ -176,12 +176,12 @@ def _attention_with_projection(call: Call) -> int:
     return projection + source[0] * source[1] * keys * heads * int(sizes[0] // heads + sizes[2] // heads)
 
 
-def _either_attention(call: Call) -> int:
+def _either_attention(call: NodeCall) -> int:
     is_onnx = call.node.domain in ("", "ai.onnx")
     return _attention(call) if is_onnx else _attention_with_projection(call)
 
 
-def _grouped_query_attention(call: Call) -> int:
+def _grouped_query_attention(call: NodeCall) -> int:
     """Query (N, L, H·D), or packed with key and value (N, L, (H + 2·KV)·D), after the keys and values of the past."""
     query, heads = call.input(0), int(call.attribute("num_heads", 1))
     kv_heads = int(call.attribute("kv_num_heads", heads))
@@ -192,7 +192,7 @@ def _grouped_query_attention(call: Call) -> int:
     return query[0] * heads * query[1] * keys * 2 * width
 
 
-def _einsum(call: Call) -> int:
+def _einsum(call: NodeCall) -> int:
     equation = call.attribute("equation", b"")
     text = equation.decode() if isinstance(equation, bytes) else str(equation)
     return einsum_macs(text, [call.input(index) for index in range(len(call.node.input))])
@@ -244,7 +244,7 @@ def _indices(term: str, ellipsis: int) -> list[str]:
     return [*before, *middle, *after]
 
 
-def _refused(call: Call) -> int:
+def _refused(call: NodeCall) -> int:
     raise UnknownShapeError
 
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import ModelProto, NodeProto, inliner
 
 from harness.errors import StageError
-from harness.exporting.mac_formulas import Call, Shape, UnknownShapeError, factors, product_of
+from harness.exporting.mac_formulas import NodeCall, Shape, UnknownShapeError, factors, product_of
 from harness.exporting.onnx_index import OnnxIndex
 from harness.exporting.tensor_shapes import executed_calls, fixed_batch, inferred_shapes, input_sizes
 
@@ -116,7 +116,7 @@ def _inferred_macs(
         return None
     shapes = inferred_shapes(model, sizes)
     calls = {
-        position: Call(node, [shapes.get(name) for name in node.input], [shapes.get(name) for name in node.output])
+        position: NodeCall(node, [shapes.get(name) for name in node.input], [shapes.get(name) for name in node.output])
         for position, node in products.items()
     }
     try:
@@ -145,7 +145,7 @@ def _executed_macs(
     return {position: count for position, count in macs.items() if calls[position]}
 
 
-def _macs(call: Call) -> int:
+def _macs(call: NodeCall) -> int:
     product = product_of(call.node)
     assert product is not None
     return product.macs(call)

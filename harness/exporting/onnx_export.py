@@ -48,10 +48,10 @@ def export_onnx(graph_module: GraphModule, input_shape: tuple[int, ...], path: P
     passes.strip_metadata(model)
     model.producer_name, model.producer_version = "quant-harness", None
     ir.save(model, path)
-    check(path)
+    check_onnx(path)
 
 
-def check(path: Path) -> None:
+def check_onnx(path: Path) -> None:
     """Run `onnx.checker` with shape inference; StageError when it refuses the file."""
     try:
         onnx.checker.check_model(str(path), full_check=True)

@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 from harness.exporting.graph_edit import (
     constant,
     dequantize_of,
-    drop_unread,
+    drop_unread_initializer,
     free_name,
     initializer,
     insert,
@@ -222,4 +222,4 @@ def _quantize_bias(model: ir.Model, node: ir.Node) -> None:
     dequantize.outputs[0].dtype, dequantize.outputs[0].shape = ir.DataType.FLOAT, ir.Shape(quantized.shape)
     model.graph.insert_before(node, dequantize)
     node.replace_input_with(2, dequantize.outputs[0])
-    drop_unread(model, bias_value)
+    drop_unread_initializer(model, bias_value)

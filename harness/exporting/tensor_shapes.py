@@ -13,7 +13,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from harness.errors import StageError
-from harness.exporting.mac_formulas import Call, Shape
+from harness.exporting.mac_formulas import NodeCall, Shape
 from harness.exporting.onnx_index import all_nodes
 
 _SMALL = 1024
@@ -101,7 +101,7 @@ def _without_weights(model: ModelProto) -> ModelProto:
     return light
 
 
-def executed_calls(model: ModelProto, sizes: Mapping[str, Sequence[int | None]]) -> list[list[Call]]:
+def executed_calls(model: ModelProto, sizes: Mapping[str, Sequence[int | None]]) -> list[list[NodeCall]]:
     """Every execution of every node, in the order of `all_nodes`, in one inference of ONNX Runtime on zeros.
 
     Nodes in the body of a loop are executed as often as the loop goes round. StageError when it does not run the file.
@@ -111,7 +111,7 @@ def executed_calls(model: ModelProto, sizes: Mapping[str, Sequence[int | None]])
     nodes = list(all_nodes(copy.graph))
     for index, node in enumerate(nodes):
         node.name = f"node{index}"
-    calls: list[list[Call]] = [[] for _ in nodes]
+    calls: list[list[NodeCall]] = [[] for _ in nodes]
     for event in _profile(copy, sizes):
         name = str(event["name"]).removesuffix(_KERNEL)
         if name.startswith("node") and name[4:].isdigit() and int(name[4:]) < len(nodes):
@@ -120,9 +120,9 @@ def executed_calls(model: ModelProto, sizes: Mapping[str, Sequence[int | None]])
     return calls
 
 
-def _call(node: NodeProto, arguments: Mapping[str, Any]) -> Call:
+def _call(node: NodeProto, arguments: Mapping[str, Any]) -> NodeCall:
     """The profile leaves out the inputs and outputs that are absent."""
-    return Call(
+    return NodeCall(
         node,
         _aligned(node.input, arguments["input_type_shape"]),
         _aligned(node.output, arguments["output_type_shape"]),

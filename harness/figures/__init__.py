@@ -69,7 +69,7 @@ def header(name: str) -> str:
     return figure(name).header
 
 
-def find(row: Row, name: str) -> Figure | None:
+def find_figure(row: Row, name: str) -> Figure | None:
     """A figure by its dotted name: of the catalogue, or of a metric that this row has."""
     section, _, rest = name.partition(".")
     if section != METRICS:
@@ -90,7 +90,7 @@ def read(row: Row, name: str, *, confidence: float = 0.95) -> FigureValue | None
 
     `confidence` is that of the run: for intervals that its record does not hold.
     """
-    found = find(row, name)
+    found = find_figure(row, name)
     return None if found is None else found.read(row, confidence)
 
 

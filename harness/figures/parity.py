@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final, get_args
 
 from harness.figures.base import SHARE_MARGIN, Figure, FigureValue, Margin, Read, reading, wilson
-from harness.results import Agreement, Link, ParityStep, Row
+from harness.results import Agreement, ParityStep, Representation, Row
 
 # Twice the noise is 3 dB; above 60 dB it is the rounding of float kernels.
 _NOISE_MARGIN: Final = Margin("difference", 3.0, ceiling=60.0)
@@ -28,11 +28,11 @@ def direct_figures() -> Iterator[Figure]:
 
 def step_figures() -> Iterator[Figure]:
     """Of every step that a chain may have, `parity.START_to_END.FIGURE`."""
-    for start, end in combinations(get_args(Link), 2):
+    for start, end in combinations(get_args(Representation), 2):
         yield from _step(start, end)
 
 
-def _step(start: Link, end: Link) -> Iterator[Figure]:
+def _step(start: Representation, end: Representation) -> Iterator[Figure]:
     prefix, names = f"parity.{start}_to_{end}", f"{start} and {end}"
     column = f"{start}_to_{end}"
     step = partial(_step_of, start, end)
@@ -115,6 +115,6 @@ def _pair(name: str, row: Row) -> Agreement | None:
     return found
 
 
-def _step_of(start: Link, end: Link, row: Row) -> ParityStep | None:
+def _step_of(start: Representation, end: Representation, row: Row) -> ParityStep | None:
     steps = () if row.parity is None else row.parity.steps
     return next((step for step in steps if (step.start, step.end) == (start, end)), None)

@@ -22,7 +22,7 @@ _DAYS = "d"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SeriesFilter:
     """Which series are looked at; None and empty mean all, and of figures those that are followed by default."""
 
     scenario: str | None = None
@@ -80,7 +80,7 @@ def margin_of(entry: Entry) -> Margin | None:
     return None if figure is None else figure.margin
 
 
-def trends(entries: Sequence[Entry], choice: Choice = Choice()) -> list[Trend]:
+def trends(entries: Sequence[Entry], choice: SeriesFilter = SeriesFilter()) -> list[Trend]:
     """Series with their steps, by scenario, machine class and variant; UsageError when the choice fits none."""
     _check_names(entries, choice)
     grouped: dict[tuple[str, str, str, str], list[Entry]] = {}
@@ -109,7 +109,7 @@ def parse_since(text: str, now: datetime | None = None) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _is_chosen(entry: Entry, choice: Choice) -> bool:
+def _is_chosen(entry: Entry, choice: SeriesFilter) -> bool:
     run, figure = entry.run, entry.figure
     return (
         choice.scenario in (None, run.scenario)
@@ -128,7 +128,7 @@ def _is_followed(entry: Entry) -> bool:
     return margin_of(entry) is not None
 
 
-def _check_names(entries: Sequence[Entry], choice: Choice) -> None:
+def _check_names(entries: Sequence[Entry], choice: SeriesFilter) -> None:
     """Nothing is ever left out for a slip of the pen."""
     metrics = {each.figure.metric for each in entries}
     known = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from harness.errors import HarnessError
-from harness.machine.nvml import Gpu
+from harness.machine.nvml import NvmlGpu
 from harness.machine.rapl import POWERCAP, Zone, find_zones
 
 Device = Literal["cpu", "gpu"]
@@ -44,7 +44,7 @@ class RaplCounter:
 class NvmlCounter:
     """The GPU with its memory."""
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: NvmlGpu) -> None:
         self._gpu = gpu
         self.source = NVML
         gpu.joules()
@@ -56,7 +56,7 @@ class NvmlCounter:
 
 def open_counter(device: Device, powercap: Path = POWERCAP) -> EnergyCounter:
     """The counter of a device; HarnessError with the reason and the fix where there is none."""
-    return NvmlCounter(Gpu()) if device == "gpu" else RaplCounter(find_zones(powercap))
+    return NvmlCounter(NvmlGpu()) if device == "gpu" else RaplCounter(find_zones(powercap))
 
 
 def why_not(device: Device) -> str | None:

@@ -27,7 +27,7 @@ class DeviceMemory(NamedTuple):
     """False where the driver tells only what all processes use together, as it does in many containers."""
 
 
-class Gpu:
+class NvmlGpu:
     """The first GPU that this process may use. NvmlUnavailable where there is none."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ class Evidence:
     timing_reference_id: str | None = None
     """The FP32 row that all sessions of the group were timed with, and whose twin is among them; None: `reference_id`.
     It is on another target where targets were timed together."""
-    looks: int = 1
+    analyses: int = 1
     """How often the verdicts on latency may have been looked at before measuring stopped."""
     watched: tuple[str, ...] = ()
     """What of the machine was watched while timing."""

@@ -9,7 +9,7 @@ from harness.metrics.base import Evidence, Metric
 from harness.results import Energy
 
 
-class Block(NamedTuple):
+class EnergyReading(NamedTuple):
     """What the counter said about one stretch of time."""
 
     joules: float
@@ -17,7 +17,7 @@ class Block(NamedTuple):
     inferences: int
 
 
-def energy_of(idle: Block, blocks: Sequence[Block], source: str) -> Energy:
+def energy_per_inference(idle: EnergyReading, blocks: Sequence[EnergyReading], source: str) -> Energy:
     """Energy per inference over all blocks; net of what idle power would have taken in the same time."""
     joules, seconds = sum(block.joules for block in blocks), sum(block.seconds for block in blocks)
     inferences = sum(block.inferences for block in blocks)

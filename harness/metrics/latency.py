@@ -53,8 +53,8 @@ class LatencyMetric(Metric):
         return plain.model_copy(
             update={
                 "comparison": _comparison(judged, evidence, evidence.reference_id),
-                "claim": judged.claim.verdict,
-                "looks": evidence.looks,
+                "own_verdict": judged.own_verdict.verdict,
+                "analyses": evidence.analyses,
                 "noise_floor": judged.noise_floor,
             }
         )
@@ -68,7 +68,9 @@ def _across(evidence: Evidence, timings: Timings) -> Speedup | None:
     assert reference is not None
     judged = _judged(evidence, timings, reference)
     return Speedup(
-        comparison=_comparison(judged, evidence, reference), claim=judged.claim.verdict, noise_floor=judged.noise_floor
+        comparison=_comparison(judged, evidence, reference),
+        own_verdict=judged.own_verdict.verdict,
+        noise_floor=judged.noise_floor,
     )
 
 
@@ -79,8 +81,8 @@ def _judged(evidence: Evidence, timings: Timings, reference: str) -> JudgedSpeed
         evidence.variant.id,
         confidence=evidence.judgement.confidence,
         margin=evidence.judgement.latency_margin,
-        looks=evidence.looks,
-        twin_of=evidence.timing_reference_id,
+        analyses=evidence.analyses,
+        aa_control_of=evidence.timing_reference_id,
     )
 
 
@@ -95,7 +97,7 @@ def _comparison(judged: JudgedSpeedup, evidence: Evidence, reference: str) -> Pa
         difference=judged.estimate.ratio - 1,
         interval=ConfidenceInterval(low=low - 1, high=high - 1, confidence=evidence.judgement.confidence),
         margin=evidence.judgement.latency_margin,
-        p_value=judged.claim.p_value,
+        p_value=judged.own_verdict.p_value,
     )
 
 

@@ -8,7 +8,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, get_args
 
 from harness.parity.noise import decibels, error_of
-from harness.results import Agreement, ConfidenceInterval, LayerParity, Link, PairedComparison, Parity, ParityStep
+from harness.results import (
+    Agreement,
+    ConfidenceInterval,
+    LayerParity,
+    PairedComparison,
+    Parity,
+    ParityStep,
+    Representation,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +24,14 @@ if TYPE_CHECKING:
 
     Outputs = npt.NDArray[np.float32]
 
-LINKS: tuple[Link, ...] = get_args(Link)
-_FP32: set[Link] = {"torch_fp32", "onnx_fp32"}
-_QUANTIZED: set[Link] = {"torch_quantized", "onnx_quantized"}
-_TO_ONNX: set[tuple[Link, Link]] = {("torch_fp32", "onnx_fp32"), ("torch_quantized", "onnx_quantized")}
-_TO_ENGINE: set[tuple[Link, Link]] = {
+REPRESENTATIONS: tuple[Representation, ...] = get_args(Representation)
+_FP32: set[Representation] = {"torch_fp32", "onnx_fp32"}
+_QUANTIZED: set[Representation] = {"torch_quantized", "onnx_quantized"}
+_TO_ONNX: set[tuple[Representation, Representation]] = {
+    ("torch_fp32", "onnx_fp32"),
+    ("torch_quantized", "onnx_quantized"),
+}
+_TO_ENGINE: set[tuple[Representation, Representation]] = {
     ("onnx_fp32", "engine"),
     ("onnx_quantized", "engine"),
     ("onnx_fp16", "engine"),
@@ -31,7 +42,7 @@ _TO_ENGINE: set[tuple[Link, Link]] = {
 class ChainEvidence:
     """What the links of one variant computed on the test samples."""
 
-    outputs: Mapping[Link, Outputs] = field(default_factory=dict)
+    outputs: Mapping[Representation, Outputs] = field(default_factory=dict)
     """(n, classes); n differs, as some links run on the first samples only."""
     labels: npt.NDArray[np.int64] | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -46,9 +57,9 @@ def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
     Intervals and adjusted p-values are corrected for the number of steps (Bonferroni); `harness.verdicts` says which
     steps lose.
     """
-    links = [link for link in LINKS if link in chain.outputs]
-    pairs = list(pairwise(links))
-    n = min((len(chain.outputs[link]) for link in links), default=0)
+    representations = [representation for representation in REPRESENTATIONS if representation in chain.outputs]
+    pairs = list(pairwise(representations))
+    n = min((len(chain.outputs[representation]) for representation in representations), default=0)
     strict = 1 - (1 - confidence) / max(len(pairs), 1)
     steps = tuple(_step(chain, pair, n, strict, seed, len(pairs)) for pair in pairs)
     return Parity(
@@ -63,11 +74,16 @@ def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
 
 
 def _step(
-    chain: ChainEvidence, links: tuple[Link, Link], n: int, confidence: float, seed: int, steps: int
+    chain: ChainEvidence,
+    representations: tuple[Representation, Representation],
+    n: int,
+    confidence: float,
+    seed: int,
+    steps: int,
 ) -> ParityStep:
     from harness.stats.intervals import paired_difference
 
-    start, end = links
+    start, end = representations
     before, after = chain.outputs[start][:n], chain.outputs[end][:n]
     plain = ParityStep(start=start, end=end, **agreement(before, after).model_dump())
     if chain.labels is None or chain.labels.ndim > 1:  # a class per pixel: pixels of one image are not independent
@@ -90,12 +106,15 @@ def _step(
 
 
 def _between(
-    chain: ChainEvidence, pairs: list[tuple[Link, Link]], wanted: set[tuple[Link, Link]], n: int
+    chain: ChainEvidence,
+    pairs: list[tuple[Representation, Representation]],
+    wanted: set[tuple[Representation, Representation]],
+    n: int,
 ) -> Agreement | None:
     """The last pair of those that are wanted; of a quantized network its own files count, not the FP32 one."""
-    is_quantized = any(link in _QUANTIZED for link in (*chain.outputs, *chain.absent))
+    is_quantized = any(representation in _QUANTIZED for representation in (*chain.outputs, *chain.absent))
     found = [pair for pair in pairs if pair in wanted and not (is_quantized and set(pair) <= _FP32)]
-    return agreement(*(chain.outputs[link][:n] for link in found[-1])) if found else None
+    return agreement(*(chain.outputs[representation][:n] for representation in found[-1])) if found else None
 
 
 def agreement(reference: Outputs, other: Outputs) -> Agreement:

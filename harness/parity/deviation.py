@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.parity.comparison_points import ComparisonPoint
 from harness.parity.noise import decibels, error_of
-from harness.parity.sites import Site
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,7 +31,7 @@ sums that cancelled out, not on what was left of them."""
 class Deviation:
     """Differences of one site over many batches, by channel."""
 
-    site: Site
+    point: ComparisonPoint
     _signal: float = 0.0
     _noise: float = 0.0
     _n: int = 0
@@ -42,8 +42,8 @@ class Deviation:
 
     def update(self, reference: Array, other: Array) -> None:
         """Add one batch."""
-        expected = by_channel(reference) - self.site.zero_point
-        error = error_of(expected, by_channel(other) - self.site.zero_point)
+        expected = by_channel(reference) - self.point.zero_point
+        error = error_of(expected, by_channel(other) - self.point.zero_point)
         expected = np.where(np.isfinite(expected), expected, 0.0)
         if not self._n:
             self._amax, self._largest, self._squares = (np.zeros(expected.shape[1]) for _ in range(3))
@@ -88,7 +88,7 @@ class Deviation:
 
     @property
     def _step(self) -> npt.NDArray[np.float64]:
-        if self.site.kind == "quantized":
+        if self.point.kind == "quantized":
             return np.ones_like(self._amax)
         largest = max(float(self._amax.max(initial=0.0)), float(np.finfo(np.float32).tiny))
         return np.maximum(self._amax, largest * SMALLEST_CHANNEL) / FLOAT_STEPS

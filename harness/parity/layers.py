@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from onnx import ModelProto
 
+from harness.parity.comparison_points import ComparisonPoint, comparison_points
 from harness.parity.deviation import Deviation
-from harness.parity.engine_sites import EngineSite, candidates, located
+from harness.parity.engine_points import EnginePoint, candidate_tensors, located
 from harness.parity.onnx_graph import cut, exposed, runner
-from harness.parity.sites import Site, sites
-from harness.parity.torch_sites import TorchSites
+from harness.parity.torch_points import TorchPoints
 from harness.results import LayerParity, LayerStep
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def compare_layers(
 
     Both are optional: toolkits of others have no fake-quantized network, and some engines cannot be looked into.
     """
-    all_sites = sites(model)
-    free = runner(exposed(model, {site.tensor: site.element_type for site in all_sites}))
+    all_points = comparison_points(model)
+    free = runner(exposed(model, {point.tensor: point.element_type for point in all_points}))
     comparisons: list[_FromTorch | _FromFile] = []
     if prepared is not None:
-        comparisons.append(_FromTorch(model, all_sites, prepared))
+        comparisons.append(_FromTorch(model, all_points, prepared))
     if engine is not None:
-        comparisons.append(_FromFile(engine, all_sites))
+        comparisons.append(_FromFile(engine, all_points))
     for batch in batches:
         values = free({model.graph.input[0].name: batch.numpy()})
         for comparison in comparisons:
@@ -59,14 +59,14 @@ class _Compared:
     behind_others: Deviation
 
     def record(self, step: LayerStep) -> LayerParity:
-        deviation, site = self.alone, self.alone.site
+        deviation, point = self.alone, self.alone.point
         faulty = deviation.faulty_channels
         return LayerParity(
             step=step,
-            layer=site.layer,
-            op=site.op,
-            tensor=site.tensor,
-            kind=site.kind,
+            layer=point.layer,
+            op=point.op,
+            tensor=point.tensor,
+            kind=point.kind,
             sqnr_db=deviation.sqnr_db,
             accumulated_sqnr_db=self.behind_others.sqnr_db,
             largest_steps=float(deviation.largest_steps.max(initial=0.0)),
@@ -83,23 +83,23 @@ class _FromTorch:
 
     step: LayerStep = "torch_quantized → onnx_quantized"
 
-    def __init__(self, model: ModelProto, all_sites: Sequence[Site], prepared: GraphModule) -> None:
+    def __init__(self, model: ModelProto, all_points: Sequence[ComparisonPoint], prepared: GraphModule) -> None:
         self._model = model
-        self._torch = TorchSites(prepared, all_sites)
-        self._sites = [site for site in all_sites if site.tensor in self._torch.matched]
+        self._torch = TorchPoints(prepared, all_points)
+        self._points = [point for point in all_points if point.tensor in self._torch.matched]
         self._pieces: Run | None = None
         self._compared: dict[str, _Compared] = {}
 
     def update(self, batch: torch.Tensor, values: Arrays) -> None:
         computed = self._torch.values(batch)
         if self._pieces is None:
-            self._sites = [site for site in self._sites if computed[site.tensor].size == values[site.tensor].size]
-            self._pieces = runner(cut(self._model, {site.tensor: site.element_type for site in self._sites}))
-            self._compared = _new(self._sites)
-        expected = {site.tensor: _like(computed[site.tensor], values[site.tensor]) for site in self._sites}
+            self._points = [point for point in self._points if computed[point.tensor].size == values[point.tensor].size]
+            self._pieces = runner(cut(self._model, {point.tensor: point.element_type for point in self._points}))
+            self._compared = _new(self._points)
+        expected = {point.tensor: _like(computed[point.tensor], values[point.tensor]) for point in self._points}
         pieces = self._pieces({self._model.graph.input[0].name: batch.numpy(), **expected})
-        for site in self._sites:
-            _update(self._compared[site.tensor], expected[site.tensor], pieces[site.tensor], values[site.tensor])
+        for point in self._points:
+            _update(self._compared[point.tensor], expected[point.tensor], pieces[point.tensor], values[point.tensor])
 
     def records(self) -> list[LayerParity]:
         return [compared.record(self.step) for compared in self._compared.values()]
@@ -110,14 +110,14 @@ class _FromFile:
 
     step: LayerStep = "onnx_quantized → engine"
 
-    def __init__(self, engine: EngineGraph, all_sites: Sequence[Site]) -> None:
+    def __init__(self, engine: EngineGraph, all_points: Sequence[ComparisonPoint]) -> None:
         self._engine = engine
         self._input = engine.model.graph.input[0].name
-        self._order = {site.tensor: index for index, site in enumerate(all_sites)}
-        self._candidates = candidates(engine, all_sites)
-        types = {tensor: site.element_type for tensor, site in self._candidates.items()}
+        self._order = {point.tensor: index for index, point in enumerate(all_points)}
+        self._candidates = candidate_tensors(engine, all_points)
+        types = {tensor: point.element_type for tensor, point in self._candidates.items()}
         self._free = runner(exposed(engine.model, types), engine.open_session)
-        self._located: list[EngineSite] | None = None
+        self._located: list[EnginePoint] | None = None
         self._pieces: Run | None = None
         self._compared: dict[str, _Compared] = {}
 
@@ -125,22 +125,22 @@ class _FromFile:
         free = self._free({self._input: batch.numpy()})
         if self._located is None or self._pieces is None:
             found = located(self._candidates, free, values)
-            self._located = sorted(found, key=lambda each: self._order[each.site.tensor])
-            types = {each.tensor: each.site.element_type for each in self._located}
+            self._located = sorted(found, key=lambda each: self._order[each.point.tensor])
+            types = {each.tensor: each.point.element_type for each in self._located}
             self._pieces = runner(cut(self._engine.model, types), self._engine.open_session)
-            self._compared = _new([each.site for each in self._located])
-        forced = {each.tensor: each.to_engine(values[each.site.tensor]) for each in self._located}
+            self._compared = _new([each.point for each in self._located])
+        forced = {each.tensor: each.to_engine(values[each.point.tensor]) for each in self._located}
         pieces = self._pieces({self._input: batch.numpy(), **forced})
         for each in self._located:
             alone, behind_others = each.from_engine(pieces[each.tensor]), each.from_engine(free[each.tensor])
-            _update(self._compared[each.site.tensor], values[each.site.tensor], alone, behind_others)
+            _update(self._compared[each.point.tensor], values[each.point.tensor], alone, behind_others)
 
     def records(self) -> list[LayerParity]:
         return [compared.record(self.step) for compared in self._compared.values()]
 
 
-def _new(found: Sequence[Site]) -> dict[str, _Compared]:
-    return {site.tensor: _Compared(Deviation(site), Deviation(site)) for site in found}
+def _new(found: Sequence[ComparisonPoint]) -> dict[str, _Compared]:
+    return {point.tensor: _Compared(Deviation(point), Deviation(point)) for point in found}
 
 
 def _update(compared: _Compared, expected: Array, alone: Array, behind_others: Array) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.errors import HarnessError, UsageError, is_interrupt, unknown_name
 from harness.paths import expanded
 from harness.plugin_names import GROUPS, FileName, Kind, entry_points, parse_file_name
-from harness.plugins.contract import PluginError, checked
+from harness.plugins.contract import PluginError, checked_plugin
 from harness.registry import plug
 from harness.training.file_sums import FileSum, require_unchanged
 from harness.training.model_files import PACKAGE_PREFIX, import_failure, import_file, siblings_importable
@@ -86,7 +86,7 @@ def load_plugin(kind: Kind, name: str, root: Path) -> Any:
         if is_interrupt(error):
             raise
         raise import_failure(f"`{point.value}`", error) from error
-    member = checked(kind, name, found)
+    member = checked_plugin(kind, name, found)
     if kind != "training loop" and member.name != name:
         message = f"`{point.value}` has the name `{member.name}`, but is registered as `{name}`"
         raise PluginError(message, fix=f"register it under its name in the entry points `{GROUPS[kind]}`")
@@ -101,7 +101,7 @@ def _from_file(kind: Kind, text: str, name: FileName, root: Path) -> Any:
         message, fix = unknown_name(f"name in {name.file}", name.attribute, _candidates(kind, vars(module)))
         raise PluginError(message, fix=fix)
     with siblings_importable(path):
-        return checked(kind, text, vars(module)[name.attribute])
+        return checked_plugin(kind, text, vars(module)[name.attribute])
 
 
 def plugin_file(name: FileName, root: Path) -> Path:
@@ -114,7 +114,7 @@ def _candidates(kind: Kind, names: Mapping[str, object]) -> list[str]:
     found = []
     for name, value in names.items():
         try:
-            checked(kind, name, value)
+            checked_plugin(kind, name, value)
         except HarnessError:
             continue
         found.append(name)

@@ -41,7 +41,7 @@ class PluginError(UsageError):
     """A plug-in that cannot be used."""
 
 
-def checked(kind: Kind, text: str, found: object) -> Any:
+def checked_plugin(kind: Kind, text: str, found: object) -> Any:
     """The plug-in that `text` names, as an instance; PluginError says what it lacks."""
     if kind == "training loop":
         return _checked_loop(text, found)

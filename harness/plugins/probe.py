@@ -80,7 +80,7 @@ class PluginJob:
 
 def probe(request: PluginRequest, on_step: Callable[[str], None]) -> PluginFacts | PluginFault:
     """The facts about a plug-in, or why it cannot be used; `on_step` is called with what comes next."""
-    from harness.training.dependencies import recorded  # imports torch
+    from harness.training.dependencies import dependencies_recorded  # imports torch
 
     kind, name = request.kind, request.name
     try:
@@ -89,7 +89,7 @@ def probe(request: PluginRequest, on_step: Callable[[str], None]) -> PluginFacts
         if parse_file_name(name) is None:
             point = entry_point(kind, name)
             text, owner = point.value, f"{distribution_of(point)}: {point.value}"
-        with recorded(text.partition("[")[0].strip(), request.root) as recording:
+        with dependencies_recorded(text.partition("[")[0].strip(), request.root) as recording:
             member = load_plugin(kind, name, request.root)
         found = recording.dependencies()
         code = PluginCode(

@@ -18,7 +18,7 @@ from harness.pytest_plugin.options import add_options
 from harness.pytest_plugin.state import STATE, PluginState, cell_of
 
 if TYPE_CHECKING:
-    from harness.pytest_plugin.cell import Cell, LoadedScenario
+    from harness.pytest_plugin.cell import LoadedScenario, VariantCase
     from harness.pytest_plugin.runs import MatrixRuns, Run, Runner
     from harness.results import Row, RunResults, Variant
 
@@ -127,7 +127,7 @@ def harness_runs(
 
 
 @pytest.fixture
-def harness_cell(request: pytest.FixtureRequest) -> Cell:
+def harness_cell(request: pytest.FixtureRequest) -> VariantCase:
     """The scenario and variant of this test."""
     cell = cell_of(request.node)
     if cell is None:
@@ -136,13 +136,13 @@ def harness_cell(request: pytest.FixtureRequest) -> Cell:
 
 
 @pytest.fixture
-def variant(harness_cell: Cell) -> Variant:
+def variant(harness_cell: VariantCase) -> Variant:
     """The variant that a test under `@scenario_matrix` is for; nothing is run to get it."""
     return harness_cell.variant
 
 
 @pytest.fixture
-def harness_run(harness_cell: Cell, harness_runs: MatrixRuns) -> Run:
+def harness_run(harness_cell: VariantCase, harness_runs: MatrixRuns) -> Run:
     """The run of the test's scenario in this session: `results` and `directory`."""
     from harness.pytest_plugin.collect import skip_if_unavailable
 
@@ -151,7 +151,7 @@ def harness_run(harness_cell: Cell, harness_runs: MatrixRuns) -> Run:
 
 
 @pytest.fixture
-def harness_timed(request: pytest.FixtureRequest, harness_cell: Cell, harness_run: Run) -> bool:
+def harness_timed(request: pytest.FixtureRequest, harness_cell: VariantCase, harness_run: Run) -> bool:
     """Whether the variant has a latency; where not, pytest-benchmark must not wait for one."""
     timed = harness_run.row(harness_cell.variant).latency is not None
     if not timed:
@@ -160,7 +160,7 @@ def harness_timed(request: pytest.FixtureRequest, harness_cell: Cell, harness_ru
 
 
 @pytest.fixture
-def row(harness_cell: Cell, harness_run: Run) -> Row:
+def row(harness_cell: VariantCase, harness_run: Run) -> Row:
     """What was found out about the variant of a test under `@scenario_matrix`; skips and fails as the variant did."""
     from harness.pytest_plugin.judge import checked_row
 

@@ -23,7 +23,7 @@ class LoadedScenario:
 
 
 @dataclass(frozen=True)
-class Cell:
+class VariantCase:
     """What one test is about."""
 
     scenario: LoadedScenario

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.cell import Cell
+from harness.pytest_plugin.cell import VariantCase
 from harness.pytest_plugin.judge import judge, properties
 from harness.pytest_plugin.latency import MeasuredClock, record
 from harness.pytest_plugin.load import marks
@@ -33,16 +33,16 @@ class ScenarioFile(pytest.Module):
         call: Callable[..., None] = check_variant_and_latency if has_benchmark else check_variant
         for variant in loaded.variants:
             item = VariantItem.from_parent(self, name=variant.id, callobj=call)
-            item.prepare(Cell(loaded, variant), has_benchmark=has_benchmark)
+            item.prepare(VariantCase(loaded, variant), has_benchmark=has_benchmark)
             yield item
 
 
 class VariantItem(pytest.Function):
     """The test of one variant."""
 
-    cell: Cell
+    cell: VariantCase
 
-    def prepare(self, cell: Cell, *, has_benchmark: bool) -> None:
+    def prepare(self, cell: VariantCase, *, has_benchmark: bool) -> None:
         """Say what the test is about."""
         self.cell = cell
         for mark in marks(cell, self.config):
@@ -57,7 +57,7 @@ class VariantItem(pytest.Function):
         return self.path, self.cell.scenario.line, self.name
 
 
-def check_variant(request: pytest.FixtureRequest, harness_cell: Cell, harness_run: Run) -> None:
+def check_variant(request: pytest.FixtureRequest, harness_cell: VariantCase, harness_run: Run) -> None:
     """The test of a variant without latency."""
     settings = request.config.stash[STATE].settings
     request.node.user_properties += properties(harness_run, harness_cell.variant)
@@ -65,7 +65,7 @@ def check_variant(request: pytest.FixtureRequest, harness_cell: Cell, harness_ru
 
 
 def check_variant_and_latency(
-    request: pytest.FixtureRequest, harness_cell: Cell, harness_run: Run, harness_timed: bool, benchmark: Any
+    request: pytest.FixtureRequest, harness_cell: VariantCase, harness_run: Run, harness_timed: bool, benchmark: Any
 ) -> None:
     """The test of a variant, its timed inferences given to pytest-benchmark."""
     if benchmark is not None:

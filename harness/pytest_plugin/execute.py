@@ -18,7 +18,7 @@ from harness.pytest_plugin.cell import LoadedScenario
 from harness.pytest_plugin.state import STATE
 from harness.results import RunResults
 from harness.runs.complete import complete_run, run_options
-from harness.runs.preparation import prepare
+from harness.runs.preparation import prepare_run
 
 
 def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path, config: pytest.Config) -> RunResults:
@@ -31,7 +31,7 @@ def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path
         isolation=settings.isolation, download=settings.download, select=lambda variant: variant.id in chosen
     )
     done = complete_run(
-        prepare(scenario, options),
+        prepare_run(scenario, options),
         directory,
         Store(settings.store or default_root()),
         options,

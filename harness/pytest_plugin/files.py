@@ -20,7 +20,7 @@ def is_wanted(path: Path, session: pytest.Session) -> bool:
     return session.isinitpath(path) and _looks_like_a_scenario(path)
 
 
-def find(patterns: list[str], config: pytest.Config) -> list[Path]:
+def find_scenarios(patterns: list[str], config: pytest.Config) -> list[Path]:
     """The files that globs relative to the root match, sorted."""
     if absolute := next((pattern for pattern in patterns if Path(pattern).is_absolute()), None):
         raise pytest.UsageError(f"`{absolute}`: scenario globs are relative to {config.rootpath}")
@@ -32,7 +32,7 @@ _FOUND = pytest.StashKey[frozenset[Path]]()
 
 def _configured(config: pytest.Config) -> frozenset[Path]:
     if _FOUND not in config.stash:
-        config.stash[_FOUND] = frozenset(find(config.getini("harness_scenarios"), config))
+        config.stash[_FOUND] = frozenset(find_scenarios(config.getini("harness_scenarios"), config))
     return config.stash[_FOUND]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.plugin_names import short_name
-from harness.pytest_plugin.cell import Cell, LoadedScenario
+from harness.pytest_plugin.cell import LoadedScenario, VariantCase
 from harness.runs.registries import check_registries
 from harness.scenario import expand, load_scenario
 
@@ -29,7 +29,7 @@ def load(path: Path, config: pytest.Config) -> LoadedScenario:
     return LoadedScenario(path, scenario, expand(scenario), line - 1)
 
 
-def marks(cell: Cell, config: pytest.Config) -> list[pytest.MarkDecorator]:
+def marks(cell: VariantCase, config: pytest.Config) -> list[pytest.MarkDecorator]:
     """Marks of a test: method, target and model, for `-m`; and the group for `xdist --dist loadgroup`."""
     names = dict.fromkeys((cell.variant.method, short_name(cell.variant.target), cell.variant.model))
     found = [_mark(name, config) for name in names if name not in _PYTESTS_OWN and not name.startswith("_")]

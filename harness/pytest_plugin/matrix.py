@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.cell import Cell
+from harness.pytest_plugin.cell import VariantCase
 from harness.pytest_plugin.state import CELL_FIXTURE, STATE
 
 _Test = TypeVar("_Test", bound=Callable[..., Any] | type)
@@ -54,12 +54,12 @@ def parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark) -> None:
     metafunc.parametrize(CELL_FIXTURE, parameters, indirect=True)
 
 
-def _cells(marker: pytest.Mark, config: pytest.Config) -> Iterator[Cell]:
+def _cells(marker: pytest.Mark, config: pytest.Config) -> Iterator[VariantCase]:
     from harness.errors import UsageError
-    from harness.pytest_plugin.files import find
+    from harness.pytest_plugin.files import find_scenarios
     from harness.scenario.select import matches
 
-    paths = find(list(marker.args), config)
+    paths = find_scenarios(list(marker.args), config)
     if not paths:
         shown = ", ".join(f"`{pattern}`" for pattern in marker.args) or "no pattern"
         raise UsageError(f"@scenario_matrix: {shown} matches no file in {config.rootpath}", fix="correct the pattern")
@@ -68,6 +68,6 @@ def _cells(marker: pytest.Mark, config: pytest.Config) -> Iterator[Cell]:
         for variant in loaded.variants:
             if all(matches(expression, variant) for expression in marker.kwargs.get("select", ())):
                 found = True
-                yield Cell(loaded, variant)
+                yield VariantCase(loaded, variant)
     if not found:
         raise UsageError("@scenario_matrix: `select` chooses no variant", fix="`harness list SCENARIO` prints all")

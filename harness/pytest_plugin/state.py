@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin.cell import Cell, LoadedScenario
+from harness.pytest_plugin.cell import LoadedScenario, VariantCase
 from harness.pytest_plugin.options import Settings, read_settings
 
 CELL_FIXTURE = "harness_cell"
@@ -51,9 +51,9 @@ class PluginState:
         self.chosen = {path: frozenset(ids) for path, ids in chosen.items()}
 
 
-def cell_of(item: pytest.Item) -> Cell | None:
+def cell_of(item: pytest.Item) -> VariantCase | None:
     """The scenario and variant that a test is about, None for all other tests."""
-    own: Cell | None = getattr(item, "cell", None)
+    own: VariantCase | None = getattr(item, "cell", None)
     if own is not None:
         return own
     callspec = getattr(item, "callspec", None)

@@ -9,7 +9,7 @@ import pytest
 
 from harness.comparison.gates import gate_messages
 from harness.results import Row, RunResults
-from harness.words.choice import title
+from harness.words.choice import choice_title
 from harness.words.phrases import milliseconds, percent, speed
 
 _NONE = "-"
@@ -25,7 +25,7 @@ def write_summary(terminal: pytest.TerminalReporter, folders: Sequence[Path]) ->
             for line in table(results):
                 terminal.write_line(line)
             for choice in results.choices:
-                terminal.write_line(f"{title(choice)}: {choice.text.splitlines()[0]}")
+                terminal.write_line(f"{choice_title(choice)}: {choice.text.splitlines()[0]}")
             for conclusion in results.conclusions:
                 place = f"{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}"
                 terminal.write_line(f"{place}: {conclusion.text.splitlines()[0]}")

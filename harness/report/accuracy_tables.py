@@ -6,7 +6,7 @@ from harness.figures import figure, heading
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Accuracy, ClassAccuracy, Interval, PairedComparison, Row, RunResults
-from harness.text import shown
+from harness.text import one_line
 from harness.verdicts.accuracy import proven_classes
 from harness.verdicts.quality import TOP1
 from harness.words.phrases import level, p_value, percent, points
@@ -72,7 +72,7 @@ def _lossy_classes(row: Row) -> list[ClassAccuracy]:
 
 def class_name(found: ClassAccuracy) -> str:
     """The name, and the number where it has none."""
-    return shown(found.name) if found.name is not None else str(found.label)
+    return one_line(found.name) if found.name is not None else str(found.label)
 
 
 def _class(found: ClassAccuracy) -> tuple[str, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results import Choice, Row, RunResults
+from harness.results import EngineChoice, Row, RunResults
 from harness.verdicts.quality import quality
 from harness.verdicts.recommend import keeps_accuracy
-from harness.words.choice import named
+from harness.words.choice import row_name
 from harness.words.phrases import byte_size, speed, speed_interval, three_digits
 
 _HEADINGS = ("Model", "Variant", "Median, ms", "Speedup", "Interval", "Verdict", "Keeps accuracy", "Engine")
@@ -24,7 +24,7 @@ def choices_table(results: RunResults) -> Table | None:
     return Table(caption, _HEADINGS, rows, frozenset({2, 3, 4, 7}))
 
 
-def _lines(results: RunResults, found: Choice) -> Iterator[tuple[str, ...]]:
+def _lines(results: RunResults, found: EngineChoice) -> Iterator[tuple[str, ...]]:
     together = [row for row in results.rows if found.reference is not None and _is_of(row, found.reference)]
     for row in sorted(together, key=lambda row: row.latency.median_ms if row.latency else 0.0):
         yield (f"{found.model}, batch {found.batch_size}", *_cells(row))
@@ -46,7 +46,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     speedup, interval, verdict = timed.speedup, timed.speedup_interval, timed.verdict
     size = row.size.engine_bytes if row.size else None
     return (
-        named(row),
+        row_name(row),
         three_digits(latency.median_ms),
         NONE if speedup is None else speed(speedup),
         NONE if interval is None else speed_interval(interval.ends),

@@ -6,19 +6,19 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from harness.report.markdown import escaped, table
+from harness.report.markdown import escaped, pipe_table
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Verdict
 from harness.results.comparison import Comparison, Finding, StatusChange
 from harness.words.changes import (
     change_figure,
-    figure,
+    comparison_summary,
+    figure_with_unit,
     interval_words,
     name_of,
     sentence,
     status_sentence,
-    summary,
     with_one_cause,
 )
 from harness.words.phrases import counted, level, within
@@ -37,8 +37,8 @@ def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) 
             finding.verdict,
             _within(comparison, finding) + finding.variant,
             name_of(finding),
-            figure(finding, finding.comparison.reference_value),
-            figure(finding, finding.comparison.value),
+            figure_with_unit(finding, finding.comparison.reference_value),
+            figure_with_unit(finding, finding.comparison.value),
             change_figure(finding) or NONE,
             interval_words(finding) or ("exact" if finding.change is not None else NONE),
         )
@@ -59,7 +59,7 @@ def conditions_table(comparison: Comparison) -> Table | None:
     return Table("Conditions that differ", ("Severity", "What"), tuple(rows)) if rows else None
 
 
-def messages(comparison: Comparison) -> Iterator[str]:
+def change_messages(comparison: Comparison) -> Iterator[str]:
     """One line for what regressed in a variant for one cause, then for what improved: variant, changes and cause."""
     for change in comparison.status_changes:
         if change.is_regression:
@@ -74,7 +74,7 @@ def messages(comparison: Comparison) -> Iterator[str]:
             yield f"changed: {_within(comparison, change)}{status_sentence(change)}"
 
 
-def headline(comparison: Comparison) -> str:
+def comparison_headline(comparison: Comparison) -> str:
     """The outcome in one line."""
     if comparison.regressions:
         return f"{counted(comparison.regressions, 'regression')} proven"
@@ -85,7 +85,13 @@ def headline(comparison: Comparison) -> str:
 
 def markdown_text(comparison: Comparison) -> str:
     """For a pull-request comment: what is worse, with its cause, in sight; everything else folded."""
-    lines = [MARK, f"## {escaped(headline(comparison))}", "", f"{_sides(comparison)}. {summary(comparison)}.", ""]
+    lines = [
+        MARK,
+        f"## {escaped(comparison_headline(comparison))}",
+        "",
+        f"{_sides(comparison)}. {comparison_summary(comparison)}.",
+        "",
+    ]
     if comparison.is_forced:
         lines += ["**Forced:** figures were compared whose conditions forbid it, see below.", ""]
     bullets = [
@@ -127,7 +133,7 @@ def _within(comparison: Comparison, change: Finding | StatusChange) -> str:
 
 def _rows(content: Table) -> Iterator[str]:
     shown = content.rows[: _fitting([sum(len(cell) + len(" | ") for cell in row) for row in content.rows])]
-    yield table(Table(content.caption, content.headings, shown, content.numeric))
+    yield pipe_table(Table(content.caption, content.headings, shown, content.numeric))
     if len(content.rows) > len(shown):
         yield f"\n{len(content.rows) - len(shown)} more rows are left out here."
 

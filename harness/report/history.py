@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from harness.history.figures import RunRecord
 from harness.history.trends import Trend
-from harness.report.history_words import change_words, day, first_run, kind, shown, step_sentence
+from harness.report.history_words import day, first_run, kind, step_change_words, step_sentence, value_with_unit
 from harness.report.render import TEMPLATES, Plot
 from harness.report.svg import SERIES, SURFACE, name_artist, svg_of
 from harness.report.tables import Table
@@ -27,7 +27,7 @@ _MOST_DATES = 6
 
 
 @dataclass(frozen=True)
-class Section:
+class HistorySection:
     """One scenario on one class of machines."""
 
     key: str
@@ -44,9 +44,10 @@ def trends_table(trends: Sequence[Trend], caption: str) -> Table:
             trend.variant,
             trend.metric,
             str(len(trend.entries)),
-            shown(trend, trend.values[0]),
-            shown(trend, trend.values[-1]),
-            "; ".join(f"{kind(step)}: {change_words(trend, step)}, {first_run(step)}" for step in trend.steps) or NONE,
+            value_with_unit(trend, trend.values[0]),
+            value_with_unit(trend, trend.values[-1]),
+            "; ".join(f"{kind(step)}: {step_change_words(trend, step)}, {first_run(step)}" for step in trend.steps)
+            or NONE,
         )
         for trend in trends
     )
@@ -88,13 +89,15 @@ def html_text(trends: Sequence[Trend]) -> str:
     )
 
 
-def _section(caption: str, members: Sequence[Trend]) -> Section:
+def _section(caption: str, members: Sequence[Trend]) -> HistorySection:
     key = f"s{sha256(caption.encode()).hexdigest()[:_KEY_CHARACTERS]}"
     runs = {each.run.key: each.run for trend in members for each in trend.entries}
     ordered = sorted(runs.values(), key=lambda run: (run.started_at, run.run_id, run.key))
     metrics = dict.fromkeys(trend.metric for trend in members)
     plots = [_plot([trend for trend in members if trend.metric == name], ordered, f"{key}-{name}") for name in metrics]
-    return Section(key, members[0].scenario, members[0].machine_class, tuple(plots), trends_table(members, caption))
+    return HistorySection(
+        key, members[0].scenario, members[0].machine_class, tuple(plots), trends_table(members, caption)
+    )
 
 
 def _plot(members: Sequence[Trend], runs: Sequence[RunRecord], key: str) -> Plot:
@@ -130,4 +133,4 @@ def _draw(axes: Axes, trend: Trend, places: Mapping[str, int], colour: str, mark
     name_artist(line, trend.variant)
     for step in trend.steps:
         edge = axes.axvline(across[step.step.index], color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
-        name_artist(edge, f"{trend.variant}: {change_words(trend, step)}")
+        name_artist(edge, f"{trend.variant}: {step_change_words(trend, step)}")

@@ -14,13 +14,13 @@ _COMMIT_CHARACTERS = 10
 
 def step_sentence(trend: Trend, step: TrendStep) -> str:
     """`SCENARIO, VARIANT: latency.speedup fell by 9.8 % (1.52x, then 1.38x) with run … of … (commit …)`."""
-    return f"{trend.scenario}, {trend.variant}: {change_words(trend, step)} with {first_run(step)}{_notes(step)}"
+    return f"{trend.scenario}, {trend.variant}: {step_change_words(trend, step)} with {first_run(step)}{_notes(step)}"
 
 
-def change_words(trend: Trend, step: TrendStep) -> str:
+def step_change_words(trend: Trend, step: TrendStep) -> str:
     """What changed, by how much, from what to what, and how sure that is."""
     word = "rose" if step.change > 0 else "fell"
-    before, after = (shown(trend, value) for value in (step.step.before, step.step.after))
+    before, after = (value_with_unit(trend, value) for value in (step.step.before, step.step.after))
     test = "exact" if step.step.p_value is None else p_value(step.step.p_value)
     return f"{trend.metric} {word} by {change(trend, step)} ({before}, then {after}; {test})"
 
@@ -38,7 +38,7 @@ def kind(step: TrendStep) -> str:
     return "changed" if step.is_better is None else "better" if step.is_better else "worse"
 
 
-def shown(trend: Trend, value: float) -> str:
+def value_with_unit(trend: Trend, value: float) -> str:
     """One figure with its unit."""
     unit = trend.entries[-1].figure.unit
     by_unit: dict[str, Callable[[float], str]] = {

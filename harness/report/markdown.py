@@ -20,7 +20,7 @@ def escaped(text: object) -> str:
     return _EMPHASIS.sub(r"\\_", _SPECIAL.sub(r"\\\1", plain))
 
 
-def table(content: Table) -> str:
+def pipe_table(content: Table) -> str:
     """A pipe table without its caption."""
     alignments = ["--:" if column in content.numeric else "---" for column in range(len(content.headings))]
     lines = [content.headings, tuple(alignments), *content.rows]

@@ -10,7 +10,7 @@ from harness.report.variants import NONE
 from harness.results import Agreement, LayerParity, PairedComparison, Parity, ParityStep, Row, RunResults
 from harness.words.phrases import NOT_FINITE, listed, p_value, percent, plus_minus
 
-LINK_NAMES = {
+REPRESENTATION_NAMES = {
     "torch_fp32": "eager FP32",
     "onnx_fp32": "ONNX FP32",
     "torch_quantized": "fake-quantized torch",
@@ -28,7 +28,7 @@ _CHANNELS_SHOWN = 4
 
 def in_words(step: str) -> str:
     """`onnx_quantized → engine` as `Q/DQ ONNX → engine`."""
-    return " → ".join(LINK_NAMES.get(link, link) for link in step.split(" → "))
+    return " → ".join(REPRESENTATION_NAMES.get(representation, representation) for representation in step.split(" → "))
 
 
 def losses_table(results: RunResults) -> Table | None:
@@ -57,7 +57,10 @@ def chain_table(results: RunResults) -> Table | None:
     rows = []
     for row, parity in _parities(results):
         found = {_name(step): step for step in parity.steps}
-        absent = "; ".join(f"{LINK_NAMES.get(link, link)}: {reason}" for link, reason in parity.absent.items())
+        absent = "; ".join(
+            f"{REPRESENTATION_NAMES.get(representation, representation)}: {reason}"
+            for representation, reason in parity.absent.items()
+        )
         rows.append((row.variant.id, *(_step(found.get(step)) for step in steps), absent or NONE))
     caption = (
         "Same top-1, signal-to-quantization-noise ratio, largest error, and loss of top-1 in points (* proven) of each "

@@ -32,7 +32,7 @@ from harness.report.definitions import definitions
 from harness.report.flat import csv_text
 from harness.report.variants import TOO_FEW, Group, groups
 from harness.results import RunResults
-from harness.words.choice import title as choice_title
+from harness.words.choice import choice_title
 from harness.words.phrases import counted, level
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -199,6 +199,6 @@ def _environment() -> Environment:
     environment.filters["unbroken"] = lambda text: _UNBROKEN.sub("\N{NO-BREAK SPACE}", text)
     environment.filters["moment"] = _moment
     environment.filters["md"] = markdown.escaped
-    environment.filters["md_table"] = markdown.table
+    environment.filters["md_table"] = markdown.pipe_table
     environment.filters["md_variants"] = markdown.variants_table
     return environment

@@ -8,14 +8,14 @@ from harness.figures import TOP1, heading
 from harness.report import markdown
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results.sensitivity import Analysis, Judged, LayerCost, SensitivityRecord, SkipSearch
+from harness.results.sensitivity import Analysis, LayerCost, SensitivityRecord, SkipSearch, SkipSetAccuracy
 from harness.words.phrases import counted, label, margin_points, percent, points
 
 NETWORK = "(network itself)"
 _IDENTICAL = "identical"
 
 
-def layers_table(analysis: Analysis) -> Table:
+def layer_costs_table(analysis: Analysis) -> Table:
     """Every layer, most sensitive first; the column of accuracy only where it was judged."""
     judged = any(cost.alone is not None for cost in analysis.layers)
     skipped = _skipped(analysis)
@@ -25,7 +25,7 @@ def layers_table(analysis: Analysis) -> Table:
             layer_name(cost),
             ", ".join(cost.operators),
             f"{cost.weights:,}" if cost.weights else NONE,
-            decibels(cost.sqnr_db),
+            decibels_text(cost.sqnr_db),
             *([drop(cost.alone)] if judged else []),
             *(["skipped" if cost.layer in skipped else ""] if analysis.search is not None else []),
         )
@@ -34,7 +34,9 @@ def layers_table(analysis: Analysis) -> Table:
     headings = ["#", "Layer", "Operators", "Weights", "SQNR, dB"]
     headings += [heading("accuracy.drop")] if judged else []
     headings += ["Skip set"] if analysis.search is not None else []
-    return Table(title(analysis), tuple(headings), tuple(rows), frozenset({0, 3, 4, 5} if judged else {0, 3, 4}))
+    return Table(
+        analysis_title(analysis), tuple(headings), tuple(rows), frozenset({0, 3, 4, 5} if judged else {0, 3, 4})
+    )
 
 
 def accuracy_table(analysis: Analysis) -> Table | None:
@@ -56,7 +58,7 @@ def accuracy_table(analysis: Analysis) -> Table | None:
     )
 
 
-def title(analysis: Analysis) -> str:
+def analysis_title(analysis: Analysis) -> str:
     """Model, target and variant."""
     return f"{analysis.variant.model} on {analysis.variant.target}: {label(analysis.variant)}"
 
@@ -68,12 +70,12 @@ def layer_name(cost: LayerCost) -> str:
     return f"{cost.layer} (itself)" if cost.is_container else cost.layer
 
 
-def decibels(sqnr_db: float | None) -> str:
+def decibels_text(sqnr_db: float | None) -> str:
     """One decimal; infinite is `identical`."""
     return _IDENTICAL if sqnr_db is None else f"{sqnr_db:.1f}"
 
 
-def drop(judged: Judged | None) -> str:
+def drop(judged: SkipSetAccuracy | None) -> str:
     """Loss against FP32 with its interval, in points."""
     if judged is None:
         return NONE
@@ -124,13 +126,13 @@ def markdown_text(record: SensitivityRecord) -> str:
 
 
 def _analysis(analysis: Analysis) -> list[str]:
-    parts = [f"## {markdown.escaped(title(analysis))}", markdown.escaped(conclusion(analysis))]
+    parts = [f"## {markdown.escaped(analysis_title(analysis))}", markdown.escaped(conclusion(analysis))]
     if analysis.fragment is not None:
         parts.append(f"To paste into the scenario: [{analysis.fragment}]({analysis.fragment})")
     accuracy = accuracy_table(analysis)
     if accuracy is not None:
-        parts += [f"{accuracy.caption}:", markdown.table(accuracy)]
-    parts += [_how(analysis), markdown.table(layers_table(analysis))]
+        parts += [f"{accuracy.caption}:", markdown.pipe_table(accuracy)]
+    parts += [_how(analysis), markdown.pipe_table(layer_costs_table(analysis))]
     return parts
 
 
@@ -139,7 +141,7 @@ def _how(analysis: Analysis) -> str:
     return (
         f"SQNR of the network's output with one layer quantized and the others in float, from {passes} over "
         f"{counted(analysis.calibration_samples, 'calibration sample')}; all layers together: "
-        f"{decibels(analysis.sqnr_db)} dB. Most sensitive first."
+        f"{decibels_text(analysis.sqnr_db)} dB. Most sensitive first."
     )
 
 

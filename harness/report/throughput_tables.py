@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Interval, Row, RunResults, Variant
-from harness.words.choice import named
+from harness.words.choice import row_name
 
 _CAPTION = (
     "Samples per second: batch size divided by its median time, and the interval of that median. The best batch has "
@@ -35,7 +35,7 @@ def throughput_table(results: RunResults) -> Table | None:
 def _line(rows: Mapping[int, Row], sizes: list[int]) -> tuple[str, ...]:
     first = next(iter(rows.values()))
     cells = (_cell(rows[size]) if size in rows else NONE for size in sizes)
-    return (first.variant.model, named(first), *cells, " or ".join(map(str, best_batches(rows))))
+    return (first.variant.model, row_name(first), *cells, " or ".join(map(str, best_batches(rows))))
 
 
 def best_batches(rows: Mapping[int, Row]) -> list[int]:

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from harness.results.accuracy import Accuracy, ClassAccuracy, MetricValue
 from harness.results.base import BatchNormMode, GateVerdict, Method, Record, Status
-from harness.results.choice import Choice, ChoiceVerdict
+from harness.results.choice import ChoiceVerdict, EngineChoice
 from harness.results.data import Dataset, FileCounts, Fp32Weights, SharedSamples, Split, WeightsFile
 from harness.results.engine import Coverage, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.paired import ConfidenceInterval, PairedComparison
-from harness.results.parity import Agreement, CheckedStep, LayerParity, LayerStep, Link, Parity, ParityStep, StepCheck
+from harness.results.parity import (
+    Agreement,
+    CheckedStep,
+    LayerParity,
+    LayerStep,
+    Parity,
+    ParityStep,
+    Representation,
+    StepCheck,
+)
 from harness.results.performance import Cost, Energy, Latency, Memory, Size, Speedup
 from harness.results.row import Row
 from harness.results.run import (
@@ -37,7 +46,6 @@ __all__ = [
     "Agreement",
     "BatchNormMode",
     "CheckedStep",
-    "Choice",
     "ChoiceVerdict",
     "ClassAccuracy",
     "Conclusion",
@@ -46,6 +54,7 @@ __all__ = [
     "Coverage",
     "Dataset",
     "Energy",
+    "EngineChoice",
     "Environment",
     "FileCounts",
     "Fp32Weights",
@@ -56,7 +65,6 @@ __all__ = [
     "Layer",
     "LayerParity",
     "LayerStep",
-    "Link",
     "Load",
     "LoadAccuracy",
     "LoadResult",
@@ -67,6 +75,7 @@ __all__ = [
     "Parity",
     "ParityStep",
     "Record",
+    "Representation",
     "Row",
     "RunResults",
     "SeedSpread",

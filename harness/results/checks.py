@@ -27,7 +27,7 @@ _ENDLESS = frozenset(
 _POSITIVE = frozenset(
     (
         *("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
-        *("batch_size", "looks", "builds", "threads"),
+        *("batch_size", "analyses", "builds", "threads"),
     )
 )
 _SPEEDUPS = ("latency.comparison", "across.comparison")

@@ -9,7 +9,7 @@ from harness.results.base import Record
 ChoiceVerdict = Literal["best", "equal", "undecided", "none"]
 
 
-class Choice(Record):
+class EngineChoice(Record):
     """The decision among the rows of all targets, for one model and batch size on one kind of device."""
 
     model: str

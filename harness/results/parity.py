@@ -9,7 +9,7 @@ from pydantic import Field
 from harness.results.base import Record
 from harness.results.paired import PairedComparison
 
-Link = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
+Representation = Literal["torch_fp32", "onnx_fp32", "torch_quantized", "onnx_quantized", "onnx_fp16", "engine"]
 """What is compared on the way from the eager network to the engine, in this order."""
 LayerStep = Literal["torch_quantized → onnx_quantized", "onnx_quantized → engine"]
 
@@ -28,8 +28,8 @@ class Agreement(Record):
 class ParityStep(Agreement):
     """One step on the way from the eager network to the engine: what it changes on the same samples."""
 
-    start: Link
-    end: Link
+    start: Representation
+    end: Representation
     comparison: PairedComparison | None = None
     """Of top-1 after the step with top-1 before it; None without labels. Interval and adjusted p-value are corrected
     for the number of steps (Bonferroni), so that `worse` is proven, however small, for the chain at once."""

@@ -16,7 +16,7 @@ class Speedup(Record):
     """Of the speedup with that of FP32, which is 1: the geometric mean of FP32 time divided by this row's time in the
     same rounds. The interval holds at every look that measuring may have stopped at; p-values are corrected by Holm's
     method for all rows of the run that were timed. None for the FP32 row itself."""
-    claim: Verdict | None = None
+    own_verdict: Verdict | None = None
     """The word that this row's figures support best, each row on its own: the p-value is of it."""
     noise_floor: float | None = None
     """Relative half-width of the A/A twin's ratio interval in the same session."""
@@ -67,7 +67,7 @@ class Latency(Speedup):
     """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
-    looks: int = 1
+    analyses: int = 1
     """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
     across: Speedup | None = None
     """Against the FP32 row of the scenario's reference target; None on that target, where `comparison` says it, and

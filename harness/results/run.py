@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from harness.paths import read_bounded, replace_text
 from harness.results.base import GateVerdict, Record
 from harness.results.checks import check_environment, check_rows, check_values
-from harness.results.choice import Choice
+from harness.results.choice import EngineChoice
 from harness.results.data import Dataset, Fp32Weights, WeightsFile
 from harness.results.row import Row
 from harness.results.upgrade import upgraded_results
@@ -127,7 +127,7 @@ class RunResults(Record):
     """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
     conclusions: tuple[Conclusion, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[EngineChoice, ...] = ()
     """Which engine, where the scenario has several targets on one kind of device."""
     qat_seeds: tuple[SeedSpread, ...] = ()
     """Where QAT was trained from several seeds."""

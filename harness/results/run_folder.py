@@ -34,7 +34,7 @@ def new_folder(wanted: Path) -> Iterator[Path]:
             continue
         except OSError as error:
             raise _cannot_make(directory, error) from None
-        with claimed(directory):
+        with locked_folder(directory):
             yield directory
         return
     raise UsageError(f"there are {_MOST_NAMES:,} folders called {wanted} already", fix="choose another --out")
@@ -49,14 +49,14 @@ def given_folder(directory: Path) -> Iterator[Path]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_make(directory, error) from None
-    with claimed(directory):
+    with locked_folder(directory):
         if any(os.path.lexists(directory / record) for record in RECORDS):
             raise UsageError(f"{directory} already holds a run", fix="choose another --out, or remove that folder")
         yield directory
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def locked_folder(directory: Path) -> Iterator[None]:
     """Hold a folder that exists; an empty one is removed in the end. UsageError when another process holds it."""
     descriptor = _claim(directory)
     try:

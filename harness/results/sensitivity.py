@@ -17,7 +17,7 @@ SCHEMA_VERSION: Final = 1
 SearchStatus = Literal["nothing_to_skip", "found", "unreachable", "too_few_samples"]
 
 
-class Judged(Record):
+class SkipSetAccuracy(Record):
     """Top-1 on the held-out samples, and the paired difference to FP32 on the same samples."""
 
     top1: float
@@ -42,7 +42,7 @@ class LayerCost(Record):
     """Other layers are inside it (or it is the whole network): a skip pattern of this name would skip them too."""
     sqnr_db: float | None
     """10 log10(sum(y**2) / sum((y - q)**2)) of the network's outputs; None when nothing changed (infinite)."""
-    alone: Judged | None = None
+    alone: SkipSetAccuracy | None = None
     """Accuracy with this layer alone quantized; only for the layers that cost the most."""
 
 
@@ -50,7 +50,7 @@ class Trial(Record):
     """One skip set that was judged."""
 
     skip: tuple[str, ...]
-    judged: Judged
+    judged: SkipSetAccuracy
 
 
 class SkipSearch(Record):
@@ -80,7 +80,7 @@ class Ranking(Record):
     layers: tuple[LayerCost, ...]
     fp32_top1: float | None = None
     """On the held-out samples; None without labels."""
-    quantized: Judged | None = None
+    quantized: SkipSetAccuracy | None = None
     """All layers quantized, on the held-out samples."""
     held_out: dict[str, int] = Field(default_factory=dict)
     """Where the held-out samples come from, and how many from where."""

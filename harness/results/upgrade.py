@@ -101,7 +101,7 @@ def _latency(old: _Plain, confidence: float) -> _Plain:
         "interval": _interval(ends, confidence, shift=-1.0),
         "verdict": verdict,
     }
-    return new | {"comparison": comparison, "claim": None if verdict == "inconclusive" else verdict}
+    return new | {"comparison": comparison, "own_verdict": None if verdict == "inconclusive" else verdict}
 
 
 def _parity(old: _Plain, confidence: float) -> _Plain:

@@ -18,14 +18,14 @@ def unavailable_reason(variant: Variant) -> str | None:
     own_toolkit = variant.toolkit in (None, DEFAULT)
     toolkit = None if own_toolkit else get_toolkit(str(variant.toolkit))
     return (
-        _missing(checked(target))
+        _missing(checked_availability(target))
         or target.refusal(variant)
-        or (toolkit and (_missing(checked(toolkit)) or toolkit.refusal(variant)))
+        or (toolkit and (_missing(checked_availability(toolkit)) or toolkit.refusal(variant)))
         or None
     )
 
 
-def checked(member: Target | Toolkit) -> Availability:
+def checked_availability(member: Target | Toolkit) -> Availability:
     """Its availability, where it says that it is usable with its libraries tried: installed is not yet importable."""
     found = member.availability()
     return with_imports(found, member.modules) if found.usable else found

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from harness.metrics.base import Evidence
-from harness.results import Choice, Row
+from harness.results import EngineChoice, Row
 from harness.runs.selection import device_class
 from harness.verdicts.choice import Contest, decide, n_comparisons
 from harness.verdicts.seeds import representatives, seed_spreads
@@ -17,7 +17,7 @@ from harness.words.phrases import listed
 _Key = tuple[str, int, str]
 
 
-def choose(rows: Sequence[Row], evidence: Sequence[Evidence], judgement: Judgement) -> tuple[Choice, ...]:
+def choose(rows: Sequence[Row], evidence: Sequence[Evidence], judgement: Judgement) -> tuple[EngineChoice, ...]:
     """The decisions, in the order of the rows; none where each kind of device has one target.
 
     Of QAT variants that differ in their seed alone, the one with the median accuracy stands for all.
@@ -50,15 +50,15 @@ def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], judgement: Judg
     references = Counter(evidence[row.variant.id].timing_reference_id for row in timed)
     for reference, _ in references.most_common():
         together = tuple(row for row in timed if evidence[row.variant.id].timing_reference_id == reference)
-        timings, looks = evidence[together[0].variant.id].timings, evidence[together[0].variant.id].looks
+        timings, analyses = evidence[together[0].variant.id].timings, evidence[together[0].variant.id].analyses
         has_reference = any(row.variant.id == reference for row in together)
         if reference is None or timings is None or not has_reference or len(_places(together)) < 2:
             continue
-        yield Contest(together, timings, reference, judgement.latency_margin, judgement.confidence, looks)
+        yield Contest(together, timings, reference, judgement.latency_margin, judgement.confidence, analyses)
         return
 
 
-def _nothing_to_choose(key: _Key, rows: Sequence[Row]) -> Choice:
+def _nothing_to_choose(key: _Key, rows: Sequence[Row]) -> EngineChoice:
     model, batch_size, device = key
     timed = _places([row for row in rows if row.status == "ok" and row.latency is not None])
     missing = []
@@ -71,4 +71,4 @@ def _nothing_to_choose(key: _Key, rows: Sequence[Row]) -> Choice:
     if len(timed) > 1:
         what = f"{listed(timed)} were not timed in the same rounds, because the FP32 row of the reference failed"
     text = f"No choice between engines: {what}" + (f"; without figures: {listed(missing)}" if missing else "") + "."
-    return Choice(model=model, batch_size=batch_size, device=device, verdict="none", text=text)
+    return EngineChoice(model=model, batch_size=batch_size, device=device, verdict="none", text=text)

@@ -23,7 +23,7 @@ from harness.report import render
 from harness.results import RunResults, Variant
 from harness.results.run_folder import given_folder, new_folder
 from harness.runs.executing import Display
-from harness.runs.preparation import Prepared, RunOptions, prepare_all
+from harness.runs.preparation import Prepared, RunOptions, prepare_runs
 from harness.runs.run import run_scenario
 from harness.scenario import Scenario, load_scenario
 from harness.scenario.select import selector
@@ -118,7 +118,7 @@ def run_all(
     Each has a folder of its own in `out` where there are several. `tell` is called with what to know before the runs
     start. ScenarioError, before anything runs, for a scenario that cannot be used.
     """
-    prepared = prepare_all(scenarios, options)
+    prepared = prepare_runs(scenarios, options)
     for note in (note for item in prepared for note in item.notes):
         tell(note)
     where = Store(store or default_root())

@@ -21,12 +21,12 @@ def run_energy(
     planner: Planner,
     executor: LocalExecutor,
     outcomes: Mapping[str, Outcome],
-    nonce: str,
+    measurement_id: str,
 ) -> Measured:
     """One task for each variant whose engine was built, can run here, and whose device counts its energy."""
     reason_by_device = cache(why_not)
     tasks = {
-        planner.energy(plan, nonce): (plan.variant.id,)
+        planner.energy(plan, measurement_id): (plan.variant.id,)
         for plan in plans
         if plan.engine_runs(outcomes) and reason_by_device(_device(plan)) is None
     }

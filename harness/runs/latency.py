@@ -21,7 +21,9 @@ Groups = Mapping[str, Sequence[VariantPlan]]
 """Variants that are timed together, by the id of the FP32 row that all of them are compared with."""
 
 
-def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str) -> Measured:
+def run_latency(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
+) -> Measured:
     """Time the variants of each model and batch size, all targets of one kind of device in the same rounds.
 
     Where that fails for a group of several targets as a whole, because the common reference fails, each target is timed
@@ -30,7 +32,7 @@ def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[s
     if not prepared.resolved.measurement.latency:
         return []
     groups = timed_groups(prepared.plans, outcomes)
-    measured = _time(prepared, executor, groups, nonce)
+    measured = _time(prepared, executor, groups, measurement_id)
     apart: dict[str, Sequence[VariantPlan]] = {}
     for reference, (_, outcome, _) in zip(groups, measured, strict=True):
         if isinstance(outcome, Failed):
@@ -38,7 +40,7 @@ def run_latency(prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[s
     if not apart:
         return measured
     kept = [each for each in measured if not (isinstance(each[1], Failed) and set(each[2]) & _ids(apart))]
-    return [*kept, *_time(prepared, executor, apart, nonce)]
+    return [*kept, *_time(prepared, executor, apart, measurement_id)]
 
 
 def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> Groups:
@@ -66,11 +68,13 @@ def timed_by_variant(measured: Measured) -> dict[str, Outcome]:
     return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
 
 
-def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, nonce: str) -> Measured:
+def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, measurement_id: str) -> Measured:
     corrects = prepared.resolved.verdict.correction == "holm"
     comparisons = sum(map(_n_speedups, groups, groups.values())) if corrects else 1
     tasks = {
-        prepared.planner.measure(group, reference, nonce, comparisons): tuple(plan.variant.id for plan in group)
+        prepared.planner.measure(group, reference, measurement_id, comparisons): tuple(
+            plan.variant.id for plan in group
+        )
         for reference, group in groups.items()
     }
     finished = executor.run(list(tasks))

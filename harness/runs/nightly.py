@@ -14,9 +14,9 @@ from harness.comparison.environments import EnvironmentDifference, differences
 from harness.comparison.gates import worst_exit_code
 from harness.comparison.judge_changes import SECTIONS
 from harness.comparison.snapshot import Snapshot
-from harness.comparison.sources import RESULTS, classes_of, read_baseline, read_run
+from harness.comparison.sources import RESULTS, machine_classes_of, read_baseline, read_run
 from harness.engine.store import Store
-from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, UsageError, gravest
+from harness.errors import EXIT_INCONCLUSIVE, EXIT_OK, EXIT_USAGE, EXIT_VARIANT_FAILED, UsageError, most_severe
 from harness.history.database import append, entries
 from harness.history.place import history_path
 from harness.history.trends import Trend, trends
@@ -26,7 +26,7 @@ from harness.results.comparison import Comparison
 from harness.runs.complete import complete_run
 from harness.runs.executing import Display
 from harness.runs.preparation import Prepared, RunOptions
-from harness.runs.preparation import prepare_all as prepare_scenarios
+from harness.runs.preparation import prepare_runs as prepare_scenarios
 from harness.scenario import load_scenario
 
 SUFFIXES = (".yaml", ".yml")
@@ -34,7 +34,7 @@ _NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Night:
+class NightlyRun:
     """What a night found."""
 
     directory: Path
@@ -59,7 +59,7 @@ class Night:
         is_open = bool(self.not_compared) or bool(set(self.without_baseline) - {path.stem for path in self.saved})
         undecided = EXIT_INCONCLUSIVE if strict and is_open else EXIT_OK
         unwritten = EXIT_USAGE if self.not_written else EXIT_OK
-        return gravest([*gates, EXIT_VARIANT_FAILED if failed else EXIT_OK, compared, undecided, unwritten])
+        return most_severe([*gates, EXIT_VARIANT_FAILED if failed else EXIT_OK, compared, undecided, unwritten])
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
+def prepare_files(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
     prepared = prepare_scenarios([load_scenario(path) for path in files], options)
     names = [item.about.name for item in prepared]
@@ -97,7 +97,7 @@ def prepare_all(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     return prepared
 
 
-def run_night(
+def run_nightly(
     prepared: Sequence[Prepared],
     files: Sequence[Path],
     project: Project,
@@ -107,7 +107,7 @@ def run_night(
     display: Display,
     *,
     save_missing: bool = False,
-) -> Night:
+) -> NightlyRun:
     """Run, append, judge. Baselines and history are opened before anything runs: a damaged file costs no night."""
     stored = stored_baselines(project.baselines)
     append(project.history, ())
@@ -131,8 +131,8 @@ def run_night(
     saved = tuple(_save(after[name], name, project.baselines) for name in missing) if save_missing else ()
     comparison, not_compared = _compared(before, after, (str(project.baselines), str(directory)))
     looked_at = [trend for trend in trends(entries(project.history)) if trend.scenario in after]
-    here = set(classes_of(after))
-    return Night(
+    here = set(machine_classes_of(after))
+    return NightlyRun(
         directory=directory,
         runs=tuple(runs),
         comparison=comparison,
@@ -165,7 +165,7 @@ def _of_this_machine(
     stored: Mapping[str, Mapping[str, Snapshot]], after: Mapping[str, Snapshot], not_asked: set[str]
 ) -> dict[str, Snapshot]:
     found: dict[str, Snapshot] = {}
-    for machine_class in classes_of(after):
+    for machine_class in machine_classes_of(after):
         found |= {name: base for name, base in stored.get(machine_class, {}).items() if name not in not_asked}
     return found
 
@@ -199,10 +199,10 @@ def _save(snapshot: Snapshot, name: str, folder: Path) -> Path:
     return path
 
 
-def recent_steps(night: Night, runs: int = 5) -> list[Trend]:
+def recent_steps(nightly: NightlyRun, runs: int = 5) -> list[Trend]:
     """Series with the steps that began within the last few runs, and no others."""
     found = []
-    for trend in night.trends:
+    for trend in nightly.trends:
         steps = tuple(each for each in trend.steps if each.step.index >= len(trend.entries) - runs)
         if steps:
             found.append(replace(trend, steps=steps))

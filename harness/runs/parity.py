@@ -11,7 +11,7 @@ import numpy as np
 from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.parity.chain import ChainEvidence
-from harness.results import Link, Variant
+from harness.results import Representation, Variant
 from harness.stages.artifacts import LABELS, OUTPUTS, LayersResult
 from harness.stages.catalog import LAYERS, PREDICT_ONNX
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
@@ -29,33 +29,35 @@ LAYER_SAMPLES = 64
 class Chain:
     """The links of one variant; tasks are shared with other variants and with its own stages."""
 
-    links: Mapping[Link, Task] = field(default_factory=dict)
-    absent: Mapping[Link, str] = field(default_factory=dict)
+    representations: Mapping[Representation, Task] = field(default_factory=dict)
+    absent: Mapping[Representation, str] = field(default_factory=dict)
     layers: Task | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """All of them."""
-        return (*self.links.values(), *([self.layers] if self.layers is not None else []))
+        return (*self.representations.values(), *([self.layers] if self.layers is not None else []))
 
 
-def predict_onnx(export: Task, data: DataConfig, samples: int) -> Task:
+def predict_onnx_task(export: Task, data: DataConfig, samples: int) -> Task:
     """The first test samples through an ONNX file as it is written."""
     config = PredictOnnxConfig(data=data, samples=samples)
     return Task(PREDICT_ONNX, config, {"onnx": export}, label=f"{export.label}: evaluate the file")
 
 
-def compare_layers(config: LayersConfig, inputs: Mapping[str, Task], variant_id: str) -> Task:
+def compare_layers_task(config: LayersConfig, inputs: Mapping[str, Task], variant_id: str) -> Task:
     """The layers of a quantized variant."""
     return Task(LAYERS, config, inputs, label=f"compare the layers of {variant_id}")
 
 
-def absent_links(variant: Variant, links: Mapping[Link, Task], not_run: str | None) -> dict[Link, str]:
+def absent_representations(
+    variant: Variant, representations: Mapping[Representation, Task], not_run: str | None
+) -> dict[Representation, str]:
     """Why a variant has no link of a kind that others of its method have."""
-    absent: dict[Link, str] = {}
-    if variant.is_quantized and "torch_quantized" not in links:
+    absent: dict[Representation, str] = {}
+    if variant.is_quantized and "torch_quantized" not in representations:
         absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
-    if "engine" not in links:
+    if "engine" not in representations:
         absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"
     return absent
 
@@ -64,16 +66,16 @@ def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | N
     """What the tasks of a chain found; a link whose task failed is absent with the reason, and so are the layers."""
     if not chain.tasks:
         return None
-    outputs: dict[Link, npt.NDArray[np.float32]] = {}
-    absent = {str(link): reason for link, reason in chain.absent.items()}
+    outputs: dict[Representation, npt.NDArray[np.float32]] = {}
+    absent = {str(representation): reason for representation, reason in chain.absent.items()}
     labels: npt.NDArray[np.int64] | None = None
-    for link, task in chain.links.items():
+    for representation, task in chain.representations.items():
         outcome = outcomes.get(task.key)
         if not isinstance(outcome, Done):
-            absent[link] = _reason(outcome)
+            absent[representation] = _reason(outcome)
             continue
-        outputs[link] = np.load(outcome.artifact.file(OUTPUTS), allow_pickle=False)
-        if link == "torch_fp32" and LABELS in outcome.artifact.manifest.files:
+        outputs[representation] = np.load(outcome.artifact.file(OUTPUTS), allow_pickle=False)
+        if representation == "torch_fp32" and LABELS in outcome.artifact.manifest.files:
             labels = np.load(outcome.artifact.file(LABELS), allow_pickle=False)
     compared = outcomes.get(chain.layers.key) if chain.layers is not None else None
     if not isinstance(compared, Done):

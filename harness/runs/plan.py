@@ -10,10 +10,10 @@ from harness.comparison.environments import machine_class
 from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Outcome
 from harness.machine.environment import machine
-from harness.results import Link, Variant
+from harness.results import Representation, Variant
 from harness.runs.availability import unavailable_reason
 from harness.runs.network_plan import NetworkPlanner
-from harness.runs.parity import LAYER_SAMPLES, Chain, absent_links, compare_layers, predict_onnx
+from harness.runs.parity import LAYER_SAMPLES, Chain, absent_representations, compare_layers_task, predict_onnx_task
 from harness.runs.plugins import Plugins
 from harness.runs.resolve import Resolved
 from harness.stages.catalog import (
@@ -136,37 +136,38 @@ class Planner:
         settings = self._resolved.measurement
         if settings.parity == "off":
             return Chain()
-        links: dict[Link, Task] = {}
-        absent: dict[Link, str] = {}
+        representations: dict[Representation, Task] = {}
+        absent: dict[Representation, str] = {}
         if settings.accuracy:
-            links = self._links(variant, tasks, target, file)
-            absent = absent_links(variant, links, not_run)
+            representations = self._representations(variant, tasks, target, file)
+            absent = absent_representations(variant, representations, not_run)
         layers = None
         if settings.parity == "layers" and variant.is_quantized and file is not None and build is not None:
             layers = self._layers(variant, tasks, file, build, runs=not_run is None)
-        return Chain(links, absent, layers)
+        return Chain(representations, absent, layers)
 
-    def _links(
+    def _representations(
         self, variant: Variant, tasks: Mapping[str, Task], target: Target, file: Task | None
-    ) -> dict[Link, Task]:
+    ) -> dict[Representation, Task]:
         model, network = self._resolved.networks[variant.model].config, self._of_networks.network(variant)
         is_quantized = variant.is_quantized
         fp32 = ExportConfig(model=model, quantizer=None, integer_biases=target.integer_biases)
-        files: dict[Link, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
+        files: dict[Representation, Task] = {"onnx_fp32": Task(EXPORT, fp32, network, label=f"export {variant.model}")}
         if file is not None and is_quantized:
             files["onnx_quantized"] = file
         if file is not None and tasks["export"] is not file:
             files["onnx_fp16"] = tasks["export"]
         samples = self._resolved.measurement.parity_samples
-        links: dict[Link, Task] = {
-            link: predict_onnx(task, self._resolved.data, samples) for link, task in files.items()
+        representations: dict[Representation, Task] = {
+            representation: predict_onnx_task(task, self._resolved.data, samples)
+            for representation, task in files.items()
         }
-        links["torch_fp32"] = self.eager(variant)
+        representations["torch_fp32"] = self.eager(variant)
         if is_quantized and "torch_outputs" in tasks:
-            links["torch_quantized"] = tasks["torch_outputs"]
+            representations["torch_quantized"] = tasks["torch_outputs"]
         if "outputs" in tasks:
-            links["engine"] = tasks["outputs"]
-        return links
+            representations["engine"] = tasks["outputs"]
+        return representations
 
     def _layers(
         self, variant: Variant, tasks: Mapping[str, Task], file: Task, build: BuildConfig, *, runs: bool
@@ -184,7 +185,7 @@ class Planner:
             quantizer=self._of_networks.quantizer(variant) if is_ours else None,
             build=build if runs else None,
         )
-        return compare_layers(config, inputs, variant.id)
+        return compare_layers_task(config, inputs, variant.id)
 
     def eager(self, variant: Variant) -> Task:
         """Outputs of the eager network on the test samples."""

@@ -23,8 +23,8 @@ from harness.runs.prober import ProbeFailed, Prober
 from harness.runs.timeouts import network_timeout_s
 from harness.scenario import Scenario, expand
 from harness.scenario.plugin_sections import with_load_settings, with_target_options
-from harness.scenario.plugin_uses import PluginUse, built_in_names, named, plugin_uses
-from harness.scenario.source import Source, joined
+from harness.scenario.plugin_uses import PluginUse, built_in_names, named_plugins, plugin_uses
+from harness.scenario.source import ScenarioSource, joined
 from harness.targets import get_target
 from harness.training.model_files import described
 
@@ -39,7 +39,7 @@ class Plugins:
 
     facts: Mapping[tuple[Kind, str], PluginFacts] = field(default_factory=dict)
     uses: tuple[PluginUse, ...] = ()
-    source: Source = field(default_factory=Source)
+    source: ScenarioSource = field(default_factory=ScenarioSource)
     """The file of the scenario, for errors."""
 
     def codes(self, *wanted: tuple[Kind, Iterable[str | None]]) -> tuple[PluginCode, ...]:
@@ -138,7 +138,7 @@ def describe_plugins(scenario: Scenario, *, download: bool = False) -> Plugins:
 
 def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:
     """Names of the harness's own that an installed package registers too: it is not clear which is meant."""
-    for use in named(scenario):
+    for use in named_plugins(scenario):
         others = entry_points(use.kind).get(use.name, ())
         if others and use.name in built_in_names(use.kind):
             message = f"`{use.name}` is a built-in {use.kind}, and {distribution_of(others[0])} registers another one"
@@ -158,7 +158,7 @@ def _equal_names(
             seen[use.kind, found.own_name] = use.name
 
 
-def _error(source: Source, use: PluginUse, message: str, fix: str | None) -> ScenarioError:
+def _error(source: ScenarioSource, use: PluginUse, message: str, fix: str | None) -> ScenarioError:
     return source.error(use.loc, message, fix=fix, on_key=use.is_key)
 
 

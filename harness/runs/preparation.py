@@ -73,16 +73,16 @@ class Prepared:
         return (*failed, *read)
 
 
-def prepare(scenario: Scenario, options: RunOptions) -> Prepared:
+def prepare_run(scenario: Scenario, options: RunOptions) -> Prepared:
     """Check everything that can be wrong with the input before any work starts.
 
     A network that cannot be used costs its own rows. Raises ScenarioError with the place in the file for unknown names,
     missing data, and where no network can be used.
     """
-    return prepare_all([scenario], options)[0]
+    return prepare_runs([scenario], options)[0]
 
 
-def prepare_all(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prepared]:
+def prepare_runs(scenarios: Sequence[Scenario], options: RunOptions) -> list[Prepared]:
     """The same for several scenarios, all of which are checked before the first one runs.
 
     A scenario without a network that can be used fails as a whole only where that holds for all of them.
@@ -166,7 +166,7 @@ def baseline_file(about: About) -> Path:
 
 def _baseline(about: About, gates: Sequence[GateSpec]) -> Snapshot | None:
     """The stored baseline where a gate compares with it; UsageError for a file that is none."""
-    if not any(gate.yardstick == "baseline" for gate in gates):
+    if not any(gate.reference == "baseline" for gate in gates):
         return None
     path = baseline_file(about)
     return read_baseline(path) if path.is_file() else None

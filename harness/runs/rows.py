@@ -46,7 +46,7 @@ _CHECKED_STAGES = ("check", "calibrate", "quantize", "finetune", "export", "buil
 
 
 @dataclass
-class Findings:
+class RunOutcomes:
     """Everything that the tasks of a run produced."""
 
     outcomes: Mapping[str, Outcome]
@@ -84,13 +84,13 @@ class Findings:
         return outcome if isinstance(outcome, Failed) and outcome.kind in (CRASH, TIMEOUT) else None
 
 
-def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings, own: OwnMetrics | None = None) -> Row:
+def make_row(plan: VariantPlan, evidence: Evidence, run_outcomes: RunOutcomes, own: OwnMetrics | None = None) -> Row:
     """The row of one variant; what a failed task left unknown stays empty."""
     variant = plan.variant
     if plan.broken is not None or plan.unavailable is not None:
         status = "unavailable" if plan.broken is None else "failed"
         return Row(variant=variant, status=status, reason=plan.broken or plan.unavailable)
-    failure = findings.failure(plan)
+    failure = run_outcomes.failure(plan)
     figures: dict[str, Any] = {}
     extra: dict[str, MetricValue] = dict(own.values) if own is not None else {}
     faults = list(filter(None, [_not_numbers(evidence), *(own.faults if own is not None else ())]))
@@ -113,9 +113,9 @@ def make_row(plan: VariantPlan, evidence: Evidence, findings: Findings, own: Own
     if plan.simulated and reason is None:
         reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
     reason = reason or other_precisions(variant.method, evidence.layers)
-    checked = [findings.result(plan, name, Checked) for name in _CHECKED_STAGES]
+    checked = [run_outcomes.result(plan, name, Checked) for name in _CHECKED_STAGES]
     checks = tuple(check for each in checked if each is not None for check in each.checks)
-    figures |= {"metrics": extra, "cost": _cost(plan, findings), "checks": checks}
+    figures |= {"metrics": extra, "cost": _cost(plan, run_outcomes), "checks": checks}
     return Row(variant=variant, status=status, reason=reason, **figures)
 
 
@@ -133,10 +133,10 @@ def _not_numbers(evidence: Evidence) -> str | None:
     )
 
 
-def gather(
+def collect_evidence(
     plan: VariantPlan,
     reference: VariantPlan | None,
-    findings: Findings,
+    run_outcomes: RunOutcomes,
     judgement: Judgement,
     threads: int,
     seed: int = 0,
@@ -144,34 +144,34 @@ def gather(
     class_names: tuple[str, ...] = (),
 ) -> Evidence:
     """What is known about one variant."""
-    build, export = findings.artifact(plan, "build"), findings.artifact(plan, "export")
+    build, export = run_outcomes.artifact(plan, "build"), run_outcomes.artifact(plan, "export")
     built = None if build is None else build.result(BuildResult)
-    latency = findings.latency.get(plan.variant.id)
+    latency = run_outcomes.latency.get(plan.variant.id)
     measured = latency.artifact if isinstance(latency, Done) else None
     timed = None if measured is None else measured.result(LatencyResult)
-    outputs, load = _outputs(plan, "outputs", findings), findings.load.get(plan.variant.id)
+    outputs, load = _outputs(plan, "outputs", run_outcomes), run_outcomes.load.get(plan.variant.id)
     return Evidence(
         variant=plan.variant,
         judgement=judgement,
         is_reference=plan.variant.id == plan.reference_id,
         reference_id=plan.reference_id,
-        labels=_labels(reference, findings),
+        labels=_labels(reference, run_outcomes),
         class_names=class_names,
         outputs=outputs,
-        reference_outputs=None if reference is None else _reference_outputs(reference, findings),
-        torch_outputs=_outputs(plan, "torch_outputs", findings),
-        chain=evidence(plan.chain, findings.outcomes),
+        reference_outputs=None if reference is None else _reference_outputs(reference, run_outcomes),
+        torch_outputs=_outputs(plan, "torch_outputs", run_outcomes),
+        chain=evidence(plan.chain, run_outcomes.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
         timing_reference_id=None if timed is None else timed.reference,
-        looks=1 if timed is None else timed.looks,
+        analyses=1 if timed is None else timed.analyses,
         watched=() if timed is None else timed.watched,
         parts_ms={} if timed is None else timed.parts_ms.get(plan.variant.id, {}),
         onnx_path=None if export is None else file_of(export),
         engine_path=None if build is None else file_of(build),
         weight_bytes=None if built is None else built.weight_bytes,
         layers=() if built is None else built.layers,
-        memory=findings.result(plan, "memory", Memory),
-        energy=None if findings.energy is None else energy_of(plan, findings.energy.get(plan.variant.id)),
+        memory=run_outcomes.result(plan, "memory", Memory),
+        energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
         task=task,
@@ -180,32 +180,32 @@ def gather(
     )
 
 
-def _outputs(plan: VariantPlan, name: str, findings: Findings) -> npt.NDArray[np.float32] | None:
-    artifact = findings.artifact(plan, name)
+def _outputs(plan: VariantPlan, name: str, run_outcomes: RunOutcomes) -> npt.NDArray[np.float32] | None:
+    artifact = run_outcomes.artifact(plan, name)
     return None if artifact is None else np.load(artifact.file(OUTPUTS), allow_pickle=False)
 
 
-def _reference_outputs(reference: VariantPlan, findings: Findings) -> npt.NDArray[np.float32] | None:
+def _reference_outputs(reference: VariantPlan, run_outcomes: RunOutcomes) -> npt.NDArray[np.float32] | None:
     """None where they hold NaN: what is no number is nothing to lose against."""
-    outputs = _outputs(reference, "outputs", findings)
+    outputs = _outputs(reference, "outputs", run_outcomes)
     return None if outputs is None or np.isnan(outputs).any() else outputs
 
 
-def _labels(reference: VariantPlan | None, findings: Findings) -> npt.NDArray[np.int64] | None:
-    artifact = None if reference is None else findings.artifact(reference, "outputs")
+def _labels(reference: VariantPlan | None, run_outcomes: RunOutcomes) -> npt.NDArray[np.int64] | None:
+    artifact = None if reference is None else run_outcomes.artifact(reference, "outputs")
     has_labels = artifact is not None and LABELS in artifact.manifest.files
     return np.load(artifact.file(LABELS), allow_pickle=False) if artifact is not None and has_labels else None
 
 
-def _cost(plan: VariantPlan, findings: Findings) -> Cost:
+def _cost(plan: VariantPlan, run_outcomes: RunOutcomes) -> Cost:
     """Of the stages that make the variant; what measures it costs nothing in production."""
-    artifacts = {name: findings.artifact(plan, name) for name in _COST_STAGES}
-    train = findings.result(plan, "train", TrainResult)
-    calibrate = findings.result(plan, "calibrate", CalibrateResult)
-    quantize = findings.result(plan, "quantize", QuantizeResult)
-    finetune = findings.result(plan, "finetune", FinetuneResult)
-    export = findings.result(plan, "export", ExportResult)
-    build = findings.result(plan, "build", BuildResult)
+    artifacts = {name: run_outcomes.artifact(plan, name) for name in _COST_STAGES}
+    train = run_outcomes.result(plan, "train", TrainResult)
+    calibrate = run_outcomes.result(plan, "calibrate", CalibrateResult)
+    quantize = run_outcomes.result(plan, "quantize", QuantizeResult)
+    finetune = run_outcomes.result(plan, "finetune", FinetuneResult)
+    export = run_outcomes.result(plan, "export", ExportResult)
+    build = run_outcomes.result(plan, "build", BuildResult)
     passes = [each.data_passes for each in (calibrate, quantize) if each is not None]
     return Cost(
         train_s=train and train.train_s,

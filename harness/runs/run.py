@@ -29,7 +29,7 @@ from harness.runs.own_metrics import compute_own
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
-from harness.runs.rows import Findings, copy_name, gather, make_row
+from harness.runs.rows import RunOutcomes, collect_evidence, copy_name, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
 from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of
 from harness.stages.configs import MeasureConfig
@@ -59,21 +59,21 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     with executing(prepared, store, options, display) as (executor, checked):
         prepared = checked
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
-        measured = run_latency(prepared, executor, outcomes, _nonce(run_id, started))
-        energy = _energy(prepared, executor, outcomes, _nonce(run_id, started))
-        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _nonce(run_id, started))
+        measured = run_latency(prepared, executor, outcomes, _measurement_id(run_id, started))
+        energy = _energy(prepared, executor, outcomes, _measurement_id(run_id, started))
+        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _measurement_id(run_id, started))
     after_builds = [*measured, *(energy or ()), *loaded]
-    findings = Findings(
+    run_outcomes = RunOutcomes(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
         latency=timed_by_variant(measured),
         energy=None if energy is None else by_variant(energy),
         load=by_variant(loaded),
     )
     about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
-    rows, evidence = _rows(prepared, findings)
+    rows, evidence = _rows(prepared, run_outcomes)
     rows = judge_run(rows, confidence=verdict.confidence, correction=verdict.correction)
     problems = Problems()
-    rows = _keep_all(rows, evidence, findings, measured, prepared, directory, problems)
+    rows = _keep_all(rows, evidence, run_outcomes, measured, prepared, directory, problems)
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=about.name,
@@ -86,7 +86,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         environment=environment | _settings(prepared),
         datasets=prepared.datasets,
         weights=prepared.weights,
-        fp32_weights=_fp32_weights(prepared.plans, findings),
+        fp32_weights=_fp32_weights(prepared.plans, run_outcomes),
         rows=tuple(rows),
         conclusions=conclude(
             rows,
@@ -97,13 +97,13 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         ),
         choices=choose(rows, evidence, verdict) if prepared.resolved.measurement.latency else (),
         qat_seeds=seed_spreads(rows),
-        stages=_stage_runs(prepared.plans, findings, [(task, ids) for task, _, ids in after_builds]),
-        calibration_samples=_calibration_samples(prepared.plans, findings),
+        stages=_stage_runs(prepared.plans, run_outcomes, [(task, ids) for task, _, ids in after_builds]),
+        calibration_samples=_calibration_samples(prepared.plans, run_outcomes),
         warnings=(
             *doubts(prepared.splits),
             *chance_warnings(rows, prepared.splits.n_classes),
             *guessing_warnings(rows),
-            *_outliers(prepared.plans, findings),
+            *_outliers(prepared.plans, run_outcomes),
         ),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
@@ -115,7 +115,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
 def _keep_all(
     rows: Sequence[Row],
     evidence: Sequence[Evidence],
-    findings: Findings,
+    run_outcomes: RunOutcomes,
     measured: Measured,
     prepared: Prepared,
     directory: Path,
@@ -123,7 +123,7 @@ def _keep_all(
 ) -> list[Row]:
     """Models, engines and samples go into the run's folder; the rows name their files."""
     rows = [
-        _keep_files(row, plan, findings, prepared, directory, problems)
+        _keep_files(row, plan, run_outcomes, prepared, directory, problems)
         for row, plan in zip(rows, prepared.plans, strict=True)
     ]
     timed: str | None = None
@@ -149,27 +149,27 @@ def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Ga
     )
 
 
-def _nonce(run_id: str, started: datetime) -> str:
+def _measurement_id(run_id: str, started: datetime) -> str:
     """In the key of whatever is measured anew in each run."""
     return f"{run_id} {started.isoformat()}"
 
 
 def _energy(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], nonce: str
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
 ) -> Measured | None:
     if not prepared.resolved.measurement.energy:
         return None
-    return run_energy(prepared.plans, prepared.planner, executor, outcomes, nonce)
+    return run_energy(prepared.plans, prepared.planner, executor, outcomes, measurement_id)
 
 
-def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evidence]]:
+def _rows(prepared: Prepared, run_outcomes: RunOutcomes) -> tuple[list[Row], list[Evidence]]:
     resolved, splits = prepared.resolved, prepared.splits
     by_id = {plan.variant.id: plan for plan in prepared.plans}
     evidence = [
-        gather(
+        collect_evidence(
             plan,
             by_id.get(plan.reference_id),
-            findings,
+            run_outcomes,
             resolved.verdict,
             resolved.targets[plan.variant.target].threads,
             resolved.seed,
@@ -180,21 +180,21 @@ def _rows(prepared: Prepared, findings: Findings) -> tuple[list[Row], list[Evide
     ]
     own = compute_own(prepared.plugins, evidence, resolved.network_timeout_s)
     made = zip(prepared.plans, evidence, own, strict=True)
-    return [make_row(plan, item, findings, figures) for plan, item, figures in made], evidence
+    return [make_row(plan, item, run_outcomes, figures) for plan, item, figures in made], evidence
 
 
 def _keep_files(
-    row: Row, plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path, problems: Problems
+    row: Row, plan: VariantPlan, run_outcomes: RunOutcomes, prepared: Prepared, directory: Path, problems: Problems
 ) -> Row:
     """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
     with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
-        return row.model_copy(update={"files": _files_of(plan, findings, prepared, directory)})
+        return row.model_copy(update={"files": _files_of(plan, run_outcomes, prepared, directory)})
     return row
 
 
-def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directory: Path) -> dict[str, str]:
+def _files_of(plan: VariantPlan, run_outcomes: RunOutcomes, prepared: Prepared, directory: Path) -> dict[str, str]:
     files: dict[str, str] = {}
-    export, build = findings.artifact(plan, "export"), findings.artifact(plan, "build")
+    export, build = run_outcomes.artifact(plan, "export"), run_outcomes.artifact(plan, "build")
     if export is not None:
         name = copy_name(plan, prepared.splits.input_shape)
         files["onnx"] = _copy(file_of(export), directory, Path("models") / name)
@@ -204,7 +204,7 @@ def _files_of(plan: VariantPlan, findings: Findings, prepared: Prepared, directo
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
-    load = findings.load.get(plan.variant.id)
+    load = run_outcomes.load.get(plan.variant.id)
     if isinstance(load, Done):
         files["load"] = keep_logs(load.artifact, directory, plan.variant.id)
     return files
@@ -247,7 +247,7 @@ def _settings(prepared: Prepared) -> dict[str, dict[str, int]]:
 
 
 def _stage_runs(
-    plans: Sequence[VariantPlan], findings: Findings, measured: Sequence[tuple[Task, tuple[str, ...]]]
+    plans: Sequence[VariantPlan], run_outcomes: RunOutcomes, measured: Sequence[tuple[Task, tuple[str, ...]]]
 ) -> tuple[StageRun, ...]:
     users: dict[str, tuple[Task, list[str]]] = {}
     for plan in plans:
@@ -256,7 +256,7 @@ def _stage_runs(
     users |= {task.key: (task, list(variant_ids)) for task, variant_ids in measured}
     runs = []
     for key, (task, ids) in users.items():
-        outcome = findings.outcomes.get(key)
+        outcome = run_outcomes.outcomes.get(key)
         if isinstance(outcome, Done):
             runs.append(
                 StageRun(
@@ -270,29 +270,29 @@ def _stage_runs(
     return tuple(runs)
 
 
-def _fp32_weights(plans: Sequence[VariantPlan], findings: Findings) -> tuple[Fp32Weights, ...]:
+def _fp32_weights(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> tuple[Fp32Weights, ...]:
     found: dict[str, str] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "train")
+        artifact = run_outcomes.artifact(plan, "train")
         if artifact is not None and WEIGHTS in artifact.manifest.files:
             found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
     return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
 
 
-def _calibration_samples(plans: Sequence[VariantPlan], findings: Findings) -> dict[str, int]:
+def _calibration_samples(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> dict[str, int]:
     samples: dict[str, int] = {}
     for plan in plans:
-        found = findings.result(plan, "calibrate", CalibrateResult)
+        found = run_outcomes.result(plan, "calibrate", CalibrateResult)
         if found is not None:
             samples[f"{plan.variant.model} for {plan.variant.target}"] = found.samples
     return samples
 
 
-def _outliers(plans: Sequence[VariantPlan], findings: Findings) -> tuple[str, ...]:
+def _outliers(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> tuple[str, ...]:
     """What calibration left out, once for all variants that say the same."""
     notes: dict[str, list[str]] = {}
     for plan in plans:
-        found = findings.result(plan, "quantize", QuantizeResult)
+        found = run_outcomes.result(plan, "quantize", QuantizeResult)
         for note in found.outliers if found is not None else ():
             notes.setdefault(note, []).append(plan.variant.id)
     return tuple(

@@ -11,7 +11,7 @@ from harness.paths import file_problem
 from harness.plugin_names import FORM, Kind, parse_file_name
 from harness.scenario.gates import extra_metrics
 from harness.scenario.package_files import PACKAGE_PREFIX, is_installed, parse_package_file
-from harness.scenario.plugin_uses import named, plugin_uses
+from harness.scenario.plugin_uses import named_plugins, plugin_uses
 from harness.scenario.schema import Scenario
 from harness.scenario.source import Loc, joined
 from harness.training.settings import Training, parse_factory
@@ -162,7 +162,7 @@ def _unknown(scenario: Scenario, what: str, loc: Loc, name: str, known: list[str
 
 
 def _uses_of(scenario: Scenario, kind: Kind) -> Iterator[Use]:
-    return ((use.loc, use.name) for use in named(scenario) if use.kind == kind)
+    return ((use.loc, use.name) for use in named_plugins(scenario) if use.kind == kind)
 
 
 def _source_uses(scenario: Scenario) -> Iterator[Use]:

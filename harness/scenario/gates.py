@@ -18,7 +18,7 @@ from harness.figures import AGREEMENT, METRICS, catalog, short_names
 from harness.registry import file_names
 from harness.scenario.axes import Axes
 
-Yardstick = Literal["fp32", "baseline"]
+GateReference = Literal["fp32", "baseline"]
 
 _OWN_METRIC = re.compile(rf"{METRICS}\.{NAME_PATTERN.strip('^$')}")
 
@@ -62,11 +62,11 @@ class GateSpec(Section):
     """Largest value that passes. Shares are fractions: 0.01 is one point or 1 %."""
     at_least: float | None = None
     """Smallest value that passes."""
-    of: Yardstick | None = None
+    of: GateReference | None = None
     """The limit is a multiple of this variant's FP32 row (`fp32`) or of its figure in the stored `baseline`."""
-    below: Yardstick | None = None
+    below: GateReference | None = None
     """The limit is of how far the figure lies below that of `fp32` or `baseline`, in the unit of the figure."""
-    above: Yardstick | None = None
+    above: GateReference | None = None
     """Likewise, above it."""
     select: Listed[Text] = ()
     """Variants that are judged, as `--select` takes them: a glob on the id, or `AXIS=VALUE[,VALUE]`; all must match.
@@ -84,7 +84,7 @@ class GateSpec(Section):
         if len(given) > 1:
             words = " and ".join(f"`{name}`" for name in given)
             raise PydanticCustomError("gate", "{words} contradict each other", {"words": words, "fix": "keep one"})
-        if self.yardstick == "fp32" and _compares_with_fp32(self.metric):
+        if self.reference == "fp32" and _compares_with_fp32(self.metric):
             raise PydanticCustomError(
                 "gate",
                 "`{metric}` compares with FP32 already",
@@ -100,19 +100,19 @@ class GateSpec(Section):
         return limit
 
     @property
-    def yardstick(self) -> Yardstick | None:
+    def reference(self) -> GateReference | None:
         """What the figure is compared with before the limit is applied."""
         return self.of or self.below or self.above
 
     @property
     def compares_with_fp32(self) -> bool:
         """Whether FP32 rows have nothing to be judged by."""
-        return self.yardstick == "fp32" or _compares_with_fp32(self.metric)
+        return self.reference == "fp32" or _compares_with_fp32(self.metric)
 
     def __str__(self) -> str:
         """The limit in words, without the metric: `at most 0.35 of fp32`."""
         words = f"at {'most' if self.at_most is not None else 'least'} {self.limit:g}"
         for relation in ("of", "below", "above"):
-            if (yardstick := getattr(self, relation)) is not None:
-                words += f" {relation} {'the ' if yardstick == 'baseline' else ''}{yardstick}"
+            if (reference := getattr(self, relation)) is not None:
+                words += f" {relation} {'the ' if reference == 'baseline' else ''}{reference}"
         return words

@@ -28,7 +28,7 @@ class PluginUse(NamedTuple):
         return self.loc[0] == "targets" or self.loc[:2] == ("measurement", "load")
 
 
-def named(scenario: Scenario) -> Iterator[PluginUse]:
+def named_plugins(scenario: Scenario) -> Iterator[PluginUse]:
     """Every name in the scenario that could be that of a plug-in."""
     yield PluginUse("data source", scenario.dataset.source, ("dataset", "source"))
     if scenario.calib_dataset is not None:
@@ -70,7 +70,7 @@ def _loops(scenario: Scenario) -> Iterator[PluginUse]:
 def plugin_uses(scenario: Scenario) -> list[PluginUse]:
     """The names that stand for plug-ins: each kind and name once, at its first place."""
     found: dict[tuple[Kind, str], PluginUse] = {}
-    for use in named(scenario):
+    for use in named_plugins(scenario):
         if parse_file_name(use.name) or _is_installed(use):
             found.setdefault((use.kind, use.name), use)
     return list(found.values())

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from harness.errors import ScenarioError, nearest, shortened
 from harness.fields import NAME_MAX_LENGTH
 from harness.scenario.levels import levels, section_at
-from harness.scenario.source import Loc, Source, dotted
+from harness.scenario.source import Loc, ScenarioSource, dotted
 
 MAX_ERRORS = 50
 """That are shown; the first one that is corrected often corrects many."""
@@ -68,12 +68,12 @@ class Problem(NamedTuple):
     on_key: bool = False
 
 
-def scenario_errors(error: ValidationError, source: Source, above: Loc = ()) -> list[ScenarioError]:
+def scenario_errors(error: ValidationError, source: ScenarioSource, above: Loc = ()) -> list[ScenarioError]:
     """One ScenarioError for each thing that pydantic found in the file, or in the section at `above`."""
     return [_scenario_error(details, source, above) for details in error.errors(include_url=False)[:MAX_ERRORS]]
 
 
-def _scenario_error(details: ErrorDetails, source: Source, above: Loc) -> ScenarioError:
+def _scenario_error(details: ErrorDetails, source: ScenarioSource, above: Loc) -> ScenarioError:
     loc = (*above, *details["loc"])
     if details["type"] == "contradiction":
         loc = (*loc, details["ctx"]["key"])

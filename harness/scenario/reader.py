@@ -19,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from harness.errors import ScenarioError, shortened
-from harness.scenario.source import Loc, Mark, Place, Source, joined
+from harness.scenario.source import Loc, Mark, Place, ScenarioSource, joined
 
 MAX_BYTES = 2**18
 """A larger file is refused before it is read."""
@@ -42,7 +42,7 @@ _CONTROL, _SURROGATE = "Cc", "Cs"
 _LINE_CHARACTERS = "\t\n\r"
 
 
-def read_yaml(text: str, path: Path, root: Path) -> tuple[JsonValue, Source]:
+def read_yaml(text: str, path: Path, root: Path) -> tuple[JsonValue, ScenarioSource]:
     """Values of one YAML document and where they stand; ScenarioError when it is not one sound document."""
     node = _compose(text, path)
     if node is None:
@@ -57,7 +57,7 @@ def read_yaml(text: str, path: Path, root: Path) -> tuple[JsonValue, Source]:
     value = builder.build(node, (), None)
     if builder.errors:
         raise joined(builder.errors)
-    return value, Source(path, root, builder.places)
+    return value, ScenarioSource(path, root, builder.places)
 
 
 def _compose(text: str, path: Path) -> Node | None:

@@ -33,7 +33,7 @@ from harness.scenario.axes import Matrix
 from harness.scenario.gates import GateSpec
 from harness.scenario.load_settings import ByLoadScenario
 from harness.scenario.package_files import PACKAGE_PREFIX, package_path, parse_package_file
-from harness.scenario.source import Loc, Source
+from harness.scenario.source import Loc, ScenarioSource
 from harness.scenario.target_options import ByTarget, options_types
 from harness.targets import targets
 from harness.targets.settings import TargetOptions
@@ -169,9 +169,9 @@ class Scenario(Section):
     gates: Listed[GateSpec] = ()
     """Limits that variants must keep; a run in which one is proven broken ends with exit code 1."""
 
-    _source: Source = PrivateAttr(default_factory=Source)
+    _source: ScenarioSource = PrivateAttr(default_factory=ScenarioSource)
 
-    def with_source(self, source: Source) -> Scenario:
+    def with_source(self, source: ScenarioSource) -> Scenario:
         """The same scenario, knowing which file and which places it came from."""
         copy = self.model_copy()
         copy._source = source
@@ -185,7 +185,7 @@ class Scenario(Section):
         return self.model_copy(update={"qat_params": params, "pre_launch_callbacks_list": ()})
 
     @property
-    def source(self) -> Source:
+    def source(self) -> ScenarioSource:
         """The file, with the place of every value."""
         return self._source
 

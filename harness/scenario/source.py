@@ -31,7 +31,7 @@ Places = Mapping[Loc, Place]
 
 
 @dataclass(frozen=True)
-class Source:
+class ScenarioSource:
     """The file of a scenario; the default stands for one that was made in Python."""
 
     path: Path = Path("<python>")

@@ -123,10 +123,10 @@ def engine_options(
     """
     from pydantic import ValidationError
 
-    from harness.runs.availability import checked
+    from harness.runs.availability import checked_availability
 
     target = get_target(name)
-    availability = checked(target)
+    availability = checked_availability(target)
     if not availability.usable:
         raise UsageError(f"target {name}: {availability.detail}", fix=availability.fix)
     method: Method = "ptq" if int8 else "fp16" if fp16 else "fp32"

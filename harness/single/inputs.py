@@ -14,7 +14,7 @@ from harness.results import StepCheck
 from harness.targets.tensorrt.checks import network_inputs, profiles
 from harness.targets.tensorrt.options import TensorRtBuildOptions
 from harness.verification.figures import N_SAMPLES, SIZES, batches
-from harness.verification.onnx_steps import Expected, check_engine, file_run
+from harness.verification.onnx_steps import ExpectedOutputs, check_engine_outputs, file_run
 
 if TYPE_CHECKING:
     from harness.single.request import BuildRequest, Floats, Spelling, Tell
@@ -45,7 +45,7 @@ def check_of(request: BuildRequest, engine: Path, source: Path) -> StepCheck | N
     sizes = target.checked_batches(options) if fixed is None else (fixed,)
     run = file_run(source)
     outputs = [run(batch) for batch in batches(samples)] if tuple(sizes) == SIZES else []
-    return check_engine(target.open(engine, options), source, Expected(samples, outputs), sizes)
+    return check_engine_outputs(target.open(engine, options), source, ExpectedOutputs(samples, outputs), sizes)
 
 
 def _fixed_batch(path: Path) -> int | None:

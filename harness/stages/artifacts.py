@@ -101,7 +101,7 @@ class LatencyResult(Result):
     """The FP32 row that all were timed with."""
     failed: dict[str, str]
     """Why engines were no longer timed, by variant id."""
-    looks: int
+    analyses: int
     """How often the verdicts may have been looked at before measuring stopped."""
     watched: tuple[str, ...]
     """What of the machine was watched."""

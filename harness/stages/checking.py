@@ -17,7 +17,7 @@ from harness.stages.artifacts import Checked
 from harness.stages.configs import CheckConfig
 from harness.stages.loading import WEIGHTS, captured, read_splits, with_weights
 from harness.verification.figures import N_SAMPLES
-from harness.verification.onnx_steps import EXPECTED, Expected
+from harness.verification.onnx_steps import EXPECTED, ExpectedOutputs
 from harness.verification.torch_steps import check_capture
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Checks:
 
     def run_file(
         self,
-        check: Callable[Concatenate[Arguments], tuple[StepCheck, Expected]],
+        check: Callable[Concatenate[Arguments], tuple[StepCheck, ExpectedOutputs]],
         folder: Path,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
@@ -70,9 +70,9 @@ def check_samples(inputs: Inputs) -> Array:
     return samples
 
 
-def expected_of(artifact: Artifact) -> Expected:
+def expected_of(artifact: Artifact) -> ExpectedOutputs:
     """What the ONNX file of an artifact computes."""
-    return Expected.load(artifact.file(EXPECTED))
+    return ExpectedOutputs.load(artifact.file(EXPECTED))
 
 
 def check(config: CheckConfig, inputs: Inputs, folder: Path, context: StageContext) -> Checked:

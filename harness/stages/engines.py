@@ -34,14 +34,14 @@ from harness.stages.loading import (
     with_weights,
 )
 from harness.targets import get_target
-from harness.timing import order as timing
+from harness.timing import request as timing
 from harness.timing.exclusion import ExcludingFailures
-from harness.timing.order import Call, EngineFile, Order
-from harness.timing.samples import TWIN, Block
+from harness.timing.request import EngineFile, SetupCall, TimingRequest
+from harness.timing.samples import AA_CONTROL, ProcessRounds
 from harness.timing.sequential import measure
 from harness.training.inference import predict
 from harness.verdicts.latency import is_clear
-from harness.verification.onnx_steps import check_engine
+from harness.verification.onnx_steps import check_engine_outputs
 
 
 def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageContext) -> BuildResult:
@@ -54,7 +54,7 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
     if target.cannot_run(options) is None:
         sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
         session, rounds = target.open(engine.path, options), target.rounds_floats(options)
-        checks.run(check_engine, session, onnx_path, expected, sizes, rounds_floats=rounds)
+        checks.run(check_engine_outputs, session, onnx_path, expected, sizes, rounds_floats=rounds)
     return BuildResult(
         build_s=seconds,
         file=engine.path.name,
@@ -100,15 +100,15 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     from harness.engine.lock import measuring
 
     plan = config.plan
-    looks = len(plan.looks)
+    analyses = len(plan.analyses)
     plugins = dict.fromkeys(plugin for each in config.engines.values() for plugin in each.plugins)
-    before = tuple(Call(function=LOADER, arguments=plugin.arguments) for plugin in plugins)
+    before = tuple(SetupCall(function=LOADER, arguments=plugin.arguments) for plugin in plugins)
 
-    def make_order(build: int, process: int, limit_s: float) -> Order:
+    def make_order(build: int, process: int, limit_s: float) -> TimingRequest:
         context.progress(process, plan.max_processes, "processes")
         sessions = {name: _engine(each, inputs[built(name, build)]) for name, each in config.engines.items()}
-        return Order(
-            sessions=sessions | {TWIN: sessions[config.reference]},
+        return TimingRequest(
+            sessions=sessions | {AA_CONTROL: sessions[config.reference]},
             before=before,
             batch_shape=(config.batch_size, *config.input_shape),
             plan=plan,
@@ -118,7 +118,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
             limit_s=limit_s,
         )
 
-    def run_process(order: Order) -> Block:
+    def run_process(order: TimingRequest) -> ProcessRounds:
         context.elsewhere()  # the process has a limit of its own, which costs one engine and not the group
         try:
             return timing.run_process(order)
@@ -131,7 +131,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
         reference=config.reference,
         confidence=config.confidence,
         margin=config.margin,
-        looks=looks,
+        analyses=analyses,
         comparisons=config.comparisons,
         own_references=config.own_references,
     )
@@ -144,7 +144,7 @@ def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context
     return LatencyResult(
         reference=config.reference,
         failed={**run.failed},
-        looks=looks,
+        analyses=analyses,
         watched=tuple(timings.signals()),
         includes_transfers=timings.includes_transfers,
         parts_ms={name: dict(parts) for name, parts in timings.parts_ms().items()},

@@ -144,7 +144,7 @@ def make_quantizer(config: QuantizerConfig, graph: GraphModule, replaced: Replac
     )
 
 
-def prepare(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
+def prepared_network(model: ModelConfig, config: QuantizerConfig, weights: Path) -> GraphModule:
     """The graph with quantizers in it, without ranges."""
     return prepare_with_notes(model, config, weights)[0]
 
@@ -159,7 +159,7 @@ def prepare_with_notes(model: ModelConfig, config: QuantizerConfig, weights: Pat
 
 def load_quantized(model: ModelConfig, config: QuantizerConfig, inputs: Inputs) -> GraphModule:
     """The graph with the weights and ranges of the `state` input."""
-    prepared = prepare(model, config, inputs["train"].file(WEIGHTS))
+    prepared = prepared_network(model, config, inputs["train"].file(WEIGHTS))
     quantized.load_state(prepared, inputs["state"].file(STATE))
     return prepared
 

@@ -93,13 +93,13 @@ class ProbeJob:
 def probe(request: NetworkRequest, on_step: Callable[[str], None]) -> NetworkFacts | NetworkFault:
     """Import, build and try the network; `on_step` is called with what comes next."""
     from harness.quantization.capture.modules import module_classes
-    from harness.training.dependencies import recorded
+    from harness.training.dependencies import dependencies_recorded
     from harness.training.factory import build_model
 
     part = PART_FACTORY
     try:
         on_step(f"reading `{request.factory}`")
-        with recorded(request.factory, request.root) as recording:
+        with dependencies_recorded(request.factory, request.root) as recording:
             model = build_model(
                 request.factory,
                 request.args,

@@ -23,7 +23,7 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
-from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
+from harness.quantization.qat.graph import Freezing, freezing_schedule, training_graph, write_back
 from harness.stages.artifacts import (
     ONNX,
     CalibrateResult,
@@ -57,21 +57,21 @@ from harness.stages.loading import (
     load_user_weights,
     make_quantizer,
     new_model,
-    prepare,
     prepare_with_notes,
+    prepared_network,
     read_splits,
     rules_of,
     with_weights,
 )
 from harness.toolkits import get_toolkit
-from harness.toolkits.base import Batches, Request, Source
+from harness.toolkits.base import Batches, NetworkSource, Request
 from harness.toolkits.support.skipped import skipped_modules
 from harness.training.loop import fit
 from harness.training.own_loop import LoopContext, TrainingData, train_with
 from harness.training.settings import Recipe
 from harness.training.validation import hold_out
 from harness.verification.onnx_steps import check_file, check_fp16_file, check_toolkit_file
-from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
+from harness.verification.quantized_steps import check_quantized_file, check_training_graph, check_written_back
 from harness.verification.torch_steps import check_capture, check_prepared
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -113,7 +113,7 @@ def calibrate(config: CalibrateConfig, inputs: Inputs, folder: Path, context: St
     """Histograms of every activation that the target quantizes, from one pass over the calibration samples."""
     torch.set_num_threads(context.threads)
     samples = read_splits(config.data).calibration
-    prepared = prepare(config.model, config.placement, inputs["train"].file(WEIGHTS))
+    prepared = prepared_network(config.model, config.placement, inputs["train"].file(WEIGHTS))
     started = time.perf_counter()
     checks = _check_prepared(config.model, config.placement, prepared, inputs)
     seen = 0
@@ -176,8 +176,8 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
         checkpoint=_checkpoint(context),
         note=context.note,
     )
-    settle(graph, prepared)
-    checks.run(check_settled, graph, prepared, samples)
+    write_back(graph, prepared)
+    checks.run(check_written_back, graph, prepared, samples)
     quantized.save_state(prepared, folder / STATE)
     return FinetuneResult(finetune_s=time.perf_counter() - started, log=log, **checks.fields)
 
@@ -202,7 +202,7 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
     torch.set_num_threads(context.threads)
     weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
     graph, replaced = captured_to_quantize(config.model, weights)
-    source = Source(
+    source = NetworkSource(
         onnx_path=inputs["onnx"].file(ONNX),
         input_shape=config.model.input_shape,
         make_network=lambda: with_weights(config.model, weights),

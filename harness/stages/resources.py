@@ -20,8 +20,8 @@ from harness.engine.lock import measuring
 from harness.errors import StageError
 from harness.machine.energy import EnergyCounter, open_counter
 from harness.machine.host_memory import PeakMemory, release_free_memory
-from harness.machine.nvml import Gpu, NvmlUnavailable
-from harness.metrics.energy import Block, energy_of
+from harness.machine.nvml import NvmlGpu, NvmlUnavailable
+from harness.metrics.energy import EnergyReading, energy_per_inference
 from harness.results import Energy, Memory
 from harness.stages.artifacts import file_of
 from harness.targets import get_target
@@ -101,12 +101,12 @@ def measure_energy(config: EnergyConfig, inputs: Inputs, folder: Path, context: 
         for number in range(BLOCKS):
             blocks.append(_counted(counter, lambda: _infer(session, batch, runs, config.busy_s / BLOCKS)))
             context.progress(number + 1, BLOCKS, "blocks")
-    return energy_of(idle, blocks, counter.source)
+    return energy_per_inference(idle, blocks, counter.source)
 
 
-def _gpu() -> tuple[Gpu | None, str | None]:
+def _gpu() -> tuple[NvmlGpu | None, str | None]:
     try:
-        return Gpu(), None
+        return NvmlGpu(), None
     except NvmlUnavailable as error:
         return None, str(error)
 
@@ -120,11 +120,11 @@ def _batch(input_shape: tuple[int, int, int], batch_size: int) -> npt.NDArray[np
     return np.random.default_rng(0).standard_normal((batch_size, *input_shape), dtype=np.float32)
 
 
-def _counted(counter: EnergyCounter, work: Callable[[], int]) -> Block:
+def _counted(counter: EnergyCounter, work: Callable[[], int]) -> EnergyReading:
     before, started = counter.joules(), time.perf_counter()
     inferences = work()
     seconds = time.perf_counter() - started
-    return Block(joules=counter.joules() - before, seconds=seconds, inferences=inferences)
+    return EnergyReading(joules=counter.joules() - before, seconds=seconds, inferences=inferences)
 
 
 def _wait(seconds: float) -> int:

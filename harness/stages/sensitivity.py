@@ -24,12 +24,12 @@ from harness.quantization.sensitivity.layer_costs import (
     ALL,
     QuantizedLayer,
     layer_noise,
+    layers_with_quantizers,
     most_sensitive_first,
     only,
-    quantized_layers,
 )
 from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
-from harness.results.sensitivity import Judged, LayerCost, Ranking, SkipSearch, Trial
+from harness.results.sensitivity import LayerCost, Ranking, SkipSearch, SkipSetAccuracy, Trial
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.stages.loading import (
     STATE,
@@ -38,7 +38,7 @@ from harness.stages.loading import (
     first_batches,
     load_quantized,
     predict_batch,
-    prepare,
+    prepared_network,
     read_splits,
 )
 from harness.stages.networks import quantize
@@ -61,7 +61,7 @@ def rank(config: RankConfig, inputs: Inputs, folder: Path, context: StageContext
     """SQNR of every layer alone from one pass over the calibration samples; accuracy of the `top` ones."""
     torch.set_num_threads(context.threads)
     prepared = load_quantized(config.quantize.model, config.quantize.quantizer, inputs)
-    layers = quantized_layers(prepared)
+    layers = layers_with_quantizers(prepared)
     batches = first_batches(read_splits(config.calibration).calibration, config.samples, config.batch_size)
     noise = layer_noise(
         prepared, layers, batches, lambda done: context.progress(done, config.samples, "calibration samples")
@@ -114,14 +114,14 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
     )
     if provable >= config.budget:
         return untried
-    found = smallest_skip_set(candidates(ranking), judge, config.budget)
+    found = smallest_skip_set(skip_candidates(ranking), judge, config.budget)
     trials = {skip: Trial(skip=skip, judged=_judged(fp32, correct[skip], config)) for skip in found.trials}
     strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
     chosen = {"chosen": trials[found.skip], "chosen_ci": _difference(fp32, correct[found.skip], strict).drop_ci}
     return untried.model_copy(update={"status": found.status, "trials": tuple(trials.values()), **chosen})
 
 
-def candidates(ranking: Sequence[LayerCost]) -> list[str]:
+def skip_candidates(ranking: Sequence[LayerCost]) -> list[str]:
     """Skip patterns in the order in which they are tried: layers by what they cost, then whole containers.
 
     A pattern skips all that is inside, so what a container itself calls (a residual add, say) can only be left in
@@ -155,7 +155,7 @@ def _quantized_without(skip: SkipSet, config: QuantizeConfig, inputs: Inputs) ->
     config = config.model_copy(update={"quantizer": quantizer, "verbose": False})
     with tempfile.TemporaryDirectory() as name:
         quantize(config, inputs, Path(name), StageContext(threads=torch.get_num_threads()))
-        prepared = prepare(config.model, quantizer, inputs["train"].file(WEIGHTS))
+        prepared = prepared_network(config.model, quantizer, inputs["train"].file(WEIGHTS))
         quantized.load_state(prepared, Path(name) / STATE)
     return prepared
 
@@ -169,9 +169,9 @@ def _difference(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) 
     return paired_difference(fp32, correct, confidence=config.confidence, seed=config.seed)
 
 
-def _judged(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> Judged:
+def _judged(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> SkipSetAccuracy:
     difference = _difference(fp32, correct, config)
-    return Judged(
+    return SkipSetAccuracy(
         top1=float(correct.mean()),
         n=difference.n,
         drop=difference.drop,

@@ -55,7 +55,7 @@ class RatioEstimate:
 
 
 @dataclass(frozen=True)
-class Claim:
+class OwnVerdict:
     """The word that the data support best, and how well."""
 
     verdict: Verdict
@@ -90,14 +90,14 @@ def estimate_ratio(log_ratios: Sequence[Sequence[Rounds]]) -> RatioEstimate:
     return _of_rounds(log_ratios[0][0])
 
 
-def claim(estimate: RatioEstimate, margin: float, band: float, looks: int = 1) -> Claim:
+def own_verdict(estimate: RatioEstimate, margin: float, band: float, analyses: int = 1) -> OwnVerdict:
     """What the estimate of a speedup says best; `harness.stats.verdict.latency_verdict` defines the words.
 
     Args:
         estimate: above ratio 1 the variant is faster.
         margin: relative difference that does not matter.
         band: relative difference that proves nothing, at least the margin.
-        looks: how often the data may be looked at before measuring stops; each look costs its share (Bonferroni).
+        analyses: interim analyses that may be made before measuring stops; each costs its share (Bonferroni).
     """
     near, far = math.log1p(margin), math.log1p(band)
     mirrored = RatioEstimate(-estimate.log_ratio, estimate.standard_error, estimate.degrees_of_freedom)
@@ -109,7 +109,7 @@ def claim(estimate: RatioEstimate, margin: float, band: float, looks: int = 1) -
         "worse": mirrored.tail(far),
     }
     verdict = min(tails, key=lambda word: tails[word])
-    return Claim(verdict, min(1.0, 2.0 * tails[verdict] * looks))
+    return OwnVerdict(verdict, min(1.0, 2.0 * tails[verdict] * analyses))
 
 
 def _exp(exponent: float) -> float:

@@ -20,7 +20,7 @@ Correction = Literal["holm", "none"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedTest:
     """One paired comparison on its own."""
 
     drop_ci: Interval
@@ -29,7 +29,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CorrectedTest:
     """What a comparison proves as one of its family; p-values are corrected."""
 
     p_value: float
@@ -41,7 +41,9 @@ class Judged:
     verdict: Verdict
 
 
-def judge_family(comparisons: Sequence[Comparison], *, confidence: float, correction: Correction) -> tuple[Judged, ...]:
+def judge_family(
+    comparisons: Sequence[PairedTest], *, confidence: float, correction: Correction
+) -> tuple[CorrectedTest, ...]:
     """Judge comparisons together.
 
     With one comparison, or without correction, the words are those of `harness.stats.verdict.accuracy_verdict`: the
@@ -57,11 +59,11 @@ def judge_family(comparisons: Sequence[Comparison], *, confidence: float, correc
     )
 
 
-def _judged(drop_ci: Interval, p_value: float, margin: MarginTests, significance: float) -> Judged:
+def _judged(drop_ci: Interval, p_value: float, margin: MarginTests, significance: float) -> CorrectedTest:
     proven = is_proven(drop_ci, p_value, significance)
     loss, gain = proven and drop_ci[0] > 0, proven and drop_ci[1] < 0
     below, above = margin.non_inferiority <= significance / 2, margin.non_superiority <= significance / 2
-    return Judged(
+    return CorrectedTest(
         p_value=p_value,
         margin_tests=margin,
         is_proven=proven,

@@ -12,7 +12,7 @@ from torch import nn
 
 from harness.errors import DataError, UsageError, unknown_name
 from harness.quantization.network import QuantizedNetwork
-from harness.quantization.qat.graph import settle, training_graph
+from harness.quantization.qat.graph import training_graph, write_back
 from harness.results import BatchNormMode
 from harness.training.inference import inference_mode_of
 from harness.training.log import TrainLog
@@ -51,7 +51,7 @@ def finetune(
     graph = training_graph(model.prepared, batch_norm=batch_norm, learn_ranges=model.learn_ranges)
     recipe = _recipe(training_params)
     log = fit_loaders(graph, train_loader, valid_loader, recipe, loss=loss, teacher=teacher, on_epoch=on_epoch)
-    settle(graph, model.prepared)
+    write_back(graph, model.prepared)
     model.eval()
     if checkpoint is not None:
         Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)

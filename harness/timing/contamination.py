@@ -46,7 +46,7 @@ class Signal:
     """From the figure before and after the round, and the round's seconds."""
 
 
-class Watch:
+class ContaminationMonitor:
     """Reads the signals before and after each round."""
 
     def __init__(self, signals: Sequence[Signal] = ()) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from harness.timing.order import EngineFile, Order, TimingFailed, run_process
-from harness.timing.samples import TWIN, Block
+from harness.timing.request import EngineFile, TimingFailed, TimingRequest, run_process
+from harness.timing.samples import AA_CONTROL, ProcessRounds
 
 
 @dataclass
@@ -18,14 +18,14 @@ class ExcludingFailures:
     end another.
     """
 
-    make_order: Callable[[int, int, float], Order]
+    make_order: Callable[[int, int, float], TimingRequest]
     """With all sessions: number of the build, number of the process, seconds that it may take."""
     reference: str
-    run: Callable[[Order], Block] = run_process
+    run: Callable[[TimingRequest], ProcessRounds] = run_process
     failed: dict[str, str] = field(default_factory=dict)
     """Why a session is no longer timed."""
 
-    def __call__(self, build: int, process: int, limit_s: float) -> Block:
+    def __call__(self, build: int, process: int, limit_s: float) -> ProcessRounds:
         """Time all sessions that have not failed; TimingFailed when the reference itself fails."""
         order = self.make_order(build, process, limit_s)
         while True:
@@ -34,30 +34,30 @@ class ExcludingFailures:
             except TimingFailed as error:
                 self.failed |= self._at_fault(order, error)
 
-    def _at_fault(self, order: Order, error: TimingFailed) -> Mapping[str, str]:
-        if error.session not in (None, self.reference, TWIN):
+    def _at_fault(self, order: TimingRequest, error: TimingFailed) -> Mapping[str, str]:
+        if error.session not in (None, self.reference, AA_CONTROL):
             return {str(error.session): error.message}
-        others = [name for name in order.sessions if name not in {self.reference, TWIN, *self.failed}]
+        others = [name for name in order.sessions if name not in {self.reference, AA_CONTROL, *self.failed}]
         if not others:
             raise error
-        self.run(_only(order, {self.reference, TWIN}))
+        self.run(_only(order, {self.reference, AA_CONTROL}))
         found = {name: reason for name in others if (reason := self._failure_beside(order, name)) is not None}
         if not found:
             raise error
         return found
 
-    def _failure_beside(self, order: Order, name: str) -> str | None:
+    def _failure_beside(self, order: TimingRequest, name: str) -> str | None:
         try:
-            self.run(_only(order, {self.reference, TWIN, name}))
+            self.run(_only(order, {self.reference, AA_CONTROL, name}))
         except TimingFailed as error:
             return error.message
         return None
 
 
-def _without(order: Order, names: Collection[str]) -> Order:
+def _without(order: TimingRequest, names: Collection[str]) -> TimingRequest:
     return _only(order, set(order.sessions) - set(names))
 
 
-def _only(order: Order, names: Collection[str]) -> Order:
+def _only(order: TimingRequest, names: Collection[str]) -> TimingRequest:
     sessions: dict[str, EngineFile] = {name: file for name, file in order.sessions.items() if name in names}
     return order.model_copy(update={"sessions": sessions})

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.machine.nvml import Gpu
+from harness.machine.nvml import NvmlGpu
 from harness.targets import get_target
-from harness.timing.contamination import Signal, Watch, gpu_signals, host_signals
-from harness.timing.order import Order
+from harness.timing.contamination import ContaminationMonitor, Signal, gpu_signals, host_signals
+from harness.timing.request import TimingRequest
 from harness.timing.rounds import time_rounds
-from harness.timing.samples import Block, save_block
+from harness.timing.samples import ProcessRounds, save_block
 from harness.timing.turns import TURN, Turns
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PARTS_RUNS = 20
 
 def main(order_json: str, result: str) -> None:
     """Time what the order says, write the block to the path `result`."""
-    order = Order.model_validate_json(order_json)
+    order = TimingRequest.model_validate_json(order_json)
     for call in order.before:
         call.run()
     sessions = {}
@@ -40,7 +40,7 @@ def main(order_json: str, result: str) -> None:
         needs_gpu |= target.needs_gpu
         sessions[name] = target.open(engine.path, target.options_from(engine.options))
     batch = np.random.default_rng(order.seed).standard_normal(order.batch_shape, dtype=np.float32)
-    watch = Watch([*host_signals(), *(_gpu_signals() if needs_gpu else ())])
+    watch = ContaminationMonitor([*host_signals(), *(_gpu_signals() if needs_gpu else ())])
     rounds = time_rounds(
         sessions,
         batch,
@@ -55,7 +55,7 @@ def main(order_json: str, result: str) -> None:
     for name, session in sessions.items():
         turns.begin(name)
         parts[name] = _parts(session, batch)
-    save_block(Block(order.build, order.process, rounds, watch.signals, copies, parts), Path(result))
+    save_block(ProcessRounds(order.build, order.process, rounds, watch.signals, copies, parts), Path(result))
 
 
 def _parts(session: Session, batch: Array) -> dict[str, float]:
@@ -66,7 +66,7 @@ def _parts(session: Session, batch: Array) -> dict[str, float]:
 def _gpu_signals() -> tuple[Signal, ...]:
     """Of the GPU that CUDA uses, where NVML can be asked."""
     try:
-        gpu = Gpu()
+        gpu = NvmlGpu()
         return gpu_signals(gpu.nvml, gpu.handle)
     except Exception:  # no NVML, no driver, or one that lacks a question: nothing to watch
         return ()

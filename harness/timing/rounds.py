@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.timing.contamination import Watch
+from harness.timing.contamination import ContaminationMonitor
 from harness.timing.samples import Round
 from harness.timing.settings import LEAST_ROUNDS, TimingPlan
 
@@ -26,7 +26,7 @@ def time_rounds(
     *,
     seed: int,
     deadline_s: float = float("inf"),
-    watch: Watch | None = None,
+    watch: ContaminationMonitor | None = None,
     on_turn: Callable[[str], None] | None = None,
 ) -> tuple[Round, ...]:
     """Warm all sessions up, then time them in rounds, each in a new random order.
@@ -45,7 +45,7 @@ def time_rounds(
     for name, session in sessions.items():
         begin(name)
         runs[name] = _warm_up(session, batch, plan)
-    watch = watch or Watch()
+    watch = watch or ContaminationMonitor()
     order = list(sessions)
     shuffle = random.Random(seed).shuffle
     rounds: list[Round] = []

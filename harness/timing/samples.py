@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-TWIN = "twin"
+AA_CONTROL = "twin"
 """A second session of the reference engine: the ratio between the two is noise."""
 _SEPARATOR = ","
 
@@ -36,7 +36,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Block:
+class ProcessRounds:
     """The rounds of one process."""
 
     build: int
@@ -54,7 +54,7 @@ class Block:
 class Timings:
     """All processes of one group of sessions."""
 
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[ProcessRounds] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,7 +160,9 @@ class Timings:
             of_process = rounds.setdefault((int(build), int(process)), {})
             each = of_process.setdefault(int(number), Round({}, labels))
             each.samples_ms[session] = group.sort_values("index")["ms"].to_numpy(np.float64)
-        return cls([Block(build, process, tuple(of.values())) for (build, process), of in sorted(rounds.items())])
+        return cls(
+            [ProcessRounds(build, process, tuple(of.values())) for (build, process), of in sorted(rounds.items())]
+        )
 
     @classmethod
     def from_parquet(cls, path: Path) -> Timings:
@@ -170,7 +172,7 @@ class Timings:
         return cls.from_frame(pd.read_parquet(path))
 
 
-def _only(block: Block, names: set[str]) -> Block:
+def _only(block: ProcessRounds, names: set[str]) -> ProcessRounds:
     if set(block.rounds[0].samples_ms) == names:
         return block
     rounds = tuple(
@@ -181,7 +183,7 @@ def _only(block: Block, names: set[str]) -> Block:
     return replace(block, rounds=rounds, parts_ms=parts)
 
 
-def save_block(block: Block, path: Path) -> None:
+def save_block(block: ProcessRounds, path: Path) -> None:
     """Write what one process measured, without pandas, which would take longer to import than to time a round."""
     arrays = {
         f"{number}/{turn}/{name}": samples
@@ -199,7 +201,7 @@ def save_block(block: Block, path: Path) -> None:
     np.savez(path, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]  # the stubs take every keyword for `allow_pickle`
 
 
-def load_block(path: Path) -> Block:
+def load_block(path: Path) -> ProcessRounds:
     """Read what `save_block` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         about = json.loads(str(arrays["about"]))
@@ -208,7 +210,7 @@ def load_block(path: Path) -> Block:
             if key != "about":
                 number, _, name = key.split("/", 2)
                 rounds[int(number)].samples_ms[name] = arrays[key]
-    return Block(
+    return ProcessRounds(
         about["build"],
         about["process"],
         tuple(rounds),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from harness.timing.samples import Block, Timings
+from harness.timing.samples import ProcessRounds, Timings
 from harness.timing.settings import TimingPlan
 
-RunProcess = Callable[[int, int, float], Block]
+RunProcess = Callable[[int, int, float], ProcessRounds]
 """Time all sessions in a new process: number of the build, number of the process, seconds that it may take."""
 
 
@@ -26,7 +26,7 @@ def measure(
     and nothing is clear before each has had one.
     """
     timings = Timings()
-    looks = set(plan.looks)
+    analyses = set(plan.analyses)
     start = clock()
     longest = 0.0
     for process in range(plan.max_processes):
@@ -37,6 +37,6 @@ def measure(
         timings = Timings([*timings.blocks, block]).of_all_blocks()
         longest = max(longest, clock() - begun)
         done = process + 1
-        if done in looks and done >= builds and is_clear(timings):
+        if done in analyses and done >= builds and is_clear(timings):
             break
     return timings

@@ -47,15 +47,15 @@ class TimingPlan(Section):
         return TimingPlan.model_validate(own | {"budget_s": self.budget_s * n})
 
     @property
-    def looks(self) -> tuple[int, ...]:
+    def analyses(self) -> tuple[int, ...]:
         """Numbers of processes after which the verdicts are looked at.
 
         Their number is fixed before anything is measured, so that stopping at a clear verdict can be paid for.
         """
-        looks = [self.min_processes]
-        while looks[-1] < self.max_processes:
-            looks.append(min(self.max_processes, math.ceil(looks[-1] * _LOOK_GROWTH)))
-        return tuple(looks)
+        analyses = [self.min_processes]
+        while analyses[-1] < self.max_processes:
+            analyses.append(min(self.max_processes, math.ceil(analyses[-1] * _LOOK_GROWTH)))
+        return tuple(analyses)
 
     @property
     def process_s(self) -> float:

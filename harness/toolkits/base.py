@@ -35,7 +35,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Source:
+class NetworkSource:
     """The FP32 network, in whichever form a toolkit takes; nothing is made before it is asked for."""
 
     onnx_path: Path
@@ -98,5 +98,5 @@ class Toolkit(ABC):
         """Why the toolkit cannot quantize the variant, or None."""
 
     @abstractmethod
-    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+    def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Write the Q/DQ file. `batches` hold one sample each; `batches.of` regroups them."""

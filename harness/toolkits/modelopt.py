@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import StageError
 from harness.results import Variant
-from harness.toolkits.base import Batches, Request, Source, Toolkit
+from harness.toolkits.base import Batches, NetworkSource, Request, Toolkit
 
 if TYPE_CHECKING:
     import torch
@@ -47,11 +47,11 @@ class ModelOpt(Toolkit):
             return "modelopt exports 8-bit weights and activations to ONNX only"
         return None
 
-    def prepared_network(self, source: Source) -> torch.nn.Module:
+    def prepared_network(self, source: NetworkSource) -> torch.nn.Module:
         """The eager network that modelopt gets."""
         return source.make_network()
 
-    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+    def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Insert quantizers, choose their ranges, export."""
         from harness.quantization.capture.graph import quiet_torch
 

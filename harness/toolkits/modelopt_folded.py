@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.errors import StageError
-from harness.toolkits.base import Source
+from harness.toolkits.base import NetworkSource
 from harness.toolkits.modelopt import ModelOpt
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class ModelOptFolded(ModelOpt):
 
     name: ClassVar[str] = "modelopt-folded"
 
-    def prepared_network(self, source: Source) -> torch.nn.Module:
+    def prepared_network(self, source: NetworkSource) -> torch.nn.Module:
         """The eager network after `torch.fx`'s own folding."""
         from torch.fx.experimental.optimization import fuse
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.errors import StageError
 from harness.results import Variant
 from harness.targets import get_target
-from harness.toolkits.base import Batches, Request, Source, Toolkit
+from harness.toolkits.base import Batches, NetworkSource, Request, Toolkit
 from harness.toolkits.support.nncf_offline import import_nncf
 from harness.toolkits.support.nncf_ranges import METHODS, activation_ranges
 
@@ -40,7 +40,7 @@ class Nncf(Toolkit):
             return "NNCF's PT2E quantization knows 8-bit weights and activations only"
         return None
 
-    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+    def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Quantize the captured graph and export it as the harness exports its own."""
         from harness.exporting.onnx_export import export_onnx
         from harness.quantization.capture.graph import quiet_torch
@@ -50,7 +50,7 @@ class Nncf(Toolkit):
             graph = self._quantized(source, batches, request)
         export_onnx(graph, source.input_shape, destination, integer_biases=target.integer_biases)
 
-    def _quantized(self, source: Source, batches: Batches, request: Request) -> GraphModule:
+    def _quantized(self, source: NetworkSource, batches: Batches, request: Request) -> GraphModule:
         nncf = import_nncf()
         from nncf.experimental.torch.fx import quantize_pt2e
 

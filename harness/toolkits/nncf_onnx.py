@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from harness.errors import StageError
 from harness.results import Variant
-from harness.toolkits.base import Batches, Request, Source, Toolkit
+from harness.toolkits.base import Batches, NetworkSource, Request, Toolkit
 from harness.toolkits.support.nncf_offline import import_nncf
 from harness.toolkits.support.nncf_ranges import METHODS, activation_ranges
 from harness.toolkits.support.onnx_nodes import nodes_of_modules
@@ -36,7 +36,7 @@ class NncfOnnx(Toolkit):
             return "NNCF writes 8-bit weights and activations only"
         return None
 
-    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+    def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Quantize the FP32 file."""
         import onnx
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from harness.results import Variant
 from harness.targets import get_target
 from harness.targets.base import Availability
-from harness.toolkits.base import Batches, Request, Source, Toolkit
+from harness.toolkits.base import Batches, NetworkSource, Request, Toolkit
 from harness.toolkits.support.onnx_nodes import nodes_of_modules
 
 _METHODS = {"max": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
@@ -39,7 +39,7 @@ class OnnxRuntimeStatic(Toolkit):
             return "quantize_static writes 8-bit activations and 8-bit (or reduced-range 7-bit) weights only"
         return None
 
-    def quantize(self, source: Source, destination: Path, batches: Batches, request: Request) -> None:
+    def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Pre-process, calibrate and write the file."""
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -24,7 +24,7 @@ from harness.training.model_files import PACKAGE_PREFIX
 from harness.training.network_digest import network_sha256
 from harness.training.settings import parse_factory
 from harness.training.user_files import Imported, is_users
-from harness.training.watch import Watch, watched
+from harness.training.watch import FileAccessLog, watched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,7 @@ class Recording:
     factory: str
     """`FILE.py:NAME` or `package.module:NAME`."""
     root: Path
-    _watch: Watch = field(default_factory=Watch)
+    _watch: FileAccessLog = field(default_factory=FileAccessLog)
 
     def dependencies(self, model: nn.Module | None = None) -> Dependencies:
         """What the recorded network, or the plug-in without one, depends on; call it after the block."""
@@ -70,7 +70,7 @@ class Recording:
 
 
 @contextmanager
-def recorded(factory: str, root: Path) -> Iterator[Recording]:
+def dependencies_recorded(factory: str, root: Path) -> Iterator[Recording]:
     """Make and try a network inside the block; ask the recording afterwards what the network depends on.
 
     The user's modules that an earlier recording imported are forgotten first: they are imported, and read, again.

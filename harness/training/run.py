@@ -20,7 +20,7 @@ from harness.training.average import MovingAverage, State, restore, snapshot
 from harness.training.checkpoint import Checkpoint, UnusableCheckpoint
 from harness.training.inference import set_training
 from harness.training.log import EpochLog, TrainLog
-from harness.training.schedule import Schedule, schedule
+from harness.training.schedule import LearningRateSchedule, schedule
 from harness.training.settings import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -57,7 +57,7 @@ class TrainingRun(ABC):
         self.loss = loss or self._cross_entropy
         self.progress, self.teacher, self.before_step = progress, teacher, before_step
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.schedule: Schedule = schedule(recipe, steps_per_epoch)
+        self.schedule: LearningRateSchedule = schedule(recipe, steps_per_epoch)
         self.optimizer = make_optimizer(model, recipe)
         self.average = MovingAverage(model) if recipe.ema else None
         self.step = 0

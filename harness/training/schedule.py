@@ -12,7 +12,7 @@ SHORT_WARMUP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """Learning rates by step, starting at 0."""
 
     peak_lr: float
@@ -34,7 +34,7 @@ class Schedule:
         return self.last_lr + 0.5 * (self.peak_lr - self.last_lr) * (1 + math.cos(math.pi * progress))
 
 
-def schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+def schedule(recipe: Recipe, steps_per_epoch: int) -> LearningRateSchedule:
     """The schedule of a recipe.
 
     A warm-up as long as the whole training, which the QAT rules prescribe for a single epoch, would end at the highest
@@ -44,7 +44,7 @@ def schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
     warmup_steps = recipe.lr_warmup_epochs * steps_per_epoch
     if recipe.lr_warmup_epochs >= recipe.max_epochs:
         warmup_steps = int(total_steps * SHORT_WARMUP_SHARE)
-    return Schedule(
+    return LearningRateSchedule(
         peak_lr=recipe.initial_lr,
         first_lr=min(recipe.warmup_initial_lr, recipe.initial_lr),
         last_lr=recipe.initial_lr * recipe.cosine_final_lr_ratio,

@@ -32,7 +32,7 @@ _READERS: tuple[tuple[Any, str], ...] = (
 
 
 @dataclass
-class Watch:
+class FileAccessLog:
     """The user's files that were opened, by absolute path."""
 
     read: set[str] = field(default_factory=set)
@@ -50,11 +50,11 @@ class Watch:
 
 
 @contextmanager
-def watched() -> Iterator[Watch]:
+def watched() -> Iterator[FileAccessLog]:
     """Record what is opened inside the block, in this thread and those that it starts."""
     _install_hook()
     others = frozenset(each.ident for each in threading.enumerate()) - {threading.get_ident()}
-    watch = Watch(_others=others)
+    watch = FileAccessLog(_others=others)
     _active.append(watch)
     try:
         with _readers_noted(watch):
@@ -63,7 +63,7 @@ def watched() -> Iterator[Watch]:
         _active.remove(watch)
 
 
-_active: list[Watch] = []
+_active: list[FileAccessLog] = []
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def _in_import_of_library(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def _readers_noted(watch: Watch) -> Iterator[None]:
+def _readers_noted(watch: FileAccessLog) -> Iterator[None]:
     own = [(owner, name, vars(owner).get(name)) for owner, name in _READERS if hasattr(owner, name)]
     for owner, name, _ in own:
         setattr(owner, name, _noting(getattr(owner, name), watch))
@@ -121,7 +121,7 @@ def _readers_noted(watch: Watch) -> Iterator[None]:
                 setattr(owner, name, original)
 
 
-def _noting(reader: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+def _noting(reader: Callable[..., Any], watch: FileAccessLog) -> Callable[..., Any]:
     def noted(*args: Any, **keywords: Any) -> Any:
         for value in (*args, *keywords.values()):
             if isinstance(value, str | os.PathLike) and Path(value).is_file():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from harness.results import Accuracy, ClassAccuracy, MetricValue, PairedComparison, Row
-from harness.stats.family import Comparison, Correction, Judged, judge_family
+from harness.stats.family import CorrectedTest, Correction, PairedTest, judge_family
 from harness.stats.intervals import MarginTests, holm
 from harness.verdicts.quality import TOP1, Quality, quality, task_qualities
 
@@ -15,7 +15,7 @@ _Updates = dict[tuple[str, str], dict[str, Any]]
 """Of comparisons, by variant id and name of the figure."""
 
 
-def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:
+def judge_accuracy(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:
     """The rows of a run with the verdicts on accuracy that hold for all of them at once.
 
     The family is every row that was compared with its FP32 row, whatever its model, target or status; where a task has
@@ -69,17 +69,17 @@ def _figures_beside(row: Row) -> list[Quality]:
     return task_qualities(row) if row.accuracy is not None else []
 
 
-def _tests(found: PairedComparison) -> Comparison | None:
+def _tests(found: PairedComparison) -> PairedTest | None:
     if found.loss_interval is None or found.p_value is None:
         return None
     if found.non_inferiority_p_value is None or found.non_superiority_p_value is None:
         return None
-    return Comparison(
+    return PairedTest(
         found.loss_interval, found.p_value, MarginTests(found.non_inferiority_p_value, found.non_superiority_p_value)
     )
 
 
-def _update(judged: Judged, family_size: int) -> dict[str, Any]:
+def _update(judged: CorrectedTest, family_size: int) -> dict[str, Any]:
     return {
         "p_value_adjusted": judged.p_value,
         "non_inferiority_p_value_adjusted": judged.margin_tests.non_inferiority,

@@ -30,7 +30,7 @@ class Contest:
     """Variant id of FP32 on the reference target; the twin is its."""
     margin: float
     confidence: float = 0.95
-    looks: int = 1
+    analyses: int = 1
 
     def compare(self, slower: Row, faster: Row) -> JudgedSpeedup:
         """How many times as fast the second is."""
@@ -40,8 +40,8 @@ class Contest:
             faster.variant.id,
             confidence=self.confidence,
             margin=self.margin,
-            looks=self.looks,
-            twin_of=self.reference,
+            analyses=self.analyses,
+            aa_control_of=self.reference,
         )
 
 
@@ -150,7 +150,7 @@ def _rank(contest: Contest, rows: Sequence[Row], threshold: float) -> Ranking:
     return Ranking(
         fastest,
         tuple(
-            Tie(row, each, each.claim.verdict == "same" and each.claim.p_value <= threshold)
+            Tie(row, each, each.own_verdict.verdict == "same" and each.own_verdict.p_value <= threshold)
             for row, each in judged
             if not _is_faster(each, threshold)
         ),
@@ -185,7 +185,7 @@ def _ratio(contest: Contest, row: Row) -> float:
 
 
 def _is_faster(judged: JudgedSpeedup, threshold: float) -> bool:
-    return judged.claim.verdict == "better" and judged.claim.p_value <= threshold
+    return judged.own_verdict.verdict == "better" and judged.own_verdict.p_value <= threshold
 
 
 def _is_undecided(row: Row) -> bool:

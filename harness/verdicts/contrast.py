@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.results import Interval, Row, Verdict
-from harness.stats.family import Comparison, Correction, judge_family
+from harness.stats.family import Correction, PairedTest, judge_family
 from harness.stats.intervals import DEFAULT_RESAMPLES, PairedDifference, paired_difference
 
 Correct = Mapping[str, NDArray[np.bool_]]
@@ -40,13 +40,13 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SiblingRows:
     """A QAT row and its PTQ sibling before they are judged."""
 
     ptq: Row
     qat: Row
     loss: PairedDifference
-    comparison: Comparison
+    comparison: PairedTest
 
 
 def contrasts(
@@ -93,10 +93,10 @@ def _identity(row: Row) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _pair(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> Pair:
+def _pair(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> SiblingRows:
     compared = qat.accuracy.comparison if qat.accuracy else None
     margin = (compared.margin if compared else None) or 0.0
     loss = paired_difference(
         correct[ptq.variant.id], correct[qat.variant.id], confidence=confidence, resamples=resamples, seed=seed
     )
-    return Pair(ptq, qat, loss, Comparison(loss.drop_ci, loss.p_value, loss.margin_tests(margin)))
+    return SiblingRows(ptq, qat, loss, PairedTest(loss.drop_ci, loss.p_value, loss.margin_tests(margin)))

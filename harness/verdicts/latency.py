@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from harness.results import Interval, Row
 from harness.results.performance import Speedup
-from harness.stats.clusters import Claim, RatioEstimate, claim, estimate_ratio
+from harness.stats.clusters import OwnVerdict, RatioEstimate, estimate_ratio, own_verdict
 from harness.stats.family import Correction
 from harness.stats.intervals import holm
 from harness.stats.verdict import latency_band
-from harness.timing.samples import TWIN, Timings
+from harness.timing.samples import AA_CONTROL, Timings
 
 Timed = TypeVar("Timed", bound=Speedup)
 
@@ -27,7 +27,7 @@ class JudgedSpeedup:
     """Holds at every look at once."""
     noise_floor: float | None
     """Relative: the farthest the interval of the twin's ratio reaches from 1."""
-    claim: Claim
+    own_verdict: OwnVerdict
 
 
 def judge_speedup(
@@ -37,8 +37,8 @@ def judge_speedup(
     *,
     confidence: float,
     margin: float,
-    looks: int = 1,
-    twin_of: str | None = None,
+    analyses: int = 1,
+    aa_control_of: str | None = None,
 ) -> JudgedSpeedup:
     """Reference time over the time of `name`, against the margin and the session's noise.
 
@@ -48,17 +48,17 @@ def judge_speedup(
         name: the session that is judged.
         confidence: of the intervals.
         margin: relative difference that does not count.
-        looks: how often such data may be looked at before measuring stops.
-        twin_of: the session that the twin is a second one of, where that is not `reference`.
+        analyses: interim analyses that may be made before measuring stops.
+        aa_control_of: the session whose engine the A/A control runs, where that is not `reference`.
     """
-    level = 1 - (1 - confidence) / looks
+    level = 1 - (1 - confidence) / analyses
     noise = None
-    if TWIN in timings.names:
-        twin = estimate_ratio(timings.log_ratios(twin_of or reference, TWIN)).interval(level)
-        noise = max(twin[1], 1.0 / twin[0] if twin[0] > 0 else math.inf) - 1.0
+    if AA_CONTROL in timings.names:
+        control = estimate_ratio(timings.log_ratios(aa_control_of or reference, AA_CONTROL)).interval(level)
+        noise = max(control[1], 1.0 / control[0] if control[0] > 0 else math.inf) - 1.0
     estimate = estimate_ratio(timings.log_ratios(reference, name))
     return JudgedSpeedup(
-        estimate, estimate.interval(level), noise, claim(estimate, margin, latency_band(margin, noise), looks)
+        estimate, estimate.interval(level), noise, own_verdict(estimate, margin, latency_band(margin, noise), analyses)
     )
 
 
@@ -70,7 +70,7 @@ def speedups(names: Iterable[str], reference: str, own_references: Mapping[str, 
         reference: FP32 on the reference target, which everything is compared with.
         own_references: by session, FP32 on its own target; sessions that are left out have `reference`.
     """
-    sessions = [name for name in names if name not in (reference, TWIN)]
+    sessions = [name for name in names if name not in (reference, AA_CONTROL)]
     own = [(own_references.get(name, reference), name) for name in sessions]
     return [
         *((reference, name) for name in sessions),
@@ -84,7 +84,7 @@ def is_clear(
     *,
     confidence: float,
     margin: float,
-    looks: int,
+    analyses: int,
     comparisons: int,
     own_references: Mapping[str, str] | None = None,
 ) -> bool:
@@ -92,14 +92,14 @@ def is_clear(
     threshold = (1 - confidence) / max(1, comparisons)
     return all(
         judge_speedup(
-            timings, first, name, confidence=confidence, margin=margin, looks=looks, twin_of=reference
-        ).claim.p_value
+            timings, first, name, confidence=confidence, margin=margin, analyses=analyses, aa_control_of=reference
+        ).own_verdict.p_value
         <= threshold
         for first, name in speedups(timings.names, reference, own_references or {})
     )
 
 
-def judge_rows(rows: Sequence[Row], *, confidence: float, correction: Correction = "holm") -> list[Row]:
+def judge_latency(rows: Sequence[Row], *, confidence: float, correction: Correction = "holm") -> list[Row]:
     """The rows of a run with the verdicts on latency that hold for all of them at once.
 
     The family is every speedup: against FP32 on the row's own target and, where targets were timed together, against
@@ -130,6 +130,6 @@ def _judged(timed: Timed | None, adjusted: Iterator[float], family_size: int, co
     if timed is None or timed.comparison is None or timed.comparison.p_value is None:
         return timed
     p_value = next(adjusted)
-    verdict = timed.claim if p_value <= 1 - confidence else "inconclusive"
+    verdict = timed.own_verdict if p_value <= 1 - confidence else "inconclusive"
     update = {"p_value_adjusted": p_value, "family_size": family_size, "verdict": verdict}
     return timed.model_copy(update={"comparison": timed.comparison.model_copy(update=update)})

@@ -8,7 +8,7 @@ from harness.results import Parity, ParityStep, Row, Verdict
 from harness.stats.verdict import is_proven
 
 
-def judge_rows(rows: Sequence[Row]) -> list[Row]:
+def judge_parity(rows: Sequence[Row]) -> list[Row]:
     """The rows of a run with what each step of their chains proves, each chain on its own.
 
     A step loses when its paired difference proves it (interval and exact test) at a level that is corrected for the

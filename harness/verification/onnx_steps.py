@@ -38,7 +38,7 @@ _LAYERS = "build with other options, and see which layer differs with `measureme
 _ANY_BATCH = "the file must take any batch size: leave no batch size in shapes that the network computes"
 
 
-class Expected(NamedTuple):
+class ExpectedOutputs(NamedTuple):
     """What an engine is compared with."""
 
     samples: Array
@@ -52,7 +52,7 @@ class Expected(NamedTuple):
         np.savez(folder / EXPECTED, allow_pickle=False, samples=self.samples, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Expected:
+    def load(cls, path: Path) -> ExpectedOutputs:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["samples"], [arrays[f"outputs_{index}"] for index in range(len(SIZES))])
@@ -65,7 +65,7 @@ def file_run(model: Path | bytes) -> Run:
     return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 
 
-def check_file(graph: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, Expected]:
+def check_file(graph: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, ExpectedOutputs]:
     """The ONNX file of a float graph against the graph; StepFailed with the first node that differs."""
     from harness.verification.torch_steps import as_run, in_float64, judge_exact
 
@@ -81,7 +81,7 @@ def check_file(graph: GraphModule, path: Path, samples: Array) -> tuple[StepChec
         place=lambda: _wrong_node(graph, path, inputs[-1]),
         fix=_REWRITE,
     )
-    return check, Expected(samples, got)
+    return check, ExpectedOutputs(samples, got)
 
 
 def _wrong_node(graph: GraphModule, path: Path, batch: Array) -> str | None:
@@ -105,7 +105,7 @@ def inner_values(model: ModelProto, batch: Array) -> list[Array]:
     return [np.asarray(value) for value in session.run(None, {session.get_inputs()[0].name: batch})]
 
 
-def check_toolkit_file(path: Path, source: Expected) -> tuple[StepCheck, Expected]:
+def check_toolkit_file(path: Path, source: ExpectedOutputs) -> tuple[StepCheck, ExpectedOutputs]:
     """A Q/DQ file of another toolkit: it takes both batch sizes and gives finite outputs of the right shape.
 
     How far quantizing changed them is recorded and not judged.
@@ -117,20 +117,20 @@ def check_toolkit_file(path: Path, source: Expected) -> tuple[StepCheck, Expecte
     for one, other in zip(source.outputs, got, strict=True):
         if np.isfinite(one).all() and not np.isfinite(other).all():
             raise StepFailed(f"{step}: the outputs hold NaN or infinity, those of the FP32 file do not", fix=fix)
-    return passed(step, sqnr_db(source.outputs, got), None), Expected(source.samples, got)
+    return passed(step, sqnr_db(source.outputs, got), None), ExpectedOutputs(source.samples, got)
 
 
-def check_fp16_file(path: Path, source: Expected) -> tuple[StepCheck, Expected]:
+def check_fp16_file(path: Path, source: ExpectedOutputs) -> tuple[StepCheck, ExpectedOutputs]:
     """The same file with FP16 inside takes both batch sizes; how much it changed, `to_fp16` has judged."""
     step: CheckedStep = "ONNX → ONNX FP16"
     fix = "keep this network in FP32: `high_precision: fp32`, or leave `fp16` out"
     got = run_all(step, file_run(path), batches(source.samples), fix)
     require_same_shape(step, source.outputs, got, fix)
-    return passed(step, sqnr_db(source.outputs, got), None), Expected(source.samples, got)
+    return passed(step, sqnr_db(source.outputs, got), None), ExpectedOutputs(source.samples, got)
 
 
-def check_engine(
-    session: Session, path: Path, expected: Expected, sizes: Sequence[int], *, rounds_floats: bool = False
+def check_engine_outputs(
+    session: Session, path: Path, expected: ExpectedOutputs, sizes: Sequence[int], *, rounds_floats: bool = False
 ) -> StepCheck:
     """An opened engine against its file at these batch sizes; samples are repeated where an engine needs more.
 

@@ -16,10 +16,10 @@ import torch
 from onnx import TensorProto
 from torch.fx import GraphModule
 
+from harness.parity.comparison_points import ComparisonPoint, comparison_points
 from harness.parity.deviation import HONEST_NOISE_STEPS2, LARGEST_HONEST_STEPS, Deviation, by_channel
 from harness.parity.onnx_graph import cut, exposed, runner
-from harness.parity.sites import Site, sites
-from harness.parity.torch_sites import TorchSites
+from harness.parity.torch_points import TorchPoints
 from harness.quantization.prepared import tensor_quantizers
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
 from harness.results import CheckedStep, StepCheck
@@ -33,7 +33,7 @@ from harness.verification.figures import (
     run_all,
     sqnr_db,
 )
-from harness.verification.onnx_steps import Expected, file_run
+from harness.verification.onnx_steps import ExpectedOutputs, file_run
 from harness.verification.torch_steps import as_array, as_run
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _OUTPUT = "output"
 _REPORT = "keep the layer in float (`skip`), and report the network: this step must not change it"
 
 
-def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, Expected]:
+def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, ExpectedOutputs]:
     """A Q/DQ file against the fake-quantized network; StepFailed with the first layer that differs."""
     step: CheckedStep = "fake-quantized → Q/DQ ONNX"
     inputs = batches(samples)
@@ -62,16 +62,16 @@ def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> t
     figure = sqnr_db(expected, got)
     deviations = _layers_of_file(onnx.load(path), prepared, inputs)
     _require_right(step, deviations, figure)
-    return passed(step, figure, None, len(deviations)), Expected(samples, got)
+    return passed(step, figure, None, len(deviations)), ExpectedOutputs(samples, got)
 
 
 def _layers_of_file(model: Any, prepared: GraphModule, inputs: Sequence[Array]) -> list[Deviation]:
     """Each site of the file, computed from what the fake-quantized network computes before it."""
-    all_sites = sites(model)
-    torch_sites = TorchSites(prepared, all_sites)
-    matched = [site for site in all_sites if site.tensor in torch_sites.matched]
+    all_points = comparison_points(model)
+    torch_points = TorchPoints(prepared, all_points)
+    matched = [point for point in all_points if point.tensor in torch_points.matched]
     missing = next(
-        (site for site in all_sites if site not in matched and (site.is_output or site.kind == "quantized")), None
+        (point for point in all_points if point not in matched and (point.is_output or point.kind == "quantized")), None
     )
     if missing is not None:
         raise StepFailed(
@@ -80,22 +80,22 @@ def _layers_of_file(model: Any, prepared: GraphModule, inputs: Sequence[Array]) 
             fix=_REPORT,
         )
     name = model.graph.input[0].name
-    free = runner(exposed(model, {site.tensor: site.element_type for site in matched}))
-    pieces = runner(cut(model, {site.tensor: site.element_type for site in matched}))
-    pairs: dict[str, list[_Pair]] = {site.tensor: [] for site in matched}
+    free = runner(exposed(model, {point.tensor: point.element_type for point in matched}))
+    pieces = runner(cut(model, {point.tensor: point.element_type for point in matched}))
+    pairs: dict[str, list[_Pair]] = {point.tensor: [] for point in matched}
     for batch in inputs:
         shapes = free({name: batch})
-        computed = torch_sites.values(torch.from_numpy(batch))
-        forced = {site.tensor: _like(computed[site.tensor], shapes[site.tensor]) for site in matched}
+        computed = torch_points.values(torch.from_numpy(batch))
+        forced = {point.tensor: _like(computed[point.tensor], shapes[point.tensor]) for point in matched}
         found = pieces({name: batch, **forced})
         for tensor, values in pairs.items():
             values.append((forced[tensor], found[tensor]))
-    return [_deviation(site, pairs[site.tensor]) for site in matched]
+    return [_deviation(point, pairs[point.tensor]) for point in matched]
 
 
-def _deviation(site: Site, pairs: Sequence[_Pair]) -> Deviation:
+def _deviation(point: ComparisonPoint, pairs: Sequence[_Pair]) -> Deviation:
     """By channel, where the batch size does not change how many there are."""
-    deviation = Deviation(site)
+    deviation = Deviation(point)
     by_channel_too = len({by_channel(expected).shape[1] for expected, _ in pairs}) == 1
     for expected, got in pairs:
         rows = (expected, got) if by_channel_too else (expected.reshape(-1, 1), got.reshape(-1, 1))
@@ -112,7 +112,7 @@ def check_training_graph(prepared: GraphModule, graph: GraphModule, samples: Arr
     return _check_torch("fake-quantized → training graph", prepared, graph, samples)
 
 
-def check_settled(graph: GraphModule, prepared: GraphModule, samples: Array) -> StepCheck:
+def check_written_back(graph: GraphModule, prepared: GraphModule, samples: Array) -> StepCheck:
     """The fake-quantized network that the trained weights were written into against the trained graph."""
     return _check_torch("training graph → fake-quantized", graph, prepared, samples)
 
@@ -145,7 +145,7 @@ def _layers_of_graph(
                 raise StepFailed(f"{step}: the tensor `{name}` is quantized in one of both networks only", fix=_REPORT)
             pairs.setdefault(name, []).append((_in_steps(mine, quantizer), _in_steps(theirs, quantizer)))
     _require_same_ranges(step, quantizers, other)
-    return [_deviation(_site(name, quantizers.get(name.partition("#")[0])), each) for name, each in pairs.items()]
+    return [_deviation(_point(name, quantizers.get(name.partition("#")[0])), each) for name, each in pairs.items()]
 
 
 def _of_call(name: str, quantizer: TensorQuantizer | None, values: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
@@ -205,11 +205,11 @@ def _hooked(graph: GraphModule, values: dict[str, torch.Tensor], forced: Mapping
             handle.remove()
 
 
-def _site(name: str, quantizer: TensorQuantizer | None) -> Site:
+def _point(name: str, quantizer: TensorQuantizer | None) -> ComparisonPoint:
     layer = name.removesuffix("#0")
     if quantizer is None:
-        return Site(layer, "the output", "", "float", TensorProto.FLOAT, is_output=True)
-    return Site(layer, layer, "", "quantized", TensorProto.INT8)
+        return ComparisonPoint(layer, "the output", "", "float", TensorProto.FLOAT, is_output=True)
+    return ComparisonPoint(layer, layer, "", "quantized", TensorProto.INT8)
 
 
 def _in_steps(value: torch.Tensor, quantizer: TensorQuantizer | None) -> Array:
@@ -229,9 +229,9 @@ def _require_right(
     worst = next((deviation for deviation in deviations if _is_wrong(deviation, noise_steps2)), None)
     if worst is None:
         return
-    site, steps = worst.site, float(worst.largest_steps.max(initial=0.0))
+    point, steps = worst.point, float(worst.largest_steps.max(initial=0.0))
     channels = worst.faulty_channels
-    where = f"`{site.layer}`" + (f" ({site.op})" if site.op else "")
+    where = f"`{point.layer}`" + (f" ({point.op})" if point.op else "")
     raise StepFailed(
         f"{step}: {where} is off by up to {steps:.3g} steps in {len(channels)} of {len(worst.largest_steps)} channels, "
         f"first in channel {channels[0] if channels else 0}; two right executions differ by one at most. The outputs "

@@ -29,7 +29,7 @@ CALLED = "image"
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparedRow:
     """A row whose accuracy was compared with FP32."""
 
     row: Row
@@ -63,17 +63,17 @@ class Judged:
         return f"{self.name} {self.loss}"
 
 
-def judged(rows: Sequence[Row], method: Method) -> list[Judged]:
+def judged(rows: Sequence[Row], method: Method) -> list[ComparedRow]:
     """The rows of one method that have a paired difference to FP32."""
     found = []
     for row in rows:
         compared = row.accuracy.comparison if row.accuracy and row.variant.method == method else None
         if row.accuracy and compared and compared.loss is not None and compared.loss_interval is not None:
-            found.append(Judged(row, row.accuracy, compared.loss, compared.loss_interval))
+            found.append(ComparedRow(row, row.accuracy, compared.loss, compared.loss_interval))
     return found
 
 
-def headline(rows: Sequence[Row], pairs: Sequence[Contrast]) -> str | None:
+def accuracy_headline(rows: Sequence[Row], pairs: Sequence[Contrast]) -> str | None:
     """One sentence on PTQ and what QAT adds; None when neither was compared with FP32."""
     ptq, qat = judged(rows, "ptq"), judged(rows, "qat")
     if not ptq:
@@ -84,7 +84,7 @@ def headline(rows: Sequence[Row], pairs: Sequence[Contrast]) -> str | None:
     return "; ".join(parts) + "."
 
 
-def _quantized_headline(rows: Sequence[Judged], name: str) -> str:
+def _quantized_headline(rows: Sequence[ComparedRow], name: str) -> str:
     kept, lost = [row for row in rows if row.is_kept], [row for row in rows if row.is_lost]
     if kept:
         verb = "is enough" if name == "PTQ" else "keeps the accuracy"
@@ -138,14 +138,14 @@ def method_details(rows: Sequence[Row], method: Method) -> str | None:
     return f"{method_name(method)} against FP32 (margin {margin} points): " + "; ".join(parts) + "."
 
 
-def _largest_loss(kept: Sequence[Judged]) -> str:
+def _largest_loss(kept: Sequence[ComparedRow]) -> str:
     largest = max(kept, key=lambda row: row.drop)
     if largest.drop <= 0:
         return ", no loss was observed"
     return f", the largest observed loss is {largest.loss} ({largest.name})"
 
 
-def _needed(undecided: Sequence[Judged]) -> str:
+def _needed(undecided: Sequence[ComparedRow]) -> str:
     """How many samples would decide if there were no loss; intervals shrink with the root of n."""
     widest = max((row.drop_ci[1] - row.drop_ci[0]) / 2 for row in undecided)
     accuracy = undecided[0].accuracy

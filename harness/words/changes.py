@@ -46,12 +46,12 @@ def change_words(finding: Finding) -> str:
     """What changed, by how much, and from what to what."""
     base, new = finding.comparison.reference_value, finding.comparison.value
     if finding.change is None or base is None or new is None:
-        return f"{name_of(finding)} {figure(finding, base)}, now {figure(finding, new)}"
+        return f"{name_of(finding)} {figure_with_unit(finding, base)}, now {figure_with_unit(finding, new)}"
     if finding.metric == SPEEDUP:
         return _speed_words(finding)
     amount = _amount(finding, finding.change)
     ends = f" ({_range(finding)})" if finding.comparison.interval is not None else ""
-    values = f"{figure(finding, new)} after {figure(finding, base)}"
+    values = f"{figure_with_unit(finding, new)} after {figure_with_unit(finding, base)}"
     if finding.change == 0:
         return f"{name_of(finding)} is unchanged{ends}, {values}"
     word = "rose" if finding.change > 0 else "fell"
@@ -71,7 +71,7 @@ def status_sentence(change: StatusChange) -> str:
     return f"{subject} is {change.new_status}, before {change.base_status}{reason}"
 
 
-def summary(comparison: Comparison) -> str:
+def comparison_summary(comparison: Comparison) -> str:
     """How many figures were judged, and with which outcome."""
     parts = [counted(len(comparison.findings), "figure") + " judged"]
     for verdict in ("worse", "better", "inconclusive", "same"):
@@ -93,7 +93,7 @@ def name_of(finding: Finding) -> str:
     return called
 
 
-def figure(finding: Finding, value: float | None) -> str:
+def figure_with_unit(finding: Finding, value: float | None) -> str:
     """One figure with its unit."""
     if value is None:
         return "not measured"

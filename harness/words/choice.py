@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.results import Choice, Row
+from harness.results import EngineChoice, Row
 from harness.verdicts.choice import Contest, Decision, Ranking, speed_over_reference
 from harness.words.phrases import byte_size, label, listed, milliseconds, speed, speed_interval
 
 
-def title(found: Choice) -> str:
+def choice_title(found: EngineChoice) -> str:
     """`resnet8, batch 1, engines on the CPU compared`."""
     return f"{found.model}, batch {found.batch_size}, engines on the {found.device} compared"
 
 
-def named(row: Row) -> str:
+def row_name(row: Row) -> str:
     """`PTQ percentile 99.99 per-channel on openvino`."""
     return f"{label(row.variant)} on {row.variant.place}"
 
 
-def choice(contest: Contest, found: Decision, device: str) -> Choice:
+def choice(contest: Contest, found: Decision, device: str) -> EngineChoice:
     """The record of a decision; the first line of its text is the conclusion."""
     first, ranking = contest.rows[0].variant, found.ranking
     floats = found.floats
-    return Choice(
+    return EngineChoice(
         model=first.model,
         batch_size=first.batch_size,
         device=device,
@@ -48,7 +48,7 @@ def _headline(contest: Contest, found: Decision) -> str:
     if found.verdict == "undecided" and found.unproven and ranking.fastest.variant.method == "fp32":
         row = found.unproven[0]
         return (
-            f"No best engine is proven on this machine: {named(row)} is faster, {_speed(contest, row)}, but not proven "
+            f"No best engine is proven on this machine: {row_name(row)} is faster, {_speed(contest, row)}, but not proven "
             "to keep its accuracy within the margin."
         )
     if found.verdict == "undecided":
@@ -56,27 +56,27 @@ def _headline(contest: Contest, found: Decision) -> str:
     assert found.best is not None
     if found.verdict == "equal":
         return (
-            f"On this machine the engine does not matter: {_ties(ranking)}. The least work: {named(found.best)}, "
+            f"On this machine the engine does not matter: {_ties(ranking)}. The least work: {row_name(found.best)}, "
             f"{_speed(contest, found.best)}{_without(contest, found)}."
         )
-    return f"On this machine: {named(found.best)}, {_speed(contest, found.best)}{_without(contest, found)}."
+    return f"On this machine: {row_name(found.best)}, {_speed(contest, found.best)}{_without(contest, found)}."
 
 
 def _details(contest: Contest, found: Decision) -> Iterator[str]:
     ranking = found.ranking
     if ranking is not None and found.verdict == "best":
         if found.best is not None and found.best is not ranking.fastest:
-            yield f"Fastest as observed, with more work: {named(ranking.fastest)}, {_speed(contest, ranking.fastest)}."
-        others = [named(tie.row) for tie in ranking.ties if tie.row is not found.best]
+            yield f"Fastest as observed, with more work: {row_name(ranking.fastest)}, {_speed(contest, ranking.fastest)}."
+        others = [row_name(tie.row) for tie in ranking.ties if tie.row is not found.best]
         if others:
             yield f"Not proven slower: {listed(others)}."
     if found.smallest is not None and found.smallest.size and found.smallest.size.engine_bytes:
         kept = "Smallest engine that keeps its accuracy" if found.is_judged else "Smallest engine"
-        yield f"{kept}: {named(found.smallest)}, {byte_size(found.smallest.size.engine_bytes)}."
+        yield f"{kept}: {row_name(found.smallest)}, {byte_size(found.smallest.size.engine_bytes)}."
     if ranking is not None and ranking.fastest.variant.method == "fp32" and found.unproven:
         yield f"Fastest that keeps it: {_fastest(contest, ranking)}."
     if found.unproven:
-        parts = [f"{named(row)} ({_ratio(contest, row)})" for row in found.unproven]
+        parts = [f"{row_name(row)} ({_ratio(contest, row)})" for row in found.unproven]
         yield f"Faster, but not proven to keep its accuracy: {listed(parts)}."
     threads = {row.variant.place: row.latency.threads for row in contest.rows if row.latency}
     if len(set(threads.values())) > 1:
@@ -86,20 +86,20 @@ def _details(contest: Contest, found: Decision) -> Iterator[str]:
 def _fastest(contest: Contest, ranking: Ranking) -> str:
     if ranking.ties:
         return _ties(ranking)
-    return f"{named(ranking.fastest)}, {_speed(contest, ranking.fastest)}"
+    return f"{row_name(ranking.fastest)}, {_speed(contest, ranking.fastest)}"
 
 
 def _ties(ranking: Ranking) -> str:
     """`A on x cannot be told from B on y (1.02x, 0.97 to 1.07)`."""
-    same = [named(tie.row) for tie in ranking.ties if tie.is_same]
+    same = [row_name(tie.row) for tie in ranking.ties if tie.is_same]
     unclear = [
-        f"{named(tie.row)} ({speed(tie.judged.estimate.ratio)}, {speed_interval(tie.judged.ci)})"
+        f"{row_name(tie.row)} ({speed(tie.judged.estimate.ratio)}, {speed_interval(tie.judged.ci)})"
         for tie in ranking.ties
         if not tie.is_same
     ]
     parts = [f"is as fast as {listed(same)} up to the margin"] if same else []
     parts += [f"cannot be told from {listed(unclear)}"] if unclear else []
-    return f"{named(ranking.fastest)} {', and '.join(parts)}"
+    return f"{row_name(ranking.fastest)} {', and '.join(parts)}"
 
 
 def _without(contest: Contest, found: Decision) -> str:
@@ -113,8 +113,8 @@ def _without(contest: Contest, found: Decision) -> str:
     if floats.ties:
         return f"; without quantization {_ties(floats)}"
     if floats.fastest.variant.id == contest.reference:
-        return f"; without quantization {named(floats.fastest)} is the fastest"
-    return f"; without quantization {named(floats.fastest)} gives {_ratio(contest, floats.fastest)}"
+        return f"; without quantization {row_name(floats.fastest)} is the fastest"
+    return f"; without quantization {row_name(floats.fastest)} gives {_ratio(contest, floats.fastest)}"
 
 
 def _speed(contest: Contest, row: Row) -> str:
@@ -127,7 +127,7 @@ def _speed(contest: Contest, row: Row) -> str:
     if judged is None:
         return f"{median}, the reference"
     return (
-        f"{speed(judged.estimate.ratio)} ({speed_interval(judged.ci)}) the speed of {named(reference)}, {median} "
+        f"{speed(judged.estimate.ratio)} ({speed_interval(judged.ci)}) the speed of {row_name(reference)}, {median} "
         f"instead of {milliseconds(reference.latency.median_ms)}"
     )
 

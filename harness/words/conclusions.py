@@ -15,9 +15,9 @@ from harness.verdicts.quality import quality, task_qualities
 from harness.verdicts.recommend import Recommendation, recommend
 from harness.verdicts.seeds import representatives, seed_spreads
 from harness.words.accuracy import (
+    accuracy_headline,
     baseline,
     contrast_details,
-    headline,
     method_details,
     seed_details,
 )
@@ -47,7 +47,7 @@ _LEFT_OUT: dict[Status, str] = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class RowGroup:
     """The rows of one model, target and batch size, and QAT against PTQ among them."""
 
     model: str
@@ -84,7 +84,7 @@ def conclude(
     pairs = contrasts(shown, correct, confidence=confidence, resamples=resamples, seed=seed, correction=correction)
     return tuple(
         _conclusion(
-            Cell(
+            RowGroup(
                 *key,
                 tuple(row for row in shown if row.variant.group == key),
                 tuple(pair for pair in pairs if pair.qat.variant.group == key),
@@ -95,7 +95,7 @@ def conclude(
     )
 
 
-def _conclusion(cell: Cell) -> Conclusion:
+def _conclusion(cell: RowGroup) -> Conclusion:
     deployed = cell.with_status("ok")
     found = recommend(deployed)
     lines = [_headline(cell, deployed), *_lines(cell, deployed, found)]
@@ -108,8 +108,8 @@ def _conclusion(cell: Cell) -> Conclusion:
     )
 
 
-def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
-    accuracy = headline(deployed, _pairs_of(cell, deployed)) or task_headline(deployed)
+def _headline(cell: RowGroup, deployed: Sequence[Row]) -> str:
+    accuracy = accuracy_headline(deployed, _pairs_of(cell, deployed)) or task_headline(deployed)
     if accuracy:
         return accuracy
     simulated = next(_simulated_headlines(cell), None)
@@ -126,7 +126,7 @@ def _headline(cell: Cell, deployed: Sequence[Row]) -> str:
     return _left_out(cell, "No figures") or "No figures."
 
 
-def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) -> Iterator[str]:
+def _lines(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | None) -> Iterator[str]:
     is_judged = any(quality(row) for row in deployed)
     if is_judged and any(row.latency for row in deployed):
         yield _shipping(cell, deployed, found)
@@ -145,7 +145,7 @@ def _lines(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) ->
         yield from filter(None, [_left_out(cell)])
 
 
-def _shipping(cell: Cell, deployed: Sequence[Row], found: Recommendation | None) -> str:
+def _shipping(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | None) -> str:
     if found is None:
         return (
             "Nothing to ship is proven yet: the variants that may be faster than FP32 are not proven to keep their "
@@ -251,33 +251,33 @@ def _contamination(deployed: Sequence[Row]) -> str:
     return f"; of {latency.rounds:,} rounds, contaminated: {labels}"
 
 
-def _simulated_groups(cell: Cell) -> dict[str, list[Row]]:
+def _simulated_groups(cell: RowGroup) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
     for row in cell.with_status("simulated"):
         groups.setdefault(bits(row.variant), []).append(row)
     return groups
 
 
-def _simulated_headlines(cell: Cell) -> Iterator[str]:
+def _simulated_headlines(cell: RowGroup) -> Iterator[str]:
     for name, rows in _simulated_groups(cell).items():
-        text = headline(rows, _pairs_of(cell, rows))
+        text = accuracy_headline(rows, _pairs_of(cell, rows))
         if text:
             yield f"Simulated {name} (no engine runs it): {text}"
 
 
-def _simulated_details(cell: Cell) -> Iterator[str]:
+def _simulated_details(cell: RowGroup) -> Iterator[str]:
     for name, rows in _simulated_groups(cell).items():
         for text in (*(method_details(rows, each) for each in _METHODS), contrast_details(_pairs_of(cell, rows))):
             if text:
                 yield f"Simulated {name}: {text}"
 
 
-def _pairs_of(cell: Cell, rows: Sequence[Row]) -> list[Contrast]:
+def _pairs_of(cell: RowGroup, rows: Sequence[Row]) -> list[Contrast]:
     ids = {row.variant.id for row in rows}
     return [pair for pair in cell.pairs if {pair.qat.variant.id, pair.ptq.variant.id} <= ids]
 
 
-def _left_out(cell: Cell, introduction: str = "Not among these figures") -> str | None:
+def _left_out(cell: RowGroup, introduction: str = "Not among these figures") -> str | None:
     """How many rows have no figures, with the reason where they share one; None when all have."""
     parts = []
     for status, words in _LEFT_OUT.items():

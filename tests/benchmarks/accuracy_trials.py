@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from harness.stats.family import Comparison, Correction, Judged, judge_family
+from harness.stats.family import CorrectedTest, Correction, PairedTest, judge_family
 from harness.stats.intervals import PairedDifference, paired_difference, tango_interval, wilson_interval
 
 TRIALS = 10_000
@@ -105,8 +105,8 @@ def non_inferior(truth: Truth, trials: int = TRIALS, seed: int = 2) -> float:
     return float(np.mean([each.is_non_inferior for each in judged]))
 
 
-def comparison(found: PairedDifference) -> Comparison:
-    return Comparison(found.drop_ci, found.p_value, found.margin_tests(MARGIN))
+def comparison(found: PairedDifference) -> PairedTest:
+    return PairedTest(found.drop_ci, found.p_value, found.margin_tests(MARGIN))
 
 
 def matrix(
@@ -176,7 +176,7 @@ def null_family_errors(
     return wrong / trials
 
 
-def _kept(word: Judged) -> bool:
+def _kept(word: CorrectedTest) -> bool:
     return word.is_non_inferior or word.verdict == "same"
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from harness.results import Accuracy, Latency, Row, Variant
 from harness.scenario import Judgement, Measurement
 from harness.targets import get_target
-from harness.timing.order import EngineFile, Order, run_process
-from harness.timing.samples import TWIN, Timings
+from harness.timing.request import EngineFile, TimingRequest, run_process
+from harness.timing.samples import AA_CONTROL, Timings
 from harness.timing.sequential import measure
 from harness.timing.settings import TimingPlan
 from harness.verdicts.choice import Contest, decide, n_comparisons
-from harness.verdicts.latency import JudgedSpeedup, is_clear, judge_rows, judge_speedup, speedups
+from harness.verdicts.latency import JudgedSpeedup, is_clear, judge_latency, judge_speedup, speedups
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 28, 28)
@@ -60,13 +60,13 @@ def _variant(name: str, method: str, target: str) -> Variant:
 
 def one_trial(engines: dict[str, EngineFile], plan: TimingPlan, seed: int) -> dict:
     """Measure, judge all speedups, decide."""
-    settings, looks = Judgement(), len(plan.looks)
-    sessions = {**engines, TWIN: engines[REFERENCE]}
+    settings, analyses = Judgement(), len(plan.analyses)
+    sessions = {**engines, AA_CONTROL: engines[REFERENCE]}
     comparisons = len(speedups(engines, REFERENCE, OWN))
 
     def process(build: int, number: int, limit_s: float):
         return run_process(
-            Order(
+            TimingRequest(
                 sessions=sessions,
                 batch_shape=(1, *SHAPE),
                 plan=plan,
@@ -86,14 +86,14 @@ def one_trial(engines: dict[str, EngineFile], plan: TimingPlan, seed: int) -> di
             REFERENCE,
             confidence=settings.confidence,
             margin=settings.latency_margin,
-            looks=looks,
+            analyses=analyses,
             comparisons=comparisons,
             own_references=OWN,
         ),
     )
     seconds = time.perf_counter() - started
-    rows = judge_rows([_row(name, timings, looks) for name in engines], confidence=settings.confidence)
-    contest = Contest(tuple(rows), timings, REFERENCE, settings.latency_margin, settings.confidence, looks)
+    rows = judge_latency([_row(name, timings, analyses) for name in engines], confidence=settings.confidence)
+    contest = Contest(tuple(rows), timings, REFERENCE, settings.latency_margin, settings.confidence, analyses)
     decision = decide(contest, n_comparisons(contest))
     words = {row.variant.id: row.latency.verdict for row in rows if row.latency and row.latency.verdict}
     if engines[REFERENCE] == engines["a-fp32"]:
@@ -113,7 +113,7 @@ def one_trial(engines: dict[str, EngineFile], plan: TimingPlan, seed: int) -> di
     }
 
 
-def _row(name: str, timings: Timings, looks: int) -> Row:
+def _row(name: str, timings: Timings, analyses: int) -> Row:
     """Every row keeps its accuracy, so that time alone decides."""
     settings = Judgement()
     target, _, method = name.rpartition("-")
@@ -127,10 +127,10 @@ def _row(name: str, timings: Timings, looks: int) -> Row:
         "threads": 1,
         "includes_transfers": False,
     }
-    judge = {"confidence": settings.confidence, "margin": settings.latency_margin, "looks": looks}
+    judge = {"confidence": settings.confidence, "margin": settings.latency_margin, "analyses": analyses}
     own = OWN.get(name, REFERENCE)
     if own != name:
-        latency |= _timed(judge_speedup(timings, own, name, twin_of=REFERENCE, **judge), own)
+        latency |= _timed(judge_speedup(timings, own, name, aa_control_of=REFERENCE, **judge), own)
     if name != REFERENCE:
         latency["across"] = _timed(judge_speedup(timings, REFERENCE, name, **judge), REFERENCE)
     interval = {"low": 0.88, "high": 0.92, "confidence": settings.confidence}
@@ -147,9 +147,9 @@ def _timed(found: JudgedSpeedup, reference: str) -> dict[str, object]:
         "reference_value": 1.0,
         "kind": "ratio",
         "difference": found.estimate.ratio - 1,
-        "p_value": found.claim.p_value,
+        "p_value": found.own_verdict.p_value,
     }
-    return {"comparison": compared, "claim": found.claim.verdict}
+    return {"comparison": compared, "own_verdict": found.own_verdict.verdict}
 
 
 def main() -> None:

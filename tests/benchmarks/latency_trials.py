@@ -27,8 +27,8 @@ from scipy import stats
 from harness.scenario import Judgement, Measurement
 from harness.stats.verdict import latency_band
 from harness.targets import get_target
-from harness.timing.order import EngineFile, Order, run_process
-from harness.timing.samples import TWIN, Timings
+from harness.timing.request import EngineFile, TimingRequest, run_process
+from harness.timing.samples import AA_CONTROL, Timings
 from harness.timing.sequential import measure
 from harness.timing.settings import TimingPlan
 from harness.verdicts.latency import is_clear, judge_speedup
@@ -56,13 +56,13 @@ def make_engine(folder: Path) -> EngineFile:
 
 def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, margin: float, seed: int) -> dict:
     """Measure, judge by all rules."""
-    confidence, looks = Judgement().confidence, len(plan.looks)
+    confidence, analyses = Judgement().confidence, len(plan.analyses)
     plain = engine.model_copy(update={"target": f"{engine.target}+0%"})
     slowed = engine.model_copy(update={"target": f"{engine.target}+{slowdown_percent:g}%"})
-    sessions = {REFERENCE: plain, OTHER: slowed, TWIN: plain}
+    sessions = {REFERENCE: plain, OTHER: slowed, AA_CONTROL: plain}
 
     def process(build: int, number: int, limit_s: float):
-        order = Order(
+        order = TimingRequest(
             sessions=sessions,
             batch_shape=(1, *SHAPE),
             plan=plan,
@@ -78,12 +78,12 @@ def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, mar
         process,
         plan,
         is_clear=lambda so_far: is_clear(
-            so_far, REFERENCE, confidence=confidence, margin=margin, looks=looks, comparisons=1
+            so_far, REFERENCE, confidence=confidence, margin=margin, analyses=analyses, comparisons=1
         ),
     )
     seconds = time.perf_counter() - started
-    judged = judge_speedup(timings, REFERENCE, OTHER, confidence=confidence, margin=margin, looks=looks)
-    clear = judged.claim.p_value <= 1 - confidence
+    judged = judge_speedup(timings, REFERENCE, OTHER, confidence=confidence, margin=margin, analyses=analyses)
+    clear = judged.own_verdict.p_value <= 1 - confidence
     return {
         "seed": seed,
         "seconds": round(seconds, 2),
@@ -94,7 +94,7 @@ def one_trial(engine: EngineFile, plan: TimingPlan, slowdown_percent: float, mar
         "speedup": round(judged.estimate.ratio, 5),
         "ci95": [round(end, 5) for end in judged.ci],
         "band": round(latency_band(margin, judged.noise_floor), 5),
-        "harness": judged.claim.verdict if clear else "inconclusive",
+        "harness": judged.own_verdict.verdict if clear else "inconclusive",
         **other_rules(timings),
     }
 

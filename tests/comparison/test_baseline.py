@@ -12,9 +12,9 @@ from harness.comparison.baseline import (
     baseline_path,
     baseline_text,
     load_baseline,
-    packed,
+    packed_bits,
     save_baseline,
-    unpacked,
+    unpacked_bits,
 )
 from harness.results import Agreement, Parity, ParityStep
 
@@ -115,19 +115,19 @@ def test_the_steps_of_the_parity_chain_come_back(tmp_path):
 @pytest.mark.parametrize("n", [1, 7, 8, 1000])
 def test_bits_come_back_whatever_their_number(n):
     flags = np.random.default_rng(n).random(n) < 0.9
-    assert np.array_equal(unpacked(packed(flags), n), flags)
+    assert np.array_equal(unpacked_bits(packed_bits(flags), n), flags)
 
 
 def test_ten_thousand_samples_take_less_than_a_kilobyte_and_a_half():
     flags = np.random.default_rng(0).random(10_000) < 0.92
     # 0.40 bits of entropy each are 503 bytes; base64 makes 671 of them.
-    assert len(packed(flags)) < 1500
+    assert len(packed_bits(flags)) < 1500
 
 
-@pytest.mark.parametrize("text", ["AAAA", "no base64!", packed(np.ones(8, np.bool_))])
+@pytest.mark.parametrize("text", ["AAAA", "no base64!", packed_bits(np.ones(8, np.bool_))])
 def test_damaged_bits_are_an_error(text):
     with pytest.raises(ValueError, match=r"bits|base64|padding|damaged|Only"):
-        unpacked(text, 100)
+        unpacked_bits(text, 100)
 
 
 def test_a_list_of_layers_that_is_missing_is_an_error(stored):

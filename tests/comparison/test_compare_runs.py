@@ -9,7 +9,7 @@ from oracles.recorded_runs import ENVIRONMENT, FP32, PTQ, recorded, right
 
 from harness.comparison.compare_runs import CompareOptions, compare_runs, sections_named
 from harness.errors import UsageError
-from harness.report.comparison import changes_table, messages
+from harness.report.comparison import change_messages, changes_table
 from harness.words.changes import UNEXPLAINED, sentence, status_sentence
 from harness.words.phrases import TIMES
 
@@ -152,7 +152,7 @@ class TestPlanted:
         assert f"{PTQ}: size.weight_bytes rose by 210.0 %" in text
         assert "weights are float in the engine, int8 before: layer1.conv" in text
         assert "the ONNX file stores 2.83 KiB of weights in float" in text
-        (told,) = [line for line in messages(found) if line.startswith(f"regression: {PTQ}: size")]
+        (told,) = [line for line in change_messages(found) if line.startswith(f"regression: {PTQ}: size")]
         assert all(f"{size} rose by" in told for size in sizes)
 
     def test_coverage_when_one_conv_is_skipped(self):
@@ -219,7 +219,7 @@ class TestImprovements:
     def test_an_unexplained_one_is_told(self):
         found = compare(recorded(), recorded().add(PTQ, speedup=1.5 * 1.12))
         assert found.exit_code() == 0
-        (message,) = [text for text in messages(found) if text.startswith("improvement")]
+        (message,) = [text for text in change_messages(found) if text.startswith("improvement")]
         assert message.startswith(f"improvement, unexplained: {PTQ}: faster by 10.7 %")  # 1 - 1 / 1.12
         assert UNEXPLAINED in message
 

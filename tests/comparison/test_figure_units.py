@@ -50,14 +50,14 @@ def test_a_multiple_has_no_unit_and_all_else_has_the_figures_own(name: str, rela
     assert (f"{relation} that of {FP32}" in text) == (relation in ("below", "above"))
 
 
-@pytest.mark.parametrize("yardstick", ["fp32", "baseline"])
+@pytest.mark.parametrize("reference", ["fp32", "baseline"])
 @pytest.mark.parametrize("relation", ["of", "below", "above"])
 @pytest.mark.parametrize("name", MEASURED)
-def test_gates_say_what_they_compared(name: str, relation: str, yardstick: str) -> None:
-    if yardstick == "fp32" and figure(name).compares_with_fp32:
+def test_gates_say_what_they_compared(name: str, relation: str, reference: str) -> None:
+    if reference == "fp32" and figure(name).compares_with_fp32:
         pytest.skip("compares with FP32 by itself: refused when it is read")
     run = recorded().snapshot()
-    spec = GateSpec.model_validate({"metric": name, "at_least": 1e9, relation: yardstick})
+    spec = GateSpec.model_validate({"metric": name, "at_least": 1e9, relation: reference})
     (found,) = judge_gates([spec], run, recorded().snapshot("base"))
     if found.value is not None:
         assert (found.relation, found.unit) == (relation, figure(name).unit)

@@ -26,7 +26,7 @@ def _measured(template, number, logs):
     """A row with the speedup that four processes found, as `harness.verdicts.latency` has it with one look."""
     estimate = estimate_ratio([[np.array([log]) for log in logs]])
     compared = faster(estimate.ratio, estimate.interval(0.95))
-    update = {"comparison": compared, "processes": 4, "looks": 1}
+    update = {"comparison": compared, "processes": 4, "analyses": 1}
     variant = template.variant.model_copy(update={"id": f"v{number}"})
     return template.model_copy(update={"variant": variant, "latency": template.latency.model_copy(update=update)})
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from harness.data.collect_photos import chosen
 from harness.data.decode import DecodeRules, decode_file
-from harness.data.gather_photos import chosen
 from harness.data.load import load_splits
 from harness.data.locate import locate
 from harness.data.preprocessing import ImageArgs, crops_of

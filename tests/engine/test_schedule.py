@@ -7,7 +7,7 @@ from oracles.example_stages import task
 
 from harness.engine.graph import Task
 from harness.engine.outcomes import Done, Event, Failed, TaskFinished, ignore
-from harness.engine.schedule import Schedule, make_plan
+from harness.engine.schedule import TaskSchedule, make_plan
 from harness.engine.store import Store
 
 JOURNAL = Path("journal")
@@ -54,7 +54,7 @@ class TestPlan:
 
 class TestSchedule:
     def test_a_task_waits_for_its_inputs(self, store: Store, chain: tuple[Task, ...]) -> None:
-        schedule = Schedule(make_plan(chain, store), ignore)
+        schedule = TaskSchedule(make_plan(chain, store), ignore)
         for item in chain:
             assert schedule.next_task(capacity=4) is item
             assert schedule.next_task(capacity=4) is None
@@ -63,7 +63,7 @@ class TestSchedule:
         assert set(schedule.outcomes) == {item.key for item in chain}
 
     def test_never_more_than_the_capacity(self, store: Store) -> None:
-        schedule = Schedule(make_plan([task("add", JOURNAL, value) for value in range(3)], store), ignore)
+        schedule = TaskSchedule(make_plan([task("add", JOURNAL, value) for value in range(3)], store), ignore)
         started = [schedule.next_task(capacity=2) for _ in range(3)]
         assert [item is None for item in started] == [False, False, True]
 
@@ -71,7 +71,7 @@ class TestSchedule:
         measure = task("add", JOURNAL, 1, exclusive=True)
         train = task("add", JOURNAL, 2)
         export = task("add", JOURNAL, 3, {"in": train})
-        schedule = Schedule(make_plan([measure, export], store), ignore)
+        schedule = TaskSchedule(make_plan([measure, export], store), ignore)
         order = []
         while schedule.active:
             item = schedule.next_task(capacity=2)
@@ -83,14 +83,14 @@ class TestSchedule:
 
     def test_nothing_starts_beside_an_exclusive_task(self, store: Store) -> None:
         tasks = [task("add", JOURNAL, value, exclusive=True) for value in range(2)]
-        schedule = Schedule(make_plan(tasks, store), ignore)
+        schedule = TaskSchedule(make_plan(tasks, store), ignore)
         assert schedule.next_task(capacity=2) is tasks[0]
         assert schedule.next_task(capacity=2) is None
 
     def test_a_failure_reaches_all_that_depends_on_it(self, store: Store, chain: tuple[Task, ...]) -> None:
         events: list[Event] = []
         independent = task("add", JOURNAL, 9)
-        schedule = Schedule(make_plan([*chain, independent], store), events.append)
+        schedule = TaskSchedule(make_plan([*chain, independent], store), events.append)
         assert schedule.next_task(capacity=1) in (chain[0], independent)
         assert schedule.next_task(capacity=2) is not None
         failed = Failed("boom", "first", chain[0].key, "crash")

@@ -20,12 +20,12 @@ from harness.report.figure_page import PAGE, render
 from harness.results import (
     Agreement,
     ConfidenceInterval,
-    Link,
     Load,
     MetricValue,
     PairedComparison,
     ParityStep,
     Record,
+    Representation,
     Row,
     RunResults,
     Variant,
@@ -34,7 +34,7 @@ from harness.scenario.schema import Verdict
 
 REPOSITORY = Path(__file__).parents[2]
 HOW = frozenset(
-    ("n", "label", "rounds", "inferences", "seconds", "looks", "layer_samples", "confidence", "processes", "builds")
+    ("n", "label", "rounds", "inferences", "seconds", "analyses", "layer_samples", "confidence", "processes", "builds")
 ) | {"margin", "threads", "noise_floor", "data_passes", "family_size"}
 """What says how a figure was made is none itself."""
 
@@ -63,7 +63,9 @@ def test_every_number_of_a_row_is_in_the_catalogue() -> None:
     held = {name for name in numbers(Row, "") if not name.startswith(".variant.")}
     expected = {name.removeprefix(".") for name in held}
     expected |= {
-        name for pair in combinations(get_args(Link), 2) for name in numbers(ParityStep, f"parity.{'_to_'.join(pair)}")
+        name
+        for pair in combinations(get_args(Representation), 2)
+        for name in numbers(ParityStep, f"parity.{'_to_'.join(pair)}")
     }
     assert set(catalog()) == expected
 

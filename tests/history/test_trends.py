@@ -9,7 +9,7 @@ from oracles.recorded_runs import FP32, PTQ, right
 
 from harness.errors import UsageError
 from harness.history.database import append, entries
-from harness.history.trends import Choice, parse_since, trends
+from harness.history.trends import SeriesFilter, parse_since, trends
 from harness.report.history import html_text, step_messages
 from harness.report.history_words import step_sentence
 
@@ -22,7 +22,9 @@ def noisy(level, number):
 
 def trend_of(database, metric, variant=PTQ, **choice):
     (found,) = [
-        each for each in trends(entries(database), Choice(**choice)) if (each.variant, each.metric) == (variant, metric)
+        each
+        for each in trends(entries(database), SeriesFilter(**choice))
+        if (each.variant, each.metric) == (variant, metric)
     ]
     return found
 
@@ -83,15 +85,15 @@ def test_twenty_quiet_nights_have_no_step(database):
 
 def test_a_choice_leaves_the_rest_out(database):
     append(database, [night(n) for n in range(4)])
-    found = trends(entries(database), Choice(variants=("*ptq*",), metrics=("speedup",)))
+    found = trends(entries(database), SeriesFilter(variants=("*ptq*",), metrics=("speedup",)))
     assert [(each.variant, each.metric) for each in found] == [(PTQ, SPEEDUP)]
-    later = Choice(metrics=("speedup",), since=datetime(2026, 1, 3, tzinfo=UTC))
+    later = SeriesFilter(metrics=("speedup",), since=datetime(2026, 1, 3, tzinfo=UTC))
     assert [each.run.run_id for each in trends(entries(database), later)[0].entries] == ["night-2", "night-3"]
 
 
 def test_a_slip_of_the_pen_is_an_error_with_the_nearest_name(database):
     append(database, [night(1)])
-    for choice, guess in ((Choice(scenario="tyni"), "tiny"), (Choice(metrics=("speedpu",)), "speedup")):
+    for choice, guess in ((SeriesFilter(scenario="tyni"), "tiny"), (SeriesFilter(metrics=("speedpu",)), "speedup")):
         with pytest.raises(UsageError) as refused:
             trends(entries(database), choice)
         assert guess in refused.value.fix

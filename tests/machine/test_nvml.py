@@ -5,12 +5,12 @@ import pytest
 from oracles import nvml_double
 
 from harness.machine.energy import open_counter, why_not
-from harness.machine.nvml import Gpu, NvmlUnavailable
+from harness.machine.nvml import NvmlGpu, NvmlUnavailable
 
 
 def test_memory_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml_double.install(monkeypatch)
-    assert Gpu().memory() == (300, True)
+    assert NvmlGpu().memory() == (300, True)
 
 
 @pytest.mark.parametrize("own", [None, "other pid"])
@@ -22,7 +22,7 @@ def test_memory_of_the_device_where_the_driver_does_not_say_whose(
         fake.processes[1].usedGpuMemory = None
     else:  # the process ids of the host, in a container
         fake.processes = [SimpleNamespace(pid=-1, usedGpuMemory=300)]
-    assert Gpu().memory() == (1000, False)
+    assert NvmlGpu().memory() == (1000, False)
 
 
 def test_joules_are_counted_from_when_one_likes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,14 +38,14 @@ def test_joules_are_counted_from_when_one_likes(monkeypatch: pytest.MonkeyPatch)
 def test_the_gpu_is_the_one_that_cuda_uses(monkeypatch: pytest.MonkeyPatch, named: str, asked: int | str) -> None:
     fake = nvml_double.install(monkeypatch, gpus=4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    Gpu()
+    NvmlGpu()
     assert fake.asked == [asked]
 
 
 def test_what_is_missing_is_told_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     nvml_double.install(monkeypatch, gpus=0)
     with pytest.raises(NvmlUnavailable, match="Driver Not Loaded"):
-        Gpu()
+        NvmlGpu()
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     monkeypatch.delitem(sys.modules, "pynvml")
     assert why_not("gpu") == "the package `nvidia-ml-py` is not installed: pip install nvidia-ml-py"

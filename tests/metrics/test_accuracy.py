@@ -12,7 +12,7 @@ from harness.metrics.base import Evidence
 from harness.results import Row, Variant
 from harness.stats.intervals import mcnemar_exact, paired_difference, wilson_interval
 from harness.stats.ranking import label_ranks, top_classes
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.accuracy import judge_accuracy
 from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
@@ -99,7 +99,7 @@ class TestClasses:
         fp32 = outputs_with_ranks([0] * 8, self.LABELS, 3)
         outputs = outputs_with_ranks([1] * 6 + [0, 1], self.LABELS, 3)
         row = Row(variant=VARIANT, status="ok", accuracy=accuracy_of(outputs, fp32, self.LABELS, JUDGEMENT))
-        (judged,) = judge_rows([row], confidence=0.95, correction="holm")
+        (judged,) = judge_accuracy([row], confidence=0.95, correction="holm")
         first, second = judged.accuracy.classes
         assert (first.drop, second.drop) == (1.0, 0.5)
         first, second = first.comparison, second.comparison

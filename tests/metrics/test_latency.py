@@ -10,7 +10,7 @@ import pytest
 from harness.metrics.base import Evidence
 from harness.metrics.latency import METRIC
 from harness.results import Latency, Variant
-from harness.timing.samples import TWIN, Block, Round, Timings
+from harness.timing.samples import AA_CONTROL, ProcessRounds, Round, Timings
 from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="ptq", model="net", method="ptq", target="onnxruntime", batch_size=1)
@@ -20,7 +20,8 @@ def latency(times_ms: dict[str, list[list[float]]], confidence: float) -> Latenc
     """One inference per round; by session, one list per process."""
     processes = range(len(times_ms["fp32"]))
     blocks = [
-        Block(0, process, tuple(_round(times_ms, process, number) for number in range(3))) for process in processes
+        ProcessRounds(0, process, tuple(_round(times_ms, process, number) for number in range(3)))
+        for process in processes
     ]
     judgement = Judgement(confidence=confidence, accuracy_margin=0.005, latency_margin=0.01)
     found = METRIC.compute(
@@ -45,7 +46,7 @@ def test_a_median_without_an_interval_is_still_a_median() -> None:
 
 def test_two_processes_that_disagree_prove_nothing_at_a_high_confidence() -> None:
     """The interval is wider than floats can say, and can still be written and read."""
-    times = {"fp32": [[2.0] * 3, [2.0] * 3], TWIN: [[2.0] * 3, [2.2] * 3], "ptq": [[1.0] * 3, [1.2] * 3]}
+    times = {"fp32": [[2.0] * 3, [2.0] * 3], AA_CONTROL: [[2.0] * 3, [2.2] * 3], "ptq": [[1.0] * 3, [1.2] * 3]}
     found = latency(times, 0.99999)
     assert found.speedup_interval.ends == (0.0, math.inf)
     assert found.noise_floor == math.inf
@@ -55,7 +56,7 @@ def test_two_processes_that_disagree_prove_nothing_at_a_high_confidence() -> Non
 
 def test_a_row_of_another_target_has_both_speedups() -> None:
     times = {name: [[ms] * 3, [ms * 1.001] * 3] for name, ms in (("fp32", 2.0), ("other", 1.5), ("ptq", 0.5))}
-    timings = Timings([Block(0, n, tuple(_round(times, n, number) for number in range(3))) for n in range(2)])
+    timings = Timings([ProcessRounds(0, n, tuple(_round(times, n, number) for number in range(3))) for n in range(2)])
 
     def found(variant_id: str, reference: str) -> Latency:
         record = METRIC.compute(

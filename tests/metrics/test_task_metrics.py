@@ -14,7 +14,7 @@ from harness.metrics.base import Evidence
 from harness.metrics.task import MIN_DIFFERENT, TaskMetric
 from harness.results import Row, Variant
 from harness.stats.resampling import SampleStates
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.accuracy import judge_accuracy
 from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="v", model="m", method="ptq", target="onnxruntime", batch_size=1)
@@ -50,7 +50,7 @@ def evidence(outputs, reference, labels, *, is_reference=False) -> Evidence:
 def judged(metric):
     """Its comparison with the verdict, as the only one of a run."""
     row = Row(variant=VARIANT, status="ok", metrics={"m": metric})
-    return judge_rows([row], confidence=0.95, correction="holm")[0].metrics["m"].comparison
+    return judge_accuracy([row], confidence=0.95, correction="holm")[0].metrics["m"].comparison
 
 
 class TestMeanIou:

@@ -35,7 +35,7 @@ class Nights:
     def remove(self, name: str) -> None:
         (self.root / "scenarios" / f"{name}.yaml").unlink()
 
-    def night(self, *arguments: str, **ptq):
+    def nightly(self, *arguments: str, **ptq):
         """Run `harness nightly`; the keywords are what the PTQ variant is found to be, `extra` a variant more."""
         self.findings = ptq
         self.number += 1

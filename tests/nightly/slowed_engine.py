@@ -11,7 +11,7 @@ import sys
 from benchmarks.slowed_process import SlowedSession
 
 from harness.targets import get_target
-from harness.timing import order, process
+from harness.timing import process, request
 
 VARIABLE = "SLOWED_ENGINE"
 
@@ -34,7 +34,7 @@ def slowed_process(order_json: str, result: str) -> None:
     variant, percent = os.environ[VARIABLE].split("=")
     read = process.Order.model_validate_json
 
-    def marked(text: str) -> order.Order:
+    def marked(text: str) -> request.TimingRequest:
         plain = read(text)
         sessions = {
             name: engine.model_copy(update={"target": f"{engine.target}+{percent if name == variant else 0}%"})
@@ -49,7 +49,7 @@ def slowed_process(order_json: str, result: str) -> None:
 
 if __name__ == "__main__":
     os.environ[VARIABLE] = f"{sys.argv[1]}={sys.argv[2]}"
-    order.PROCESS = "slowed_engine:slowed_process"
+    request.PROCESS = "slowed_engine:slowed_process"
     from harness.cli import main
 
     sys.argv[1:3] = []

@@ -13,7 +13,7 @@ from harness.results import Gate
 
 
 def first(nights):
-    result = nights.night("--first")
+    result = nights.nightly("--first")
     assert result.exit_code == 0, result.output
     return result
 
@@ -25,15 +25,15 @@ def test_the_first_night_saves_a_baseline_to_commit(nights):
 
 
 def test_without_a_baseline_only_gates_are_judged_and_it_is_said(nights):
-    result = nights.night()
+    result = nights.nightly()
     assert result.exit_code == 0
     assert "no baseline of tiny for this machine" in result.output
     assert not (nights.root / "baselines").exists()
-    assert nights.night("--strict").exit_code == 4
+    assert nights.nightly("--strict").exit_code == 4
 
 
 def test_every_night_offers_its_own_figures_as_baseline(nights):
-    nights.night()
+    nights.nightly()
     assert len(list((nights.root / "reports" / "nightly-001" / "baselines").glob("*/tiny.json"))) == 1
 
 
@@ -42,7 +42,7 @@ def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
     first(nights)
     for number in range(20):
         noise = 0.004 * math.sin(12.9898 * number)  # within the interval of ± 1 %
-        result = nights.night(speedup=1.5 * math.exp(noise))
+        result = nights.nightly(speedup=1.5 * math.exp(noise))
         assert result.exit_code == 0, result.output
         assert "regression" not in result.output.replace("No regression", "")
         assert "lasting step" not in result.output
@@ -64,7 +64,7 @@ def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
 )
 def test_a_regression_is_exit_code_1_with_variant_and_change(nights, finding, words):
     first(nights)
-    result = nights.night(**finding)
+    result = nights.nightly(**finding)
     assert result.exit_code == 1, result.output
     lines = [line for line in result.output.splitlines() if line.startswith("regression: ") and words in line]
     assert lines, result.output
@@ -77,7 +77,7 @@ def test_a_scenario_that_vanished_is_a_regression(nights):
     nights.add("other")
     first(nights)
     nights.remove("other")
-    result = nights.night()
+    result = nights.nightly()
     assert result.exit_code == 1
     assert "regression: scenario other vanished" in result.output
 
@@ -85,25 +85,25 @@ def test_a_scenario_that_vanished_is_a_regression(nights):
 def test_a_scenario_that_was_not_asked_for_has_not_vanished(nights):
     nights.add("other")
     first(nights)
-    assert nights.night("scenarios/tiny.yaml").exit_code == 0
+    assert nights.nightly("scenarios/tiny.yaml").exit_code == 0
 
 
 @pytest.mark.slow
 def test_variants_of_one_name_in_two_scenarios_are_told_apart(nights):
     nights.add("other")
     first(nights)
-    output = nights.night(status="failed", reason="out of memory").output
+    output = nights.nightly(status="failed", reason="out of memory").output
     for name in ("tiny", "other"):
         assert f"regression: {name}, {PTQ} is failed, before ok: out of memory" in output
     assert output.count("out of memory") == 2  # each told once
-    assert f"regression: other, {PTQ}: slower by 10.0 %" in nights.night(speedup=1.5 / 1.1).output
+    assert f"regression: other, {PTQ}: slower by 10.0 %" in nights.nightly(speedup=1.5 / 1.1).output
     report = (nights.root / "reports" / "nightly-003" / "nightly.md").read_text()
     assert f"| worse | other, {PTQ} |" in report
 
 
 def test_a_variant_that_failed_in_the_baseline_already_is_exit_code_3_or_1_and_never_0(nights):
-    nights.night("--first", status="failed", reason="out of memory")
-    result = nights.night(status="failed", reason="out of memory")
+    nights.nightly("--first", status="failed", reason="out of memory")
+    result = nights.nightly(status="failed", reason="out of memory")
     assert result.exit_code == 3
     assert f"failed: {PTQ}: out of memory" in result.output
 
@@ -111,7 +111,7 @@ def test_a_variant_that_failed_in_the_baseline_already_is_exit_code_3_or_1_and_n
 def test_a_broken_gate_is_exit_code_1(nights):
     first(nights)
     gate = Gate(variant=PTQ, metric="accuracy.drop", limit="at most 0.01", value=0.05, verdict="fail")
-    result = nights.night(gates=[gate])
+    result = nights.nightly(gates=[gate])
     assert result.exit_code == 1
     assert PTQ in result.output and "accuracy.drop" in result.output
 
@@ -119,27 +119,27 @@ def test_a_broken_gate_is_exit_code_1(nights):
 @pytest.mark.slow
 def test_a_step_that_lasts_is_told_with_its_run(nights):
     for number in range(6):
-        nights.night(engine_bytes=1400 if number < 5 else 2000)
-    assert "lasting step, worse: tiny, " + PTQ in nights.night(engine_bytes=2000).output
-    assert "size.engine_bytes rose by 42.9 %" in nights.night(engine_bytes=2000).output
+        nights.nightly(engine_bytes=1400 if number < 5 else 2000)
+    assert "lasting step, worse: tiny, " + PTQ in nights.nightly(engine_bytes=2000).output
+    assert "size.engine_bytes rose by 42.9 %" in nights.nightly(engine_bytes=2000).output
 
 
 def test_a_night_can_be_compared_and_accepted_as_it_lies(nights):
     first(nights)
-    nights.night(engine_bytes=2000)
+    nights.nightly(engine_bytes=2000)
     folder = "reports/nightly-002"
     runner = CliRunner()
     assert runner.invoke(app, ["compare", "baselines", folder]).exit_code == 1
     assert runner.invoke(app, ["baseline", "save", folder]).exit_code == 0
     assert runner.invoke(app, ["compare", "baselines", folder]).exit_code == 0
-    assert nights.night(engine_bytes=2000).exit_code == 0
+    assert nights.nightly(engine_bytes=2000).exit_code == 0
 
 
 def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
     first(nights)
     (path,) = (nights.root / "baselines").glob("*/tiny.json")
     path.write_text("{", encoding="utf-8")
-    result = nights.night()
+    result = nights.nightly()
     assert result.exit_code != 0
     assert "is not a baseline" in str(result.exception)
     assert not (nights.root / "reports" / "nightly-002").exists()
@@ -148,21 +148,21 @@ def test_a_damaged_baseline_is_bad_input_before_anything_runs(nights):
 def test_a_history_that_cannot_be_used_is_bad_input_before_anything_runs(nights):
     first(nights)
     (nights.root / "reports" / "history.sqlite").write_text("not a database, and longer than its header" * 9)
-    assert "cannot use the history" in str(nights.night().exception)
+    assert "cannot use the history" in str(nights.nightly().exception)
     assert not (nights.root / "reports" / "nightly-002").exists()
 
 
 def test_a_folder_without_scenarios_and_an_out_that_is_taken_are_bad_input(nights):
     (nights.root / "empty").mkdir()
-    assert "holds no scenario" in str(nights.night("empty").exception)
+    assert "holds no scenario" in str(nights.nightly("empty").exception)
     first(nights)
     nights.number -= 1
-    assert "is not an empty folder" in str(nights.night().exception)
+    assert "is not an empty folder" in str(nights.nightly().exception)
 
 
 def test_the_report_and_the_page_of_the_history_are_there(nights):
     first(nights)
-    nights.night()
+    nights.nightly()
     out = nights.root / "reports" / "nightly-002"
     assert (out / "nightly.md").read_text().startswith("# Nightly")
     assert json.loads((out / "comparison.json").read_text())["scenarios"] == ["tiny"]

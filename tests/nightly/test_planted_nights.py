@@ -58,7 +58,7 @@ class Project:
         measurement = QUICK if timed else "measurement: {latency: false}\n"
         self.scenario.write_text(self.text.replace(BUDGET, measurement) + added, encoding="utf-8")
 
-    def night(self, *options: str, command: tuple[str, ...] = ("-m", "harness.cli")) -> tuple[int, str]:
+    def nightly(self, *options: str, command: tuple[str, ...] = ("-m", "harness.cli")) -> tuple[int, str]:
         self.number += 1
         out = ("--out", f"reports/night-{self.number}")
         return self._call([sys.executable, "-W", "ignore", *command, "nightly", "--quiet", *out, *options], self.root)
@@ -71,14 +71,14 @@ class Project:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     made = Project(tmp_path_factory.mktemp("starter") / "project")
-    code, output = made.night("--first")
+    code, output = made.nightly("--first")
     assert code in (0, 1), output  # so short a training may break a gate
     return made
 
 
 def test_a_clean_night_is_no_regression(project):
     project.write()
-    code, output = project.night()
+    code, output = project.nightly()
     assert "No regression proven" in output
     assert code == 0, output
 
@@ -93,7 +93,7 @@ def test_a_clean_night_is_no_regression(project):
 )
 def test_a_planted_fault_is_found_with_variant_and_cause(project, added, change, cause):
     project.write(added)
-    code, output = project.night()
+    code, output = project.nightly()
     assert code == 1, output
     (line,) = [text for text in output.splitlines() if text.startswith(f"regression: {PTQ}: ") and change in text]
     assert cause in line
@@ -102,7 +102,7 @@ def test_a_planted_fault_is_found_with_variant_and_cause(project, added, change,
 def test_calibration_on_noise_is_found(project):
     """By what it does to the outputs: this network loses little top-1. One that does: `test_planted_regressions.py`."""
     project.write(NOISE)
-    code, output = project.night("--isolation", "none", command=("-c", DARK))
+    code, output = project.nightly("--isolation", "none", command=("-c", DARK))
     assert code == 1, output
     (line,) = [text for text in output.splitlines() if text.startswith(f"regression: {PTQ}: ") and SQNR in text]
     assert "datasets.random_images.calibration" in line
@@ -112,9 +112,9 @@ def test_a_scenario_that_vanished(project):
     project.write()
     other = project.scenario.with_name("other.yaml")
     other.write_text(project.scenario.read_text().replace("name: small_cnn", "name: other"), encoding="utf-8")
-    assert project.night("--first")[0] == 0
+    assert project.nightly("--first")[0] == 0
     other.unlink()
-    code, output = project.night()
+    code, output = project.nightly()
     assert code == 1, output
     assert "regression: scenario other vanished" in output
     for path in (project.root / "baselines").glob("*/other.json"):
@@ -130,7 +130,7 @@ def test_a_new_variant_that_fails(project):
     text = project.scenario.read_text(encoding="utf-8")
     second = "  broken: {factory: models/broken.py:small_cnn, weights: random}\n\ntraining:"
     project.scenario.write_text(text.replace("\ntraining:", second), encoding="utf-8")
-    code, output = project.night()
+    code, output = project.nightly()
     assert code == 1, output
     assert "regression: broken-ptq-max-perchannel-onnxruntime-b1 is new and failed" in output
 
@@ -139,8 +139,8 @@ def test_a_slower_engine(project):
     """Takes three times as long, so that the test does not depend on the machine; 10 %: `benchmarks/nights.py`."""
     project.write(timed=True)
     apart = ("--isolation", "none", "--baselines", "baselines-slowed")
-    code, output = project.night("--first", *apart, command=(str(SLOWED), PTQ, "0"))
+    code, output = project.nightly("--first", *apart, command=(str(SLOWED), PTQ, "0"))
     assert code == 0, output
-    code, output = project.night(*apart, command=(str(SLOWED), PTQ, "200"))
+    code, output = project.nightly(*apart, command=(str(SLOWED), PTQ, "200"))
     assert code == 1, output
     assert f"regression: {PTQ}: slower by" in output

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from oracles.tensorrt_names import apis
 
-from harness.targets.tensorrt.devices import Device
+from harness.targets.tensorrt.devices import CudaDevice
 
 CLASSES = 10
 SHAPE = (3, 8, 8)
@@ -201,7 +201,7 @@ class Context(Checked):
         return self._world.note("execute")
 
 
-class RecordingDevice(Device):
+class RecordingDevice(CudaDevice):
     """Host memory in the place of a GPU's; its clock advances by one at each event."""
 
     def __init__(self, world: World) -> None:

@@ -21,12 +21,12 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
-from harness.quantization.qat.graph import BatchNormMode, settle, training_graph
+from harness.quantization.qat.graph import BatchNormMode, training_graph, write_back
 from harness.results import StepCheck, Variant
 from harness.targets import get_target
 from harness.verification.figures import N_SAMPLES, StepFailed
-from harness.verification.onnx_steps import check_engine, check_file
-from harness.verification.quantized_steps import check_quantized_file, check_settled, check_training_graph
+from harness.verification.onnx_steps import check_engine_outputs, check_file
+from harness.verification.quantized_steps import check_quantized_file, check_training_graph, check_written_back
 from harness.verification.torch_steps import check_capture, check_prepared
 
 Check = Callable[[], object]
@@ -95,7 +95,7 @@ class Steps:
         graph, settled = training_graph(self.prepared, batch_norm=batch_norm), copy.deepcopy(self.prepared)
         for parameter in graph.parameters():
             parameter.data.mul_(1.02)
-        settle(graph, settled)
+        write_back(graph, settled)
         return graph, settled
 
     def engine(self, source: Path, onnx_file: Path, expected: object) -> StepCheck:
@@ -114,7 +114,7 @@ class Steps:
         )
         options = target.build_options(variant, 1)
         built = target.build(source, self.folder, options)
-        return check_engine(target.open(built.path, options), onnx_file, expected, (1, 3))  # type: ignore[arg-type]
+        return check_engine_outputs(target.open(built.path, options), onnx_file, expected, (1, 3))  # type: ignore[arg-type]
 
     def right(self) -> Iterator[StepCheck]:
         """The checks of everything that is right; they raise when they accuse it."""
@@ -124,7 +124,7 @@ class Steps:
             graph, settled = self.trained(batch_norm)  # type: ignore[arg-type]
             started = training_graph(self.prepared, batch_norm=batch_norm)  # type: ignore[arg-type]
             yield check_training_graph(self.prepared, started, self.samples)
-            yield check_settled(graph, settled, self.samples)
+            yield check_written_back(graph, settled, self.samples)
         check, expected = check_file(self.graph, self.file, self.samples)
         yield check
         runs = get_target(self.target).needs_gpu is False
@@ -155,7 +155,7 @@ class Steps:
             yield (
                 "training graph → fake-quantized",
                 fault,
-                lambda back=back: check_settled(trained, back, self.samples),
+                lambda back=back: check_written_back(trained, back, self.samples),
             )
         for fault, damage in planted_faults.FILE_FAULTS.items():
             path = self._damaged(self.file, damage)

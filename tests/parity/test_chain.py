@@ -21,8 +21,8 @@ def outputs(wrong: int = 0, n: int = N, noise: float = 0.0, start: int = 0) -> n
     return (np.eye(4)[predicted] * 10 + noise).astype(np.float32)[:n]
 
 
-def chain(labels: np.ndarray | None = LABELS, absent=None, **links: np.ndarray) -> ChainEvidence:
-    return ChainEvidence(links, labels, absent or {})
+def chain(labels: np.ndarray | None = LABELS, absent=None, **representations: np.ndarray) -> ChainEvidence:
+    return ChainEvidence(representations, labels, absent or {})
 
 
 def full(quantized: int, file: int, engine: int, n_file: int = N) -> ChainEvidence:

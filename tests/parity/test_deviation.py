@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
+from harness.parity.comparison_points import ComparisonPoint
 from harness.parity.deviation import Deviation
-from harness.parity.sites import Site
 
-INTEGERS = Site("q", "conv", "Conv", "quantized", 2, zero_point=10)
-FLOATS = Site("y", "conv", "Conv", "float", 1)
+INTEGERS = ComparisonPoint("q", "conv", "Conv", "quantized", 2, zero_point=10)
+FLOATS = ComparisonPoint("y", "conv", "Conv", "float", 1)
 
 
-def deviation(site: Site, reference: np.ndarray, error: np.ndarray) -> Deviation:
-    found = Deviation(site)
+def deviation(point: ComparisonPoint, reference: np.ndarray, error: np.ndarray) -> Deviation:
+    found = Deviation(point)
     found.update(reference, reference + error)
     return found
 
@@ -45,10 +45,10 @@ class TestIntegers:
         assert deviation(INTEGERS, images(50), error).sqnr_db == pytest.approx(10 * math.log10(2 * 40**2))
 
     def test_nan_and_infinity_are_a_fault_of_their_channel(self) -> None:
-        for site, value in ((FLOATS, np.nan), (FLOATS, np.inf), (FLOATS, -np.inf)):
+        for point, value in ((FLOATS, np.nan), (FLOATS, np.inf), (FLOATS, -np.inf)):
             error = images(0.0)
             error[3, 1, 2, 1] = value
-            found = deviation(site, images(50), error)
+            found = deviation(point, images(50), error)
             assert found.faulty_channels == [1]
             assert found.sqnr_db == -math.inf
 

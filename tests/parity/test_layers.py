@@ -17,8 +17,8 @@ from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, ma
 from torch.fx import GraphModule
 
 from harness.exporting.onnx_export import export_onnx
+from harness.parity.comparison_points import comparison_points
 from harness.parity.layers import compare_layers, first_fault
-from harness.parity.sites import sites
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.results import LayerParity
@@ -116,8 +116,8 @@ class TestSoundNetwork:
     def test_every_quantized_tensor_and_layer_is_compared(self, build, name: str) -> None:
         built = build(name)
         layers = compare_layers(built.file, batches(1), prepared=built.prepared, engine=built.engine)
-        everything = {site.tensor for site in sites(built.file)}
-        integers = {site.tensor for site in sites(built.file) if site.kind == "quantized"}
+        everything = {point.tensor for point in comparison_points(built.file)}
+        integers = {point.tensor for point in comparison_points(built.file) if point.kind == "quantized"}
         assert {layer.tensor for layer in layers if layer.step == TO_FILE} == everything
         seen = {layer.tensor for layer in layers if layer.step == TO_ENGINE}
         assert "logits" in seen
@@ -189,7 +189,7 @@ class TestWrongWeightScale:
 
 def test_a_wrong_activation_scale_is_named_by_the_layer_that_writes_the_tensor(build) -> None:
     built = build("residual")
-    (add,) = [site for site in sites(built.file) if site.op == "Add"]
+    (add,) = [point for point in comparison_points(built.file) if point.op == "Add"]
     assert named(from_torch(built, with_wrong_activation_scale(built.file, add.tensor)))[0][0] == "Add"
 
 

@@ -10,7 +10,7 @@ from harness.data.sources.random_images import RandomImages
 from harness.load.scenarios.offline import Offline
 from harness.metrics.size import SizeMetric
 from harness.plugin_names import GROUPS, Kind, parse_file_name, short_name
-from harness.plugins.contract import BASES, PluginError, checked
+from harness.plugins.contract import BASES, PluginError, checked_plugin
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.calibrators.max import Max
@@ -47,36 +47,36 @@ class TestEveryKind:
     def test_a_class_and_an_instance_are_the_same(self, kind: Kind) -> None:
         cls = own(kind)
         instance = cls()
-        assert type(checked(kind, "own.py:Own", cls)) is cls
-        assert checked(kind, "own.py:Own", instance) is instance
+        assert type(checked_plugin(kind, "own.py:Own", cls)) is cls
+        assert checked_plugin(kind, "own.py:Own", instance) is instance
 
     def test_a_method_that_is_missing_is_named(self, kind: Kind) -> None:
         method = min(_abstract(COMPLETE[kind]))
         without = type("Own", (_base(COMPLETE[kind]),), {"name": "own"})
         with pytest.raises(PluginError, match=f"it lacks the methods? .*`{method}`") as raised:
-            checked(kind, "own.py:Own", without)
+            checked_plugin(kind, "own.py:Own", without)
         assert f"`def {method}(self" in str(raised.value.fix)
 
     def test_a_misspelt_method_is_guessed(self, kind: Kind) -> None:
         method = min(_abstract(COMPLETE[kind]))
         misspelt = type("Own", (_base(COMPLETE[kind]),), {"name": "own", f"{method}s": None})
         with pytest.raises(PluginError) as raised:
-            checked(kind, "own.py:Own", misspelt)
+            checked_plugin(kind, "own.py:Own", misspelt)
         assert raised.value.fix == f"rename `{method}s` to `{method}`"
 
     def test_something_else_is_refused(self, kind: Kind) -> None:
         for found in (int, 3, "text", None, lambda: None):
             with pytest.raises(PluginError, match=f"is no {kind}"):
-                checked(kind, "own.py:Own", found)
+                checked_plugin(kind, "own.py:Own", found)
 
     def test_the_name_of_a_built_in_one_is_refused(self, kind: Kind) -> None:
         with pytest.raises(PluginError, match=f"has the name `{COMPLETE[kind].name}`.* built-in {kind}"):  # type: ignore[attr-defined]
-            checked(kind, "own.py:Own", own(kind, name=COMPLETE[kind].name))  # type: ignore[attr-defined]
+            checked_plugin(kind, "own.py:Own", own(kind, name=COMPLETE[kind].name))  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("name", ["Own", "", "a b", None, 3])
     def test_a_name_must_be_usable(self, kind: Kind, name: object) -> None:
         with pytest.raises(PluginError, match="is not usable"):
-            checked(kind, "own.py:Own", own(kind, name=name))
+            checked_plugin(kind, "own.py:Own", own(kind, name=name))
 
 
 def _base(cls: type) -> type:
@@ -94,7 +94,7 @@ def test_an_attribute_that_is_missing_is_named() -> None:
             return 1.0
 
     with pytest.raises(PluginError, match="it lacks the attribute `name`"):
-        checked("calibrator", "own.py:Nameless", Nameless)
+        checked_plugin("calibrator", "own.py:Nameless", Nameless)
 
 
 def test_a_class_that_needs_arguments_is_refused() -> None:
@@ -105,8 +105,8 @@ def test_a_class_that_needs_arguments_is_refused() -> None:
             """Takes something."""
 
     with pytest.raises(PluginError, match=r"cannot be made: TypeError: .*'needed'"):
-        checked("metric", "own.py:Needy", Needy)
-    assert checked("metric", "own.py:needy", Needy(1)).name == "needy"
+        checked_plugin("metric", "own.py:Needy", Needy)
+    assert checked_plugin("metric", "own.py:needy", Needy(1)).name == "needy"
 
 
 @pytest.mark.parametrize("end", [SystemExit, KeyError, RecursionError])
@@ -115,12 +115,12 @@ def test_a_constructor_that_raises_is_refused(end: type[BaseException]) -> None:
         raise end(3)
 
     with pytest.raises(PluginError, match=end.__name__):
-        checked("metric", "own.py:Own", own("metric", __init__=fail))
+        checked_plugin("metric", "own.py:Own", own("metric", __init__=fail))
 
 
 def test_one_package_as_text_is_refused() -> None:
     with pytest.raises(PluginError, match=r"`distributions` of `own\.py:Own` is a text"):
-        checked("toolkit", "own.py:Own", own("toolkit", distributions="onnx"))
+        checked_plugin("toolkit", "own.py:Own", own("toolkit", distributions="onnx"))
 
 
 def _of_one(network: object) -> None: ...
@@ -133,17 +133,17 @@ class TestTrainingLoops:
     def test_a_function_of_three(self) -> None:
         def train(network: object, data: object, context: object) -> None: ...
 
-        assert checked("training loop", "own.py:train", train) is train
+        assert checked_plugin("training loop", "own.py:train", train) is train
 
     @pytest.mark.parametrize("found", [_of_one, _of_keywords])
     def test_other_parameters_are_refused(self, found: object) -> None:
         with pytest.raises(PluginError, match=r"cannot be called with \(network, data, context\)"):
-            checked("training loop", "own.py:train", found)
+            checked_plugin("training loop", "own.py:train", found)
 
     @pytest.mark.parametrize("found", [3, int, None])
     def test_something_else_is_refused(self, found: object) -> None:
         with pytest.raises(PluginError, match="is no function"):
-            checked("training loop", "own.py:train", found)
+            checked_plugin("training loop", "own.py:train", found)
 
 
 def test_a_calibrator_takes_the_parameters_that_it_has() -> None:

@@ -15,7 +15,7 @@ from harness.engine.store import Store
 from harness.errors import ScenarioError
 from harness.plugin_names import entry_points
 from harness.runs.plugins import Plugins
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.registries import check_registries
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
@@ -45,7 +45,7 @@ def test_a_plug_in_is_found_by_its_plain_name(install: Any, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_version_of_the_package_is_in_the_key(install: Any, tmp_path: Path) -> None:
     def key() -> str:
-        plans = prepare(load_scenario(write_project(tmp_path, matrix=USED)), RunOptions()).plans
+        plans = prepare_run(load_scenario(write_project(tmp_path, matrix=USED)), RunOptions()).plans
         return plans[1].tasks["quantize"].key
 
     folder = install("clippack", CLIP, calibrators="clip = clippack:Clip")
@@ -62,7 +62,7 @@ def test_a_run_in_worker_processes(install: Any, tmp_path: Path) -> None:
     options = RunOptions(jobs=2)
     directory = tmp_path / "reports" / "own"
     directory.mkdir(parents=True)
-    prepared = prepare(load_scenario(path), options)
+    prepared = prepare_run(load_scenario(path), options)
     store = Store(tmp_path / "store")
     results = run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))
     assert {row.variant.id: row.reason for row in results.rows} == {

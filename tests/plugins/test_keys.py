@@ -11,7 +11,7 @@ from oracles.plugin_pages import write_project
 from harness.errors import StageError
 from harness.plugins.code import PluginCode
 from harness.registry import plugged
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 from harness.training.file_sums import FileSum, file_sha256
 
@@ -22,7 +22,7 @@ ALL = {"train", "check", "calibrate", *AFTER_QUANTIZING}
 
 def keys(path: Path) -> dict[tuple[str, str], str]:
     """Key of every task, by variant and purpose."""
-    plans = prepare(load_scenario(path), RunOptions()).plans
+    plans = prepare_run(load_scenario(path), RunOptions()).plans
     return {(plan.variant.id, name): task.key for plan in plans for name, task in plan.tasks.items()}
 
 

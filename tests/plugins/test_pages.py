@@ -12,7 +12,7 @@ from oracles.plugin_pages import PAGES, page, write_project
 from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def start(*names: str, **changes: Any) -> RunResults:
         folder = tmp_path_factory.mktemp("project")
         options = RunOptions(jobs=1, isolation="none")
-        prepared = prepare(load_scenario(write_project(folder, *names, **changes)), options)
+        prepared = prepare_run(load_scenario(write_project(folder, *names, **changes)), options)
         directory = folder / "reports" / "own"
         directory.mkdir(parents=True)
         return run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))

@@ -36,7 +36,7 @@ class Started:
 def start(project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Started]:
     def start(*args: str) -> Started:
         started = Started()
-        monkeypatch.setattr(execute, "prepare", started.prepare)
+        monkeypatch.setattr(execute, "prepare_run", started.prepare)
         monkeypatch.setattr(complete, "run_scenario", started.run_scenario)
         monkeypatch.setattr(complete, "render", lambda *_: [])
         config = pytester.parseconfigure("-p", "harness.pytest_plugin", *args)

@@ -21,11 +21,11 @@ from harness.quantization.capture.graph import CAPTURE_NOTES, capture
 from harness.quantization.capture.operators import BATCH_NORM
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.ptq.steps import change_weights, correct
-from harness.quantization.qat.graph import settle, training_graph
+from harness.quantization.qat.graph import training_graph, write_back
 from harness.targets import get_target
 from harness.training.inference import set_training
 from harness.verification.figures import N_SAMPLES
-from harness.verification.quantized_steps import check_settled, check_training_graph
+from harness.verification.quantized_steps import check_training_graph, check_written_back
 
 FAST = ("SharedConvTwoNorms", "Recurrent", "TwoReaders", "TiedConvolutions", "CutInSeveralWays")
 """Forms that pass through every step in the fast tests; the others do in the slow ones."""
@@ -203,8 +203,8 @@ def check_steps(name: str, target: str, tmp_path: Path) -> None:
         assert float(difference.median()) < 0.01 * float(largest)
         check_training_graph(prepared, trained, samples)
         train(trained)
-        settle(trained, result)
-        check_settled(trained, result, samples)
+        write_back(trained, result)
+        check_written_back(trained, result, samples)
         assert torch.equal(trained(batch), result(batch))
         assert not torch.equal(result(batch), prepared(batch))
         quantized.save_state(result, tmp_path / mode)
@@ -247,7 +247,7 @@ class TestEveryStep:
             result = copy.deepcopy(prepared)
             trained = training_graph(result, batch_norm=mode)
             train(trained)
-            settle(trained, result)
+            write_back(trained, result)
             assert (not torch.equal(result.get_buffer("norm.running_mean"), before)) is moves
 
     def test_live_training_at_rate_zero_keeps_a_network_with_biases(self) -> None:

@@ -22,7 +22,7 @@ from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
-from harness.quantization.qat.graph import settle, training_graph
+from harness.quantization.qat.graph import training_graph, write_back
 from harness.targets import get_target
 from harness.training.inference import set_training
 
@@ -72,7 +72,7 @@ def trained(prepared: GraphModule, mode: str) -> GraphModule:
         loss.backward()
         optimizer.step()
     set_training(graph, False)
-    settle(graph, result)
+    write_back(graph, result)
     return result
 
 

@@ -13,7 +13,7 @@ from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.batch_norm import BatchNormLayer
 from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
-from harness.quantization.qat.graph import Freezing, freezing_schedule, settle, training_graph
+from harness.quantization.qat.graph import Freezing, freezing_schedule, training_graph, write_back
 from harness.quantization.tensor_quantizer import OBSERVED_SHARE
 from harness.targets import get_target
 from harness.training.inference import is_training, set_training
@@ -78,7 +78,7 @@ class TestEveryMode:
         still = [key for key, tensor in graph.named_parameters() if torch.equal(tensor, before[key])]
         assert [key for key in still if not graph.get_parameter(key).grad.abs().sum() > 0] == []
 
-        settle(graph, prepared)
+        write_back(graph, prepared)
         assert torch.equal(prepared(batch), graph(batch))
         quantized.save_state(prepared, tmp_path / "state.safetensors")
         again = prepared_network(name, per_channel)
@@ -98,7 +98,7 @@ class TestEveryMode:
         graph = training_graph(prepared, batch_norm=batch_norm)
         assert len(layers(graph)) == (0 if batch_norm == "folded" else 3)
         train(graph)
-        settle(graph, prepared)
+        write_back(graph, prepared)
         assert torch.equal(prepared(make_batch(4)), graph(make_batch(4)))
 
     def test_every_relu_became_the_clip_of_its_quantizer(self) -> None:
@@ -179,7 +179,7 @@ class TestLearnedRanges:
         before = {q.name: (float(q.scale), int(q.zero_point)) for q in quantized.activation_quantizers(prepared)}
         graph = training_graph(prepared, learn_ranges=True)
         train(graph, lr=0.1)
-        settle(graph, prepared)
+        write_back(graph, prepared)
         for quantizer in quantized.activation_quantizers(prepared):
             scale, zero_point = before[quantizer.name]
             assert float(quantizer.scale) != scale
@@ -194,7 +194,7 @@ class TestLearnedRanges:
     def test_a_learned_weight_scale_no_longer_follows_the_weight(self) -> None:
         prepared = prepared_network("residual")
         graph = training_graph(prepared, learn_ranges=True)
-        settle(graph, prepared)
+        write_back(graph, prepared)
         (quantizer, weight) = quantized.quantized_weights(prepared)[0]
         scale = quantizer.scale.clone()
         with torch.no_grad():
@@ -260,10 +260,10 @@ def test_relus_before_a_quantizer_that_two_tensors_share_stay() -> None:
     """TensorRT's concatenation has one scale for its inputs; the quantizer has two names in the graph then."""
     from oracles.verified_steps import Steps
 
-    from harness.verification.quantized_steps import check_settled, check_training_graph
+    from harness.verification.quantized_steps import check_training_graph, check_written_back
 
     steps = Steps("concat", target="tensorrt-rtx")
     check = check_training_graph(steps.prepared, training_graph(steps.prepared), steps.samples)
     assert (check.sqnr_db, check.layers) == (None, 11)  # identical
     graph, settled = steps.trained("live")
-    assert check_settled(graph, settled, steps.samples).layers == 11
+    assert check_written_back(graph, settled, steps.samples).layers == 11

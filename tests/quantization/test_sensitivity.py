@@ -20,9 +20,9 @@ from harness.quantization.sensitivity.layer_costs import (
     ALL,
     Noise,
     layer_noise,
+    layers_with_quantizers,
     most_sensitive_first,
     only,
-    quantized_layers,
 )
 from harness.quantization.sensitivity.skip_search import smallest_skip_set
 from harness.stats.intervals import PairedDifference, paired_difference
@@ -98,10 +98,10 @@ def batches(size: int, n: int = 56) -> Iterator[torch.Tensor]:
 class TestLayers:
     def test_every_module_with_integer_operations_is_one(self, prepared: GraphModule) -> None:
         # The ReLUs are computed by the convolutions before them.
-        assert {layer.name for layer in quantized_layers(prepared)} == set(LAYERS)
+        assert {layer.name for layer in layers_with_quantizers(prepared)} == set(LAYERS)
 
     def test_a_layer_has_its_weight_its_input_and_its_output(self, prepared: GraphModule) -> None:
-        wide = next(layer for layer in quantized_layers(prepared) if layer.name == "wide")
+        wide = next(layer for layer in layers_with_quantizers(prepared) if layer.name == "wide")
         assert wide.operators == ("conv2d",)
         assert wide.weights == 8 * 8 * 3 * 3
         assert {q.name for q in wide.quantizers} == {"wide.weight", "relu", "relu_1"}
@@ -109,11 +109,11 @@ class TestLayers:
     def test_every_quantizer_belongs_to_a_layer(self) -> None:
         for name in NETWORKS:
             prepared = prepare(captured(name))
-            owned = {id(q) for layer in quantized_layers(prepared) for q in layer.quantizers}
+            owned = {id(q) for layer in layers_with_quantizers(prepared) for q in layer.quantizers}
             assert owned == {id(q) for q in quantized.tensor_quantizers(prepared)}
 
     def test_what_a_network_calls_itself_cannot_be_skipped_without_its_layers(self) -> None:
-        layers = {layer.name: layer for layer in quantized_layers(prepare(captured("residual")))}
+        layers = {layer.name: layer for layer in layers_with_quantizers(prepare(captured("residual")))}
         assert "add" in layers[""].operators
         assert {name for name, layer in layers.items() if layer.is_container} == {""}
 
@@ -122,7 +122,7 @@ class TestLayers:
         others = tuple(layer for layer in LAYERS if layer != name)
         expected = prepare(network, skip=others)(make_batch(8))
         full = prepare(network)
-        (layer,) = [layer for layer in quantized_layers(full) if layer.name == name]
+        (layer,) = [layer for layer in layers_with_quantizers(full) if layer.name == name]
         with only(full, layer):
             assert torch.equal(full(make_batch(8)), expected)
 
@@ -138,14 +138,14 @@ class TestNoise:
             assert torch.equal(prepared(make_batch(8)), network(make_batch(8)))
 
     def test_it_is_the_squared_error_of_the_outputs(self, network: GraphModule, prepared: GraphModule) -> None:
-        noise = layer_noise(prepared, quantized_layers(prepared), batches(56))
+        noise = layer_noise(prepared, layers_with_quantizers(prepared), batches(56))
         reference = network(make_batch(56, seed=2)).double()
         assert noise[ALL].signal == pytest.approx(reference.square().sum().item())
         error = prepared(make_batch(56, seed=2)).double() - reference
         assert noise[ALL].noise == pytest.approx(error.square().sum().item())
 
     def test_the_batch_size_does_not_matter(self, prepared: GraphModule) -> None:
-        layers = quantized_layers(prepared)
+        layers = layers_with_quantizers(prepared)
         small, large = layer_noise(prepared, layers, batches(5)), layer_noise(prepared, layers, batches(56))
         for name, noise in small.items():
             assert noise.sqnr_db == pytest.approx(large[name].sqnr_db, abs=0.01)
@@ -158,7 +158,7 @@ class TestNoise:
                 read.append(len(batch))
                 yield batch
 
-        layer_noise(prepared, quantized_layers(prepared), counted(), done.append)
+        layer_noise(prepared, layers_with_quantizers(prepared), counted(), done.append)
         assert read == [28, 28]
         assert done == [28, 56]
 
@@ -166,14 +166,14 @@ class TestNoise:
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         prepared = prepare(network)
         expected = prepared(make_batch(8))
-        layer_noise(prepared, quantized_layers(prepared), batches(28))
+        layer_noise(prepared, layers_with_quantizers(prepared), batches(28))
         assert torch.equal(prepared(make_batch(8)), expected)
         assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 class TestRanking:
     def test_the_sensitive_layer_is_first_by_sqnr(self, prepared: GraphModule) -> None:
-        layers = quantized_layers(prepared)
+        layers = layers_with_quantizers(prepared)
         noise = layer_noise(prepared, layers, batches(28))
         first, second, *_ = most_sensitive_first(layers, noise)
         assert first.name == "wide"
@@ -183,7 +183,7 @@ class TestRanking:
         batch = make_batch(200, seed=3)
         labels = network(batch).argmax(1)
         right = {}
-        for layer in quantized_layers(prepared):
+        for layer in layers_with_quantizers(prepared):
             with only(prepared, layer):
                 right[layer.name] = float((prepared(batch).argmax(1) == labels).float().mean())
         assert min(right, key=right.__getitem__) == "wide"
@@ -195,7 +195,7 @@ class TestRanking:
             network.first.bias[0] = 1000.0  # nothing reads channel 0, but the activation's range covers it
             network.wide.weight[:, 0] = 0.0
         prepared = prepare(capture(network, INPUT_SHAPE))
-        layers = quantized_layers(prepared)
+        layers = layers_with_quantizers(prepared)
         ranked = most_sensitive_first(layers, layer_noise(prepared, layers, batches(28)))
         assert {layer.name for layer in ranked[:2]} == {"first", "wide"}
 

@@ -8,14 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.quantization.sensitivity.skip_search import Found, smallest_skip_set
+from harness.quantization.sensitivity.skip_search import SkipSearchResult, smallest_skip_set
 from harness.stats.intervals import PairedDifference, paired_difference
 
 N = 1000
 """Samples, all of which FP32 gets right."""
 
 
-def search(lost: Mapping[str, int], budget: float, *, always_lost: int = 0) -> Found:
+def search(lost: Mapping[str, int], budget: float, *, always_lost: int = 0) -> SkipSearchResult:
     """Each layer that is quantized costs that many samples; candidates in the order of `lost`."""
     asked: list[tuple[str, ...]] = []
 

@@ -28,7 +28,7 @@ from harness.results import (
 from harness.stats.clusters import estimate_ratio
 from harness.stats.intervals import paired_difference, wilson_interval
 from harness.stats.verdict import latency_verdict
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.accuracy import judge_accuracy
 from harness.words.conclusions import conclude
 
 MARGIN, BAND, NOISE = 0.005, 0.03, 0.011
@@ -238,7 +238,7 @@ def make_results(rows: list[Row], correct: dict[str, np.ndarray], **fields: obje
         "gates": (Gate(variant="resnet-ptq", metric="drop", limit="<= 0.01", value=0.0004, verdict="pass"),),
         "calibration_samples": {"resnet": 512, "mobilenet": 512},
     }
-    rows = judge_rows(rows, confidence=0.95, correction="holm")
+    rows = judge_accuracy(rows, confidence=0.95, correction="holm")
     return RunResults(rows=tuple(rows), conclusions=conclude(rows, correct), **(defaults | fields))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from harness.data.load import load_splits
 from harness.data.samples import Splits
 from harness.errors import ScenarioError
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 from harness.stages.loading import read_splits
 
@@ -38,7 +38,7 @@ def start(tmp_path: Path):
         path = tmp_path / "calibration.yaml"
         text = SCENARIO.format(calib=calib, source=source, weights=weights, channels=channels)
         path.write_text(text, encoding="utf-8")
-        return prepare(load_scenario(path), RunOptions())
+        return prepare_run(load_scenario(path), RunOptions())
 
     return run
 

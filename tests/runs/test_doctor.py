@@ -8,11 +8,11 @@ from oracles import nvml_double
 from harness.machine import energy, hardware
 from harness.machine.rapl import RaplUnavailable
 from harness.runs import doctor
-from harness.runs.doctor import Finding, measuring_findings
-from harness.targets.tensorrt.gpu import Gpu
+from harness.runs.doctor import DoctorCheck, measuring_findings
+from harness.targets.tensorrt.gpu import TensorRtGpu
 
 
-def findings() -> dict[str, Finding]:
+def findings() -> dict[str, DoctorCheck]:
     return {finding.what: finding for finding in measuring_findings()}
 
 
@@ -49,7 +49,7 @@ def test_counters_that_only_root_reads_come_with_the_command(monkeypatch: pytest
 def test_the_gpu_is_told_of_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_gpu", lambda: None)
     assert "energy of the GPU" not in findings()
-    monkeypatch.setattr(doctor, "find_gpu", lambda: Gpu("NVIDIA L4", "SM89"))
+    monkeypatch.setattr(doctor, "find_gpu", lambda: TensorRtGpu("NVIDIA L4", "SM89"))
     nvml_double.install(monkeypatch)
     assert findings()["energy of the GPU"].ok
 

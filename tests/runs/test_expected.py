@@ -13,8 +13,8 @@ from harness.engine.store import Store
 from harness.errors import ScenarioError
 from harness.metrics.base import Evidence
 from harness.runs.expected import expect_accuracy
-from harness.runs.preparation import RunOptions, prepare
-from harness.runs.rows import Findings, make_row
+from harness.runs.preparation import RunOptions, prepare_run
+from harness.runs.rows import RunOutcomes, make_row
 from harness.scenario import load_scenario
 from harness.stages.artifacts import LABELS, OUTPUTS
 from harness.verdicts.settings import Judgement
@@ -39,7 +39,7 @@ def prepared(tmp_path: Path):
     def make(expected: str, source: str = EMBEDDED):
         path = tmp_path / "expected.yaml"
         path.write_text(SCENARIO.format(expected=expected, source=source), encoding="utf-8")
-        return prepare(load_scenario(path), RunOptions())
+        return prepare_run(load_scenario(path), RunOptions())
 
     return make
 
@@ -63,7 +63,7 @@ def test_another_accuracy_fails_the_rows_of_that_model_before_anything_is_quanti
     assert {plan.variant.model for plan in refused} == {"net"}
     assert len(refused) == sum(plan.variant.model == "net" for plan in run.plans) > 1
     assert all(not plan.all_tasks and plan.build is None for plan in refused)
-    row = make_row(refused[0], Evidence(refused[0].variant, Judgement(), False, ""), Findings({}))
+    row = make_row(refused[0], Evidence(refused[0].variant, Judgement(), False, ""), RunOutcomes({}))
     assert row.status == "failed"
     assert "`expected_top1` is 90.00 % (tolerance 2 points): check the preprocessing" in str(row.reason)
 

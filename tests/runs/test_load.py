@@ -9,7 +9,7 @@ import pytest
 from harness import load
 from harness.errors import ScenarioError
 from harness.runs.load import check_load
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 
 TEXT = """\
@@ -40,7 +40,7 @@ def without_loadgen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_loadgen")
 def test_a_missing_loadgen_is_one_message_with_the_place_and_the_fix(scenario: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
-        prepare(load_scenario(scenario), RunOptions())
+        prepare_run(load_scenario(scenario), RunOptions())
     assert caught.value.message == "load scenarios cannot run: MLCommons LoadGen is not installed"
     assert (caught.value.line, caught.value.fix) == (6, "pip install mlcommons-loadgen")
 

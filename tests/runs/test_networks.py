@@ -15,7 +15,7 @@ from harness.engine import isolation
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, TIMEOUT, Done, Failed, Outcome, ignore
-from harness.engine.schedule import Schedule, make_plan
+from harness.engine.schedule import TaskSchedule, make_plan
 from harness.engine.store import Store
 from harness.runs.prober import last_words
 
@@ -137,12 +137,12 @@ Current thread 0x2 (most recent call first):
 
 
 def test_a_worker_of_one_network_is_not_given_another(store: Store, journal: Path, tmp_path: Path) -> None:
-    from harness.engine.execute import Order
+    from harness.engine.execute import TaskRequest
     from harness.engine.isolation import WorkerPool
 
-    def order(name: str, code: str | None) -> Order:
+    def order(name: str, code: str | None) -> TaskRequest:
         item = task("talk", journal, label=name, value=float(len(name)))
-        return Order(item.key, name, item.stage, item.config, {}, store.root, 1, user_code=code)
+        return TaskRequest(item.key, name, item.stage, item.config, {}, store.root, 1, user_code=code)
 
     store.prepare()
     pool = WorkerPool(1, 1, ignore)
@@ -165,7 +165,7 @@ def test_a_worker_of_one_network_is_not_given_another(store: Store, journal: Pat
 
 def test_the_schedule_goes_on_with_what_is_preferred(store: Store, journal: Path) -> None:
     tasks = [task("add", journal, value) for value in (1, 2, 3)]
-    schedule = Schedule(make_plan(tasks, store), ignore)
+    schedule = TaskSchedule(make_plan(tasks, store), ignore)
     assert schedule.next_task(4, lambda each: each is tasks[2]) is tasks[2]
     assert schedule.next_task(4, lambda each: each is None) in tasks[:2]
 

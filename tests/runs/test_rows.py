@@ -11,7 +11,7 @@ from harness.engine.store import Store
 from harness.metrics.base import Evidence
 from harness.results import Row, Variant
 from harness.runs.plan import VariantPlan
-from harness.runs.rows import Findings, gather, make_row
+from harness.runs.rows import RunOutcomes, collect_evidence, make_row
 from harness.stages.artifacts import LABELS, OUTPUTS
 from harness.verdicts.settings import Judgement
 
@@ -38,7 +38,7 @@ def row(outputs: np.ndarray) -> Row:
         reference_outputs=fp32,
         torch_outputs=fp32,
     )
-    return make_row(VariantPlan(VARIANT, "fp32"), evidence, Findings(outcomes={}))
+    return make_row(VariantPlan(VARIANT, "fp32"), evidence, RunOutcomes(outcomes={}))
 
 
 def test_nothing_is_compared_with_an_fp32_row_of_nan(store: Store) -> None:
@@ -51,7 +51,9 @@ def test_nothing_is_compared_with_an_fp32_row_of_nan(store: Store) -> None:
             np.save(draft.path / LABELS, np.arange(4))
         done = Done(store.open(task.key), cached=False)
         reference = VariantPlan(VARIANT.model_copy(update={"id": "fp32"}), "fp32", tasks={"outputs": task})
-        return gather(VariantPlan(VARIANT, "fp32"), reference, Findings({task.key: done}), JUDGEMENT, threads=1)
+        return collect_evidence(
+            VariantPlan(VARIANT, "fp32"), reference, RunOutcomes({task.key: done}), JUDGEMENT, threads=1
+        )
 
     sound = np.eye(4, dtype=np.float32)
     broken = sound.copy()

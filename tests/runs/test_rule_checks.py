@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ScenarioError
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def check(tmp_path: Path):
     def run(rule: str = "{modules: [stem], skip: true}", skip: str = "[]"):
         path = tmp_path / "rules.yaml"
         path.write_text(SCENARIO.format(rule=rule, skip=skip), encoding="utf-8")
-        return prepare(load_scenario(path), RunOptions())
+        return prepare_run(load_scenario(path), RunOptions())
 
     return run
 

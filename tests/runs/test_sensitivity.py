@@ -20,7 +20,7 @@ from harness.engine.store import STORE_VARIABLE, Store
 from harness.errors import StageError, UsageError
 from harness.report.sensitivity import conclusion, markdown_text, render_sensitivity
 from harness.results.sensitivity import Analysis, SensitivityRecord
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.sensitivity import SensitivityOptions, analyse, check_choice, keep, plan_analyses
 from harness.scenario import expand, load_scenario
 
@@ -90,7 +90,7 @@ def run(project: Path) -> Analyse:
         directory.mkdir(parents=True)
         run_options = RunOptions(jobs=1, isolation="none")
         scenario = load_scenario(path)
-        prepared = prepare(scenario, run_options)
+        prepared = prepare_run(scenario, run_options)
         wanted = SensitivityOptions(**{"budget": 0.05, "top": 2} | options)
         display = lambda: contextlib.nullcontext(ignore)  # noqa: E731
         store = Store(project / "store")
@@ -212,7 +212,7 @@ class TestErrors:
     def prepared(self, project: Path, text: str):
         path = project / "bad.yaml"
         path.write_text(text, encoding="utf-8")
-        return prepare(load_scenario(path), RunOptions(isolation="none"))
+        return prepare_run(load_scenario(path), RunOptions(isolation="none"))
 
     def test_a_scenario_without_ptq_rows_is_refused(self, project: Path) -> None:
         prepared = self.prepared(project, SCENARIO.replace("[fp32, ptq]", "[fp32]"))
@@ -237,7 +237,7 @@ class TestChoice:
     def planned(self, project: Path, matrix: str) -> list[tuple[str, bool]]:
         path = project / "choice.yaml"
         path.write_text(SCENARIO.partition("matrix:")[0] + matrix, encoding="utf-8")
-        prepared = prepare(load_scenario(path), RunOptions(isolation="none"))
+        prepared = prepare_run(load_scenario(path), RunOptions(isolation="none"))
         plans = plan_analyses(prepared, SensitivityOptions())
         return [(str(plan.variant.calibrator), bool(plan.variant.per_channel)) for plan in plans]
 

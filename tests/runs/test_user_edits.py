@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 
 SCENARIO = """\
@@ -77,7 +77,7 @@ def own_package(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 def keys(project: Path) -> dict[str, str]:
     """Key of every task, by model and stage."""
-    prepared = prepare(load_scenario(project / "scenarios" / "edits.yaml"), RunOptions())
+    prepared = prepare_run(load_scenario(project / "scenarios" / "edits.yaml"), RunOptions())
     return {
         f"{plan.variant.model} {plan.variant.method} {task.label}": task.key
         for plan in prepared.plans

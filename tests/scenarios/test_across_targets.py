@@ -13,10 +13,10 @@ from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
-from harness.timing.samples import TWIN
+from harness.timing.samples import AA_CONTROL
 
 pytest.importorskip("openvino")
 REPOSITORY = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
     with pytest.MonkeyPatch.context() as patch:
         # Never wait for a measurement that goes on elsewhere on this machine: the times here are of no interest.
         patch.setenv("HARNESS_MEASURING_LOCK", str(project / "measuring.lock"))
-        prepared = prepare(load_scenario(project / "across.yaml"), options)
+        prepared = prepare_run(load_scenario(project / "across.yaml"), options)
         results = run_scenario(
             prepared, directory, Store(project / "store"), options, lambda: contextlib.nullcontext(ignore)
         )
@@ -67,7 +67,7 @@ def test_all_rows_took_turns_in_the_same_rounds_beside_one_twin(run: tuple[RunRe
     assert {row.status for row in results.rows} == {"ok"}
     samples = pd.read_parquet(directory / "samples" / "latency.parquet")
     assert set(samples["group"]) == {OV}
-    assert set(samples["session"]) == {ORT, OV, ORT_PTQ, OV_PTQ, TWIN}
+    assert set(samples["session"]) == {ORT, OV, ORT_PTQ, OV_PTQ, AA_CONTROL}
     assert (
         len({tuple(sorted(turns)) for _, turns in samples.groupby(["process", "round"])["turn"].unique().items()}) == 1
     )

@@ -15,7 +15,7 @@ import pytest
 from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.targets.onnxruntime.session import OnnxRuntimeSession
@@ -56,7 +56,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         directory = project / "reports" / name
         directory.mkdir(parents=True)
         options = RunOptions(jobs=1, isolation="none")
-        prepared = prepare(load_scenario(path), options)
+        prepared = prepare_run(load_scenario(path), options)
         return run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore)), directory
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,7 +11,7 @@ from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # trains and exports real networks
 MODEL = """\
 import torch
 from torch import nn
-from harness.markers import Residual
+from harness.skip_connections import Residual
 from harness.quantization.replacement.instructions import SkipQuantization, register_quantized_module
 
 class Gate(nn.Module):
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, dict
     (project / "models" / "net.py").write_text(MODEL)
     (project / "s.yaml").write_text(SCENARIO)
     options = RunOptions(jobs=1, isolation="none")
-    prepared = prepare(load_scenario(project / "s.yaml"), options)
+    prepared = prepare_run(load_scenario(project / "s.yaml"), options)
     directory = project / "report"
     directory.mkdir()
     results = run_scenario(

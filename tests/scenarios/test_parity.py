@@ -16,7 +16,7 @@ from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.stages import networks as stages
@@ -66,7 +66,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
     def run(name: str) -> Run:
         directory = project / "reports" / name
         directory.mkdir(parents=True)
-        prepared = prepare(load_scenario(project / "parity.yaml"), RunOptions(jobs=1, isolation="none"))
+        prepared = prepare_run(load_scenario(project / "parity.yaml"), RunOptions(jobs=1, isolation="none"))
         store = Store(project / f"store-{name}")
         options = RunOptions(jobs=1, isolation="none")
         results = run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))

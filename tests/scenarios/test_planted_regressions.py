@@ -16,10 +16,10 @@ from harness.data.sources import random_images
 from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.quantization.calibrators.mse import MeanSquaredError
-from harness.report.comparison import messages
+from harness.report.comparison import change_messages
 from harness.results import RunResults
 from harness.results.comparison import Comparison
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
@@ -68,7 +68,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
         directory = project / "reports" / name
         directory.mkdir(parents=True)
         options = RunOptions(jobs=1, isolation="none")
-        prepared = prepare(load_scenario(path), options)
+        prepared = prepare_run(load_scenario(path), options)
         return run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore)), directory
 
     return run
@@ -86,7 +86,7 @@ def baseline(night: Night) -> Path:
 def compared(baseline: Path, directory: Path) -> tuple[Comparison, str]:
     base, new = load_baseline(baseline), read_run(directory / "results.json")
     found = compare_runs({"nightly": base}, {"nightly": new}, CompareOptions())
-    return found, "\n".join(messages(found))
+    return found, "\n".join(change_messages(found))
 
 
 def test_a_clean_night_is_the_same_in_everything(night: Night, baseline: Path) -> None:

@@ -20,12 +20,12 @@ from harness.engine.store import Store
 from harness.errors import StageError
 from harness.report import render
 from harness.results import Row, RunResults
-from harness.runs.preparation import Prepared, RunOptions, prepare
+from harness.runs.preparation import Prepared, RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.stats.intervals import holm
 from harness.targets import get_target
-from harness.timing.samples import TWIN, Timings
+from harness.timing.samples import AA_CONTROL, Timings
 from harness.verdicts.latency import judge_speedup
 
 pytestmark = pytest.mark.slow  # trains and exports real networks
@@ -105,7 +105,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         directory.mkdir(parents=True)
         select = None if only is None else lambda variant: variant.method == only
         options = RunOptions(jobs=1, isolation="none", select=select)
-        prepared = prepare(load_scenario(path), options)
+        prepared = prepare_run(load_scenario(path), options)
         results = run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))
         return Run(directory, prepared, results, render(results, directory))
 
@@ -263,7 +263,7 @@ class TestFiles:
 
     def test_medians_follow_from_the_timed_inferences(self, first: Run) -> None:
         samples = pd.read_parquet(first.directory / "samples" / "latency.parquet")
-        assert set(samples["session"]) == {FP32, *INTEGER, TWIN}
+        assert set(samples["session"]) == {FP32, *INTEGER, AA_CONTROL}
         for variant in (FP32, *INTEGER):
             latency = first.row(variant).latency
             ms = samples.loc[samples["session"] == variant, "ms"]
@@ -276,10 +276,10 @@ class TestFiles:
         timings = Timings.from_parquet(first.directory / "samples" / "latency.parquet")
         latency = first.row(QAT).latency
         assert latency is not None
-        judged = judge_speedup(timings, FP32, QAT, confidence=CONFIDENCE, margin=MARGIN, looks=LOOKS)
+        judged = judge_speedup(timings, FP32, QAT, confidence=CONFIDENCE, margin=MARGIN, analyses=LOOKS)
         assert latency.speedup == pytest.approx(judged.estimate.ratio)
         assert latency.speedup_interval.ends == pytest.approx(judged.ci)
-        assert latency.comparison.p_value == pytest.approx(judged.claim.p_value)
+        assert latency.comparison.p_value == pytest.approx(judged.own_verdict.p_value)
         assert latency.processes == len(timings.blocks)
         assert latency.noise_floor == pytest.approx(judged.noise_floor)
 
@@ -333,7 +333,7 @@ def test_each_group_keeps_its_own_noise_measurement(start: Start, first: Run) ->
     assert ids == [FP32, FP32.replace("-b1", "-b2")]
     samples = pd.read_parquet(run.directory / "samples" / "latency.parquet")
     sessions = {str(group): set(part["session"]) for group, part in samples.groupby("group")}
-    assert sessions == {variant: {variant, TWIN} for variant in ids}
+    assert sessions == {variant: {variant, AA_CONTROL} for variant in ids}
 
 
 @pytest.fixture(scope="module")

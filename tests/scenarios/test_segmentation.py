@@ -13,7 +13,7 @@ import pytest
 from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.report import render
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     options = RunOptions(jobs=1, isolation="none")
     store = Store(project / "store")
     results = run_scenario(
-        prepare(load_scenario(path), options), directory, store, options, lambda: contextlib.nullcontext(ignore)
+        prepare_run(load_scenario(path), options), directory, store, options, lambda: contextlib.nullcontext(ignore)
     )
     render(results, directory)
     return directory, results

@@ -16,7 +16,7 @@ from PIL import Image
 from harness.engine.outcomes import ignore
 from harness.engine.store import Store
 from harness.report import render
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.runs.run import run_scenario
 from harness.scenario import load_scenario
 from harness.training.factory import load_factory
@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     options = RunOptions(jobs=1, isolation="none")
     directory = project / "reports"
     directory.mkdir()
-    prepared, store = prepare(load_scenario(path), options), Store(project / "store")
+    prepared, store = prepare_run(load_scenario(path), options), Store(project / "store")
     results = run_scenario(prepared, directory, store, options, lambda: contextlib.nullcontext(ignore))
     render(results, directory)
     return directory, results

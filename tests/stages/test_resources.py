@@ -16,7 +16,7 @@ from harness.engine.graph import Task
 from harness.engine.local import Isolation, LocalExecutor
 from harness.engine.outcomes import Done, Failed
 from harness.engine.store import Store
-from harness.metrics.energy import Block, energy_of
+from harness.metrics.energy import EnergyReading, energy_per_inference
 from harness.results import Energy, Memory, Variant
 from harness.runs import energy as energy_run
 from harness.runs.plan import VariantPlan
@@ -144,9 +144,9 @@ class TestEnergy:
         assert found.seconds == pytest.approx(found.inferences * 0.002)
 
     def test_spread_of_the_blocks(self) -> None:
-        idle = Block(joules=2.0, seconds=1.0, inferences=0)
-        blocks = [Block(joules=joules, seconds=1.0, inferences=10) for joules in (9.0, 10.0, 11.0)]
-        found = energy_of(idle, blocks, "s")
+        idle = EnergyReading(joules=2.0, seconds=1.0, inferences=0)
+        blocks = [EnergyReading(joules=joules, seconds=1.0, inferences=10) for joules in (9.0, 10.0, 11.0)]
+        found = energy_per_inference(idle, blocks, "s")
         assert found.joules_per_inference == pytest.approx(1.0)  # 30 J / 30
         assert found.net_joules_per_inference == pytest.approx(0.8)  # (30 J - 2 W x 3 s) / 30
         assert found.spread == pytest.approx(0.2)  # (1.1 - 0.9) / 1.0
@@ -176,7 +176,7 @@ class TestRunEnergy:
         )
         executor = LocalExecutor(store, isolation="none")
         outcomes = executor.run([plan.tasks["build"]])
-        return lambda: energy_run.run_energy([plan], planner, executor, outcomes, "nonce")  # type: ignore[arg-type]
+        return lambda: energy_run.run_energy([plan], planner, executor, outcomes, "measurement_id")  # type: ignore[arg-type]
 
     def test_nothing_is_started_where_nothing_counts(
         self, run: Callable[[], Any], plan: VariantPlan, without_counters: None

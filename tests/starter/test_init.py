@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli import app
-from harness.runs.preparation import RunOptions, prepare
+from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import expand, load_scenario
 from harness.starter import write
 from harness.starter.write import installed_requirement
@@ -55,7 +55,7 @@ def test_the_scenario_is_ready_to_run(project):
     scenario = load_scenario(project / "scenarios" / "small_cnn.yaml")
     assert [variant.method for variant in expand(scenario)] == ["fp32", "ptq", "ptq", "qat"]
     assert len(scenario.gates) == 3
-    prepare(scenario, RunOptions())
+    prepare_run(scenario, RunOptions())
 
 
 def test_nothing_is_overwritten_and_what_is_there_is_listed(project):

@@ -71,7 +71,7 @@ class TestLatencyRatio:
     def test_an_interval_that_holds_at_every_look_is_taken_for_what_it_is(self):
         # The same error of 1 % in the log, once looked at and once of five looks, with 49 degrees of freedom.
         once = latency(1.5, 0.01 * stats.t.ppf(0.975, 49))
-        often = latency(1.5, 0.01 * stats.t.ppf(0.995, 49)).model_copy(update={"looks": 5})
+        often = latency(1.5, 0.01 * stats.t.ppf(0.995, 49)).model_copy(update={"analyses": 5})
         first, second = (latency_ratio(each, each, margin=0.0) for each in (once, often))
         assert first is not None and second is not None
         assert first.interval == pytest.approx(second.interval)

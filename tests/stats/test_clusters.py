@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.stats.clusters import TRIM, RatioEstimate, claim, estimate_ratio
+from harness.stats.clusters import TRIM, RatioEstimate, estimate_ratio, own_verdict
 from harness.stats.verdict import latency_verdict
 
 LN2 = math.log(2)
@@ -72,7 +72,7 @@ class TestEstimate:
     def test_a_single_round_proves_nothing(self):
         found = estimate_ratio(one_round_each(0.5))
         assert found.interval(0.95) == (0.0, math.inf)
-        assert claim(found, 0.01, 0.01).p_value == 1.0
+        assert own_verdict(found, 0.01, 0.01).p_value == 1.0
 
     @pytest.mark.parametrize("empty", [[], [[]], [[np.array([])]], [[np.array([0.1])], []]])
     def test_refuses_what_has_no_ratio(self, empty):
@@ -93,30 +93,32 @@ class TestEstimate:
 class TestClaim:
     def test_better_is_a_t_test_against_the_band(self):
         # (0.03 - ln 1.01) / 0.005 = 4.0099; two-sided p = 2 * P(t(5) > 4.0099) = 0.01021.
-        found = claim(RatioEstimate(0.03, 0.005, 5), margin=0.01, band=0.01)
+        found = own_verdict(RatioEstimate(0.03, 0.005, 5), margin=0.01, band=0.01)
         assert (found.verdict, found.p_value) == ("better", pytest.approx(0.01021, abs=1e-4))
 
     def test_same_needs_both_ends(self):
         # ln 1.01 = 0.00995; the near end is 0.00495 away: t = 4.95, 2 * P(t(10) > 4.95) = 0.00058.
-        found = claim(RatioEstimate(0.005, 0.001, 10), margin=0.01, band=0.01)
+        found = own_verdict(RatioEstimate(0.005, 0.001, 10), margin=0.01, band=0.01)
         assert (found.verdict, found.p_value) == ("same", pytest.approx(0.00058, abs=1e-4))
 
     def test_noise_makes_differences_unprovable_and_nothing_equal(self):
-        quiet = claim(RatioEstimate(0.03, 0.001, 10), margin=0.01, band=0.01)
-        noisy = claim(RatioEstimate(0.03, 0.001, 10), margin=0.01, band=0.10)
+        quiet = own_verdict(RatioEstimate(0.03, 0.001, 10), margin=0.01, band=0.01)
+        noisy = own_verdict(RatioEstimate(0.03, 0.001, 10), margin=0.01, band=0.10)
         assert (quiet.verdict, quiet.p_value < 0.001) == ("better", True)
         assert noisy.p_value == 1.0
 
     def test_every_look_costs_its_share(self):
-        once, often = (claim(RatioEstimate(0.03, 0.005, 5), 0.01, 0.01, looks=looks) for looks in (1, 5))
+        once, often = (own_verdict(RatioEstimate(0.03, 0.005, 5), 0.01, 0.01, analyses=analyses) for analyses in (1, 5))
         assert often.p_value == pytest.approx(5 * once.p_value)
 
     def test_without_a_margin_nothing_is_the_same(self):
-        assert claim(RatioEstimate(0.0, 1e-9, 30), margin=0.0, band=0.0).p_value == pytest.approx(1.0)
+        assert own_verdict(RatioEstimate(0.0, 1e-9, 30), margin=0.0, band=0.0).p_value == pytest.approx(1.0)
 
     def test_no_spread_at_all(self):
-        assert claim(RatioEstimate(0.5, 0.0, 3), 0.01, 0.01) == claim(RatioEstimate(0.5, 0.0, 3), 0.01, 0.02)
-        assert claim(RatioEstimate(0.5, 0.0, 3), 0.01, 0.01).p_value == 0.0
+        assert own_verdict(RatioEstimate(0.5, 0.0, 3), 0.01, 0.01) == own_verdict(
+            RatioEstimate(0.5, 0.0, 3), 0.01, 0.02
+        )
+        assert own_verdict(RatioEstimate(0.5, 0.0, 3), 0.01, 0.01).p_value == 0.0
 
     @given(
         st.floats(-0.1, 0.1), st.floats(1e-4, 0.05), st.integers(1, 30), st.floats(0.001, 0.05), st.floats(0.0, 0.05)
@@ -124,7 +126,7 @@ class TestClaim:
     def test_agrees_with_the_interval(self, log_ratio, error, freedom, margin, extra):
         """The word is proven at a confidence exactly if the interval at that confidence says so."""
         estimate = RatioEstimate(log_ratio, error, freedom)
-        found = claim(estimate, margin, margin + extra)
+        found = own_verdict(estimate, margin, margin + extra)
         for confidence in (0.8, 0.95, 0.99):
             if abs(found.p_value - (1 - confidence)) > 1e-9:
                 word = latency_verdict(estimate.interval(confidence), margin, margin + extra)
@@ -133,10 +135,10 @@ class TestClaim:
     @pytest.mark.slow
     def test_looking_after_each_of_five_stages_keeps_the_error_at_its_level(self):
         """Equal programs, no margin: without paying for the looks, about 14 % would be called different."""
-        rng, runs, looks = np.random.default_rng(4), 400, (4, 6, 9, 14, 16)
+        rng, runs, analyses = np.random.default_rng(4), 400, (4, 6, 9, 14, 16)
         alarms = 0
         for _ in range(runs):
             means = rng.normal(0.0, 0.01, size=16)
-            claims = [claim(estimate_ratio(one_round_each(*means[:n])), 0.0, 0.0, looks=5) for n in looks]
+            claims = [own_verdict(estimate_ratio(one_round_each(*means[:n])), 0.0, 0.0, analyses=5) for n in analyses]
             alarms += any(each.p_value <= 0.05 for each in claims)
         assert alarms / runs < 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)

@@ -6,20 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles.comparisons import compared_as
 
-from harness.stats.family import Comparison, judge_family
+from harness.stats.family import PairedTest, judge_family
 from harness.stats.intervals import MarginTests, holm, paired_difference
 from harness.stats.verdict import accuracy_verdict, is_non_inferior
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.accuracy import judge_accuracy
 
 MARGIN = 0.005
 
 
-def comparison(lost, won, n=10_000) -> Comparison:
+def comparison(lost, won, n=10_000) -> PairedTest:
     reference, variant = np.ones(n, bool), np.ones(n, bool)
     variant[:lost] = False
     reference[lost : lost + won] = False
     found = paired_difference(reference, variant, resamples=10)
-    return Comparison(found.drop_ci, found.p_value, found.margin_tests(MARGIN))
+    return PairedTest(found.drop_ci, found.p_value, found.margin_tests(MARGIN))
 
 
 counts = st.tuples(st.integers(0, 150), st.integers(0, 150))
@@ -46,15 +46,15 @@ class TestFamily:
         assert not among.is_proven
 
     def test_worse_becomes_inconclusive_when_it_is_one_of_many(self):
-        lossy = Comparison((0.001, 0.009), 0.02, MarginTests(0.5, 1e-6))
-        others = [Comparison((-0.01, 0.01), 0.9, MarginTests(0.2, 0.2))] * 9
+        lossy = PairedTest((0.001, 0.009), 0.02, MarginTests(0.5, 1e-6))
+        others = [PairedTest((-0.01, 0.01), 0.9, MarginTests(0.2, 0.2))] * 9
         assert judge_family([lossy], confidence=0.95, correction="holm")[0].verdict == "worse"
         assert judge_family([lossy, *others], confidence=0.95, correction="holm")[0].verdict == "inconclusive"
 
     def test_same_becomes_inconclusive_when_it_is_one_of_many(self):
         # The margin is ruled out at 1 % on either side: enough at 2.5 % for one, not for ten.
-        close = Comparison((-0.0045, 0.0045), 1.0, MarginTests(0.01, 0.01))
-        others = [Comparison((-0.01, 0.01), 0.9, MarginTests(0.2, 0.2))] * 9
+        close = PairedTest((-0.0045, 0.0045), 1.0, MarginTests(0.01, 0.01))
+        others = [PairedTest((-0.01, 0.01), 0.9, MarginTests(0.2, 0.2))] * 9
         alone = judge_family([close], confidence=0.95, correction="holm")[0]
         among = judge_family([close, *others], confidence=0.95, correction="holm")[0]
         assert (alone.verdict, alone.is_non_inferior) == ("same", True)
@@ -98,7 +98,7 @@ class TestRows:
 
     def test_the_family_is_every_row_that_was_compared_with_fp32(self, lab):
         rows = self.rows(lab, [50, 60, 90])
-        fp32, *judged = judge_rows([*rows, lab.row("ptq", status="failed")], confidence=0.95, correction="holm")
+        fp32, *judged = judge_accuracy([*rows, lab.row("ptq", status="failed")], confidence=0.95, correction="holm")
         expected = holm([row.accuracy.comparison.p_value for row in rows[1:]])
         assert tuple(row.accuracy.comparison.p_value_adjusted for row in judged[:3]) == expected
         assert [row.accuracy.comparison.family_size for row in judged[:3]] == [3, 3, 3]
@@ -107,7 +107,7 @@ class TestRows:
 
     def test_intervals_and_plain_p_values_stay_as_they_were(self, lab):
         rows = self.rows(lab, [50, 60, 90])
-        judged = judge_rows(rows, confidence=0.95, correction="holm")
+        judged = judge_accuracy(rows, confidence=0.95, correction="holm")
         for before, after in zip(rows[1:], judged[1:], strict=True):
             for name in ("difference", "interval", "p_value", "non_inferiority_p_value"):
                 assert getattr(after.accuracy.comparison, name) == getattr(before.accuracy.comparison, name)

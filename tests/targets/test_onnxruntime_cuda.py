@@ -17,11 +17,11 @@ from harness.targets.onnxruntime.installed import Build, read_build
 from harness.targets.onnxruntime.session import CPU_PROVIDERS, OnnxRuntimeSession
 from harness.targets.onnxruntime_cuda import OnnxRuntimeCudaOptions, OnnxRuntimeCudaSettings
 from harness.targets.onnxruntime_cuda.audit import audit, layers_from_profile
-from harness.targets.onnxruntime_cuda.session import Device, build, cuda_device, open_session
-from harness.targets.tensorrt.gpu import Gpu
+from harness.targets.onnxruntime_cuda.session import IoDevice, build, cuda_device, open_session
+from harness.targets.tensorrt.gpu import TensorRtGpu
 
 TARGET = get_target("onnxruntime-cuda")
-CPU = Device("cpu", CPU_PROVIDERS, "CPUExecutionProvider")
+CPU = IoDevice("cpu", CPU_PROVIDERS, "CPUExecutionProvider")
 OPTIONS = OnnxRuntimeCudaOptions(batch_size=2)
 BATCH = np.random.default_rng(0).standard_normal((2, *INPUT_SHAPE)).astype(np.float32)
 MACS = 16 * 16 * CHANNELS * CHANNELS * 9  # 32 outputs on 16 x 16, 32 inputs, 3 x 3
@@ -38,7 +38,7 @@ class TestAvailability:
         self.set_gpu(monkeypatch, None)
 
     @staticmethod
-    def set_gpu(monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None) -> None:
+    def set_gpu(monkeypatch: pytest.MonkeyPatch, gpu: TensorRtGpu | None) -> None:
         monkeypatch.setattr("harness.targets.onnxruntime_cuda.find_gpu", lambda: gpu)
 
     @staticmethod
@@ -76,7 +76,7 @@ class TestAvailability:
 
     def test_with_both_it_is_usable(self, monkeypatch: pytest.MonkeyPatch):
         self.set_build(monkeypatch, Build("onnxruntime-gpu", "1.31.1", "13.0"))
-        self.set_gpu(monkeypatch, Gpu("H100", "SM90"))
+        self.set_gpu(monkeypatch, TensorRtGpu("H100", "SM90"))
         assert TARGET.availability().usable
         assert TARGET.availability().detail.endswith("H100, SM90")
 

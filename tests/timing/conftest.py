@@ -7,8 +7,8 @@ import torch
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization.capture.graph import capture
 from harness.targets import get_target
-from harness.timing.order import EngineFile
-from harness.timing.samples import Block, Round
+from harness.timing.request import EngineFile
+from harness.timing.samples import ProcessRounds, Round
 from harness.timing.settings import TimingPlan
 
 SHAPE = (1, 8, 8)
@@ -30,7 +30,7 @@ def make_block():
             Round({name: np.array([ms]) for name, ms in zip(milliseconds, turn, strict=True)})
             for turn in zip(*milliseconds.values(), strict=True)
         ]
-        return Block(build, process, tuple(rounds))
+        return ProcessRounds(build, process, tuple(rounds))
 
     return make
 

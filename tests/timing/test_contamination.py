@@ -6,7 +6,7 @@ import pytest
 from oracles import nvml_double
 
 from harness.timing import process
-from harness.timing.contamination import Paths, Watch, gpu_signals, host_signals
+from harness.timing.contamination import ContaminationMonitor, Paths, gpu_signals, host_signals
 
 TICKS = 100
 """Clock ticks per second, on every Linux that matters."""
@@ -49,7 +49,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def test_a_quiet_round_has_no_label(machine):
-    watch = Watch(host_signals(machine.paths))
+    watch = ContaminationMonitor(host_signals(machine.paths))
     assert watch.signals == ("waited", "load", "stolen", "clock", "throttled")
     watch.start()
     assert watch.stop() == ()
@@ -69,14 +69,14 @@ def test_a_quiet_round_has_no_label(machine):
     ],
 )
 def test_labels(machine, change, labels):
-    watch = Watch(host_signals(machine.paths))
+    watch = ContaminationMonitor(host_signals(machine.paths))
     watch.start()
     change(machine)
     assert watch.stop() == labels
 
 
 def test_the_clock_is_compared_with_the_first_round(machine):
-    watch = Watch(host_signals(machine.paths))
+    watch = ContaminationMonitor(host_signals(machine.paths))
     found = []
     for kilohertz in (2_000_000, 1_920_000, 1_880_000, 2_120_000):  # 0, -4, -6, +6 %
         watch.start()
@@ -89,11 +89,11 @@ def test_what_cannot_be_read_is_not_watched(machine):
     (machine.core / "cpufreq" / "scaling_cur_freq").unlink()
     (machine.core / "thermal_throttle" / "core_throttle_count").unlink()
     (machine.task / "schedstat").write_text("nonsense")
-    assert Watch(host_signals(machine.paths)).signals == ("load", "stolen")
+    assert ContaminationMonitor(host_signals(machine.paths)).signals == ("load", "stolen")
 
 
 def test_a_signal_that_goes_away_ends_nothing(machine):
-    watch = Watch(host_signals(machine.paths))
+    watch = ContaminationMonitor(host_signals(machine.paths))
     watch.start()
     (machine.paths.proc / "stat").unlink()
     assert watch.stop() == ()
@@ -120,7 +120,7 @@ class TestGpu:
         ],
     )
     def test_labels(self, processes, reasons, labels):
-        watch = Watch(gpu_signals(self.nvml(processes, reasons), object()))
+        watch = ContaminationMonitor(gpu_signals(self.nvml(processes, reasons), object()))
         watch.start()
         assert watch.stop() == labels
 
@@ -129,7 +129,7 @@ class TestGpu:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
         monkeypatch.setattr(fake, "nvmlClocksEventReasonGpuIdle", 1, raising=False)
         monkeypatch.setattr(fake, "nvmlClocksEventReasonApplicationsClocksSetting", 2, raising=False)
-        watch = Watch(process._gpu_signals()[:1])
+        watch = ContaminationMonitor(process._gpu_signals()[:1])
         watch.start()
         assert watch.stop() == ("gpu_shared",)  # the double has two processes
         assert fake.asked == [2]
@@ -140,4 +140,4 @@ class TestGpu:
 
         nvml = self.nvml([], 0)
         nvml.nvmlDeviceGetCurrentClocksEventReasons = refuse
-        assert Watch(gpu_signals(nvml, object())).signals == ("gpu_shared",)
+        assert ContaminationMonitor(gpu_signals(nvml, object())).signals == ("gpu_shared",)

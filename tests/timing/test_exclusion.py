@@ -4,8 +4,8 @@ import pytest
 
 from harness.errors import StageError
 from harness.timing.exclusion import ExcludingFailures
-from harness.timing.order import Order, TimingFailed
-from harness.timing.samples import TWIN, Timings
+from harness.timing.request import TimingFailed, TimingRequest
+from harness.timing.samples import AA_CONTROL, Timings
 from harness.timing.sequential import measure
 
 
@@ -29,9 +29,9 @@ class Machine:
 @pytest.fixture
 def make_order(engine, plan):
     def make(build, process, limit_s):
-        sessions = dict.fromkeys(("fp32", "ptq", "qat", TWIN), engine)
+        sessions = dict.fromkeys(("fp32", "ptq", "qat", AA_CONTROL), engine)
         shape = (1, 1, 8, 8)
-        return Order(
+        return TimingRequest(
             sessions=sessions, batch_shape=shape, plan=plan, build=build, process=process, seed=0, limit_s=limit_s
         )
 
@@ -58,7 +58,7 @@ def test_without_failures_every_process_runs_once(make_block, make_order, plan):
 def test_the_session_at_fault_is_left_out_and_the_process_repeated(make_block, make_order, plan):
     failed, timings = timed(make_order, Machine(make_block, ["ptq"]), plan)
     assert failed == {"ptq": "timing ptq: crashed"}
-    assert timings.names == ("fp32", "qat", TWIN)
+    assert timings.names == ("fp32", "qat", AA_CONTROL)
     assert len(timings.blocks) == plan.max_processes
 
 
@@ -73,17 +73,17 @@ def test_what_was_timed_of_it_before_is_dropped(make_block, make_order, plan):
 def test_several_may_fail(make_block, make_order, plan):
     failed, timings = timed(make_order, Machine(make_block, ["ptq", "qat"]), plan)
     assert set(failed) == {"ptq", "qat"}
-    assert timings.names == ("fp32", TWIN)
+    assert timings.names == ("fp32", AA_CONTROL)
 
 
-@pytest.mark.parametrize("victim", ["fp32", TWIN])
+@pytest.mark.parametrize("victim", ["fp32", AA_CONTROL])
 def test_one_that_ends_the_reference_is_found(make_block, make_order, plan, victim):
     failed, timings = timed(make_order, Machine(make_block, ["qat"], victim=victim), plan)
     assert set(failed) == {"qat"}
-    assert timings.names == ("fp32", "ptq", TWIN)
+    assert timings.names == ("fp32", "ptq", AA_CONTROL)
 
 
-@pytest.mark.parametrize("culprit", ["fp32", TWIN])
+@pytest.mark.parametrize("culprit", ["fp32", AA_CONTROL])
 def test_a_reference_that_fails_alone_fails_the_group(make_block, make_order, plan, culprit):
     with pytest.raises(StageError, match=f"timing {culprit}: crashed"):
         timed(make_order, Machine(make_block, [culprit]), plan)

@@ -5,16 +5,16 @@ import sys
 import pytest
 
 from harness.errors import StageError
-from harness.timing.order import Order, TimingFailed, run_process
-from harness.timing.samples import TWIN
+from harness.timing.request import TimingFailed, TimingRequest, run_process
+from harness.timing.samples import AA_CONTROL
 
 from .conftest import SHAPE
 
 
 @pytest.fixture
 def order(engine, plan):
-    return Order(
-        sessions={"net": engine, TWIN: engine},
+    return TimingRequest(
+        sessions={"net": engine, AA_CONTROL: engine},
         batch_shape=(2, *SHAPE),
         plan=plan,
         build=0,
@@ -27,7 +27,7 @@ def order(engine, plan):
 def test_times_every_session_in_every_round(order):
     block = run_process(order)
     assert (block.build, block.process, len(block.rounds)) == (0, 5, 4)
-    assert all(set(each.samples_ms) == {"net", TWIN} for each in block.rounds)
+    assert all(set(each.samples_ms) == {"net", AA_CONTROL} for each in block.rounds)
     assert all((samples > 0).all() for each in block.rounds for samples in each.samples_ms.values())
     assert not block.includes_transfers
     if sys.platform == "linux":
@@ -51,7 +51,7 @@ def test_a_crash_costs_the_process_alone(order):
 @pytest.mark.parametrize("place", ["open", "time_runs", "time_parts"])
 def test_a_crash_names_the_engine_whose_turn_it_was(order, engine, tmp_path, monkeypatch, place):
     crashing = engine.model_copy(update={"target": "onnxruntime!"})
-    sessions = {"good": engine, "bad": crashing, TWIN: engine}
+    sessions = {"good": engine, "bad": crashing, AA_CONTROL: engine}
     (tmp_path / "crashing_process.py").write_text(CRASHING.replace("PLACE", place))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TimingFailed, match="timing bad: crashed with signal SIGSEGV") as caught:

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from harness.timing.contamination import Signal, Watch
+from harness.timing.contamination import ContaminationMonitor, Signal
 from harness.timing.rounds import time_rounds
 
 BATCH = np.zeros((1, 1), np.float32)
@@ -70,6 +70,6 @@ def test_a_process_that_is_late_keeps_three_rounds(plan):
 def test_rounds_are_labelled_and_kept(plan):
     counts = itertools.count()
     odd = Signal("odd", lambda: float(next(counts)), lambda before, *_: int(before) % 4 == 1)
-    rounds = time_rounds({"a": Scripted("a", [1.0], [])}, BATCH, plan, seed=0, watch=Watch([odd]))
+    rounds = time_rounds({"a": Scripted("a", [1.0], [])}, BATCH, plan, seed=0, watch=ContaminationMonitor([odd]))
     # Reading 0 asks whether there is the signal; then each round reads twice: from 1 and 2, 3 and 4, 5 and 6, ...
     assert [each.contamination for each in rounds] == [("odd",), (), ("odd",), ()]

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.timing.samples import Block, Round, Timings, load_block, save_block
+from harness.timing.samples import ProcessRounds, Round, Timings, load_block, save_block
 
 
 @pytest.fixture
 def timings():
     """Two processes; in each, two sessions take turns in two rounds, in different orders."""
-    first = Block(
+    first = ProcessRounds(
         0,
         0,
         (
@@ -22,7 +22,7 @@ def timings():
         ),
         signals=("load", "waited"),
     )
-    second = Block(1, 1, (Round({"a": np.array([8.0]), "b": np.array([2.0])}, ("load",)),), signals=("load",))
+    second = ProcessRounds(1, 1, (Round({"a": np.array([8.0]), "b": np.array([2.0])}, ("load",)),), signals=("load",))
     return Timings([first, second])
 
 

@@ -47,7 +47,7 @@ def test_looks_only_where_the_plan_says(laboratory, plan):
         is_clear=lambda timings: seen.append(len(timings.blocks)) or False,
         clock=laboratory.clock,
     )
-    assert tuple(seen) == plan.looks == (2, 3, 5, 8, 9)
+    assert tuple(seen) == plan.analyses == (2, 3, 5, 8, 9)
 
 
 def test_ends_with_the_last_process(laboratory, plan):

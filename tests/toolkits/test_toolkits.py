@@ -27,7 +27,7 @@ from harness.results import Variant
 from harness.runs.availability import unavailable_reason
 from harness.targets import get_target
 from harness.toolkits import get_toolkit, toolkits
-from harness.toolkits.base import Batches, Request, Source
+from harness.toolkits.base import Batches, NetworkSource, Request
 from harness.toolkits.support.skipped import skipped_modules
 
 TARGET = get_target("onnxruntime")
@@ -87,7 +87,7 @@ def quantize(fp32: Path, tmp_path: Path) -> Quantize:
 
     def run(toolkit: str, request: Request = REQUEST, read: Callable | None = None, network=None) -> onnx.ModelProto:
         images = calibration_images()
-        source = Source(
+        source = NetworkSource(
             onnx_path=fp32,
             input_shape=INPUT_SHAPE,
             make_network=lambda: network or copy.deepcopy(make_network(NETWORK)),

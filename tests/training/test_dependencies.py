@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.errors import StageError
-from harness.training.dependencies import Dependencies, recorded
+from harness.training.dependencies import Dependencies, dependencies_recorded
 from harness.training.factory import build_model
 from harness.training.file_sums import require_unchanged
 
@@ -54,7 +54,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def dependencies(root: Path, factory: str = f"{NET_FILE}:net") -> Dependencies:
-    with recorded(factory, root) as recording:
+    with dependencies_recorded(factory, root) as recording:
         model = build_model(factory, {}, root=root, seed=0, input_shape=SHAPE, n_classes=3)
     return recording.dependencies(model)
 
@@ -273,7 +273,12 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         "statement",
-        ["open('/proc/self/status').read()", "import json.tool", "import csv, torch.fx", "import harness.markers"],
+        [
+            "open('/proc/self/status').read()",
+            "import json.tool",
+            "import csv, torch.fx",
+            "import harness.skip_connections",
+        ],
     )
     def test_files_of_the_system_of_python_and_of_packages_do_not_count(self, root: Path, statement: str) -> None:
         write_net(root, factory=statement)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.timing.samples import TWIN, Block, Round, Timings
+from harness.timing.samples import AA_CONTROL, ProcessRounds, Round, Timings
 from harness.verdicts.choice import Contest, decide, n_comparisons
 from harness.words.choice import choice
 
@@ -21,9 +21,9 @@ def timings(ratios, spread=0.002, processes=8, seed=0):
     rng = np.random.default_rng(seed)
     blocks = []
     for process in range(processes):
-        ms = {name: math.exp(rng.normal(0, spread)) / ratio for name, ratio in {**ratios, TWIN: 1.0}.items()}
+        ms = {name: math.exp(rng.normal(0, spread)) / ratio for name, ratio in {**ratios, AA_CONTROL: 1.0}.items()}
         blocks.append(
-            Block(0, process, tuple(Round({name: np.array([each]) for name, each in ms.items()}) for _ in "12"))
+            ProcessRounds(0, process, tuple(Round({name: np.array([each]) for name, each in ms.items()}) for _ in "12"))
         )
     return Timings(blocks)
 

@@ -4,7 +4,7 @@ import pytest
 from oracles.comparisons import dropped
 
 from harness.results import MetricValue
-from harness.verdicts.accuracy import judge_rows
+from harness.verdicts.accuracy import judge_accuracy
 from harness.verdicts.quality import quality
 from harness.verdicts.recommend import keeps_accuracy
 from harness.verdicts.seeds import seed_spreads
@@ -47,7 +47,7 @@ def rows(lab):
 
 
 def judged(rows):
-    return judge_rows(rows, confidence=0.95, correction="holm")
+    return judge_accuracy(rows, confidence=0.95, correction="holm")
 
 
 def test_verdicts_are_corrected_over_all_rows(rows):

@@ -21,7 +21,9 @@ def undecided(row: Row) -> Row:
     """As metrics leave it: the evidence without a verdict."""
     assert row.accuracy is not None and row.latency is not None
     accuracy = compared_as(row.accuracy, verdict=None, **TESTS)
-    latency = row.latency.model_copy(update={"comparison": faster(1.5, (1.4, 1.6), p_value=0.001), "claim": "better"})
+    latency = row.latency.model_copy(
+        update={"comparison": faster(1.5, (1.4, 1.6), p_value=0.001), "own_verdict": "better"}
+    )
     step = ParityStep(
         start="onnx_quantized",
         end="engine",

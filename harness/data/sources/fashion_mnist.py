@@ -16,8 +16,8 @@ import numpy as np
 
 from harness.data.base import Arrays, DataSource, Images, Labels, Located, NoArgs, source_args
 from harness.data.download import download
-from harness.data.idx import decode_idx, payload_sha256, read_payload, unpack
-from harness.data.places import Places, find
+from harness.data.idx import decode_idx, gunzipped, payload_sha256, read_payload
+from harness.data.places import Places, find_data
 from harness.data.reading import Reading
 from harness.data.settings import DatasetSpec
 from harness.data.subset import read_subset
@@ -71,7 +71,7 @@ class FashionMnist(DataSource):
         Raises DataError when there is neither, or when a file's content is not the original's.
         """
         source_args(spec, NoArgs)
-        found = find(spec, root, PLACES, _holds, fetch_into if download else None)
+        found = find_data(spec, root, PLACES, _holds, fetch_into if download else None)
         if found.location == "embedded":
             return Located(found.description, EMBEDDED_SHA256, found.path)
         return Located(found.description, _verified_fingerprint(found.path), found.path)
@@ -150,7 +150,7 @@ def _verified_fingerprint(folder: Path) -> str:
 
 def _problem(name: str, content: bytes) -> str | None:
     try:
-        actual = hashlib.sha256(unpack(content)).hexdigest()
+        actual = hashlib.sha256(gunzipped(content)).hexdigest()
     except (OSError, EOFError, zlib.error) as error:
         return f"its content cannot be decompressed ({error})"
     expected = PAYLOAD_SHA256[name]

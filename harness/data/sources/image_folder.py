@@ -18,9 +18,9 @@ import numpy.typing as npt
 from annotated_types import Gt, Lt
 
 from harness.data.base import Arrays, DataSource, Labels, Located, source_args
-from harness.data.class_names import Classes, classes_of
+from harness.data.class_names import Classes, numbered_classes
 from harness.data.folder import LeftOut, Listing, holds_entries, scan
-from harness.data.parts import Labelled, PartChoice, Parts, parts_of
+from harness.data.parts import Labelled, PartChoice, Parts, folder_parts
 from harness.data.photos import (
     Photo,
     depth_warnings,
@@ -30,7 +30,7 @@ from harness.data.photos import (
     reading_notes,
     require_one_kind,
 )
-from harness.data.places import Places, find
+from harness.data.places import Places, find_data
 from harness.data.preprocessing import ImageArgs
 from harness.data.reading import Reading, left_out_notes
 from harness.data.settings import DatasetSpec
@@ -80,7 +80,7 @@ class ImageFolder(DataSource):
         """Find the folder; the fingerprint is of every image file, the arguments and the decoder's version."""
         args = source_args(spec, ImageFolderArgs)
         install = f"put image files into `$HARNESS_DATA/{args.folder}`, or name their folder in `dataset.path`"
-        found = find(spec, root, Places(folder=args.folder, install=install), holds_entries)
+        found = find_data(spec, root, Places(folder=args.folder, install=install), holds_entries)
         digest = hashlib.sha256(f"{VERSION} {args!r} {importlib.metadata.version('pillow')}".encode())
         for file in scan(found.path).images:
             digest.update(os.fsencode("/".join(file.parts)) + f" {_content(file.path)}\n".encode())
@@ -128,7 +128,7 @@ def _parts(listing: Listing, args: ImageFolderArgs, place: Path) -> Parts:
     choice = PartChoice(args.train_part, args.test_part, is_random=args.parts == "random" or args.labels == "none")
     if args.labels == "none" and not args.train_part:
         return Parts(tuple(Labelled(file, None) for file in listing.images), None)
-    found = parts_of(listing, choice)
+    found = folder_parts(listing, choice)
     if args.labels == "folders" or found.test is None:
         return found
     without = tuple(tuple(Labelled(item.file, None) for item in part) for part in (found.train, found.test))
@@ -185,7 +185,7 @@ def _classes(photos: Sequence[Photo], args: ImageFolderArgs) -> Classes | None:
     names = [photo.source.label for photo in photos if photo.source.label is not None]
     if not names:
         return None
-    return classes_of(names, args.n_classes, args.classes)
+    return numbered_classes(names, args.n_classes, args.classes)
 
 
 def _arrays(

@@ -21,7 +21,7 @@ _TRANSPOSED_GROUPS = 6
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _FoldablePair:
     """A layer and the batch norm behind it."""
 
     layer: Node
@@ -58,10 +58,10 @@ def fold_batch_norm(graph_module: GraphModule) -> None:
 
 def _fold_once(graph_module: GraphModule) -> bool:
     """Whether there was anything to fold."""
-    groups: dict[tuple[object, ...], list[_Pair]] = {}
+    groups: dict[tuple[object, ...], list[_FoldablePair]] = {}
     for norm in graph_module.graph.nodes:
         if is_frozen_batch_norm(norm) and _folds_into(norm.args[0], norm):
-            pair = _Pair(norm.args[0], norm)
+            pair = _FoldablePair(norm.args[0], norm)
             groups.setdefault(pair.same_result, []).append(pair)
     for pairs in groups.values():
         _fold(graph_module, pairs)
@@ -95,7 +95,7 @@ def _folds_into(layer: object, norm: Node) -> bool:
     return is_for_channels and layer.args[0] is not weight and norm.args[0] is layer
 
 
-def _fold(graph_module: GraphModule, pairs: Sequence[_Pair]) -> None:
+def _fold(graph_module: GraphModule, pairs: Sequence[_FoldablePair]) -> None:
     """Fold one batch norm into one layer, which may be called several times."""
     first = pairs[0]
     norm = _read(graph_module, first)
@@ -114,7 +114,7 @@ def _fold(graph_module: GraphModule, pairs: Sequence[_Pair]) -> None:
 
 def _assign(
     graph_module: GraphModule,
-    pairs: Sequence[_Pair],
+    pairs: Sequence[_FoldablePair],
     old: Node | None,
     tensor: torch.Tensor,
     *,
@@ -130,7 +130,7 @@ def _assign(
     return add_tensor(graph_module, name if old is None else str(old.target), tensor, earliest, trains=trains)
 
 
-def _read(graph_module: GraphModule, pair: _Pair) -> BatchNorm:
+def _read(graph_module: GraphModule, pair: _FoldablePair) -> BatchNorm:
     """The batch norm, with the mean of what it would read from the layer without its bias."""
     norm = BatchNorm.of(graph_module, pair.norm)
     if pair.bias is None:

@@ -13,17 +13,17 @@ import torch
 from torch.fx import GraphModule
 
 from harness.errors import ModelError
-from harness.markers import recorded
 from harness.quantization.capture.attention import spell_out_heads
 from harness.quantization.capture.batch_statistics import spell_out_batch_statistics
 from harness.quantization.capture.constants import fold_constants
 from harness.quantization.capture.eager import all_float32, inference_copy, run_lazy
 from harness.quantization.capture.fold import fold_batch_norm
 from harness.quantization.capture.functional import functional_graph
-from harness.quantization.capture.graph_tensors import drop_unread, one_node_per_tensor, own_storage
-from harness.quantization.capture.marked import note_markers
+from harness.quantization.capture.graph_tensors import drop_unread_tensors, one_node_per_tensor, own_storage
 from harness.quantization.capture.modules import MODULE_CLASSES, module_classes
+from harness.quantization.capture.skip_connections import note_skip_connections
 from harness.quantization.capture.taken_names import rename_taken
+from harness.skip_connections import visible_to_export
 
 MAX_BATCH = 4096
 CAPTURE_NOTES = "harness_capture_notes"
@@ -69,11 +69,11 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     n_by_batch = spell_out_batch_statistics(graph_module)
     graph_module.meta[CAPTURE_NOTES] = [_BATCH_STATISTICS.format(n=n_by_batch)] if n_by_batch else []
     fold_batch_norm(graph_module)
-    drop_unread(graph_module)
+    drop_unread_tensors(graph_module)
     own_storage(graph_module)
     for parameter in graph_module.parameters():
         parameter.requires_grad_(True)
-    note_markers(graph_module)  # only now: folding replaces the nodes that markers stand on
+    note_skip_connections(graph_module)  # only now: folding replaces the nodes that markers stand on
     return graph_module
 
 
@@ -83,7 +83,7 @@ def _export(model: torch.nn.Module, example: torch.Tensor, *, is_float32: bool) 
     if first is not None and first.kind is first.VAR_POSITIONAL:  # forward(*inputs)
         shapes = (shapes,)
     try:
-        with quiet_torch(), recorded():
+        with quiet_torch(), visible_to_export():
             run_lazy(model, example)
             return torch.export.export(model, (example,), dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many kinds

@@ -109,7 +109,7 @@ def read_paths(graph_module: GraphModule) -> list[str]:
     return [path for path in paths if isinstance(_value(graph_module, path), torch.Tensor)]
 
 
-def drop_unread(graph_module: GraphModule) -> None:
+def drop_unread_tensors(graph_module: GraphModule) -> None:
     """Remove tensors that nothing reads, in place: training and files hold only what the graph uses."""
     read = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
     tensors = (

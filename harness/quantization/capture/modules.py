@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.quantization.capture.marked import Marker
+from harness.quantization.capture.skip_connections import MarkedEdge
 from harness.quantization.settings import REGEX
 
 MODULE_CLASSES = "module_classes"
@@ -32,7 +32,7 @@ def module_classes(model: torch.nn.Module) -> dict[str, Classes]:
     }
 
 
-def module_path(node: Node | Marker) -> str:
+def module_path(node: Node | MarkedEdge) -> str:
     """Dotted name of the innermost module that called this node, `` for the network itself."""
     stack: dict[str, tuple[Any, ...]] = node.meta.get("nn_module_stack") or {}
     # torch.export numbers further calls of one module: `block@1`.

@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 from harness.errors import UsageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture.graph import quiet_torch
-from harness.quantization.capture.marked import Marker, marked_input, markers_of
+from harness.quantization.capture.skip_connections import MarkedEdge, skip_connection_input, skip_connections_of
 from harness.quantization.descriptors import HistogramMethod, NodeRule, RangeRule, integer_format
 from harness.quantization.formats import IntegerFormat, TargetFormat
 from harness.quantization.placement.decompose import decompose
@@ -57,7 +57,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         self.weight_calibrator = weight_calibrator
         self.rules = rules
         self.histogram = histogram or HistogramMethod()
-        self._node_rules: Mapping[Node | Marker, NodeRule] = {}
+        self._node_rules: Mapping[Node | MarkedEdge, NodeRule] = {}
         self._weight_specs: dict[tuple[Node, int | None], QuantizationSpec] = {}
         self._activation_specs: dict[Node, QuantizationSpec | SharedQuantizationSpec | None] = {}
 
@@ -77,13 +77,13 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         for node in nodes:
             self.annotate_node(node)
         for node in model.graph.nodes:
-            for marker in markers_of(node):
-                source = marked_input(node, marker)
-                if source is not None and is_float(source) and not self._rule_of(marker).skip:
+            for edge in skip_connections_of(node):
+                source = skip_connection_input(node, edge)
+                if source is not None and is_float(source) and not self._rule_of(edge).skip:
                     self.mark_input(node, source)
         return model
 
-    def _rule_of(self, node: Node | Marker) -> NodeRule:
+    def _rule_of(self, node: Node | MarkedEdge) -> NodeRule:
         return self._node_rules.get(node, NodeRule())
 
     def plan(self, model: GraphModule, nodes: Sequence[Node]) -> None:
@@ -135,7 +135,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """What the rules say about the input of whatever reads `tensor`; where they differ, the last reader decides."""
         merged = TensorDescriptor()
         for reader in self.readers_of(tensor):
-            marks = [marker for marker in markers_of(reader) if marker.source == tensor.name]
+            marks = [edge for edge in skip_connections_of(reader) if edge.source == tensor.name]
             for rule in (self._rule_of(reader), *map(self._rule_of, marks)):
                 if not rule.skip:
                     merged = merged.overridden_by(rule.input)

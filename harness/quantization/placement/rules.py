@@ -9,8 +9,8 @@ from typing import NamedTuple
 from torch.fx import GraphModule, Node
 
 from harness.errors import UsageError, unknown_name
-from harness.quantization.capture.marked import Marker, all_markers
 from harness.quantization.capture.modules import Modules, matches_name, module_path
+from harness.quantization.capture.skip_connections import MarkedEdge, all_skip_connections
 from harness.quantization.descriptors import NodeRule
 from harness.quantization.placement.roles import nodes_of_role
 from harness.quantization.settings import Rule, TensorDescriptor
@@ -40,11 +40,11 @@ class RuleSet:
     rules: tuple[Rule, ...] = ()
     skip: tuple[str, ...] = ()
 
-    def resolve(self, graph_module: GraphModule) -> Mapping[Node | Marker, NodeRule]:
+    def resolve(self, graph_module: GraphModule) -> Mapping[Node | MarkedEdge, NodeRule]:
         """What holds for each call and marker; UsageError, with the nearest name, for a rule that matches nothing."""
         modules = Modules.of(graph_module)
-        calls: list[Node | Marker] = [node for node in graph_module.graph.nodes if node.op == "call_function"]
-        calls += all_markers(graph_module)
+        calls: list[Node | MarkedEdge] = [node for node in graph_module.graph.nodes if node.op == "call_function"]
+        calls += all_skip_connections(graph_module)
         resolved = dict.fromkeys(calls, NodeRule())
         rules = [*self.rules, *(skip_rule(pattern, modules) for pattern in self.skip)]
         for rule in sorted(rules, key=lambda rule: rule.strength):
@@ -83,7 +83,7 @@ def matches_modules(rule: Rule, modules: Modules) -> bool:
     return any(selects(rule, path, modules) for path in modules.classes)
 
 
-def _selects_node(rule: Rule, node: Node | Marker, modules: Modules, graph_module: GraphModule) -> bool:
+def _selects_node(rule: Rule, node: Node | MarkedEdge, modules: Modules, graph_module: GraphModule) -> bool:
     if not selects(rule, module_path(node), modules):
         return False
     return not rule.roles or any(node in nodes_of_role(role, graph_module) for role in rule.roles)

@@ -37,7 +37,7 @@ class Freezing(NamedTuple):
 def training_graph(
     prepared: GraphModule, *, batch_norm: BatchNormMode = "folded", learn_ranges: bool = False, observe: bool = False
 ) -> GraphModule:
-    """A copy of a quantized network to train; `settle` brings its result back.
+    """A copy of a quantized network to train; `write_back` brings its result back.
 
     It computes the same function in fewer passes: ReLU and ReLU6 become the clip of the quantizer behind them.
     """
@@ -56,7 +56,7 @@ def training_graph(
     return graph_module
 
 
-def settle(trained: GraphModule, prepared: GraphModule) -> None:
+def write_back(trained: GraphModule, prepared: GraphModule) -> None:
     """Write what was trained into the graph that `training_graph` was made from, batch norm folded."""
     with torch.no_grad():
         results = {quantizer.name: quantizer for quantizer in tensor_quantizers(trained)}

@@ -8,8 +8,8 @@ from torch import nn
 from torch.fx import GraphModule
 
 from harness.errors import Undeployable
-from harness.quantization.capture.marked import all_markers
 from harness.quantization.capture.modules import module_path, with_containers
+from harness.quantization.capture.skip_connections import all_skip_connections
 from harness.quantization.descriptors import TensorKind, refusal
 from harness.quantization.formats import TargetFormat
 from harness.quantization.replacement.instructions import QuantizedMetadata
@@ -43,7 +43,7 @@ class Replaced:
     def rules(self, graph_module: GraphModule) -> tuple[Rule, ...]:
         """The rules for the captured network; none for modules that compute nothing in it, as folded batch norms."""
         places = [node for node in graph_module.graph.nodes if node.op == "call_function"]
-        computing = {"", *(module_path(place) for place in (*places, *all_markers(graph_module)))}
+        computing = {"", *(module_path(place) for place in (*places, *all_skip_connections(graph_module)))}
         computing |= {name for path in computing for name in with_containers(path)}
         described = [_described(path, item, self.model) for path, item in self.described if path in computing]
         return (*described, *(Rule(modules=(path,), skip=True) for path in self.skipped if path in computing))

@@ -56,7 +56,7 @@ class Noise:
         return 10.0 * math.log10(max(self.signal, sys.float_info.min) / self.noise)
 
 
-def quantized_layers(prepared: GraphModule) -> tuple[QuantizedLayer, ...]:
+def layers_with_quantizers(prepared: GraphModule) -> tuple[QuantizedLayer, ...]:
     """The layers that own a quantizer, in graph order."""
     operators: dict[str, list[str]] = defaultdict(list)
     tensors: dict[str, set[str]] = defaultdict(set)

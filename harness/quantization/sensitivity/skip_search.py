@@ -14,7 +14,7 @@ Judge = Callable[[SkipSet], PairedDifference]
 
 
 @dataclass(frozen=True)
-class Found:
+class SkipSearchResult:
     """How a search ended."""
 
     status: Literal["nothing_to_skip", "found", "unreachable"]
@@ -24,24 +24,24 @@ class Found:
     """Every set that was judged, in order."""
 
 
-def smallest_skip_set(candidates: Sequence[str], judge: Judge, budget: float) -> Found:
+def smallest_skip_set(candidates: Sequence[str], judge: Judge, budget: float) -> SkipSearchResult:
     """A skip set that meets the budget and of which no member can be dropped.
 
     `candidates` are skip patterns, most sensitive first. `budget` is a loss of accuracy as a share: a set meets it
     when the whole interval of its paired difference lies below. It takes at most 2 + n judgements to grow the set,
     and one per member and sweep to shrink it. The smallest of all sets it is not always: that would take 2^n.
     """
-    search = _Search(judge, budget)
+    search = _SkipSearch(judge, budget)
     if search.meets(()):
-        return Found("nothing_to_skip", (), search.trials)
+        return SkipSearchResult("nothing_to_skip", (), search.trials)
     if not search.meets(tuple(candidates)):
         # A part of the candidates that did better than all of them would do so by chance.
         closest = min(search.trials, key=lambda tried: search.trials[tried].drop_ci[1])
-        return Found("unreachable", closest, search.trials)
-    return Found("found", search.shrink(search.grow(candidates)), search.trials)
+        return SkipSearchResult("unreachable", closest, search.trials)
+    return SkipSearchResult("found", search.shrink(search.grow(candidates)), search.trials)
 
 
-class _Search:
+class _SkipSearch:
     def __init__(self, judge: Judge, budget: float) -> None:
         self._judge = judge
         self._budget = budget

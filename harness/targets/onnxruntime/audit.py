@@ -13,7 +13,7 @@ from harness.exporting.mac_formulas import Shape, factors
 from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.exporting.onnx_index import all_graphs, all_nodes
 from harness.results import Layer
-from harness.targets.onnxruntime.reasons import CONVERSIONS, Source, float_reason
+from harness.targets.onnxruntime.reasons import CONVERSIONS, SourceModel, float_reason
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
@@ -36,8 +36,8 @@ def audit(engine_path: Path, onnx_path: Path, input_shapes: Mapping[str, Shape] 
     """
     engine = onnx.load(engine_path)
     sources = weighted_layers(onnx_path, input_shapes)
-    types = element_types(engine)
-    source = Source.load(onnx_path)
+    types = tensor_types(engine)
+    source = SourceModel.load(onnx_path)
     nodes = [node for node in all_nodes(engine.graph) if node.op_type not in _HIDDEN_OPS]
     executing = _matched([node for node in nodes if is_product(node)], sources)
     found = {layer.name for layer in executing.values()}
@@ -80,7 +80,7 @@ def not_found(layer: WeightedLayer, reason: str) -> Layer:
     )
 
 
-def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: Source) -> Layer:
+def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | None, source: SourceModel) -> Layer:
     activation = types.get(_input(node, _ACTIVATION_INPUT.get(node.op_type, 0)) or "", 0)
     second = types.get(factors(node)[1], 0) if is_product(node) else None
     if second is None:
@@ -117,7 +117,7 @@ def names_in_file(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (name, _SUFFIX.sub("", name)))))
 
 
-def element_types(model: ModelProto) -> dict[str, int]:
+def tensor_types(model: ModelProto) -> dict[str, int]:
     """Type of every tensor; ONNX's own inference does not know ONNX Runtime's operators."""
     types: dict[str, int] = {}
     for graph in all_graphs(model.graph):

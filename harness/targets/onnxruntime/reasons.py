@@ -29,7 +29,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceModel:
     """The ONNX file that an engine was built from, for looking up what it asked for."""
 
     is_quantized: bool
@@ -40,7 +40,7 @@ class Source:
     """Constants of the file."""
 
     @classmethod
-    def load(cls, path: Path) -> Source:
+    def load(cls, path: Path) -> SourceModel:
         """Read the file."""
         model = onnx.load(path)
         index = OnnxIndex.of(model)
@@ -117,7 +117,7 @@ def _constants(model: ModelProto, index: OnnxIndex) -> Iterable[tuple[str, Tenso
 
 
 def float_reason(
-    op: str, is_float: bool, names: tuple[str, ...], source: Source, layer: WeightedLayer | None = None
+    op: str, is_float: bool, names: tuple[str, ...], source: SourceModel, layer: WeightedLayer | None = None
 ) -> str:
     """Why the executed op of these names, which executes `layer` of the file, is not an integer op."""
     op = _FUSED.get(op, op)
@@ -136,7 +136,7 @@ def float_reason(
     return _placement_reason(op, node, source)
 
 
-def _reason_of_kind(op: str, is_float: bool, source: Source) -> str | None:
+def _reason_of_kind(op: str, is_float: bool, source: SourceModel) -> str | None:
     """The reason that holds for every op of a kind."""
     rules = (
         (op in _LAYOUT, "changes the memory layout for a float neighbour"),
@@ -155,7 +155,7 @@ def _kind(node: NodeProto) -> str:
     return node.op_type if mode == "nearest" else f"{mode} Resize"
 
 
-def _activation_reason(node: NodeProto, source: Source) -> str:
+def _activation_reason(node: NodeProto, source: SourceModel) -> str:
     if node.op_type not in _ABSORBED:
         return f"ONNX Runtime has no integer {node.op_type} kernel"
     name = _clip_name(source.bounds(node)) if node.op_type == "Clip" else "Relu"
@@ -168,7 +168,7 @@ def _clip_name(bounds: tuple[float, float]) -> str:
     return f"Clip({bounds[0]:g}, {bounds[1]:g})"
 
 
-def _product_reason(op: str, node: NodeProto, source: Source, layer: WeightedLayer | None) -> str:
+def _product_reason(op: str, node: NodeProto, source: SourceModel, layer: WeightedLayer | None) -> str:
     readers = source.readers(node)
     if op == "Conv" and None in readers:
         return f"its output is the network's and stays float, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
@@ -181,7 +181,7 @@ def _product_reason(op: str, node: NodeProto, source: Source, layer: WeightedLay
     return _narrow_clip(node, quantizing, source) or "ONNX Runtime did not fuse its Q/DQ nodes"
 
 
-def _narrow_clip(node: NodeProto, quantizing: list[NodeProto], source: Source) -> str | None:
+def _narrow_clip(node: NodeProto, quantizing: list[NodeProto], source: SourceModel) -> str | None:
     """Why a Clip between the node and its Q cannot be left to the Q: values between its bounds and the Q's range."""
     bounds = source.clip_of(node)
     if bounds is None:
@@ -200,7 +200,7 @@ def _slack(bound: float) -> float:
     return _ROUNDING * abs(bound) if np.isfinite(bound) else 0.0
 
 
-def _placement_reason(op: str, node: NodeProto, source: Source) -> str:
+def _placement_reason(op: str, node: NodeProto, source: SourceModel) -> str:
     readers = source.readers(node)
     inputs = [name for name in node.input if name]
     inputs = inputs if op in ("Add", "Mul", "Concat") else inputs[:1]

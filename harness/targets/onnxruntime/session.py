@@ -16,7 +16,7 @@ from harness.exporting.onnx_file import load_onnx
 from harness.exporting.onnxruntime_errors import explain
 from harness.targets.base import Engine, EngineGraph, Session
 from harness.targets.engine_record import EngineRecord, sha256
-from harness.targets.onnxruntime.audit import audit, element_types, source_names
+from harness.targets.onnxruntime.audit import audit, source_names, tensor_types
 from harness.targets.onnxruntime.canonical import canonicalize
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def open_session(model: str | bytes, options: OnnxRuntimeOptions) -> onnxruntime
 def engine_graph(path: Path, options: OnnxRuntimeOptions) -> EngineGraph:
     """An engine file, to be cut open."""
     model = onnx.load(path)
-    return EngineGraph(model, lambda data: open_session(data, options), element_types(model), source_names)
+    return EngineGraph(model, lambda data: open_session(data, options), tensor_types(model), source_names)
 
 
 def _session_options(options: OnnxRuntimeOptions) -> onnxruntime.SessionOptions:

@@ -12,7 +12,7 @@ from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer, EngineRecord
 from harness.targets.onnxruntime.audit import WEIGHT_INPUT, names_in_file, not_found
-from harness.targets.onnxruntime.reasons import CONVERSIONS, Source
+from harness.targets.onnxruntime.reasons import CONVERSIONS, SourceModel
 
 _KERNEL = "_kernel_time"
 _PROVIDER_SUFFIX = "ExecutionProvider"
@@ -56,7 +56,7 @@ def audit_engine(path: Path, onnx_path: Path) -> tuple[Layer, ...]:
 
 def audit(engine_layers: Sequence[EngineLayer], onnx_path: Path) -> tuple[Layer, ...]:
     """Weighted layers under their names in the ONNX file with their MACs for one sample, then every other node."""
-    sources, file = weighted_layers(onnx_path), Source.load(onnx_path)
+    sources, file = weighted_layers(onnx_path), SourceModel.load(onnx_path)
     by_name = {name: layer for layer in engine_layers if _multiplies(layer) for name in _names(layer)}
     placed = {source.name: _executing(source, by_name) for source in sources}
     taken = {id(layer) for layer in placed.values()}
@@ -105,7 +105,7 @@ def _why_float(source: WeightedLayer, layer: EngineLayer) -> str:
     return f"left in {precision}: the CUDA provider has no integer {layer.kind}; it computes on dequantized values"
 
 
-def _other(layer: EngineLayer, file: Source) -> Layer:
+def _other(layer: EngineLayer, file: SourceModel) -> Layer:
     types = {*layer.inputs[:1], *layer.outputs[:1]}
     int8 = bool(types) and types <= _INTEGER_TYPES
     return Layer(
@@ -125,7 +125,7 @@ def _is_conversion(layer: EngineLayer) -> bool:
     return layer.kind in CONVERSIONS and _provider(layer) != "CPU"
 
 
-def _why_other(layer: EngineLayer, types: set[str], file: Source) -> str:
+def _why_other(layer: EngineLayer, types: set[str], file: SourceModel) -> str:
     if layer.kind in _COPIES:
         return "copies between GPU and CPU, for a node that runs on the CPU"
     if _provider(layer) == "CPU":

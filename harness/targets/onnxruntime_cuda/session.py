@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CUDA = "CUDAExecutionProvider"
 
 
-class Device(NamedTuple):
+class IoDevice(NamedTuple):
     """Where a session runs and its inputs and outputs lie."""
 
     kind: str
@@ -44,12 +44,12 @@ class Device(NamedTuple):
     """The provider without which nothing is run: ONNX Runtime alone would silently go on on the CPU."""
 
 
-def cuda_device(*, tf32: bool) -> Device:
+def cuda_device(*, tf32: bool) -> IoDevice:
     """The first GPU. Ops without a CUDA kernel run on the CPU, and the audit says so."""
-    return Device("cuda", [(CUDA, {"device_id": "0", "use_tf32": str(int(tf32))}), *CPU_PROVIDERS], CUDA)
+    return IoDevice("cuda", [(CUDA, {"device_id": "0", "use_tf32": str(int(tf32))}), *CPU_PROVIDERS], CUDA)
 
 
-def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, device: Device) -> Engine:
+def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, device: IoDevice) -> Engine:
     """The file itself is the engine, optimized whenever it is loaded; what one inference executed stands beside it."""
     with tempfile.TemporaryDirectory(prefix="quant-harness-profile-") as folder:
         events = _profile(onnx_path, options, device, Path(folder))
@@ -68,13 +68,13 @@ def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, dev
     return Engine(engine_path, weight_bytes(engine_path), options)
 
 
-def open_session(path: Path, options: OnnxRuntimeCudaOptions, device: Device) -> IoBoundSession:
+def open_session(path: Path, options: OnnxRuntimeCudaOptions, device: IoDevice) -> IoBoundSession:
     """A session on the device."""
     return IoBoundSession(_load(path, options, device), device)
 
 
 def _load(
-    path: Path, options: OnnxRuntimeCudaOptions, device: Device, profile_prefix: str | None = None
+    path: Path, options: OnnxRuntimeCudaOptions, device: IoDevice, profile_prefix: str | None = None
 ) -> onnxruntime.InferenceSession:
     if device.required == CUDA and hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):  # where it prints what it misses, as ONNX Runtime's log does
@@ -92,7 +92,7 @@ def _load(
     return session
 
 
-def _profile(onnx_path: Path, options: OnnxRuntimeCudaOptions, device: Device, folder: Path) -> list[dict[str, Any]]:
+def _profile(onnx_path: Path, options: OnnxRuntimeCudaOptions, device: IoDevice, folder: Path) -> list[dict[str, Any]]:
     """The events of one inference on zeros."""
     session = _load(onnx_path, options, device, str(folder / "profile"))
     (value, *others) = session.get_inputs()
@@ -120,7 +120,7 @@ class IoBoundSession(Session):
 
     includes_transfers: ClassVar[bool] = True
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: Device) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, device: IoDevice) -> None:
         self._session = session
         self._device = device.kind
         self._input_name = session.get_inputs()[0].name

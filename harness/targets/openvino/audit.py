@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.onnxruntime.audit import not_found
-from harness.targets.onnxruntime.reasons import Source
-from harness.targets.openvino.reasons import Engine, float_reason
+from harness.targets.onnxruntime.reasons import SourceModel
+from harness.targets.openvino.reasons import CompiledEngine, float_reason
 
 if TYPE_CHECKING:
     import openvino
@@ -58,7 +58,7 @@ def audit(compiled: openvino.CompiledModel, onnx_path: Path, options: OpenVinoOp
     """
     executed = [layer for layer in executed_layers(compiled) if not layer.is_constant]
     sources = weighted_layers(onnx_path, options.input_shapes)
-    engine = Engine(Source.load(onnx_path), has_integer_kernels=options.integer_kernels)
+    engine = CompiledEngine(SourceModel.load(onnx_path), has_integer_kernels=options.integer_kernels)
     executing = _matched(executed, sources)
     _match_renamed(executing, executed, sources, engine)
     rows: list[Layer] = []
@@ -133,7 +133,7 @@ def _match_renamed(
     found: dict[str, list[WeightedLayer]],
     executed: Sequence[Executed],
     sources: Iterable[WeightedLayer],
-    engine: Engine,
+    engine: CompiledEngine,
 ) -> None:
     """Add products of activations that took the name of an op behind them, into which their scales were merged."""
     known = {weighted.name for each in found.values() for weighted in each}
@@ -147,7 +147,7 @@ def _match_renamed(
             found.setdefault(body.name, []).append(weighted)
 
 
-def _product(layer: Executed, weighted: WeightedLayer, engine: Engine) -> Layer:
+def _product(layer: Executed, weighted: WeightedLayer, engine: CompiledEngine) -> Layer:
     is_body = layer.kind == FUSED_BODY
     # Inside of one kernel for several ops nothing is shown but its inputs; a factor that is float in the file is float.
     multiplies_integers = (
@@ -169,7 +169,7 @@ def _product(layer: Executed, weighted: WeightedLayer, engine: Engine) -> Layer:
     )
 
 
-def _other(layer: Executed, engine: Engine) -> Layer:
+def _other(layer: Executed, engine: CompiledEngine) -> Layer:
     read = layer.inputs if layer.kind == FUSED_BODY else (layer.precision,)
     is_integer = layer.output in _INTEGERS and all(each in _INTEGERS for each in read)
     is_conversion = not _INTEGERS.isdisjoint((*read, layer.output)) and engine.only_converts(layer.kind, layer.names)

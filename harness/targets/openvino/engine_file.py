@@ -40,7 +40,7 @@ def is_engine(path: Path) -> bool:
 
 
 @contextmanager
-def unpacked(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def unpacked_ir(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The IR's `model.xml`, its weights beside it, and the options; StageError for another file.
 
     OpenVINO maps the weights into memory; on Linux what is mapped stays readable after the file is gone.

@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from harness.exporting.mac_formulas import factors
 from harness.exporting.macs import WeightedLayer
-from harness.targets.onnxruntime.reasons import CONVERSIONS, Source
+from harness.targets.onnxruntime.reasons import CONVERSIONS, SourceModel
 
 MOVING = {"Reshape", "Transpose", "Split", "Gather", "StridedSlice", "Concatenation", "DepthToSpace", "SpaceToDepth"}
 MOVING |= {"Squeeze", "Unsqueeze", "Tile", "Broadcast", "Pad", "ShuffleChannels", "Interpolate"}
@@ -26,10 +26,10 @@ _SATURATES = (
 
 
 @dataclass(frozen=True)
-class Engine:
+class CompiledEngine:
     """What decides about the layers of an engine."""
 
-    source: Source = field(repr=False)
+    source: SourceModel = field(repr=False)
     """The file it was built from."""
     has_integer_kernels: bool
     """Whether it was compiled with them."""
@@ -48,7 +48,7 @@ class Engine:
             readers = self.source.index.users.get(node.output[0], [])
 
 
-def float_reason(kind: str, names: tuple[str, ...], engine: Engine, layer: WeightedLayer | None = None) -> str:
+def float_reason(kind: str, names: tuple[str, ...], engine: CompiledEngine, layer: WeightedLayer | None = None) -> str:
     """Why the layer of this kind, which is known by these names and computes `layer` of the file, is a float layer."""
     rules = (
         (kind in _LAYOUT, "changes the memory layout for a float neighbour"),
@@ -64,7 +64,7 @@ def float_reason(kind: str, names: tuple[str, ...], engine: Engine, layer: Weigh
     return _unquantized(names, engine.source) if layer is None else _product_reason(layer, engine.source)
 
 
-def _product_reason(layer: WeightedLayer, source: Source) -> str:
+def _product_reason(layer: WeightedLayer, source: SourceModel) -> str:
     node = next((source.nodes[name] for name in layer.own_names() if name in source.nodes), None)
     if node is not None and node.op_type == "ConvTranspose" and _groups(node) > 1:
         return "OpenVINO has no integer kernel for transposed convolutions with groups"
@@ -80,7 +80,7 @@ def _groups(node: NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
-def _has_zero_point(node: NodeProto, source: Source) -> bool:
+def _has_zero_point(node: NodeProto, source: SourceModel) -> bool:
     """Whether a computed factor is quantized around another number than 0."""
     for name in node.input[:2]:
         producer = source.index.producers.get(source.index.origin(name))
@@ -92,7 +92,7 @@ def _has_zero_point(node: NodeProto, source: Source) -> bool:
     return False
 
 
-def _unquantized(names: tuple[str, ...], source: Source) -> str:
+def _unquantized(names: tuple[str, ...], source: SourceModel) -> str:
     nodes = [source.nodes[name] for name in names if name in source.nodes]
     inputs = [name for node in nodes[:1] for name in node.input if name and not source.is_constant(name)]
     if inputs and all(map(source.is_dequantized, inputs)):

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from harness.targets.onnxruntime.reasons import Source
+from harness.targets.onnxruntime.reasons import SourceModel
 
 _LEVELS = 255
 _SPARE = 2
@@ -25,7 +25,7 @@ _SPARE = 2
 
 def with_fusable_sums(onnx_path: Path) -> ModelProto | None:
     """The network with Q/DQ on every convolution's summand; None when there is no such sum."""
-    source, model = Source.load(onnx_path), onnx.load(onnx_path)
+    source, model = SourceModel.load(onnx_path), onnx.load(onnx_path)
     convolutions = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
     changed = False
     for add in [node for node in model.graph.node if node.op_type == "Add"]:
@@ -41,7 +41,7 @@ def with_fusable_sums(onnx_path: Path) -> ModelProto | None:
     return model if changed else None
 
 
-def _needed_range(add: NodeProto, other: NodeProto, source: Source) -> tuple[float, float] | None:
+def _needed_range(add: NodeProto, other: NodeProto, source: SourceModel) -> tuple[float, float] | None:
     """What of a summand can change the quantized sum; None where something reads the sum in float."""
     summand = source.quantized_range(other)
     readers = source.index.users.get(add.output[0], [])

@@ -20,7 +20,7 @@ from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.openvino import OpenVinoOptions
 from harness.targets.openvino.audit import audit
 from harness.targets.openvino.devices import refusal_of_device
-from harness.targets.openvino.engine_file import ENGINE_FILE, XML, pack, unpacked
+from harness.targets.openvino.engine_file import ENGINE_FILE, XML, pack, unpacked_ir
 from harness.targets.openvino.residual_sums import with_fusable_sums
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def build(onnx_path: Path, directory: Path, options: OpenVinoOptions) -> Engine:
 
 def audit_engine(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
     """What an engine executes on this machine with the options that are in it."""
-    with unpacked(engine_path) as (_, stored):
+    with unpacked_ir(engine_path) as (_, stored):
         options = OpenVinoOptions.model_validate(stored)
     return audit(_compiled(engine_path, options), onnx_path, options)
 
@@ -132,7 +132,7 @@ def _compiled(path: Path, options: OpenVinoOptions) -> openvino.CompiledModel:
     missing = refusal_of_device(options.device)
     if missing is not None:
         raise StageError(missing, fix="name another device")
-    with unpacked(path) as (xml, _):
+    with unpacked_ir(path) as (xml, _):
         core = openvino.Core()
         try:
             return core.compile_model(core.read_model(xml), options.device, _properties(options))

@@ -157,7 +157,7 @@ class Runtime(Protocol):
     def deserialize_cuda_engine(self, plan: Any, /) -> CudaEngine | None: ...  # noqa: D102
 
 
-class TensorRt(Protocol):
+class TensorRtModule(Protocol):
     """The module `tensorrt` or `tensorrt_rtx`."""
 
     __name__: str
@@ -216,7 +216,7 @@ class RtxRuntime(Protocol):
     def get_engine_validity(self, plan: bytes, /) -> tuple[Value, SupportsInt]: ...  # noqa: D102
 
 
-class Named(Protocol):
+class NamedEnum(Protocol):
     """An enumeration whose members are looked up by name."""
 
     @property
@@ -244,15 +244,15 @@ class GraphStrategies(Protocol):
     def DISABLED(self) -> Value: ...  # noqa: D102, N802
 
 
-class TensorRtRtx(TensorRt, Protocol):
+class TensorRtRtxModule(TensorRtModule, Protocol):
     """The module `tensorrt_rtx`: what it has beside the common part."""
 
     @property
-    def ComputeCapability(self) -> Named: ...  # noqa: D102, N802
+    def ComputeCapability(self) -> NamedEnum: ...  # noqa: D102, N802
     @property
     def EngineValidity(self) -> Validities: ...  # noqa: D102, N802
     @property
-    def EngineInvalidityDiagnostics(self) -> Named: ...  # noqa: D102, N802
+    def EngineInvalidityDiagnostics(self) -> NamedEnum: ...  # noqa: D102, N802
     @property
     def DynamicShapesKernelSpecializationStrategy(self) -> Specializations: ...  # noqa: D102, N802
     @property

@@ -34,10 +34,10 @@ class Library:
                 continue
         return None
 
-    def load(self) -> api.TensorRt:
+    def load(self) -> api.TensorRtModule:
         """The module; StageError when it cannot be imported."""
         try:
-            return cast(api.TensorRt, importlib.import_module(self.module))
+            return cast(api.TensorRtModule, importlib.import_module(self.module))
         except (ImportError, OSError) as error:
             raise StageError(f"{self.module} cannot be imported: {error}", fix=self.install) from error
 
@@ -57,12 +57,12 @@ TENSORRT_RTX = Library(
 LIBRARIES = {library.module: library for library in (TENSORRT, TENSORRT_RTX)}
 
 
-def _is_rtx(trt: api.TensorRt) -> bool:
+def _is_rtx(trt: api.TensorRtModule) -> bool:
     """By what only RTX has, not by its name: doubles and later packages may be called otherwise."""
     return hasattr(trt, "ComputeCapability")
 
 
-def network_flags(trt: api.TensorRt) -> int:
+def network_flags(trt: api.TensorRtModule) -> int:
     """Flags of `create_network`: types come from the ONNX file.
 
     The flag is 1 in TensorRT 10 and 0 in 11 and RTX, where networks are always strongly typed; so it is never written
@@ -71,14 +71,14 @@ def network_flags(trt: api.TensorRt) -> int:
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def set_compute_capability(library: api.TensorRt, builder_config: api.BuilderConfig, name: str) -> None:
+def set_compute_capability(library: api.TensorRtModule, builder_config: api.BuilderConfig, name: str) -> None:
     """Build for this GPU generation; StageError when the library does not know it. RTX only."""
     if not _is_rtx(library):
         raise StageError(
             f"{library.__name__} builds for the GPU of this machine only, not for {name}",
             fix="leave the compute capability out, or use the target `tensorrt-rtx`",
         )
-    trt, config = cast(api.TensorRtRtx, library), cast(api.RtxBuilderConfig, builder_config)
+    trt, config = cast(api.TensorRtRtxModule, library), cast(api.RtxBuilderConfig, builder_config)
     known = [each for each in trt.ComputeCapability.__members__ if each.startswith("SM")]
     if name not in known:
         guess = nearest(name, known)
@@ -91,7 +91,7 @@ def set_compute_capability(library: api.TensorRt, builder_config: api.BuilderCon
         raise StageError(f"{trt.__name__} refuses to build for {name}", fix=f"use one of: {', '.join(known)}")
 
 
-def version_compatible_flags(trt: api.TensorRt) -> tuple[api.Value, ...]:
+def version_compatible_flags(trt: api.TensorRtModule) -> tuple[api.Value, ...]:
     """Flags of engines that later versions run, too.
 
     The engine then carries the lean runtime of its own version, without which a later version would have to be given
@@ -102,7 +102,7 @@ def version_compatible_flags(trt: api.TensorRt) -> tuple[api.Value, ...]:
     return (trt.BuilderFlag.VERSION_COMPATIBLE,)
 
 
-def hardware_compatibility(trt: api.TensorRt, name: str) -> api.Value:
+def hardware_compatibility(trt: api.TensorRtModule, name: str) -> api.Value:
     """A member of `HardwareCompatibilityLevel`; StageError where the library has it not, or takes no notice of it."""
     if _is_rtx(trt):
         raise StageError(
@@ -118,7 +118,7 @@ def hardware_compatibility(trt: api.TensorRt, name: str) -> api.Value:
     return level
 
 
-def new_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context:
+def new_context(library: api.TensorRtModule, engine: api.CudaEngine) -> api.Context:
     """An execution context; StageError where TensorRT gives none.
 
     RTX compiles kernels for the shapes in use before it runs them, not while it is timed.
@@ -129,8 +129,8 @@ def new_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context:
     return context
 
 
-def _rtx_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context | None:
-    trt, rtx_engine = cast(api.TensorRtRtx, library), cast(api.RtxEngine, engine)
+def _rtx_context(library: api.TensorRtModule, engine: api.CudaEngine) -> api.Context | None:
+    trt, rtx_engine = cast(api.TensorRtRtxModule, library), cast(api.RtxEngine, engine)
     runtime_config = rtx_engine.create_runtime_config()
     runtime_config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
     runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
@@ -138,11 +138,11 @@ def _rtx_context(library: api.TensorRt, engine: api.CudaEngine) -> api.Context |
     return rtx_engine.create_execution_context(runtime_config)
 
 
-def check_validity(library: api.TensorRt, loader: api.Runtime, plan: bytes, name: str) -> None:
+def check_validity(library: api.TensorRtModule, loader: api.Runtime, plan: bytes, name: str) -> None:
     """Ask RTX whether it can run an engine file at all; the others say so when they load it."""
     if not hasattr(library, "EngineValidity"):
         return
-    trt, runtime = cast(api.TensorRtRtx, library), cast(api.RtxRuntime, loader)
+    trt, runtime = cast(api.TensorRtRtxModule, library), cast(api.RtxRuntime, loader)
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity == trt.EngineValidity.INVALID:
         members = trt.EngineInvalidityDiagnostics.__members__.items()

@@ -30,7 +30,7 @@ from harness.targets.tensorrt.options import ShapeRange, TensorRtBuildOptions
 BYTES_PER_MIB = 1 << 20
 
 
-class BuildRequest(Record):
+class TensorRtBuildRequest(Record):
     """What to build."""
 
     module: str
@@ -41,7 +41,7 @@ class BuildRequest(Record):
     profiles: tuple[dict[str, ShapeRange], ...]
 
 
-class BuildReply(Record):
+class TensorRtBuildReply(Record):
     """What became of it; either `error`, or an engine with its layers."""
 
     error: str | None = None
@@ -53,7 +53,7 @@ class BuildReply(Record):
     """All messages, where the options ask for them."""
 
 
-def build(request: BuildRequest) -> BuildReply:
+def build(request: TensorRtBuildRequest) -> TensorRtBuildReply:
     """Build one engine and write it; errors come back in the reply."""
     library = LIBRARIES[request.module]
     trt = library.load()
@@ -62,9 +62,11 @@ def build(request: BuildRequest) -> BuildReply:
         plan = _plan(trt, logger, request)
         layers = engine_layers(trt, plan, request.options, has_gpu=not library.names_capability)
     except StageError as error:
-        return BuildReply(error=error.message, fix=error.fix, version=trt.__version__, log=_log(logger, request))
+        return TensorRtBuildReply(
+            error=error.message, fix=error.fix, version=trt.__version__, log=_log(logger, request)
+        )
     request.engine_path.write_bytes(plan)
-    return BuildReply(
+    return TensorRtBuildReply(
         version=trt.__version__,
         layers=layers,
         warnings=tuple(dict.fromkeys(text for severity, text in logger.messages if severity == "WARNING")),
@@ -73,7 +75,7 @@ def build(request: BuildRequest) -> BuildReply:
 
 
 def engine_layers(
-    trt: api.TensorRt, plan: Any, options: TensorRtBuildOptions, *, has_gpu: bool
+    trt: api.TensorRtModule, plan: Any, options: TensorRtBuildOptions, *, has_gpu: bool
 ) -> tuple[EngineLayer, ...]:
     """The layers of an engine that this process built.
 
@@ -89,7 +91,7 @@ def engine_layers(
     return layers_from_log(text for _, text in logger.messages if text.startswith(LAYERS_HEADING))
 
 
-def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
+def _plan(trt: api.TensorRtModule, logger: Any, request: TensorRtBuildRequest) -> memoryview:
     builder = trt.Builder(logger)
     network = builder.create_network(network_flags(trt))
     _parse(trt, network, logger, request.onnx_path)
@@ -108,7 +110,7 @@ def _plan(trt: api.TensorRt, logger: Any, request: BuildRequest) -> memoryview:
     return memoryview(plan)
 
 
-def _parse(trt: api.TensorRt, network: Any, logger: Any, onnx_path: Path) -> None:
+def _parse(trt: api.TensorRtModule, network: Any, logger: Any, onnx_path: Path) -> None:
     parser = trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(onnx_path)):
         return
@@ -138,7 +140,7 @@ def _build_fix(text: str, options: TensorRtBuildOptions) -> str:
     return "the builder's log says more: `harness build MODEL.onnx --verbose` prints it"
 
 
-def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:
+def _configure(trt: api.TensorRtModule, builder: api.Builder, options: TensorRtBuildOptions) -> api.BuilderConfig:
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.compute_capability is not None:
@@ -156,7 +158,7 @@ def _configure(trt: api.TensorRt, builder: api.Builder, options: TensorRtBuildOp
     return config
 
 
-def _flags(trt: api.TensorRt, options: TensorRtBuildOptions) -> list[Any]:
+def _flags(trt: api.TensorRtModule, options: TensorRtBuildOptions) -> list[Any]:
     flags = []
     if options.refit:
         flags.append(trt.BuilderFlag.REFIT)
@@ -205,10 +207,10 @@ def _timing_cache(config: api.BuilderConfig, path: str | None) -> api.TimingCach
     return cache
 
 
-def _log(logger: Any, request: BuildRequest) -> tuple[str, ...]:
+def _log(logger: Any, request: TensorRtBuildRequest) -> tuple[str, ...]:
     return tuple(f"{severity}: {text}" for severity, text in logger.messages) if request.options.verbose else ()
 
 
 def main(request: str) -> str:
     """Build what a request says; both it and the reply are JSON."""
-    return build(BuildRequest.model_validate_json(request)).model_dump_json()
+    return build(TensorRtBuildRequest.model_validate_json(request)).model_dump_json()

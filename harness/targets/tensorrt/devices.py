@@ -16,7 +16,7 @@ from harness.errors import StageError
 Array = npt.NDArray[np.generic]
 
 
-class Device(ABC):
+class CudaDevice(ABC):
     """One CUDA device with one stream that is not the default one; all work goes to that stream."""
 
     @property
@@ -65,7 +65,7 @@ class Device(ABC):
         """Give the context back; buffers must be gone."""
 
 
-class PyCudaDevice(Device):
+class PyCudaDevice(CudaDevice):
     """Through pycuda, in the primary context of the device, which torch shares."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class PyCudaDevice(Device):
         self._context.detach()
 
 
-class TorchDevice(Device):
+class TorchDevice(CudaDevice):
     """Through torch, where pycuda is missing or a CUDA graph is wanted."""
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class TorchDevice(Device):
         self._pinned.clear()
 
 
-def open_device(*, cuda_graph: bool = False) -> Device:
+def open_device(*, cuda_graph: bool = False) -> CudaDevice:
     """Through pycuda where it is installed, else torch; StageError when neither can use CUDA."""
     broken = ""
     if not cuda_graph and importlib.util.find_spec("pycuda") is not None:

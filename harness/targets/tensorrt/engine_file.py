@@ -8,13 +8,13 @@ from harness.errors import StageError
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import check_validity
-from harness.targets.tensorrt.gpu import Gpu
+from harness.targets.tensorrt.gpu import TensorRtGpu
 from harness.targets.tensorrt.logger import last_error, process_logger
 
 _BUILD_AGAIN = "build it again on this machine, with this version and for this GPU"
 
 
-def check_engine(path: Path, library: str, gpu: Gpu | None, *, any_version: bool = False) -> None:
+def check_engine_file(path: Path, library: str, gpu: TensorRtGpu | None, *, any_version: bool = False) -> None:
     """Before anything of CUDA is touched, hold an engine file against its record and this machine's library and GPU.
 
     StageError for a file that is not what was built, or that was built for something else. `library` is the module and
@@ -37,7 +37,7 @@ def check_engine(path: Path, library: str, gpu: Gpu | None, *, any_version: bool
             raise StageError(f"{path.name} {words}", fix=_BUILD_AGAIN)
 
 
-def load_engine(path: Path, trt: api.TensorRt, *, version_compatible: bool = False) -> api.CudaEngine:
+def load_engine(path: Path, trt: api.TensorRtModule, *, version_compatible: bool = False) -> api.CudaEngine:
     """The engine of a file; StageError when it is damaged, or made by another version or for another GPU.
 
     `version_compatible` lets TensorRT execute the runtime that such a file brings along.

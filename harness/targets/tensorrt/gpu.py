@@ -12,7 +12,7 @@ _NAME_LENGTH = 256
 
 
 @dataclass(frozen=True)
-class Gpu:
+class TensorRtGpu:
     """The first CUDA device."""
 
     name: str
@@ -21,7 +21,7 @@ class Gpu:
 
 
 @functools.cache
-def find_gpu() -> Gpu | None:
+def find_gpu() -> TensorRtGpu | None:
     """The first CUDA device; None without driver or device."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -37,4 +37,4 @@ def find_gpu() -> Gpu | None:
         value = ctypes.c_int()
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         numbers.append(value.value)
-    return Gpu(name.value.decode(errors="replace"), "SM{}{}".format(*numbers))
+    return TensorRtGpu(name.value.decode(errors="replace"), "SM{}{}".format(*numbers))

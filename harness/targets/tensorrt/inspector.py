@@ -8,7 +8,7 @@ from harness.targets.tensorrt.binding import new_context
 from harness.targets.tensorrt.layers import layers_from_inspector
 
 
-def inspected_layers(engine: api.CudaEngine, trt: api.TensorRt) -> tuple[EngineLayer, ...]:
+def inspected_layers(engine: api.CudaEngine, trt: api.TensorRtModule) -> tuple[EngineLayer, ...]:
     """The layers of a loaded engine.
 
     With a context that knows the shapes: without one, TensorRT 10 gives no data types where the batch is dynamic.

@@ -9,7 +9,7 @@ from harness.targets.tensorrt import api
 _LOGGERS: dict[str, Any] = {}
 
 
-def process_logger(trt: api.TensorRt) -> Any:
+def process_logger(trt: api.TensorRtModule) -> Any:
     """The one logger of this process, which keeps every message as (severity, text).
 
     TensorRT keeps a pointer to the first logger that it gets and ignores later ones: the first must never be freed,
@@ -20,7 +20,7 @@ def process_logger(trt: api.TensorRt) -> Any:
     return _LOGGERS[trt.__name__]
 
 
-def _new_logger(trt: api.TensorRt) -> Any:
+def _new_logger(trt: api.TensorRtModule) -> Any:
     """The binding allows only subclasses of its own class."""
 
     class KeepingLogger(trt.ILogger):  # type: ignore[misc, name-defined]

@@ -13,7 +13,7 @@ from harness.errors import StageError
 from harness.targets.base import Session
 from harness.targets.tensorrt import api
 from harness.targets.tensorrt.binding import new_context
-from harness.targets.tensorrt.devices import Array, Device, open_device
+from harness.targets.tensorrt.devices import Array, CudaDevice, open_device
 from harness.targets.tensorrt.engine_file import load_engine
 from harness.targets.tensorrt.options import TensorRtBuildOptions
 
@@ -52,7 +52,9 @@ class TensorRtSession(Session):
 
     includes_transfers: ClassVar[bool] = True
 
-    def __init__(self, engine: api.CudaEngine, trt: api.TensorRt, device: Device, *, cuda_graph: bool = False) -> None:
+    def __init__(
+        self, engine: api.CudaEngine, trt: api.TensorRtModule, device: CudaDevice, *, cuda_graph: bool = False
+    ) -> None:
         self._trt = trt
         self._engine = engine
         self._device = device
@@ -230,7 +232,7 @@ class TensorRtSession(Session):
             raise StageError("the engine failed to run: execute_async_v3 returned false")
 
 
-def open_session(path: Path, trt: api.TensorRt, options: TensorRtBuildOptions) -> TensorRtSession:
+def open_session(path: Path, trt: api.TensorRtModule, options: TensorRtBuildOptions) -> TensorRtSession:
     """A session on this machine's GPU."""
     device = open_device(cuda_graph=options.cuda_graph)
     try:

@@ -13,7 +13,7 @@ from harness.targets.tensorrt.gpu import find_gpu
 from harness.targets.tensorrt.options import TensorRtBuildOptions, TensorRtSettings
 
 if TYPE_CHECKING:
-    from harness.targets.tensorrt.builder import BuildReply
+    from harness.targets.tensorrt.builder import TensorRtBuildReply
 
 _SCENARIO_ONLY = {"threads", "high_precision", "compute_capabilities", "batch_profiles"}
 
@@ -131,13 +131,13 @@ class TensorRtTarget(Target):
 
     def _reply(
         self, onnx_path: Path, engine_path: Path, options: TensorRtBuildOptions
-    ) -> tuple[BuildReply, dict[str, tuple[int, ...]]]:
+    ) -> tuple[TensorRtBuildReply, dict[str, tuple[int, ...]]]:
         """What became of the build, and the sizes of inputs that it is best at."""
         from tempfile import TemporaryDirectory
 
         import onnx
 
-        from harness.targets.tensorrt.builder import BuildRequest
+        from harness.targets.tensorrt.builder import TensorRtBuildRequest
         from harness.targets.tensorrt.checks import load_checked, profiles
         from harness.targets.tensorrt.process import build_in_new_process
 
@@ -146,7 +146,7 @@ class TensorRtTarget(Target):
             # A copy, because nodes without a name got one. Its name is what error messages call the file.
             copy = Path(folder) / onnx_path.name
             onnx.save(model, copy)
-            request = BuildRequest(
+            request = TensorRtBuildRequest(
                 module=self.library.module,
                 onnx_path=copy,
                 engine_path=engine_path.absolute(),
@@ -163,12 +163,12 @@ class TensorRtTarget(Target):
 
     def open(self, path: Path, options: Any) -> Session:
         """Check an engine, and load it on this machine's GPU."""
-        from harness.targets.tensorrt.engine_file import check_engine
+        from harness.targets.tensorrt.engine_file import check_engine_file
         from harness.targets.tensorrt.session import open_session
 
         trt = self.library.load()
         library = f"{self.library.module} {trt.__version__}"
-        check_engine(path, library, find_gpu(), any_version=options.version_compatible)
+        check_engine_file(path, library, find_gpu(), any_version=options.version_compatible)
         return open_session(path, trt, options)
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:

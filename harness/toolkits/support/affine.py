@@ -9,7 +9,7 @@ from torch.fx import GraphModule, Node
 
 from harness.quantization.capture.batch_norm import BatchNorm
 from harness.quantization.capture.fold import is_frozen_batch_norm
-from harness.quantization.capture.graph_tensors import add_tensor, drop_unread
+from harness.quantization.capture.graph_tensors import add_tensor, drop_unread_tensors
 
 aten = torch.ops.aten
 
@@ -22,7 +22,7 @@ def write_batch_norms_as_affine(graph_module: GraphModule) -> None:
         norm.replace_all_uses_with(_apply(graph_module, norm, aten.add.Tensor, scaled, shift))
         graph_module.graph.erase_node(norm)
     graph_module.graph.eliminate_dead_code()
-    drop_unread(graph_module)
+    drop_unread_tensors(graph_module)
     graph_module.recompile()
 
 

@@ -10,7 +10,7 @@ import torch
 
 from harness.errors import ModelError, nearest
 from harness.training.weights.files import SAVE, read_file
-from harness.training.weights.parts import Named, Tensors, chosen_part, parts_of, required, with_names_of
+from harness.training.weights.parts import MatchedPart, Tensors, chosen_part, required, tensor_parts, with_names_of
 from harness.training.weights.values import converted, refused_value
 
 _SHOWN = 4
@@ -63,7 +63,7 @@ def load_into(model: torch.nn.Module, path: Path, key: str | None = None) -> Loa
         ModelError: the file is of another kind, or no part fits: with missing, unexpected and mis-shaped names.
     """
     content = read_file(path)
-    parts = list(parts_of(content))
+    parts = list(tensor_parts(content))
     if not parts:
         raise ModelError(f"{path.name} holds no state dict", fix=SAVE)
     state = model.state_dict()
@@ -88,7 +88,7 @@ def _load(model: torch.nn.Module, tensors: Tensors, path: Path) -> None:
         raise ModelError(f"weights {path.name} cannot be loaded: {first_line}", fix="correct the network") from error
 
 
-def _differences(model: torch.nn.Module, state: Tensors, named: Named) -> _Differences:
+def _differences(model: torch.nn.Module, state: Tensors, named: MatchedPart) -> _Differences:
     tied = _tied(model, named.tensors)
     missing = [name for name in required(state.keys()) if name not in named.tensors and name not in tied]
     unexpected = [name for name in required(named.tensors.keys()) if name not in state]
@@ -104,7 +104,7 @@ def _tied(model: torch.nn.Module, tensors: Tensors) -> set[str]:
     return {name for names in groups.values() if any(name in tensors for name in names) for name in names}
 
 
-def _rank(named: Named) -> int:
+def _rank(named: MatchedPart) -> int:
     """0 for averaged weights, 1 for what trainers call the network that they train, 2 for other names."""
     words = f"{named.part.key}.{named.removed}".lower().replace("-", "_").rstrip(".").split(".")
     if any(piece in _AVERAGED for word in words for piece in word.split("_")):
@@ -112,7 +112,7 @@ def _rank(named: Named) -> int:
     return 1 if words[0] == "" or any(word in _USUAL for word in words) else 2
 
 
-def _preferred(fitting: Sequence[Named], path: Path) -> tuple[Named, list[Named]]:
+def _preferred(fitting: Sequence[MatchedPart], path: Path) -> tuple[MatchedPart, list[MatchedPart]]:
     """The part to take and those that would fit too; ModelError where nothing says which is meant."""
     best = min(map(_rank, fitting))
     first, *rest = [named for named in fitting if _rank(named) == best]
@@ -123,7 +123,7 @@ def _preferred(fitting: Sequence[Named], path: Path) -> tuple[Named, list[Named]
     return first, [named for named in fitting if named is not first and named not in rest]
 
 
-def _key(named: Named) -> str:
+def _key(named: MatchedPart) -> str:
     """What to write as `weights_key` for the part."""
     return ".".join(filter(None, (named.part.key, named.removed.rstrip(".")))) or "(the file itself)"
 
@@ -133,7 +133,7 @@ def _is_same(one: Tensors, other: Tensors) -> bool:
     return all(torch.equal(one[name], other[name]) for name in common)
 
 
-def _said(chosen: Named, others: Sequence[Named]) -> Iterator[str]:
+def _said(chosen: MatchedPart, others: Sequence[MatchedPart]) -> Iterator[str]:
     if chosen.where:
         yield chosen.where
     if others:
@@ -144,11 +144,11 @@ def _said(chosen: Named, others: Sequence[Named]) -> Iterator[str]:
         yield f"{outside} other tensors of the file not taken, such as `{chosen.outside[0]}`"
 
 
-def _at(named: Named) -> str:
+def _at(named: MatchedPart) -> str:
     return f" ({named.where})" if named.where else ""
 
 
-def _misfit(model: torch.nn.Module, state: Tensors, path: Path, named: Sequence[Named]) -> ModelError:
+def _misfit(model: torch.nn.Module, state: Tensors, path: Path, named: Sequence[MatchedPart]) -> ModelError:
     """Of the part that comes closest."""
     closest = max(named, key=lambda each: (each.fitting, -len(each.tensors)))
     differences = _differences(model, state, closest)

@@ -29,7 +29,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Named:
+class MatchedPart:
     """A part with the names that the network uses."""
 
     part: Part
@@ -52,7 +52,7 @@ class Named:
         return ", ".join(said)
 
 
-def parts_of(content: Any, key: str = "", depth: int = 0) -> Iterator[Part]:
+def tensor_parts(content: Any, key: str = "", depth: int = 0) -> Iterator[Part]:
     """Every mapping in the file that holds tensors by name, the outermost first."""
     if not isinstance(content, Mapping) or depth > _MOST_DEPTH:
         return
@@ -61,7 +61,7 @@ def parts_of(content: Any, key: str = "", depth: int = 0) -> Iterator[Part]:
     if tensors:
         yield Part(key, tensors)
     for name, value in named.items():
-        yield from parts_of(value, f"{key}.{name}" if key else name, depth + 1)
+        yield from tensor_parts(value, f"{key}.{name}" if key else name, depth + 1)
 
 
 def chosen_part(parts: Collection[Part], key: str) -> list[Part]:
@@ -81,14 +81,14 @@ def chosen_part(parts: Collection[Part], key: str) -> list[Part]:
     raise ModelError(f"the weights file has no part `{key}` with tensors", fix=fix)
 
 
-def with_names_of(part: Part, names: Collection[str]) -> list[Named]:
+def with_names_of(part: Part, names: Collection[str]) -> list[MatchedPart]:
     """The part under every prefix that gives it names of the network, the most fitting first; itself if none does."""
-    found: dict[tuple[str, str], Named] = {}
+    found: dict[tuple[str, str], MatchedPart] = {}
     for tensors in (part.tensors, _without_wrappers(part.tensors)):
         for named in (*_removed(part, tensors, names), *_added(part, tensors, names)):
             found.setdefault((named.removed, named.added), named)
     ranked = sorted(found.values(), key=lambda named: -named.fitting)
-    return ranked or [Named(part, "", "", part.tensors)]
+    return ranked or [MatchedPart(part, "", "", part.tensors)]
 
 
 def required(names: Collection[str]) -> set[str]:
@@ -96,7 +96,7 @@ def required(names: Collection[str]) -> set[str]:
     return {name for name in names if not name.endswith(_COUNTER)}
 
 
-def _removed(part: Part, tensors: Tensors, names: Collection[str]) -> Iterator[Named]:
+def _removed(part: Part, tensors: Tensors, names: Collection[str]) -> Iterator[MatchedPart]:
     prefixes: Counter[str] = Counter()
     for name in tensors:
         prefixes.update(prefix for prefix, rest in _splits(name) if rest in names)
@@ -104,17 +104,17 @@ def _removed(part: Part, tensors: Tensors, names: Collection[str]) -> Iterator[N
         inside = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         outside = tuple(name for name in tensors if not name.startswith(prefix)) if prefix else ()
         shown = _original_prefix(part, prefix, next(iter(inside))) if tensors is not part.tensors else prefix
-        yield Named(part, shown, "", inside, outside, count)
+        yield MatchedPart(part, shown, "", inside, outside, count)
 
 
-def _added(part: Part, tensors: Tensors, names: Collection[str]) -> Iterator[Named]:
+def _added(part: Part, tensors: Tensors, names: Collection[str]) -> Iterator[MatchedPart]:
     """The network's names have a prefix that the file's lack: it was saved from a module inside."""
     first = {name.partition(".")[0] for name in names}
     prefix = f"{next(iter(first))}." if len(first) == 1 else ""
     inside = {f"{prefix}{name}": tensor for name, tensor in tensors.items()} if prefix else {}
     count = sum(name in names for name in inside)
     if count:
-        yield Named(part, "", prefix, inside, (), count)
+        yield MatchedPart(part, "", prefix, inside, (), count)
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:

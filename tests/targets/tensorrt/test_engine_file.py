@@ -7,11 +7,11 @@ import pytest
 from harness.errors import StageError
 from harness.targets import get_target
 from harness.targets.engine_record import EngineRecord, sha256
-from harness.targets.tensorrt.engine_file import check_engine
-from harness.targets.tensorrt.gpu import Gpu
+from harness.targets.tensorrt.engine_file import check_engine_file
+from harness.targets.tensorrt.gpu import TensorRtGpu
 from harness.targets.tensorrt.options import TensorRtBuildOptions
 
-A10 = Gpu("A10", "SM86")
+A10 = TensorRtGpu("A10", "SM86")
 LIBRARY = "tensorrt_rtx 1.7.1.116"
 
 
@@ -24,15 +24,15 @@ def engine(tmp_path: Path) -> Path:
     return path
 
 
-def message(path: Path, library: str = LIBRARY, gpu: Gpu | None = A10) -> str:
+def message(path: Path, library: str = LIBRARY, gpu: TensorRtGpu | None = A10) -> str:
     with pytest.raises(StageError) as caught:
-        check_engine(path, library, gpu)
+        check_engine_file(path, library, gpu)
     assert caught.value.fix
     return caught.value.message
 
 
 def test_what_was_built_for_this_machine_passes(engine: Path):
-    check_engine(engine, LIBRARY, A10)
+    check_engine_file(engine, LIBRARY, A10)
 
 
 def test_a_damaged_file(engine: Path):
@@ -43,11 +43,11 @@ def test_a_damaged_file(engine: Path):
 def test_another_version(engine: Path):
     newer = "tensorrt_rtx 1.8.0"
     assert message(engine, newer) == f"m.engine was built by {LIBRARY}, and {newer} is installed"
-    check_engine(engine, newer, A10, any_version=True)
+    check_engine_file(engine, newer, A10, any_version=True)
 
 
 def test_another_gpu(engine: Path):
-    assert message(engine, gpu=Gpu("L4", "SM89")) == "m.engine was built for SM86; here is a SM89"
+    assert message(engine, gpu=TensorRtGpu("L4", "SM89")) == "m.engine was built for SM86; here is a SM89"
 
 
 def test_no_gpu(engine: Path):
@@ -56,13 +56,13 @@ def test_no_gpu(engine: Path):
 
 def test_without_a_record_tensorrt_itself_decides(tmp_path: Path):
     (tmp_path / "other.engine").write_bytes(b"from trtexec")
-    check_engine(tmp_path / "other.engine", LIBRARY, A10)
+    check_engine_file(tmp_path / "other.engine", LIBRARY, A10)
 
 
 def test_a_target_checks_before_it_opens(engine: Path, monkeypatch: pytest.MonkeyPatch):
     target = get_target("tensorrt-rtx")
     if not target.availability().usable:
         pytest.skip(target.availability().detail)
-    monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: Gpu("L4", "SM89"))
+    monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: TensorRtGpu("L4", "SM89"))
     with pytest.raises(StageError, match=r"was built (by|for)"):
         target.open(engine, TensorRtBuildOptions())

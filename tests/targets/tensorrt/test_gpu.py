@@ -13,7 +13,7 @@ from harness.targets import get_target
 from harness.targets.base import Target
 from harness.targets.engine_record import record_path
 from harness.targets.tensorrt.audit import audit
-from harness.targets.tensorrt.devices import Device, PyCudaDevice, TorchDevice
+from harness.targets.tensorrt.devices import CudaDevice, PyCudaDevice, TorchDevice
 from harness.targets.tensorrt.engine_file import load_engine
 from harness.targets.tensorrt.gpu import find_gpu
 from harness.targets.tensorrt.inspector import inspected_layers
@@ -133,7 +133,7 @@ def test_a_damaged_engine_is_an_error(target: Target, tmp_path: Path, content: b
 
 
 @pytest.fixture(params=[PyCudaDevice, TorchDevice])
-def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+def device(request: pytest.FixtureRequest) -> Iterator[CudaDevice]:
     if request.param is PyCudaDevice:
         pytest.importorskip("pycuda", reason="pycuda is not installed")
     elif not torch.cuda.is_available():
@@ -143,7 +143,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     made.close()
 
 
-def test_a_device_copies_there_and_back_and_times_it(device: Device) -> None:
+def test_a_device_copies_there_and_back_and_times_it(device: CudaDevice) -> None:
     """The half of the runner that needs no TensorRT."""
     host, back = device.host_buffer((1024,), np.dtype(np.float32)), device.host_buffer((1024,), np.dtype(np.float32))
     host[:] = np.arange(1024)
@@ -159,7 +159,7 @@ def test_a_device_copies_there_and_back_and_times_it(device: Device) -> None:
     assert device.elapsed_ms(start, end) > 0
 
 
-def test_torch_and_a_device_share_the_primary_context(device: Device) -> None:
+def test_torch_and_a_device_share_the_primary_context(device: CudaDevice) -> None:
     """A tensor of torch can be copied by its address, and torch goes on working afterwards."""
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")
@@ -172,7 +172,7 @@ def test_torch_and_a_device_share_the_primary_context(device: Device) -> None:
     assert float((before * 2).sum()) == 2 * sum(range(8))
 
 
-def test_a_kernel_of_torch_on_the_devices_stream_stands_between_its_events(device: Device) -> None:
+def test_a_kernel_of_torch_on_the_devices_stream_stands_between_its_events(device: CudaDevice) -> None:
     """The runner's timing half, with a torch module in the engine's place."""
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")

@@ -8,7 +8,7 @@ from harness.errors import ScenarioError
 from harness.results import Variant
 from harness.scenario import expand, load_scenario
 from harness.targets import get_target
-from harness.targets.tensorrt.gpu import Gpu
+from harness.targets.tensorrt.gpu import TensorRtGpu
 from harness.targets.tensorrt.options import TensorRtRtxSettings, TensorRtSettings
 
 HEAD = "name: a\ndataset: {source: d}\nmodels: {r: {factory: 'a.b:f'}}\n"
@@ -116,7 +116,7 @@ class TestWhereItRuns:
         ("capability", "runs"), [("SM86", True), ("SM89", False), (None, True)], ids=["same", "other", "portable"]
     )
     def test_the_gpu_must_be_of_the_generation(self, monkeypatch: pytest.MonkeyPatch, capability: str, runs: bool):
-        monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: Gpu("A10", "SM86"))
+        monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: TensorRtGpu("A10", "SM86"))
         target = get_target("tensorrt-rtx")
         reason = target.cannot_run(target.build_options(variant("fp32", compute_capability=capability), 1))
         assert (reason is None) is runs
@@ -138,7 +138,7 @@ class TestWhereItRuns:
         assert get_target("tensorrt").availability().fix == "pip install tensorrt"
 
     def test_an_engine_without_its_weights_is_not_run(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: Gpu("A10", "SM86"))
+        monkeypatch.setattr("harness.targets.tensorrt.target.find_gpu", lambda: TensorRtGpu("A10", "SM86"))
         target = get_target("tensorrt")
         settings = TensorRtSettings(strip_weights=True)
         reason = target.cannot_run(target.build_options(variant("fp32", "tensorrt"), 1, settings))

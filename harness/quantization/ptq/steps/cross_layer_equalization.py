@@ -28,7 +28,7 @@ CONVERGED = 1e-4
 """Largest |log factor| of a sweep that changes nothing any more."""
 
 
-class Pair(NamedTuple):
+class LayerPair(NamedTuple):
     """Two layers with nothing but homogeneous calls between them, and no other reader of what is between."""
 
     first: Node
@@ -63,10 +63,10 @@ class CrossLayerEqualization(WeightStep):
         return notes
 
 
-def find_pairs(captured: GraphModule) -> tuple[list[Pair], list[Pair]]:
+def find_pairs(captured: GraphModule) -> tuple[list[LayerPair], list[LayerPair]]:
     """Pairs that can be equalized exactly, and pairs that only a bounded or curved activation prevents."""
-    exact: list[Pair] = []
-    left_out: list[Pair] = []
+    exact: list[LayerPair] = []
+    left_out: list[LayerPair] = []
     layers = [layer for layer in layer_nodes(captured) if not shares_weights(captured, layer)]
     for first in layers:
         node, is_homogeneous = first, True
@@ -76,7 +76,7 @@ def find_pairs(captured: GraphModule) -> tuple[list[Pair], list[Pair]]:
                 break
             is_homogeneous &= node.target in HOMOGENEOUS | PER_CHANNEL or _is_spatial_mean(node)
         if node in layers and node is not first and _channels_match(captured, first, node):
-            (exact if is_homogeneous else left_out).append(Pair(first, node))
+            (exact if is_homogeneous else left_out).append(LayerPair(first, node))
     return exact, left_out
 
 
@@ -111,7 +111,7 @@ def _groups(layer: Node) -> int:
     return groups
 
 
-def _equalize(captured: GraphModule, pair: Pair) -> float:
+def _equalize(captured: GraphModule, pair: LayerPair) -> float:
     """Equalize one pair in place; the largest |log s|."""
     first, second = weight_of(captured, pair.first).data, weight_of(captured, pair.second).data
     by_input = second.reshape(_groups(pair.second), -1, *second.shape[1:])  # (groups, outputs, inputs of a group, …)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.engine.child import run_child
 from harness.errors import StageError
-from harness.timing.samples import Block, load_block
+from harness.timing.samples import ProcessRounds, load_block
 from harness.timing.settings import TimingPlan
 from harness.timing.turns import TURN, last_turn
 
@@ -40,7 +40,7 @@ class EngineFile(BaseModel):
     options: dict[str, Any]
 
 
-class Call(BaseModel):
+class SetupCall(BaseModel):
     """A function that a process calls before it opens engines, such as one that loads a target of the user's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,13 +55,13 @@ class Call(BaseModel):
         getattr(importlib.import_module(module), name)(**self.arguments)
 
 
-class Order(BaseModel):
+class TimingRequest(BaseModel):
     """Everything that a timing process needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sessions: dict[str, EngineFile]
-    before: tuple[Call, ...] = ()
+    before: tuple[SetupCall, ...] = ()
     batch_shape: tuple[int, ...]
     plan: TimingPlan
     build: int
@@ -71,7 +71,7 @@ class Order(BaseModel):
     """Of the process, from its start."""
 
 
-def run_process(order: Order, process: str | None = None) -> Block:
+def run_process(order: TimingRequest, process: str | None = None) -> ProcessRounds:
     """Time the sessions in a new process: its memory layout is one draw among many, and its crash costs only itself.
 
     Args:

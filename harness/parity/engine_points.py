@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.parity.sites import Site
+from harness.parity.comparison_points import ComparisonPoint
 
 if TYPE_CHECKING:
     from harness.parity.onnx_graph import Array, Arrays
@@ -21,10 +21,10 @@ _CONVERSIONS = frozenset({"Transpose", "DequantizeLinear", "Cast"})
 
 
 @dataclass(frozen=True)
-class EngineSite:
+class EnginePoint:
     """Where an engine holds the tensor of a site."""
 
-    site: Site
+    point: ComparisonPoint
     tensor: str
     channels_last: bool = False
 
@@ -37,50 +37,53 @@ class EngineSite:
         return value.transpose(_CHANNELS_FIRST) if self.channels_last else value
 
 
-def candidates(engine: EngineGraph, sites: Sequence[Site]) -> dict[str, Site]:
+def candidate_tensors(engine: EngineGraph, points: Sequence[ComparisonPoint]) -> dict[str, ComparisonPoint]:
     """Tensors of the engine that may be sites, by name.
 
     They have the name of the site, or come from the node that quantizes or computes it; and they have its type.
     """
     nodes = engine.model.graph.node
     made = {name for node in nodes for name in node.output}
-    found = {site.tensor: site for site in sites if site.tensor in made}
-    renamed = [site for site in sites if site.kind == "quantized" and site.tensor not in made]
-    quantizing, computing = {site.node: site for site in renamed if site.node}, {site.layer: site for site in renamed}
+    found = {point.tensor: point for point in points if point.tensor in made}
+    renamed = [point for point in points if point.kind == "quantized" and point.tensor not in made]
+    quantizing, computing = (
+        {point.node: point for point in renamed if point.node},
+        {point.layer: point for point in renamed},
+    )
     for node in nodes:
         by_name = quantizing if node.op_type == "QuantizeLinear" else computing
-        site = next((by_name[name] for name in engine.names(node) if name in by_name), None)
-        if site is not None and node.op_type not in _CONVERSIONS:
-            found.setdefault(node.output[0], site)
-    return {tensor: site for tensor, site in found.items() if engine.types.get(tensor) == site.element_type}
+        point = next((by_name[name] for name in engine.names(node) if name in by_name), None)
+        if point is not None and node.op_type not in _CONVERSIONS:
+            found.setdefault(node.output[0], point)
+    return {tensor: point for tensor, point in found.items() if engine.types.get(tensor) == point.element_type}
 
 
-def located(found: Mapping[str, Site], engine_values: Arrays, reference: Arrays) -> list[EngineSite]:
+def located(found: Mapping[str, ComparisonPoint], engine_values: Arrays, reference: Arrays) -> list[EnginePoint]:
     """The candidates that hold their site's values, in the layout that fits; both run freely on one batch.
 
     Where sizes do not tell the layouts apart, the smaller difference does.
     """
-    kept: list[EngineSite] = []
-    for tensor, site in found.items():
-        value, expected = engine_values[tensor], reference[site.tensor]
+    kept: list[EnginePoint] = []
+    for tensor, point in found.items():
+        value, expected = engine_values[tensor], reference[point.tensor]
         if value.dtype != expected.dtype:
             continue
         fitting = [
             each
-            for each in (EngineSite(site, tensor), EngineSite(site, tensor, channels_last=True))
+            for each in (EnginePoint(point, tensor), EnginePoint(point, tensor, channels_last=True))
             if value.ndim == expected.ndim
             and (value.ndim == 4 or not each.channels_last)
             and each.from_engine(value).shape == expected.shape
         ]
         if fitting:
             kept.append(min(fitting, key=lambda each: _difference(each.from_engine(value), expected)))
-    return _first_of_each_site(kept)
+    return _first_of_each_point(kept)
 
 
-def _first_of_each_site(engine_sites: Iterable[EngineSite]) -> list[EngineSite]:
-    unique: dict[str, EngineSite] = {}
-    for each in engine_sites:
-        unique.setdefault(each.site.tensor, each)
+def _first_of_each_point(engine_points: Iterable[EnginePoint]) -> list[EnginePoint]:
+    unique: dict[str, EnginePoint] = {}
+    for each in engine_points:
+        unique.setdefault(each.point.tensor, each)
     return list(unique.values())
 
 

@@ -2,7 +2,7 @@
 
     apt-get download mate-backgrounds lomiri-wallpapers-20.04
     pip download --no-deps foolbox==3.3.4
-    python -m harness.data.gather_photos --into "$HARNESS_DATA/photos" *.deb foolbox-3.3.4-py3-none-any.whl
+    python -m harness.data.collect_photos --into "$HARNESS_DATA/photos" *.deb foolbox-3.3.4-py3-none-any.whl
 
 Packages are unpacked, not installed. scikit-learn's two photos are added where it is installed. Drawings and patterns
 are left out: a network for photos is sure of nothing there, so that any change of a bit changes its choice.
@@ -27,21 +27,21 @@ DRAWINGS = frozenset({"abstract", "desktop"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fill the folder; prints how many photos it holds."""
-    parser = argparse.ArgumentParser(prog="python -m harness.data.gather_photos")
+    parser = argparse.ArgumentParser(prog="python -m harness.data.collect_photos")
     parser.add_argument("--into", type=Path, required=True, help="folder for the photos")
     parser.add_argument("packages", type=Path, nargs="+", help=".deb and .whl files")
     options = parser.parse_args(arguments)
     options.into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for package in options.packages:
-            unpack(package, Path(folder) / package.stem)
+            unpack_package(package, Path(folder) / package.stem)
         for photo in (*chosen(Path(folder)), *scikit_learn_photos()):
             shutil.copyfile(photo, options.into / photo.name)
     print(f"{len(image_files(options.into))} photos in {options.into}")  # noqa: T201  # a command's answer
     return 0
 
 
-def unpack(package: Path, folder: Path) -> None:
+def unpack_package(package: Path, folder: Path) -> None:
     """Unpack a wheel, or a Debian package with `dpkg-deb`."""
     if package.suffix == ".whl":
         with zipfile.ZipFile(package) as file:

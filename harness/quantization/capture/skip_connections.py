@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from harness import markers
+from harness import skip_connections
 
-assert markers  # defines the operation
+assert skip_connections  # defines the operation
 _SKIP_CONNECTION = torch.ops.harness.skip_connection.default
 _KEY = "skip_connections"
 
 
 @dataclass(frozen=True, eq=False)
-class Marker:
+class MarkedEdge:
     """One marker in front of one operation. Stands in for a graph node where modules are looked up by name or type."""
 
     source: str
@@ -24,32 +24,32 @@ class Marker:
     meta: dict[str, Any]
 
 
-def note_markers(graph_module: GraphModule) -> None:
+def note_skip_connections(graph_module: GraphModule) -> None:
     """Take the markers' operations out of the graph, in place, and note each on the operations that read it."""
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function" or node.target is not _SKIP_CONNECTION:
             continue
         source = node.args[0]
         assert isinstance(source, Node)
-        marker = Marker(source.name, {"nn_module_stack": node.meta.get("nn_module_stack") or {}})
+        edge = MarkedEdge(source.name, {"nn_module_stack": node.meta.get("nn_module_stack") or {}})
         for user in node.users:
-            user.meta[_KEY] = (*user.meta.get(_KEY, ()), marker)
+            user.meta[_KEY] = (*user.meta.get(_KEY, ()), edge)
         node.replace_all_uses_with(source)
         graph_module.graph.erase_node(node)
     graph_module.recompile()
 
 
-def markers_of(node: Node) -> tuple[Marker, ...]:
+def skip_connections_of(node: Node) -> tuple[MarkedEdge, ...]:
     """The markers in front of this operation."""
-    found: tuple[Marker, ...] = node.meta.get(_KEY, ())
+    found: tuple[MarkedEdge, ...] = node.meta.get(_KEY, ())
     return found
 
 
-def all_markers(graph_module: GraphModule) -> list[Marker]:
+def all_skip_connections(graph_module: GraphModule) -> list[MarkedEdge]:
     """Every marker of a captured graph."""
-    return [marker for node in graph_module.graph.nodes for marker in markers_of(node)]
+    return [edge for node in graph_module.graph.nodes for edge in skip_connections_of(node)]
 
 
-def marked_input(node: Node, marker: Marker) -> Node | None:
+def skip_connection_input(node: Node, edge: MarkedEdge) -> Node | None:
     """The input of `node` that the marker stands on."""
-    return next((source for source in node.all_input_nodes if source.name == marker.source), None)
+    return next((source for source in node.all_input_nodes if source.name == edge.source), None)

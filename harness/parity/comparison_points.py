@@ -20,7 +20,7 @@ Kind = Literal["quantized", "float"]
 
 
 @dataclass(frozen=True)
-class Site:
+class ComparisonPoint:
     """A tensor that two stages both compute."""
 
     tensor: str
@@ -49,7 +49,7 @@ class Site:
         return _NUMBER.sub("", self.layer)
 
 
-def sites(model: ModelProto) -> tuple[Site, ...]:
+def comparison_points(model: ModelProto) -> tuple[ComparisonPoint, ...]:
     """All sites in execution order."""
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
@@ -59,7 +59,7 @@ def sites(model: ModelProto) -> tuple[Site, ...]:
         for name in node.input:
             users.setdefault(name, []).append(node)
     outputs = {value.name: int(value.type.tensor_type.elem_type) for value in graph.output}
-    found: list[Site] = []
+    found: list[ComparisonPoint] = []
     for node in graph.node:
         tensor = node.output[0]
         if node.op_type == "QuantizeLinear":
@@ -67,12 +67,12 @@ def sites(model: ModelProto) -> tuple[Site, ...]:
         elif tensor in outputs:
             source = computing_node(node, producers) or node
             name = source.name or tensor
-            found.append(Site(tensor, name, source.op_type, "float", outputs[tensor], is_output=True))
+            found.append(ComparisonPoint(tensor, name, source.op_type, "float", outputs[tensor], is_output=True))
         elif node.op_type in WEIGHTED_OPS:
             biased = _biased(node, users, constants)
-            found.append(Site(biased, node.name or tensor, node.op_type, "float", TensorProto.FLOAT))
+            found.append(ComparisonPoint(biased, node.name or tensor, node.op_type, "float", TensorProto.FLOAT))
     # A sum that leaves the network is the product's and the output's tensor: it counts once.
-    return tuple({site.tensor: site for site in reversed(found)}.values())[::-1]
+    return tuple({point.tensor: point for point in reversed(found)}.values())[::-1]
 
 
 def _biased(node: NodeProto, users: dict[str, list[NodeProto]], constants: dict[str, Array]) -> str:
@@ -84,14 +84,16 @@ def _biased(node: NodeProto, users: dict[str, list[NodeProto]], constants: dict[
     return str(node.output[0])
 
 
-def _quantized(node: NodeProto, producers: dict[str, NodeProto], constants: dict[str, Array]) -> Site:
+def _quantized(node: NodeProto, producers: dict[str, NodeProto], constants: dict[str, Array]) -> ComparisonPoint:
     source = computing_node(producers.get(node.input[0]), producers)
     layer, op = (source.name or source.output[0], source.op_type) if source is not None else ("input", "input")
     zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None
     if zero_point is None:
-        return Site(node.output[0], layer, op, "quantized", TensorProto.UINT8, node=node.name)
+        return ComparisonPoint(node.output[0], layer, op, "quantized", TensorProto.UINT8, node=node.name)
     element_type = helper.np_dtype_to_tensor_dtype(zero_point.dtype)
-    return Site(node.output[0], layer, op, "quantized", element_type, int(zero_point.reshape(-1)[0]), node.name)
+    return ComparisonPoint(
+        node.output[0], layer, op, "quantized", element_type, int(zero_point.reshape(-1)[0]), node.name
+    )
 
 
 def _constants(model: ModelProto) -> dict[str, Array]:

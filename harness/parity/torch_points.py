@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 
-from harness.parity.sites import Site
+from harness.parity.comparison_points import ComparisonPoint
 from harness.quantization.capture.modules import module_path
 from harness.quantization.capture.operators import CONVOLUTIONS, LINEAR, MATRIX_PRODUCTS, TRANSPOSED_CONVOLUTIONS
 from harness.quantization.tensor_quantizer import TensorQuantizer, WeightQuantizer
@@ -22,37 +22,37 @@ _PRODUCTS = CONVOLUTIONS | TRANSPOSED_CONVOLUTIONS | LINEAR | MATRIX_PRODUCTS
 ItemT = TypeVar("ItemT")
 
 
-class TorchSites:
+class TorchPoints:
     """Finds the nodes of a prepared network that compute the sites of its ONNX file, and their values.
 
     Quantizers are matched by their order, which export keeps; layers with weights by module and number of the call.
     """
 
-    def __init__(self, prepared: GraphModule, sites: Sequence[Site]) -> None:
+    def __init__(self, prepared: GraphModule, points: Sequence[ComparisonPoint]) -> None:
         self._prepared = prepared
         self._quantizers = {
             node: module
             for node, module in _called(prepared)
             if isinstance(module, TensorQuantizer) and not isinstance(module, WeightQuantizer)
         }
-        quantized = [site for site in sites if site.kind == "quantized"]
+        quantized = [point for point in points if point.kind == "quantized"]
         matched = dict(zip(self._quantizers, quantized, strict=False))
-        self._sites: dict[Node, Site] = matched if len(self._quantizers) == len(quantized) else {}
+        self._points: dict[Node, ComparisonPoint] = matched if len(self._quantizers) == len(quantized) else {}
         products = [node for node in prepared.graph.nodes if node.target in _PRODUCTS]
-        layers = [site for site in sites if site.is_product]
+        layers = [point for point in points if point.is_product]
         by_module = _grouped(products, module_path)
-        for module, group in _grouped(layers, lambda site: site.module).items():
+        for module, group in _grouped(layers, lambda point: point.module).items():
             nodes = by_module.get(module, [])
             if len(nodes) == len(group):
-                self._sites |= dict(zip(nodes, group, strict=True))
-        outputs = [site for site in sites if site.is_output]
+                self._points |= dict(zip(nodes, group, strict=True))
+        outputs = [point for point in points if point.is_output]
         if len(outputs) == 1:
-            self._sites.setdefault(prepared.graph.output_node().all_input_nodes[0], outputs[0])
+            self._points.setdefault(prepared.graph.output_node().all_input_nodes[0], outputs[0])
 
     @property
     def matched(self) -> set[str]:
         """Tensors of the sites that were found."""
-        return {site.tensor for site in self._sites.values()}
+        return {point.tensor for point in self._points.values()}
 
     def values(self, batch: torch.Tensor) -> dict[str, Array]:
         """By tensor of the ONNX file: integers of quantized sites, float32 of others."""
@@ -63,8 +63,8 @@ class TorchSites:
 
             def run_node(self, n: Node) -> Any:
                 value = super().run_node(n)
-                if n in outer._sites:
-                    found[outer._sites[n].tensor] = outer._as_in_the_file(n, value)
+                if n in outer._points:
+                    found[outer._points[n].tensor] = outer._as_in_the_file(n, value)
                 return value
 
         outer = self

@@ -26,7 +26,7 @@ def _(x: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def recorded() -> Iterator[None]:
+def visible_to_export() -> Iterator[None]:
     """Inside the block, markers leave an operation in what torch.export sees; elsewhere they leave no trace."""
     global _recording  # noqa: PLW0603  # torch.export calls the modules itself, with no way to pass an argument
     previous, _recording = _recording, True

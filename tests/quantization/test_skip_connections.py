@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from oracles.networks import INPUT_SHAPE, conv_bn, make_batch
 from torch import nn
 
-from harness import markers
+from harness import skip_connections
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
@@ -21,11 +21,11 @@ from harness.quantization.placement.rules import Rule, RuleSet, TensorDescriptor
 from harness.targets import get_target
 
 KINDS = (
-    markers.Residual,
-    markers.SkipConnection,
-    markers.CrossModelSkipConnection,
-    markers.BackboneInternalSkipConnection,
-    markers.HeadInternalSkipConnection,
+    skip_connections.Residual,
+    skip_connections.SkipConnection,
+    skip_connections.CrossModelSkipConnection,
+    skip_connections.BackboneInternalSkipConnection,
+    skip_connections.HeadInternalSkipConnection,
 )
 OPERATIONS = {
     "div": lambda a, b: a / (b.abs() + 1),
@@ -45,8 +45,8 @@ class Marked(nn.Module):
         self.operation = operation
         self.stem = conv_bn(3, 8)
         self.branch = conv_bn(8, 8)
-        self.residual = markers.Residual() if marked else nn.Identity()
-        self.other = markers.SkipConnection() if marked else nn.Identity()
+        self.residual = skip_connections.Residual() if marked else nn.Identity()
+        self.other = skip_connections.SkipConnection() if marked else nn.Identity()
         self.head = nn.Linear(8, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -155,7 +155,11 @@ def test_markers_in_a_row_count_once_and_one_at_the_output_does_nothing() -> Non
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.second, self.last = markers.Residual(), markers.Residual(), markers.Residual()
+            self.first, self.second, self.last = (
+                skip_connections.Residual(),
+                skip_connections.Residual(),
+                skip_connections.Residual(),
+            )
             self.head = nn.Linear(4, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -169,7 +173,7 @@ def test_a_convolution_whose_batch_norm_is_folded_can_be_marked() -> None:
     class Folded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem, self.mark = conv_bn(3, 4), markers.Residual()
+            self.stem, self.mark = conv_bn(3, 4), skip_connections.Residual()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.softplus(self.mark(self.stem(x)) - 1.0).mean((2, 3))
@@ -178,6 +182,6 @@ def test_a_convolution_whose_batch_norm_is_folded_can_be_marked() -> None:
 
 
 def test_a_model_file_that_imports_markers_imports_torch_and_nothing_else_that_is_heavy() -> None:
-    code = "import harness.markers, sys; print(*{'torchao', 'onnx', 'pandas', 'pydantic'} & set(sys.modules))"
+    code = "import harness.skip_connections, sys; print(*{'torchao', 'onnx', 'pandas', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

@@ -17,6 +17,7 @@ _MODULES = {
     "harness.export.quantized": "harness.supergradients.export",
     "harness.quantization.calibration": "harness.supergradients.calibration",
     "harness.quantization.selective": "harness.supergradients.selective",
+    "harness.markers": "harness.skip_connections",
     "harness.training.loaders": "harness.supergradients.finetune",
 }
 _PACKAGES = {"harness.export": "harness.exporting", "harness.compare": "harness.comparison"}

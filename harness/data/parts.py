@@ -163,8 +163,8 @@ def _refuse_pooling(files: Iterable[ImageFile], depth: int) -> None:
     if len(shared) > 1:
         owners = examples(sorted(map(one_line, inside[shared[0]] & inside[shared[1]])))
         raise DataError(
-            f"{owners} hold folders of the same names ({examples([one_line(name) for name in shared])}): are they parts "
-            "or classes?",
+            f"{owners} hold folders of the same names ({examples([one_line(name) for name in shared])}): are they "
+            "parts or classes?",
             fix=_NAME_THEM,
         )
 

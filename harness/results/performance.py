@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from harness.results.base import Record
 from harness.results.paired import ConfidenceInterval, PairedComparison
 from harness.stats.terms import Verdict
+
+_EARLIER_NAMES = {"claim": "own_verdict", "looks": "analyses"}
 
 
 class Speedup(Record):
@@ -14,12 +18,19 @@ class Speedup(Record):
 
     comparison: PairedComparison | None = None
     """Of the speedup with that of FP32, which is 1: the geometric mean of FP32 time divided by this row's time in the
-    same rounds. The interval holds at every look that measuring may have stopped at; p-values are corrected by Holm's
-    method for all rows of the run that were timed. None for the FP32 row itself."""
+    same rounds. The interval holds at every interim analysis after which measuring may have stopped; p-values are
+    corrected by Holm's method for all rows of the run that were timed. None for the FP32 row itself."""
     own_verdict: Verdict | None = None
-    """The word that this row's figures support best, each row on its own: the p-value is of it."""
+    """The verdict that this row's figures support best without the correction for several rows; the p-value is its."""
     noise_floor: float | None = None
-    """Relative half-width of the A/A twin's ratio interval in the same session."""
+    """Relative half-width of the interval of the A/A control's ratio in the same session."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_names(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {_EARLIER_NAMES.get(name, name): value for name, value in fields.items()}
 
     @property
     def speedup(self) -> float | None:
@@ -68,7 +79,7 @@ class Latency(Speedup):
     throughput_per_s: float
     """Samples per second at the median."""
     analyses: int = 1
-    """How often measuring may have stopped: each look has a share of 1 - confidence in the interval."""
+    """Interim analyses after which measuring may have stopped; each has a share of 1 - confidence in the interval."""
     across: Speedup | None = None
     """Against the FP32 row of the scenario's reference target; None on that target, where `comparison` says it, and
     where one target was timed alone."""

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from harness.results.base import QUANTIZING_METHODS, BatchNormMode, Method, Record
+
+OWN_TOOLKIT = "harness"
+"""The toolkit of the harness itself: its placement and calibrators, PTQ and QAT."""
+_EARLIER_NAME = "torchao"
+
+
+def current_toolkit_name(name: str | None) -> str | None:
+    """The harness's own toolkit was called `torchao`, after the library that it builds on."""
+    return OWN_TOOLKIT if name == _EARLIER_NAME else name
+
+
+ToolkitName = Annotated[str | None, AfterValidator(current_toolkit_name)]
 
 
 class Variant(Record):
@@ -12,8 +28,8 @@ class Variant(Record):
     """Readable, unique within the run, safe as a file name."""
     model: str
     method: Method
-    toolkit: str | None = None
-    """Who quantized it (`torchao`, `onnxruntime`, …); None for methods that quantize nothing."""
+    toolkit: ToolkitName = None
+    """What quantized it (`harness`, `onnxruntime`, …); None for methods that quantize nothing."""
     calibrator: str | None = None
     percentile: float | None = None
     """Only for the `percentile` calibrator, in percent."""

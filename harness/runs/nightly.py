@@ -25,8 +25,7 @@ from harness.results import RunResults
 from harness.results.comparison import Comparison
 from harness.runs.complete import complete_run
 from harness.runs.executing import Display
-from harness.runs.preparation import Prepared, RunOptions
-from harness.runs.preparation import prepare_runs as prepare_scenarios
+from harness.runs.preparation import Prepared, RunOptions, prepare_runs
 from harness.scenario import load_scenario
 
 SUFFIXES = (".yaml", ".yml")

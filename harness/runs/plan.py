@@ -293,4 +293,4 @@ class Planner:
             rule.input or rule.weight for rule in self._of_networks.rules(variant)
         ):
             return None
-        return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use torchao"
+        return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use `harness`"

@@ -9,6 +9,7 @@ from harness.fields import Bits, Count, Listed, Name, Percent, Section, Seed, Un
 from harness.plugin_names import PluginName
 from harness.quantization.settings import Calibrator, PtqSteps, SkipSet
 from harness.results import BatchNormMode, Method
+from harness.results.variant import current_toolkit_name
 from harness.scenario.source import Loc
 
 QUANTIZATION_AXES = frozenset(
@@ -30,8 +31,8 @@ class Axes(Section):
     """Names of `models`. Default: all."""
     method: Listed[Method] | None = None
     """Default: `[fp32, ptq, qat]`. The FP32 row that others are judged against is added when it is left out."""
-    toolkit: Listed[PluginName] | None = None
-    """Who quantizes. Default: `[torchao]`. Other toolkits have `ptq` rows only."""
+    toolkit: Listed[Annotated[PluginName, AfterValidator(current_toolkit_name)]] | None = None
+    """What quantizes. Default: `[harness]`, the harness's own quantizer. Other toolkits have `ptq` rows only."""
     calibrator: Listed[Calibrator] | None = None
     """Default: from `quantization_params`: `max` if `calibrator_i` is `max`, else `histogram_calib_method`."""
     percentile: Listed[Percent] | None = None
@@ -48,7 +49,7 @@ class Axes(Section):
     `quantization_params.selective_quantizer_params.skip_modules`."""
     ptq_steps: Listed[PtqSteps] | None = None
     """What PTQ does beside choosing ranges: each value a list of steps in order, `[]` for none. A plain text is a list
-    of one. QAT starts from the result. Only the toolkit `torchao` has them. Default: one list,
+    of one. QAT starts from the result. Only the toolkit `harness` has them. Default: one list,
     `quantization_params.ptq_steps`."""
     learn_amax: Listed[bool] | None = None
     """Whether QAT trains the ranges too. Default: `quantization_params.selective_quantizer_params.learn_amax`."""

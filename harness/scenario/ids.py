@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.plugin_names import short_name
 from harness.results import Variant
+from harness.results.variant import OWN_TOOLKIT
 
 _LONGEST_READABLE_SKIP = 24
 
@@ -28,7 +29,7 @@ def with_ids(cells: Sequence[Variant]) -> tuple[Variant, ...]:
 def variant_id(variant: Variant) -> str:
     """Readable name of a variant, of `[a-z0-9_.+-]` only; unspoken are defaults.
 
-    Those are the toolkit torchao, 8 bits, no skips, no steps, ranges that are not learned, folded batch norm and the
+    Those are the toolkit `harness`, 8 bits, no skips, no steps, ranges that are not learned, folded batch norm and the
     seed of the scenario.
     """
     parts: list[str] = [variant.model, variant.method]
@@ -39,7 +40,7 @@ def variant_id(variant: Variant) -> str:
 
 
 def _quantization_parts(variant: Variant) -> Iterator[str]:
-    if variant.toolkit != "torchao":
+    if variant.toolkit != OWN_TOOLKIT:
         yield short_name(str(variant.toolkit))
     share = "" if variant.percentile is None else repr(variant.percentile).removesuffix(".0")
     yield f"{short_name(str(variant.calibrator))}{share}"

@@ -12,6 +12,7 @@ from typing import Any
 from harness.errors import ScenarioError, unknown_name
 from harness.results import BatchNormMode, Method, Variant
 from harness.results.base import QUANTIZING_METHODS
+from harness.results.variant import OWN_TOOLKIT
 from harness.scenario.axes import QAT_AXES, QUANTIZATION_AXES, Axes
 from harness.scenario.ids import with_ids
 from harness.scenario.schema import Scenario
@@ -24,8 +25,8 @@ MAX_TESTS = 1_000_000
 """Variants times entries that each may match: a few seconds."""
 
 _METHOD_ORDER: tuple[Method, ...] = ("fp32", "fp16", "bf16", "ptq", "qat")
-_QAT_TOOLKITS = frozenset({"torchao"})
-_STEP_TOOLKITS = frozenset({"torchao"})
+_QAT_TOOLKITS = frozenset({OWN_TOOLKIT})
+_STEP_TOOLKITS = frozenset({OWN_TOOLKIT})
 _ONE_EMPTY_VALUE = {
     "skip": "`[[]]` for one variant that skips nothing",
     "ptq_steps": "`[[]]` for one variant without steps",
@@ -97,7 +98,7 @@ def _grid(scenario: Scenario) -> Grid:
     default = Grid(
         model=tuple(scenario.models),
         method=("fp32", "ptq", "qat"),
-        toolkit=("torchao",),
+        toolkit=(OWN_TOOLKIT,),
         calibrator=("max" if selective.calibrator_i == "max" else calibration.histogram_calib_method,),
         percentile=(calibration.percentile,),
         per_channel=(selective.per_channel,),
@@ -263,7 +264,7 @@ def _include_errors(scenario: Scenario, included: list[list[Variant]]) -> Iterat
             yield scenario.error(loc, message, fix="add `method: qat` to the entry")
         elif any(entry.ptq_steps or ()) and not any(cell.toolkit in _STEP_TOOLKITS for cell in cells):
             message = f"`{dotted(loc)}` gives `ptq_steps`, but its toolkit is {cells[0].toolkit}"
-            yield scenario.error((*loc, "ptq_steps"), message, fix="delete them, or add `toolkit: torchao`")
+            yield scenario.error((*loc, "ptq_steps"), message, fix="delete them, or add `toolkit: harness`")
 
 
 def _quoted(names: AbstractSet[str]) -> str:
@@ -273,7 +274,7 @@ def _quoted(names: AbstractSet[str]) -> str:
 def _why_no_qat(scenario: Scenario) -> str:
     if scenario.quantization_params.ptq_only:
         return "`quantization_params.ptq_only` drops qat rows"
-    return "only the toolkit torchao has qat rows"
+    return "only the toolkit `harness` has qat rows"
 
 
 def _empty_matrix(scenario: Scenario, every: list[Variant]) -> ScenarioError:

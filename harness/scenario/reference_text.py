@@ -57,7 +57,7 @@ CLOSING = """\
 
 1. Every combination of the axes is a variant. `fp32`, `fp16` and `bf16` quantize nothing, so they are one row for each
    model, target and batch size. `percentile` multiplies the calibrator `percentile` only. `ptq_only: true` and
-   toolkits other than `torchao` have no `qat` rows.
+   toolkits other than `harness` have no `qat` rows.
 2. A variant that matches every key of one `exclude` entry is left out. A quantization axis (`toolkit`, `calibrator`,
    `percentile`, `per_channel`, `weight_bits`, `activation_bits`, `skip`) never matches an `fp32`, `fp16` or `bf16`
    row; a QAT axis (`learn_amax`, `batch_norm`, `qat_seed`) matches `qat` rows only.
@@ -71,7 +71,7 @@ Rows are ordered by model, target and batch size, each in the order in which it 
 ## Variant ids
 
 `MODEL-METHOD-TARGET-bBATCH` for `fp32`, `fp16` and `bf16`, for instance `resnet8-fp32-onnxruntime-b1`. Quantized rows
-add, after the method: the toolkit unless it is `torchao`, the calibrator (`percentile99.99`), `perchannel` or
+add, after the method: the toolkit unless it is `harness`, the calibrator (`percentile99.99`), `perchannel` or
 `pertensor`, the bits unless both are 8 (`w4a8`), and the skip set unless it is empty (`skip-fc`, or a digest of a long
 one). `qat` rows add `learned` for learned ranges, `bnfrozen` or `bnlive`, and each seed of a `qat_seed` axis
 (`seed1`): `resnet8-ptq-percentile99.99-perchannel-onnxruntime-b1`. Ids do not depend on the order of the axes.

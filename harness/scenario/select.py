@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from harness.errors import UsageError, unknown_name
 from harness.results import Variant
+from harness.results.variant import current_toolkit_name
 
 
 def selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
@@ -29,7 +30,10 @@ def matches(expression: str, variant: Variant, *, where: str = "--select") -> bo
     if axis not in axes:
         message, fix = unknown_name(f"axis in {where}", axis, axes)
         raise UsageError(message, fix=fix)
-    return _text(getattr(variant, axis)) in {value.strip().lower() for value in values.split(",")}
+    wanted = {value.strip().lower() for value in values.split(",")}
+    if axis == "toolkit":
+        wanted = {str(current_toolkit_name(value)) for value in wanted}
+    return _text(getattr(variant, axis)) in wanted
 
 
 def _text(value: object) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 AA_CONTROL = "twin"
-"""A second session of the reference engine: the ratio between the two is noise."""
+"""A second session of the reference engine, as sample files name it: the ratio between the two is noise."""
 _SEPARATOR = ","
 
 

@@ -1,7 +1,7 @@
-"""Who quantizes: toolkits that turn an FP32 network and calibration samples into a Q/DQ ONNX file.
+"""Toolkits turn an FP32 network and calibration samples into a Q/DQ ONNX file.
 
-`torchao` with the harness' own placement and calibrators is the default and has stages of its own; every other toolkit
-is one file in this folder.
+The default, `harness`, is the harness's own quantizer and has stages of its own. Every other toolkit is one file in
+this folder.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import functools
 
 from harness.errors import UsageError, unknown_name
 from harness.registry import members, plugged
+from harness.results.variant import OWN_TOOLKIT
 from harness.toolkits.base import Toolkit
 
-DEFAULT = "torchao"
+DEFAULT = OWN_TOOLKIT
 
 
 @functools.cache
 def toolkits() -> dict[str, Toolkit]:
-    """Every toolkit but the default one, by its name."""
+    """Every toolkit by its name, except the default one."""
     return members(__name__, __path__, "TOOLKIT")
 
 

@@ -48,8 +48,8 @@ def _headline(contest: Contest, found: Decision) -> str:
     if found.verdict == "undecided" and found.unproven and ranking.fastest.variant.method == "fp32":
         row = found.unproven[0]
         return (
-            f"No best engine is proven on this machine: {row_name(row)} is faster, {_speed(contest, row)}, but not proven "
-            "to keep its accuracy within the margin."
+            f"No best engine is proven on this machine: {row_name(row)} is faster, {_speed(contest, row)}, but not "
+            "proven to keep its accuracy within the margin."
         )
     if found.verdict == "undecided":
         return f"No best engine is proven on this machine: {_ties(ranking)}{_without(contest, found)}."
@@ -66,7 +66,8 @@ def _details(contest: Contest, found: Decision) -> Iterator[str]:
     ranking = found.ranking
     if ranking is not None and found.verdict == "best":
         if found.best is not None and found.best is not ranking.fastest:
-            yield f"Fastest as observed, with more work: {row_name(ranking.fastest)}, {_speed(contest, ranking.fastest)}."
+            fastest = ranking.fastest
+            yield f"Fastest as observed, with more work: {row_name(fastest)}, {_speed(contest, fastest)}."
         others = [row_name(tie.row) for tie in ranking.ties if tie.row is not found.best]
         if others:
             yield f"Not proven slower: {listed(others)}."

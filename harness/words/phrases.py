@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.results import Interval, Variant
+from harness.results.variant import OWN_TOOLKIT
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "ptq": "PTQ", "qat": "QAT"}
-_DEFAULT_TOOLKIT = "torchao"
 NOT_FINITE = "NaN or infinity"
 """Of a ratio of signal to error: one side has such values and the other has not."""
 _LARGEST_SPEED, _LARGEST_NOISE = 1000, 10
@@ -37,7 +37,7 @@ def quantization_parts(variant: Variant) -> list[str]:
     parts = [calibrator_name(variant), granularity(variant)]
     if not is_8_bit(variant):
         parts.append(bits(variant))
-    if variant.toolkit not in {None, _DEFAULT_TOOLKIT}:
+    if variant.toolkit not in {None, OWN_TOOLKIT}:
         parts.append(f"by {variant.toolkit}")
     if variant.skip:
         parts.append("without " + ", ".join(variant.skip))

@@ -1,4 +1,4 @@
-"""Nights of the starter project, for real: `python tests/benchmarks/nights.py FOLDER [--nights 20] [--slow 10]`.
+"""Nightly runs of the starter project: `python tests/benchmarks/nightly_runs.py FOLDER [--nights 20] [--slow 10]`.
 
 First clean nights, none of which may raise an alarm; then nights in which one engine takes longer, each of which must
 be found. Both are compared with a baseline of their own: the slowed ones with a night whose timing goes through the

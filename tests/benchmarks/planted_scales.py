@@ -109,7 +109,7 @@ def run_cases(folder: Path) -> Iterator[Case]:
     batches = [images.inputs(slice(start, start + 16)) for start in range(0, 64, 16)]
     first: dict[tuple[str, bool | None], Row] = {}
     for row in RunResults.load(folder / "results.json").rows:
-        if row.variant.method == "ptq" and row.variant.toolkit == "torchao" and "engine" in row.files:
+        if row.variant.method == "ptq" and row.variant.toolkit == "harness" and "engine" in row.files:
             first.setdefault((row.variant.model, row.variant.per_channel), row)
     for row in first.values():
         file = onnx.load(folder / row.files["onnx"])

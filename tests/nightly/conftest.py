@@ -25,7 +25,7 @@ class Nights:
         monkeypatch.chdir(root)
         monkeypatch.delenv("HARNESS_HISTORY", raising=False)
         monkeypatch.setattr(harness.runs.nightly, "load_scenario", self._load)
-        monkeypatch.setattr(harness.runs.nightly, "prepare_scenarios", self._prepare)
+        monkeypatch.setattr(harness.runs.nightly, "prepare_runs", self._prepare)
         monkeypatch.setattr(harness.runs.complete, "run_scenario", self._run)
         self.add("tiny")
 

@@ -20,7 +20,7 @@ class Lab:
 
     def row(self, method, *, lost=0, won=0, ratio=1.0, width=0.01, measured="both", status="ok", model="net", **fields):
         """`lost` samples from the front, `won` from the back; the speedup's interval is ratio * (1 ± width)."""
-        quantized = {"calibrator": "max", "per_channel": True, "toolkit": "torchao"} if method in {"ptq", "qat"} else {}
+        quantized = {"calibrator": "max", "per_channel": True, "toolkit": "harness"} if method in {"ptq", "qat"} else {}
         variant = Variant(
             **(
                 {"id": "", "model": model, "method": method, "target": "onnxruntime", "batch_size": 1}

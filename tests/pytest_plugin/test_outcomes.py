@@ -32,7 +32,7 @@ class TestUnavailable:
         from harness.toolkits import get_toolkit
 
         path = scripted / TINY
-        path.write_text(path.read_text().replace("  calibrator:", "  toolkit: [torchao, nncf]\n  calibrator:"))
+        path.write_text(path.read_text().replace("  calibrator:", "  toolkit: [harness, nncf]\n  calibrator:"))
         absent = Availability(usable=False, detail="nncf is not installed", fix="pip install nncf")
         monkeypatch.setattr(type(get_toolkit("nncf")), "availability", lambda _: absent)
         result = run(TINY, "-rs")

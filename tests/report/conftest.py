@@ -75,7 +75,7 @@ class Bench:
             id="-".join([*parts, self.target, "b1"]),
             model=self.model,
             method=method,
-            toolkit="torchao" if quantized else None,
+            toolkit="harness" if quantized else None,
             calibrator=calibrator,
             percentile=percentile,
             per_channel=per_channel if quantized else None,

@@ -246,7 +246,7 @@ class TestChoice:
         assert self.planned(project, matrix) == [("mse", False)]
 
     def test_rows_of_other_toolkits_are_passed_over(self, project: Path) -> None:
-        matrix = "matrix: {method: ptq, toolkit: [onnxruntime, torchao], calibrator: max}\n"
+        matrix = "matrix: {method: ptq, toolkit: [onnxruntime, harness], calibrator: max}\n"
         assert self.planned(project, matrix) == [("max", True)]
 
 

@@ -158,7 +158,7 @@ class TestLaterErrors:
 
     def test_check_names_accepts_what_is_known_and_skips_what_is_not_given(self, load: Any, head: str) -> None:
         scenario = load(f"{head}matrix: {{target: mars}}\n")
-        check_names(scenario, sources=["fashion_mnist"], augmentations=[], toolkits=["torchao"])
+        check_names(scenario, sources=["fashion_mnist"], augmentations=[], toolkits=["harness"])
 
     @pytest.mark.parametrize(
         ("tail", "known", "expected"),
@@ -167,7 +167,7 @@ class TestLaterErrors:
             ("matrix: {target: [onnxruntime, ort]}", {"targets": ["onnxruntime"]}, "4:32: unknown target `ort`"),
             ("targets: {onnxrt: {}}", {"targets": ["onnxruntime"]}, "4:11: unknown target `onnxrt`"),
             ("matrix: {include: {target: x}}", {"targets": ["onnxruntime"]}, "4:28: unknown target `x`"),
-            ("matrix: {method: ptq, toolkit: tor}", {"toolkits": ["torchao"]}, "4:32: unknown toolkit `tor`"),
+            ("matrix: {method: ptq, toolkit: tor}", {"toolkits": ["harness"]}, "4:32: unknown toolkit `tor`"),
             ("training: {augmentations: flip}", {"augmentations": ["crop"]}, "4:27: unknown augmentation `flip`"),
         ],
     )

@@ -108,8 +108,8 @@ class TestProduct:
             product(("n", "m"), ("z", "a"), (8, 1), ("fp32", "fp16", "ptq", "qat"))
         )
 
-    def test_only_torchao_has_qat_rows(self) -> None:
-        assert ids({"toolkit": ["torchao", "onnxruntime"], "calibrator": "max"}) == [
+    def test_only_the_harness_s_own_toolkit_has_qat_rows(self) -> None:
+        assert ids({"toolkit": ["harness", "onnxruntime"], "calibrator": "max"}) == [
             "r-fp32-onnxruntime-b1",
             "r-ptq-max-perchannel-onnxruntime-b1",
             "r-ptq-onnxruntime-max-perchannel-onnxruntime-b1",
@@ -151,7 +151,7 @@ class TestProduct:
     def test_other_toolkits_have_no_steps(self) -> None:
         steps = [[], ["bias_correction"]]
         assert ids(
-            {"toolkit": ["torchao", "onnxruntime"], "calibrator": "max", "method": "ptq", "ptq_steps": steps}
+            {"toolkit": ["harness", "onnxruntime"], "calibrator": "max", "method": "ptq", "ptq_steps": steps}
         ) == [
             "r-fp32-onnxruntime-b1",
             "r-ptq-max-perchannel-onnxruntime-b1",
@@ -272,7 +272,7 @@ class TestRefusals:
             ),
             (
                 "§matrix: {method: qat, toolkit: modelopt}",
-                "the matrix is empty: only the toolkit torchao has qat rows",
+                "the matrix is empty: only the toolkit `harness` has qat rows",
             ),
             ("matrix: {method: §[]}", "the matrix is empty: `matrix.method` has no values"),
             ("matrix:\n  skip: §[]", "the matrix is empty: `matrix.skip` has no values"),
@@ -299,7 +299,7 @@ class TestRefusals:
             ),
             (
                 "matrix: {include: [§{method: qat, toolkit: modelopt}]}",
-                "`matrix.include[0]` adds no variant: only the toolkit torchao has qat rows",
+                "`matrix.include[0]` adds no variant: only the toolkit `harness` has qat rows",
             ),
             (
                 "matrix: {include: [§{calibrator: mse}]}",
@@ -355,7 +355,7 @@ MATRICES = st.fixed_dictionaries(
     {},
     optional={
         "method": st.lists(st.sampled_from(["fp32", "fp16", "bf16", "ptq", "qat"]), min_size=1, max_size=4),
-        "toolkit": st.lists(NAMES, min_size=1, max_size=2).map(lambda names: ["torchao", *names]),
+        "toolkit": st.lists(NAMES, min_size=1, max_size=2).map(lambda names: ["harness", *names]),
         "calibrator": st.lists(st.sampled_from(["max", "percentile", "entropy", "mse"]), min_size=1, max_size=4),
         "percentile": st.lists(st.floats(0.001, 100), min_size=1, max_size=3),
         "per_channel": st.lists(st.booleans(), min_size=1, max_size=2),

@@ -35,7 +35,7 @@ dataset:
 models:
   unet: {factory: "models/segmentation.py:unet_small"}
 training: {max_epochs: 6, batch_size: 20, initial_lr: 0.1, augmentations: [horizontal_flip, random_crop]}
-matrix: {method: [fp32, ptq, qat], toolkit: [torchao, onnxruntime], calibrator: max}
+matrix: {method: [fp32, ptq, qat], toolkit: [harness, onnxruntime], calibrator: max}
 measurement: {latency: false}
 """
 

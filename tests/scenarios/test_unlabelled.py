@@ -38,7 +38,7 @@ dataset:
   args: {size: 24, crops_per_photo: 2, n_classes: 5}
 models:
   net: {factory: "models/resnet.py:resnet8", args: {width: 4, in_channels: 3, n_classes: 5}, weights: net.pth}
-matrix: {method: [fp32, ptq], toolkit: [torchao, onnxruntime], calibrator: max}
+matrix: {method: [fp32, ptq], toolkit: [harness, onnxruntime], calibrator: max}
 measurement: {latency: false}
 """
 

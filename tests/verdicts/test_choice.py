@@ -10,8 +10,8 @@ from harness.verdicts.choice import Contest, decide, n_comparisons
 from harness.words.choice import choice
 
 FP32, OV_FP32, OV_BF16 = "net-fp32", "net-fp32-openvino", "net-bf16-openvino"
-PTQ, OV_PTQ = "net-ptq-max-True-torchao", "net-ptq-max-True-torchao-openvino"
-OV_QAT = "net-qat-max-True-torchao-openvino"
+PTQ, OV_PTQ = "net-ptq-max-True-harness", "net-ptq-max-True-harness-openvino"
+OV_QAT = "net-qat-max-True-harness-openvino"
 TIED = {FP32: 1.0, PTQ: 2.0, OV_FP32: 0.9, OV_PTQ: 2.0}
 """Two quantized rows that are equally fast."""
 

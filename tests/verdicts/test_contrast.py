@@ -18,8 +18,8 @@ def test_each_qat_row_meets_the_ptq_row_that_differs_in_the_method_alone(lab):
     ]
     pairs = contrasts(rows, lab.correct)
     assert [(pair.ptq.variant.id, pair.qat.variant.id) for pair in pairs] == [
-        ("net-ptq-max-False-torchao", "net-qat-max-False-torchao"),
-        ("net-ptq-max-True-torchao-head", "net-qat-max-True-torchao-head"),
+        ("net-ptq-max-False-harness", "net-qat-max-False-harness"),
+        ("net-ptq-max-True-harness-head", "net-qat-max-True-harness-head"),
     ]
 
 

@@ -12,17 +12,17 @@ def chosen(rows):
 
 def test_ptq_is_preferred_to_qat_that_is_not_provably_faster(lab):
     rows = [lab.row("fp32"), lab.row("ptq", lost=5, ratio=1.70), lab.row("qat", won=5, ratio=1.71)]
-    assert chosen(rows) == "net-ptq-max-True-torchao"
+    assert chosen(rows) == "net-ptq-max-True-harness"
 
 
 def test_qat_is_taken_when_it_is_provably_faster(lab):
     rows = [lab.row("fp32"), lab.row("ptq", lost=5, ratio=1.2), lab.row("qat", ratio=1.8)]
-    assert chosen(rows) == "net-qat-max-True-torchao"
+    assert chosen(rows) == "net-qat-max-True-harness"
 
 
 def test_qat_is_taken_when_ptq_loses(lab):
     rows = [lab.row("fp32"), lab.row("ptq", lost=300, ratio=1.7), lab.row("qat", lost=5, ratio=1.7)]
-    assert chosen(rows) == "net-qat-max-True-torchao"
+    assert chosen(rows) == "net-qat-max-True-harness"
 
 
 def test_fp16_needs_less_work_than_ptq_of_the_same_speed(lab):
@@ -39,13 +39,13 @@ def test_among_equals_the_smaller_observed_loss_wins_and_the_others_are_named(la
     ]
     found = recommend(rows)
     assert found is not None
-    assert found.row.variant.id == "net-ptq-max-False-torchao"
-    assert [row.variant.id for row in found.ties] == ["net-ptq-max-True-torchao"]
+    assert found.row.variant.id == "net-ptq-max-False-harness"
+    assert [row.variant.id for row in found.ties] == ["net-ptq-max-True-harness"]
 
 
 def test_a_faster_row_beats_a_slower_one_with_less_loss(lab):
     rows = [lab.row("fp32"), lab.row("ptq", lost=0, ratio=1.3), lab.row("ptq", lost=20, ratio=1.7, per_channel=False)]
-    assert chosen(rows) == "net-ptq-max-False-torchao"
+    assert chosen(rows) == "net-ptq-max-False-harness"
 
 
 def test_fp32_stays_when_nothing_is_faster(lab):

@@ -84,7 +84,7 @@ class TestDetails:
     def test_what_to_ship_comes_first_with_its_figures(self, lab):
         rows = [lab.row("fp32"), lab.row("ptq", lost=5, won=5, ratio=2.0), lab.row("qat", ratio=2.0)]
         conclusion, _, details = only(rows, lab.correct)
-        assert conclusion.recommended == "net-ptq-max-True-torchao"
+        assert conclusion.recommended == "net-ptq-max-True-harness"
         assert details[0].startswith(
             f"Ship PTQ max per-channel: 2.00{TIMES} the speed of FP32 (0.500 ms instead of 1.00 ms), top-1 90.00 %, "
             "a drop of 0.00 ± 0."
@@ -166,7 +166,7 @@ class TestSimulated:
         assert headline == "PTQ is enough."
         assert line(details, "Simulated w4a8 (no engine runs it): PTQ provably loses")
         assert "1 of 1 proven" in line(details, "PTQ against FP32")
-        assert conclusion.recommended == "net-ptq-max-True-torchao"
+        assert conclusion.recommended == "net-ptq-max-True-harness"
 
 
 def test_one_conclusion_per_model_target_and_batch_size_in_the_order_of_the_rows(lab):

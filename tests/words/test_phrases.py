@@ -19,7 +19,7 @@ def variant(**fields):
         ({"calibrator": "entropy", "per_channel": False}, "PTQ entropy per-tensor"),
         ({"calibrator": "percentile", "percentile": 99.99, "per_channel": True}, "PTQ percentile 99.99 per-channel"),
         ({"method": "qat", "calibrator": "max", "weight_bits": 4, "activation_bits": 8}, "QAT max w4a8"),
-        ({"calibrator": "max", "toolkit": "torchao"}, "PTQ max"),
+        ({"calibrator": "max", "toolkit": "harness"}, "PTQ max"),
         ({"calibrator": "max", "toolkit": "onnxruntime"}, "PTQ max by onnxruntime"),
         ({"calibrator": "max", "skip": ("head", "conv1")}, "PTQ max without head, conv1"),
     ],

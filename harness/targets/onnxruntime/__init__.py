@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from harness.results import Layer, Variant
+from harness.results.variant import OWN_TOOLKIT
 from harness.targets.base import HOST, Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
 from harness.targets.onnxruntime.installed import installed_build
 
@@ -87,7 +88,7 @@ class OnnxRuntime(Target):
             batch_size=variant.batch_size,
             machine=",".join(instruction_sets()),
             exact_products=not has_vnni() and (variant.weight_bits or 0) > _REDUCED_WEIGHT_BITS,
-            quantize_biases=variant.toolkit not in (None, "torchao") and not variant.skip,
+            quantize_biases=variant.toolkit not in (None, OWN_TOOLKIT) and not variant.skip,
         )
 
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.results import Layer, Variant
+from harness.results.variant import OWN_TOOLKIT
 from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target, refuse_bf16
 from harness.targets.onnxruntime.installed import installed_build
 from harness.targets.settings import TargetOptions
@@ -88,7 +89,7 @@ class OnnxRuntimeCuda(Target):
             batch_size=variant.batch_size,
             machine=f"{installed} on {gpu.name if gpu else 'no GPU'}",
             tf32=isinstance(settings, OnnxRuntimeCudaSettings) and settings.tf32,
-            quantize_biases=variant.toolkit not in (None, "torchao") and not variant.skip,
+            quantize_biases=variant.toolkit not in (None, OWN_TOOLKIT) and not variant.skip,
         )
 
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

@@ -29,6 +29,6 @@ def _outermost(node: Node, kept: set[str]) -> str:
         if name not in kept:
             return name
     raise StageError(
-        f"a rule skips `{node.name}` alone, but other toolkits than torchao skip whole modules only",
+        f"a rule skips `{node.name}` alone, but toolkits other than `harness` skip whole modules only",
         fix="skip the module by its name, or exclude these rows",
     )

@@ -86,7 +86,7 @@ def run_guarded(command: Callable[[], object]) -> int:
 
 
 def unforeseen(error: BaseException) -> str:
-    """The message for an error that nobody foresaw; its traceback goes into a log file."""
+    """The message of an internal error; its traceback goes into a log file."""
     summary = " ".join(str(error).split())[:300]
     what = f"{type(error).__name__}: {summary}" if summary else type(error).__name__
     log = write_log(error)

@@ -16,7 +16,7 @@ EXIT_USAGE = 2
 EXIT_VARIANT_FAILED = 3
 EXIT_INCONCLUSIVE = 4
 EXIT_SOFTWARE = 70
-"""Something that nobody foresaw (`EX_SOFTWARE` of sysexits.h): a fault of the harness."""
+"""An internal error (`EX_SOFTWARE` of sysexits.h): a fault of the harness."""
 EXIT_INTERRUPTED = 130
 """As shells say it of Ctrl-C: 128 + SIGINT."""
 EXIT_TERMINATED = 143

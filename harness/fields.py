@@ -34,7 +34,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of the names that `names` lists when a value is read; wrong ones are told like those of a `Literal`."""
+    """One of the names that `names` lists when a value is read; wrong names are reported like those of a `Literal`."""
 
     names: Callable[[], Sequence[str]]
 
@@ -84,7 +84,7 @@ def contradiction(message: str, fix: str, *, key: str, on_key: bool = False) -> 
 
 
 def _listed(value: Any) -> Any:
-    """A scalar stands for a list of one, nothing for an empty list."""
+    """A scalar is read as a list of one, nothing as an empty list."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)
@@ -106,7 +106,7 @@ class _AsMapping:
 
 
 def mapping(value: Any) -> Any:
-    """Nothing stands for an empty mapping."""
+    """Nothing is read as an empty mapping."""
     return {} if value is None else value
 
 

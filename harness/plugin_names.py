@@ -39,7 +39,7 @@ class FileName(NamedTuple):
 
 
 def parse_file_name(text: str) -> FileName | None:
-    """The parts of a name that stands for an object in a file; None for other names."""
+    """The parts of a name that refers to an object in a file; None for other names."""
     file, _, attribute = text.rpartition(":")
     return FileName(file, attribute) if file.endswith(".py") and attribute.isidentifier() else None
 

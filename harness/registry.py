@@ -24,7 +24,7 @@ def members(package: str, path: Iterable[str], attribute: str) -> dict[str, Any]
 
 
 def instance_of(member: Any) -> Any:
-    """A member itself, or an instance of the class that stands for it."""
+    """A member itself, or an instance of its class."""
     return member() if isinstance(member, type) else member
 
 
@@ -42,18 +42,18 @@ _plugged: dict[tuple[str, str], Any] = {}
 
 
 def plug(kind: str, name: str, member: object) -> None:
-    """Let `name` stand for a loaded plug-in in this process, until another takes its place."""
+    """Register a loaded plug-in under `name` in this process, until another one replaces it."""
     _plugged[kind, name] = member
 
 
 def plugged(kind: str, name: str) -> Any | None:
-    """The plug-in of this kind that `name` stands for in this process, or None."""
+    """The plug-in of this kind that is registered under `name` in this process, or None."""
     return _plugged.get((kind, name))
 
 
 @contextmanager
 def plugged_in(loaded: Plugged) -> Iterator[None]:
-    """Let names stand for loaded plug-ins inside the block."""
+    """Register loaded plug-ins under their names inside the block."""
     before = dict(_plugged)
     _plugged.update(loaded)
     try:

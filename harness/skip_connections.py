@@ -1,7 +1,7 @@
-"""Markers of skip connections for model files: identities whose tensor is quantized where they stand.
+"""Skip-connection modules for model files: identities whose tensor is quantized.
 
-Most networks need none: residual adds and concatenations are found in the graph. A marker adds a quantizer at an edge
-that a target's rules leave in float, for instance the inputs of a division. Needs torch only.
+Most networks need none: residual adds and concatenations are found in the graph. Such a module adds a quantizer
+at an edge that a target's rules do not quantize, for instance the inputs of a division. Needs torch only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _(x: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def visible_to_export() -> Iterator[None]:
-    """Inside the block, markers leave an operation in what torch.export sees; elsewhere they leave no trace."""
+    """Inside the block, these modules are operations that torch.export sees; elsewhere they leave no trace."""
     global _recording  # noqa: PLW0603  # torch.export calls the modules itself, with no way to pass an argument
     previous, _recording = _recording, True
     try:

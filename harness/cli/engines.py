@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.results import Layer
 
 _PAGE_WIDTH = 10_000
-"""Of tables that go into a file or a pipe: nothing is cut off there."""
+"""Page width of tables that go into a file or a pipe, wide enough to cut nothing off."""
 _DEFAULT_TARGET = "tensorrt-rtx"
 _TRTEXEC_LEVELS = {"ampere+": "ampere_plus", "sameComputeCapability": "same_compute_capability"}
 

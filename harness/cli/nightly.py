@@ -71,7 +71,7 @@ def nightly(
 
 
 def nightly_messages(nightly: NightlyRun) -> Iterator[str]:
-    """One line or block for everything that a reader has to know, the gravest first."""
+    """One line or block for everything that a reader has to know, the most severe first."""
     from harness.comparison.gates import gate_messages
     from harness.report.comparison import change_messages as changes
     from harness.report.history import step_messages
@@ -131,7 +131,7 @@ def _write(nightly: NightlyRun) -> None:
 
 @contextmanager
 def _folder(out: Path | None, root: Path) -> Iterator[Path]:
-    """The night's folder, which is empty and no other run's."""
+    """A new, empty folder for the nightly run."""
     from harness.results.run_folder import CLAIM, given_folder, new_folder
 
     if out is None:

@@ -53,7 +53,7 @@ class StoredVariant(Record):
     """One variant of a baseline."""
 
     row: dict[str, Any]
-    """Of `results.Row`, without what is empty; `coverage.layers` names an entry of `layers`."""
+    """Fields of `results.Row`, without what is empty; `coverage.layers` names an entry of `layers`."""
     correct: str | None = None
     """Per test sample, whether top-1 was right: packed bits, zlib, base64."""
     samples: Annotated[int, Field(ge=0, le=2**31)] | None = None

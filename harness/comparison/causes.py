@@ -51,9 +51,9 @@ def _coverage(pair: VariantPair) -> Iterator[str]:
     lost = [after[name] for name in before.keys() & after.keys() if before[name].int8 and not after[name].int8]
     won = [after[name] for name in before.keys() & after.keys() if not before[name].int8 and after[name].int8]
     if lost:
-        yield f"in float now, INT8 before: {_named(lost)}"
+        yield f"no longer INT8: {_named(lost)}"
     if won:
-        yield f"in INT8 now, float before: {_named(won)}"
+        yield f"INT8 now, not before: {_named(won)}"
     yield from _other_layers(before, after)
 
 
@@ -73,7 +73,7 @@ def _size(pair: VariantPair) -> Iterator[str]:
         others = [sum(found.values()) - part for found, part in zip(stored, floats, strict=True)]
         if floats != [floats[0]] * 2 or others != [others[0]] * 2:
             yield (
-                f"the ONNX file stores {byte_size(floats[1])} of weights in float and {byte_size(others[1])} as "
+                f"the ONNX file stores {byte_size(floats[1])} of FP32 weights and {byte_size(others[1])} as "
                 f"integers, before {byte_size(floats[0])} and {byte_size(others[0])}"
             )
 

@@ -32,7 +32,7 @@ class EnvironmentRule(NamedTuple):
 RULES: Final = (  # the first pattern that fits counts
     # What times cannot be compared across.
     EnvironmentRule("architecture", "refuse", MACHINE, "architecture", "another architecture runs other kernels"),
-    EnvironmentRule("cpu.model", "refuse", TIMES, "CPU", "times of different CPUs do not tell what the change did"),
+    EnvironmentRule("cpu.model", "refuse", TIMES, "CPU", "times of different CPUs do not show what the change did"),
     EnvironmentRule(
         "cpu.usable_cores", "refuse", TIMES, "number of usable cores", "more or fewer cores are another machine"
     ),
@@ -45,7 +45,7 @@ RULES: Final = (  # the first pattern that fits counts
         "refuse",
         MACHINE,
         "GPU",
-        "times of different GPUs do not tell what the change did",
+        "times of different GPUs do not show what the change did",
         absent_is_none=True,
     ),
     EnvironmentRule(

@@ -43,7 +43,7 @@ class EnvironmentDifference:
 
 
 def differences(base: RunResults, new: RunResults) -> tuple[EnvironmentDifference, ...]:
-    """Every condition that differs, the gravest first; nothing when both runs were made under equal conditions.
+    """Every condition that differs, the most severe first; nothing when both runs were made under equal conditions.
 
     What only one run recorded counts one step less. Differences of GPUs are notes unless rows were timed on one.
     """
@@ -102,7 +102,7 @@ def _uncommitted(base: RunResults, new: RunResults) -> Iterator[EnvironmentDiffe
     dirty = [name for name, state in (("base", before), ("new run", after)) if state]
     if dirty:
         who = " and ".join(f"the {name}" for name in dirty)
-        text = f"Uncommitted changes were in the checkout of {who}; the commit does not tell what ran."
+        text = f"Uncommitted changes were in the checkout of {who}; the commit does not identify what ran."
         yield EnvironmentDifference("git.dirty", before, after, "warn", EVERYTHING, text)
 
 

@@ -30,7 +30,7 @@ class GateFigure:
     interval: Interval | None = None
     is_exact: bool = False
     degrees: float = math.inf
-    """Of freedom, of the interval's t quantile; infinite: a normal one."""
+    """Degrees of freedom of the interval's t quantile; infinite for a normal quantile."""
     analyses: int = 1
     """That share the interval's error among them."""
     compared_with: str | None = None
@@ -108,7 +108,7 @@ def _latency_against_fp32(gate: GateSpec, row: Row, latency: Latency, other: Fig
 def _speedup_figure(
     latency: Latency, value: float, interval: Interval | None, compared_with: str | None = None
 ) -> GateFigure:
-    """Of a handful of processes: their error has the long tails of Student's t."""
+    """The figure of a speedup, whose error over a handful of processes has the tails of Student's t."""
     return GateFigure(
         value, interval, degrees=degrees_of(latency), analyses=latency.analyses, compared_with=compared_with
     )

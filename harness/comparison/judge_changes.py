@@ -68,7 +68,7 @@ class _SnapshotPair:
     scenario: str
     base_name: str
     confidence: float
-    """Of the new run."""
+    """Confidence of the new run's intervals."""
     old: Row
     now: Row
 

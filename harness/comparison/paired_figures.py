@@ -7,7 +7,7 @@ from typing import NamedTuple
 from harness.figures import METRICS, TOP1, TOP5
 from harness.results import Interval, PairedComparison, Row
 
-TOO_ALIKE = "too few samples tell it from FP32"
+TOO_ALIKE = "it differs from FP32 on too few samples"
 
 
 class PairedGain(NamedTuple):

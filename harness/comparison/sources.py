@@ -100,7 +100,7 @@ def _files(path: Path, classes: frozenset[str]) -> Iterator[Path]:
 
 
 def _own_files(folder: Path) -> list[Path]:
-    """Baselines and runs; other JSON, such as `comparison.json` of a night, may lie beside them."""
+    """Baselines and runs; other JSON, such as `comparison.json` of a nightly run, may lie beside them."""
     return [file for file in sorted(folder.glob("*.json")) if not _is_foreign(file)]
 
 

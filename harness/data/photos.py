@@ -36,7 +36,7 @@ class Photo:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return self.source.file.name
 
 

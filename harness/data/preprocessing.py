@@ -1,4 +1,4 @@
-"""From a photo to the network's input: every step is an argument, and none happens without being told."""
+"""From a photo to the network's input: every step is an argument, and no other step happens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DEFAULT_RESIZE = 8 / 7
 """Shorter side after resizing as a multiple of `size`, where `resize` is not given: 256 for 224."""
 SMALLEST_SHARE = 0.35
-"""Of the photo's area that a random crop shows; aspect ratio is at most 4:3 either way."""
+"""Smallest share of the photo's area that a random crop shows. The aspect ratio is at most 4:3 either way."""
 LARGEST_ASPECT = 4 / 3
 
 Byte = Annotated[int, Ge(0), Le(255)]
@@ -47,7 +47,7 @@ class ImageArgs(BaseModel):
     """Whether pixels that a smaller image leaves out are averaged in, as Pillow and torchvision do; OpenCV does not.
     `false` is for `nearest`, `bilinear` and `bicubic`."""
     channels: Literal[1, 3] = 3
-    """Of the network's input: 3 repeats grey images, 1 converts colour images to grey."""
+    """Channels of the network's input: 3 repeats grey images, 1 converts colour images to grey."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """`bgr` for networks from Caffe and OpenCV."""
     value_scale: Literal[1, 255] = 1

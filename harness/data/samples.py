@@ -53,7 +53,7 @@ class Samples:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one sample: C, H, W."""
+        """Shape of one sample: C, H, W."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
@@ -125,7 +125,7 @@ class Splits:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Of one sample: C, H, W."""
+        """Shape of one sample: C, H, W."""
         return self.test.shape
 
     @property

@@ -7,14 +7,14 @@ from typing import Final, Literal
 Task = Literal["classification", "segmentation"]
 
 IGNORED_LABEL: Final = -100
-"""Of pixels that have no class: they train nothing and count in no metric (torch's default for cross entropy)."""
+"""Label of pixels without a class, which training and metrics ignore (torch's default for cross entropy)."""
 
 
 def label_shape(task: Task, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """Of one sample with image (C, H, W): a class, or a class per pixel."""
+    """Shape of the label of one image (C, H, W): a class, or a class per pixel."""
     return image_shape[1:] if task == "segmentation" else ()
 
 
 def output_shape(task: Task, image_shape: tuple[int, ...], n_classes: int) -> tuple[int, ...]:
-    """Of one sample: logits, or logits for every pixel."""
+    """Shape of the output for one sample: logits, or logits for every pixel."""
     return (n_classes, *image_shape[1:]) if task == "segmentation" else (n_classes,)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
-"""Of statements in statements; searching expressions too takes three times as long, and imports are none."""
+"""Fields with nested statements. Imports are statements: not searching expressions is three times as fast."""
 
 
 def absolute_imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:

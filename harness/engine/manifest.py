@@ -43,7 +43,7 @@ class Manifest(BaseModel):
     meta: dict[str, JsonValue]
     """The stage's own small results."""
     sha256: str = ""
-    """Of this manifest without this field."""
+    """Checksum of this manifest without this field."""
 
     def sealed(self) -> Manifest:
         """The same manifest with its own checksum filled in."""

@@ -34,7 +34,7 @@ class Failed:
     reason: str
     """For the user: message and fix of a harness error, else type and message, else how the process died."""
     label: str
-    """Of the task that failed first."""
+    """Label of the task that failed first."""
     root: str
     """Key of the task that failed first; a task that only depends on it carries the same."""
     kind: str

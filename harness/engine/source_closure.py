@@ -123,7 +123,7 @@ class _Module:
 
     @cached_property
     def imports(self) -> frozenset[str]:
-        """Of the whole module."""
+        """Imports of the whole module."""
         return frozenset(absolute_imports([self.tree], self.package))
 
     @property

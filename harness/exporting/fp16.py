@@ -51,7 +51,7 @@ class Fp16Report(Record):
     rescaled_weights: tuple[str, ...]
     """Weights of which some channel's scale was raised to a number that FP16 has."""
     error: float
-    """Of the outputs against the original's, see `relative_error`."""
+    """Relative error of the outputs to the original's, see `relative_error`."""
     samples: int
 
 

@@ -18,7 +18,7 @@ WEIGHTED_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 """What quantizers give integer weights to; `weighted_layers` finds every operator that multiplies."""
 _FUSABLE = {"Relu", "Clip", "Add", "QuantizeLinear", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh"}
 _GIVE_SIZES = "give the sizes of its inputs, for instance `--shapes NAME:1x3x224x224`, or export it with fixed sizes"
-_COUNTS_VALUES = "replace the operator: how much it multiplies cannot be told from shapes"
+_COUNTS_VALUES = "replace the operator: its multiply-accumulates cannot be computed from shapes"
 
 
 @dataclass(frozen=True)

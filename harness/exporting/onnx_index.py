@@ -51,7 +51,7 @@ class OnnxIndex:
     integers: set[str] = field(repr=False)
     """Initializers of 8 bits or fewer."""
     outputs: set[str] = field(repr=False)
-    """Of the network."""
+    """Names of the network's outputs."""
 
     @classmethod
     def of(cls, model: ModelProto) -> OnnxIndex:

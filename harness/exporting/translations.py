@@ -23,7 +23,7 @@ _COLUMNS = 4
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """ONNX functions by the operator of torch that they stand for."""
+    """ONNX functions by the operator of torch that they implement."""
     import torch.ao.quantization.fx._decomposed  # registers the operators; nothing else may have done so
 
     namespace = torch.ops.quantized_decomposed

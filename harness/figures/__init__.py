@@ -60,7 +60,7 @@ def figure(name: str) -> Figure:
 
 
 def heading(name: str) -> str:
-    """Of the column of one figure: its header, with the unit where cells do not show it."""
+    """Heading of the column of one figure: its header, with the unit where cells do not show it."""
     return figure(name).heading
 
 
@@ -96,7 +96,7 @@ def read(row: Row, name: str, *, confidence: float = 0.95) -> FigureValue | None
 
 @cache
 def short_names() -> Mapping[str, str]:
-    """Last parts that stand for one figure only, and its dotted name: `speedup` is `latency.speedup`.
+    """Last parts that name one figure only, and its dotted name: `speedup` is `latency.speedup`.
 
     A figure that lies deeper in its section than another of the same last part is named in full.
     """

@@ -14,7 +14,7 @@ TOP5: Final = "accuracy.top5"
 
 
 def accuracy_figures() -> Iterator[Figure]:
-    """Of the section `accuracy`."""
+    """Figures of the section `accuracy`."""
     share = partial(Figure, unit="share", has_interval=True)
     of = partial(reading, _in_accuracy)
     yield share(

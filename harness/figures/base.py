@@ -95,7 +95,7 @@ class Figure:
 
     @property
     def varies_with_samples(self) -> bool:
-        """Whether its interval says how well the test samples stand for all others: they are the same in every run."""
+        """Whether its interval is that of sampling the test samples, which are the same in every run."""
         return self.section in ("accuracy", "parity")
 
     @property
@@ -125,7 +125,7 @@ def reading(
 
 
 def loss_interval(comparison: PairedComparison | None) -> ConfidenceInterval | None:
-    """Of what was lost."""
+    """Interval of the loss."""
     if comparison is None or comparison.interval is None or comparison.loss_interval is None:
         return None
     return ConfidenceInterval.of(comparison.loss_interval, comparison.interval.confidence)

@@ -8,7 +8,7 @@ from harness.figures.base import METRICS, SHARE_MARGIN, Figure, FigureValue, Mar
 from harness.results import MetricValue, Row
 
 AGREEMENT: Final = "agreement"
-"""Name of the metric that stands in for accuracy where there are no labels."""
+"""Name of the metric that replaces accuracy where there are no labels."""
 _OTHER_MARGIN: Final = Margin("ratio", 0.05)
 
 

@@ -1,4 +1,4 @@
-"""Figures of the parity chain: how alike two links on the way from the network to the engine are."""
+"""Figures of the parity chain: how alike two representations on the way from the network to the engine are."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def direct_figures() -> Iterator[Figure]:
 
 
 def step_figures() -> Iterator[Figure]:
-    """Of every step that a chain may have, `parity.START_to_END.FIGURE`."""
+    """Figures of every step that a chain may have, `parity.START_to_END.FIGURE`."""
     for start, end in combinations(get_args(Representation), 2):
         yield from _step(start, end)
 

@@ -14,7 +14,7 @@ MEDIAN: Final = "latency.median_ms"
 
 
 def latency_figures() -> Iterator[Figure]:
-    """Of the section `latency`."""
+    """Figures of the section `latency`."""
     yield from _times()
     yield from _speedups()
 
@@ -93,7 +93,7 @@ def _speedups() -> Iterator[Figure]:
 
 
 def size_figures() -> Iterator[Figure]:
-    """Of the section `size`: three different numbers."""
+    """Figures of the section `size`: ONNX file, engine, weights in the engine."""
     size = partial(Figure, unit="B", better="lower", margin=Margin("ratio", 0.01))
     of = partial(reading, _in_size)
     yield size(
@@ -120,7 +120,7 @@ def size_figures() -> Iterator[Figure]:
 
 
 def coverage_figures() -> Iterator[Figure]:
-    """Of the section `coverage`, from the audit of the engine."""
+    """Figures of the section `coverage`, from the audit of the engine."""
     yield Figure(
         "coverage.int8_macs",
         header="INT8 MACs",

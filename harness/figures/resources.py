@@ -13,7 +13,7 @@ _RESOURCE_MARGIN: Final = Margin("ratio", 0.10)
 
 
 def memory_figures() -> Iterator[Figure]:
-    """Of a process of its own that opens the engine."""
+    """Figures of a process of its own that opens the engine."""
     of = partial(reading, _in_memory)
     entries: tuple[tuple[str, str, Better | None, str, Callable[[Memory], float | None], Margin | None], ...] = (
         (
@@ -55,7 +55,7 @@ def memory_figures() -> Iterator[Figure]:
 
 
 def energy_figures() -> Iterator[Figure]:
-    """Of blocks of inferences."""
+    """Figures of energy, measured over blocks of inferences."""
     of = partial(reading, _in_energy)
     yield Figure(
         "energy.joules_per_inference",
@@ -106,7 +106,7 @@ def energy_figures() -> Iterator[Figure]:
 
 
 def load_figures() -> Iterator[Figure]:
-    """Of MLCommons LoadGen, whatever load scenario ran."""
+    """Figures of MLCommons LoadGen, for every load scenario."""
     yield Figure(
         "load.accuracy.disagreements",
         header="Other class",
@@ -134,7 +134,7 @@ def load_figures() -> Iterator[Figure]:
 
 
 def cost_figures() -> Iterator[Figure]:
-    """Of making the variant."""
+    """Figures of the cost of making the variant."""
     stages: tuple[tuple[str, str, Callable[[Cost], float | None]], ...] = (
         ("train", "training the FP32 network", lambda found: found.train_s),
         ("calibrate", "collecting histograms for calibration", lambda found: found.calibrate_s),

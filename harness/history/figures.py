@@ -16,14 +16,14 @@ from harness.results import Row, RunResults
 from harness.stats.between_runs import at_level
 
 NO_FIGURE: Final = "status"
-"""Name under which a variant without any figure stands, with its status and without a value."""
+"""Name under which a variant without any figure is listed, with its status and without a value."""
 _KEY_CHARACTERS = 16
 _CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run, as it stands in the history."""
+    """One run in the history."""
 
     key: str
     """The same for the same record, however often it is read."""

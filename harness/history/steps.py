@@ -4,7 +4,7 @@ The rule. A figure without noise (bytes, coverage, the accuracy of networks that
 runs that repeat each other to the last digit, has stepped wherever its value changed by more than its margin and a
 second run confirms the new value. For all others:
 
-1. Single bad nights are moved to within `_OUTLIER` standard deviations of the median of their neighbours.
+1. Single outliers are moved to within `_OUTLIER` standard deviations of the median of their neighbours.
    `ruptures` (Truong, Oudre & Vayatis 2020, Signal Processing 167:107299) proposes places: PELT (Killick, Fearnhead &
    Eckley 2012), the exact optimum of squared distances from the means of the segments and a penalty for each segment.
    A segment has at least `MIN_RUNS` runs.
@@ -54,7 +54,7 @@ class Step:
     """From one level to another."""
 
     index: int
-    """Of the first observation at the new level."""
+    """Index of the first observation at the new level."""
     before: float
     after: float
     p_value: float | None
@@ -96,7 +96,7 @@ def _is_exact(values: Values) -> bool:
 
 
 def _changes(values: Values, margin: float) -> list[Step]:
-    """One run at a new value may be a single bad night; the next one must be there, too."""
+    """A single run at a new value may be an outlier; the next one must confirm it."""
     steps: list[Step] = []
     level = float(values[0]) if len(values) else 0.0
     for place in range(1, len(values) - 1):
@@ -123,7 +123,7 @@ def _noise(values: Values, errors: Values) -> float:
 
 
 def _without_outliers(values: Values, errors: Values) -> Values:
-    """Single bad nights, moved to `_OUTLIER` standard deviations from the level that they stand out of.
+    """Single outliers, moved to `_OUTLIER` standard deviations from the level (winsorized).
 
     A level of `MIN_RUNS` runs is the majority of some `2 * MIN_RUNS - 1` neighbours, and so their median; fewer never
     are.

@@ -22,7 +22,7 @@ def availability() -> Availability:
 
 
 def version() -> str:
-    """Of the installed package."""
+    """Version of the installed package."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:  # built from source

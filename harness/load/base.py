@@ -53,7 +53,7 @@ class LoadScenario(ABC):
     name: ClassVar[str]
     """Its key under `measurement.load`."""
     loadgen_name: ClassVar[str]
-    """Of the `TestScenario` member."""
+    """Name of the member of LoadGen's `TestScenario`."""
     settings_type: ClassVar[type[LoadSettings]]
     is_queued: ClassVar[bool] = False
     """Queries arrive while others are being answered."""

@@ -21,4 +21,4 @@ class LoadSettings(Section):
     warmup_ms: Annotated[WholeNumber, Unit("ms")] = 500
     """Untimed inferences before the test."""
     performance_sample_count: Annotated[Count, Unit("sample")] = 1024
-    """Test samples that are held ready in memory and drawn from; all when there are fewer."""
+    """Test samples that are kept in memory and drawn from; all when there are fewer."""

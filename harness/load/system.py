@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.targets.base import Array
 
 CLASS_TYPE = np.dtype("<i8")
-"""Of the predicted class in LoadGen's accuracy log."""
+"""Type of the predicted class in LoadGen's accuracy log."""
 _END = (0, -1)
 _Query = tuple[int, int]
 

@@ -151,13 +151,13 @@ def _cpu_model(cpuinfo: str) -> str:
 
 
 def _field(cpuinfo: str, name: str) -> str | None:
-    """Of the first core."""
+    """Value of a field for the first core."""
     match = re.search(rf"^{name}\s*:\s*(.*)$", cpuinfo, flags=re.MULTILINE)
     return match.group(1).strip() if match else None
 
 
 def _clocks_mhz(cpuinfo: str) -> dict[str, int | None]:
-    """Of the first core: the limits that the governor keeps to, the hardware's maximum, and the clock now."""
+    """Clocks of the first core: the limits that the governor keeps to, the hardware's maximum, and the clock now."""
     files = {"min": "scaling_min_freq", "max": "scaling_max_freq", "hardware_max": "cpuinfo_max_freq"}
     found: dict[str, int | None] = {name: _mhz(_CPUFREQ / file) for name, file in files.items()}
     now = _mhz(_CPUFREQ / "scaling_cur_freq") or round(float(_field(cpuinfo, "cpu MHz") or 0)) or None

@@ -24,7 +24,7 @@ class DeviceMemory(NamedTuple):
 
     bytes: int
     is_of_process: bool
-    """False where the driver tells only what all processes use together, as it does in many containers."""
+    """False where the driver reports only the use of all processes together, as in many containers."""
 
 
 class NvmlGpu:

@@ -18,7 +18,7 @@ _RESAMPLES = 2_000
 
 
 class AgreementMetric(Metric):
-    """Without labels this stands in for accuracy: a class that changes may have been wrong before."""
+    """Without labels this replaces accuracy. A class that changes may have been wrong before."""
 
     name: ClassVar[str] = AGREEMENT
     unit: ClassVar[str] = "share"

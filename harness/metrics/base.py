@@ -35,16 +35,17 @@ class Evidence:
     class_names: tuple[str, ...] = ()
     """By class number; empty where classes have no names."""
     outputs: npt.NDArray[np.float32] | None = None
-    """Of the engine on the test samples: (n, classes), or (n, classes, height, width) for `segmentation`."""
+    """Outputs of the engine on the test samples: (n, classes), or (n, classes, height, width) for `segmentation`."""
     reference_outputs: npt.NDArray[np.float32] | None = None
     torch_outputs: npt.NDArray[np.float32] | None = None
-    """Of the (fake-quantized) torch network on the same samples."""
+    """Outputs of the (fake-quantized) torch network on the same samples."""
     chain: ChainEvidence | None = None
-    """What the links of the parity chain computed."""
+    """What the representations in the parity chain computed."""
     timings: Timings | None = None
-    """Of all sessions of the group; names are variant ids."""
+    """Timings of all sessions of the group; names are variant ids."""
     timing_reference_id: str | None = None
-    """The FP32 row that all sessions of the group were timed with, and whose twin is among them; None: `reference_id`.
+    """The FP32 row that all sessions of the group were timed with, and whose A/A control is among them; None:
+    `reference_id`.
     It is on another target where targets were timed together."""
     analyses: int = 1
     """How often the verdicts on latency may have been looked at before measuring stopped."""
@@ -59,17 +60,17 @@ class Evidence:
     memory: Memory | None = None
     energy: Energy | None = None
     load: LoadMeasured | None = None
-    """Of LoadGen; None when no load scenario ran."""
+    """Measurements of LoadGen; None when no load scenario ran."""
     threads: int = 1
     includes_transfers: bool = False
     task: Task = "classification"
-    """Of the data set."""
+    """Task of the data set."""
     seed: int = 0
     """Seed of resampling."""
 
     @property
     def network_outputs(self) -> npt.NDArray[np.float32] | None:
-        """Of the engine; of the fake-quantized network where no engine can run the variant."""
+        """Outputs of the engine, or of the fake-quantized network where no engine can run the variant."""
         return self.outputs if self.outputs is not None else self.torch_outputs
 
     @property
@@ -96,7 +97,7 @@ class Metric(ABC):
     """As this and the next three: of a metric without a section of its own. `share` is a fraction of 1."""
     higher_is_better: ClassVar[bool] = True
     header: ClassVar[str | None] = None
-    """Of its column in tables; None: its name."""
+    """Header of its column in tables; None: its name."""
     definition: ClassVar[str | None] = None
     """One sentence for reports; None: the first line of the class's docstring."""
 

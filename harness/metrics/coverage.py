@@ -21,7 +21,7 @@ class CoverageMetric(Metric):
 
 
 def coverage_of(layers: Sequence[Layer]) -> Coverage | None:
-    """Of audited layers; None when none of them has weights."""
+    """INT8 coverage of audited layers; None when none of them has weights."""
     weighted = [layer for layer in layers if layer.weight_type is not None]
     if not weighted:
         return None

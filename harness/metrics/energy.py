@@ -10,7 +10,7 @@ from harness.results import Energy
 
 
 class EnergyReading(NamedTuple):
-    """What the counter said about one stretch of time."""
+    """What the energy counter measured over one interval."""
 
     joules: float
     seconds: float

@@ -52,7 +52,7 @@ class ChainEvidence:
 
 
 def parity_of(chain: ChainEvidence, *, confidence: float, seed: int) -> Parity:
-    """All steps between neighbouring links, on the samples that every link has.
+    """All steps between neighbouring representations, on the samples that every representation has.
 
     Intervals and adjusted p-values are corrected for the number of steps (Bonferroni); `harness.verdicts` says which
     steps lose.

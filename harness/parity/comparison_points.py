@@ -32,11 +32,11 @@ class ComparisonPoint:
     """`quantized`: integers behind a QuantizeLinear. `float`: what leaves a layer with weights, or the network."""
     element_type: int
     zero_point: int = 0
-    """The integer that stands for zero."""
+    """The zero point."""
     node: str = ""
     """Name of the QuantizeLinear; empty for floats."""
     is_output: bool = False
-    """Of the network."""
+    """Whether it is the network's output."""
 
     @property
     def is_product(self) -> bool:
@@ -50,7 +50,7 @@ class ComparisonPoint:
 
 
 def comparison_points(model: ModelProto) -> tuple[ComparisonPoint, ...]:
-    """All sites in execution order."""
+    """All comparison points in execution order."""
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     constants = _constants(model)

@@ -29,7 +29,7 @@ sums that cancelled out, not on what was left of them."""
 
 @dataclass
 class Deviation:
-    """Differences of one site over many batches, by channel."""
+    """Differences at one comparison point over many batches, by channel."""
 
     point: ComparisonPoint
     _signal: float = 0.0
@@ -57,7 +57,7 @@ class Deviation:
 
     @property
     def sqnr_db(self) -> float | None:
-        """Of the whole tensor; None when both are identical, or when there is no signal."""
+        """SQNR of the whole tensor; None when both are identical, or when there is no signal."""
         return decibels(self._signal, self._noise)
 
     @property

@@ -22,7 +22,7 @@ _CONVERSIONS = frozenset({"Transpose", "DequantizeLinear", "Cast"})
 
 @dataclass(frozen=True)
 class EnginePoint:
-    """Where an engine holds the tensor of a site."""
+    """Where an engine holds the tensor of a comparison point."""
 
     point: ComparisonPoint
     tensor: str
@@ -38,9 +38,10 @@ class EnginePoint:
 
 
 def candidate_tensors(engine: EngineGraph, points: Sequence[ComparisonPoint]) -> dict[str, ComparisonPoint]:
-    """Tensors of the engine that may be sites, by name.
+    """Tensors of the engine that may be comparison points, by name.
 
-    They have the name of the site, or come from the node that quantizes or computes it; and they have its type.
+    They have the name of the comparison point, or come from the node that quantizes or computes it; and they have its
+    type.
     """
     nodes = engine.model.graph.node
     made = {name for node in nodes for name in node.output}
@@ -59,9 +60,9 @@ def candidate_tensors(engine: EngineGraph, points: Sequence[ComparisonPoint]) ->
 
 
 def located(found: Mapping[str, ComparisonPoint], engine_values: Arrays, reference: Arrays) -> list[EnginePoint]:
-    """The candidates that hold their site's values, in the layout that fits; both run freely on one batch.
+    """The candidates that hold the values of their comparison point, in the layout that fits.
 
-    Where sizes do not tell the layouts apart, the smaller difference does.
+    Both graphs ran freely on one batch. Where sizes do not decide between the layouts, the smaller difference does.
     """
     kept: list[EnginePoint] = []
     for tensor, point in found.items():

@@ -33,9 +33,9 @@ def compare_layers(
     prepared: GraphModule | None = None,
     engine: EngineGraph | None = None,
 ) -> tuple[LayerParity, ...]:
-    """Every site of a Q/DQ file against the fake-quantized network `prepared`, and of `engine` against the file.
+    """Compare a Q/DQ file with the fake-quantized network `prepared`, and `engine` with the file, at every point.
 
-    Both are optional: toolkits of others have no fake-quantized network, and some engines cannot be looked into.
+    Both are optional: other toolkits have no fake-quantized network, and some engines cannot be inspected.
     """
     all_points = comparison_points(model)
     free = runner(exposed(model, {point.tensor: point.element_type for point in all_points}))
@@ -53,7 +53,7 @@ def compare_layers(
 
 @dataclass
 class _Compared:
-    """One site: with the reference's inputs, and with the errors of all layers before it."""
+    """One comparison point: with the reference's inputs, and with the errors of all layers before it."""
 
     alone: Deviation
     behind_others: Deviation

@@ -23,7 +23,7 @@ ItemT = TypeVar("ItemT")
 
 
 class TorchPoints:
-    """Finds the nodes of a prepared network that compute the sites of its ONNX file, and their values.
+    """Finds the nodes of a prepared network that compute the comparison points of its ONNX file, and their values.
 
     Quantizers are matched by their order, which export keeps; layers with weights by module and number of the call.
     """
@@ -51,15 +51,15 @@ class TorchPoints:
 
     @property
     def matched(self) -> set[str]:
-        """Tensors of the sites that were found."""
+        """Tensors of the comparison points that were found."""
         return {point.tensor for point in self._points.values()}
 
     def values(self, batch: torch.Tensor) -> dict[str, Array]:
-        """By tensor of the ONNX file: integers of quantized sites, float32 of others."""
+        """By tensor of the ONNX file: integers of quantized tensors, float32 of others."""
         found: dict[str, Array] = {}
 
         class Reader(torch.fx.Interpreter):
-            """Runs the network and keeps what the sites are about."""
+            """Runs the network and keeps the values at the comparison points."""
 
             def run_node(self, n: Node) -> Any:
                 value = super().run_node(n)

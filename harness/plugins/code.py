@@ -42,11 +42,11 @@ class PluginCode(BaseModel):
 
     @property
     def arguments(self) -> dict[str, str]:
-        """Of `plug_in`, as text."""
+        """Arguments of `plug_in`, as text."""
         return {"kind": self.kind, "name": self.name, "root": str(self.root), "sha256": self.sha256}
 
     def load_user_code(self) -> None:
-        """Let the name stand for the plug-in in this process; StageError when it is not what the run began with."""
+        """Register the plug-in under its name in this process; StageError when it is not what the run began with."""
         member = loaded(self.kind, self.name, self.root, self.sha256)
         require_unchanged(self.files)
         plug(self.kind, self.name, member)
@@ -110,7 +110,7 @@ def plugin_file(name: FileName, root: Path) -> Path:
 
 
 def _candidates(kind: Kind, names: Mapping[str, object]) -> list[str]:
-    """Names in a file that stand for plug-ins of this kind; all that it defines where none does."""
+    """Names in a file that are plug-ins of this kind, or all that it defines if none is."""
     found = []
     for name, value in names.items():
         try:

@@ -48,7 +48,7 @@ class PluginFacts:
     package: str | None = None
     """Top-level module that its class is defined in; None for one of the harness's own classes."""
     changes_weights: bool = False
-    """Of a PTQ step: whether it works before calibration, without data."""
+    """Whether a PTQ step works before calibration, without data."""
 
 
 @dataclass(frozen=True)

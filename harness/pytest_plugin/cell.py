@@ -19,7 +19,7 @@ class LoadedScenario:
     scenario: Scenario
     variants: tuple[Variant, ...]
     line: int
-    """Of the matrix in the file, counted from 0."""
+    """Line of the matrix in the file, counted from 0."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def run_matrix(loaded: LoadedScenario, chosen: AbstractSet[str], directory: Path
 
 
 def _display(config: pytest.Config) -> Callable[[], AbstractContextManager[Listener]]:
-    """Bars on a terminal, lines with `-v`; none in xdist workers, whose output nobody sees."""
+    """Bars on a terminal, lines with `-v`; none in xdist workers, whose output is not shown."""
     verbosity = config.get_verbosity()
     is_shown = verbosity >= 0 and (verbosity > 0 or (sys.__stderr__ is not None and sys.__stderr__.isatty()))
 

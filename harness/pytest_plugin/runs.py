@@ -48,7 +48,7 @@ class Run:
         return tuple(gate for gate in self.results.gates if gate.variant == variant.id)
 
     def timed_ms(self, variant: Variant) -> npt.NDArray[np.float64]:
-        """Every timed inference of one variant, in order; not those of the A/A twin."""
+        """Every timed inference of one variant, in order; not those of the A/A control."""
         samples = self._latency
         ms: npt.NDArray[np.float64] = samples.loc[samples["session"] == variant.id, "ms"].to_numpy(dtype=float)
         return ms

@@ -25,7 +25,7 @@ class PluginState:
     chosen: dict[Path, frozenset[str]] = field(default_factory=dict)
     """Variant ids by scenario file, from the tests that are left after deselection."""
     folders: dict[Path, None] = field(default_factory=dict)
-    """Of finished runs, in order."""
+    """Folders of finished runs, in order."""
     _loaded: dict[Path, LoadedScenario] = field(default_factory=dict)
 
     @cached_property

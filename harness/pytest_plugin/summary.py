@@ -1,4 +1,4 @@
-"""What stands at the end of pytest's output: one line for each variant, and where the report is."""
+"""The end of pytest's output: one line for each variant, and where the report is."""
 
 from __future__ import annotations
 

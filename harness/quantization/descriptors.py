@@ -16,7 +16,7 @@ _CHANNEL_AXES = (0, 1)
 
 @dataclass(frozen=True)
 class HistogramMethod:
-    """What `calib_method: histogram` stands for."""
+    """What `calib_method: histogram` means."""
 
     method: str = "percentile"
     percentile: float = DEFAULT_PERCENTILE

@@ -23,7 +23,7 @@ _BIAS = 126
 LOWEST = -_BIAS
 """Exponent of the octave of float32's subnormal numbers and zero."""
 SET_ASIDE = 100_000
-"""Of so many values, the largest may be an outlier; of fewer than `FEWEST_VALUES` none is."""
+"""Among so many values, the largest may be an outlier; among fewer than `FEWEST_VALUES` none is."""
 FEWEST_VALUES = 1_000
 OUTLIER_OCTAVES = 3
 """How many octaves above the largest of the other values outliers begin: 8 to 16 times that value."""

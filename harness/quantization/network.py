@@ -32,7 +32,7 @@ class Deferred(Calibrator):
 
     name: ClassVar[str] = "histogram"
     percentile: float | None = None
-    """Of the tensor's own descriptor; None: the one given to `calibrate`."""
+    """Percentile of the tensor's own descriptor; None: the one given to `calibrate`."""
 
     def choose(self, histogram: Histogram, levels: int) -> float:
         """Nothing can be chosen yet."""
@@ -132,7 +132,7 @@ class QuantizedNetwork(nn.Module):
         return all(quantizer.mode == "quantize" for quantizer in quantized.tensor_quantizers(self.prepared))
 
     def require_calibrated(self, what: str) -> None:
-        """StageError that tells that `what` needs ranges, when there are none."""
+        """StageError where there are no ranges, which `what` needs."""
         if not self.is_calibrated:
             raise StageError(f"{what}: the network is not calibrated", fix="call `calibrate_model` first")
 

@@ -130,7 +130,7 @@ class TensorDescriptor(Section):
     learn_amax: bool | None = None
     """Train the range during QAT."""
     calib_method: Annotated[str, OneOfOrPlugin(_calibration_methods, "calibrator")] | None = None
-    """A calibrator by its name; `histogram` stands for `calib_params.histogram_calib_method`."""
+    """A calibrator by its name; `histogram` means `calib_params.histogram_calib_method`."""
     percentile: Percent | None = None
     """For `calib_method: percentile`; empty: `calib_params.percentile`."""
     unsigned: bool = False
@@ -138,7 +138,7 @@ class TensorDescriptor(Section):
     narrow_range: bool = True
     """Weights only: leave the most negative integer out, as every target's format does."""
     fake_quant: bool = True
-    """`false` leaves the tensor in float."""
+    """With `false` the tensor is not quantized."""
 
     @model_serializer(mode="wrap")
     def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -165,13 +165,13 @@ class Rule(Section):
     """Dotted names (`layer1.0.conv1`), globs (`layer*.conv1`) or regular expressions (`re:layer[12].*`) of modules; a
     container stands for all that is inside it."""
     types: Listed[Text] = ()
-    """Class names (`Conv2d` or `torch.nn.Conv2d`) of modules; a container stands for all that is inside it."""
+    """Class names (`Conv2d` or `torch.nn.Conv2d`) of modules; a container means all that is inside it."""
     subclasses: bool = False
     """Whether `types` also match subclasses of the classes named."""
     roles: Listed[Role] = ()
     """`first_conv`, `last_linear`, `residual_add`, `depthwise_conv` or `concat`: operations of the captured graph."""
     skip: bool | None = None
-    """`true` leaves them in float; `false` takes them back from a weaker or earlier rule."""
+    """`true` excludes them from quantization; `false` includes them again after a weaker or earlier rule."""
     input: TensorDescriptor | None = None
     """How the tensors that they read are quantized."""
     weight: TensorDescriptor | None = None

@@ -1,4 +1,4 @@
-"""The module that stands at every quantized tensor: collects its histogram, then fake-quantizes it."""
+"""The module at every quantized tensor: collects its histogram, then fake-quantizes it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from harness.words.phrases import level, p_value, percent, points
 _CLASS_HEADINGS = f"Variant|Class|n|Recall|{heading('accuracy.drop')}|Interval of the drop|p, corrected"
 CLASSES_SHOWN = 3
 FEW_SAMPLES = 30
-"""Of a class: below it the table says so, as an interval then spans tens of points."""
+"""Samples of a class: below this number the table says so, as an interval then spans tens of points."""
 
 
 def top5_table(results: RunResults) -> Table | None:
@@ -38,7 +38,7 @@ def _top5(accuracy: Accuracy) -> tuple[str, ...]:
 
 
 def proven_classes_table(results: RunResults) -> Table | None:
-    """The classes whose loss against FP32 is proven: for all classes of all rows at once, as the table looks at all."""
+    """The classes whose loss against FP32 is proven: for all classes of all rows at once, as the table covers all."""
     proven = proven_classes(results.rows, confidence=results.confidence)
     rows = [(row.variant.id, *_class(each)) for row, each in proven]
     caption = (

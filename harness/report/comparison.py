@@ -27,7 +27,7 @@ MARK = "<!-- harness compare -->"
 """Lets a bot find its own comment again."""
 _ORDER: tuple[Verdict, ...] = ("worse", "inconclusive", "better", "same")
 _MAX_CHARACTERS = 25_000
-"""Of what is in sight, and of a folded table: a comment holds 65,536 characters."""
+"""Limit of the unfolded part and of a folded table: a comment holds 65,536 characters."""
 
 
 def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) -> Table | None:
@@ -54,7 +54,7 @@ def changes_table(comparison: Comparison, verdicts: Sequence[Verdict] = _ORDER) 
 
 
 def conditions_table(comparison: Comparison) -> Table | None:
-    """What differs in machine, software and data, the gravest first."""
+    """What differs in machine, software and data, the most severe first."""
     rows = [(each.severity, each.text) for each in comparison.conditions if each.severity != "note"]
     return Table("Conditions that differ", ("Severity", "What"), tuple(rows)) if rows else None
 

@@ -103,7 +103,7 @@ def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, st
         (
             "QAT against PTQ",
             "Each QAT variant is compared with the PTQ variant of the same calibration, granularity, bits and skips, "
-            "never with the best-looking one of many, whose figure is partly luck.",
+            "never with the best of many, whose figure is too good on average (winner's curse).",
         ),
         (header("accuracy.agreement"), _means("accuracy.agreement")),
     ]
@@ -119,7 +119,7 @@ def _parity(parities: list[Parity]) -> list[tuple[str, str]]:
                 "Parity",
                 "What each step from the eager network to the engine changes, on the same "
                 f"{max(step.n for step in steps):,} test samples. ONNX files run in ONNX Runtime without "
-                "optimizations. A step is said to lose accuracy only where the paired difference of top-1 proves it "
+                "optimizations. A step counts as losing accuracy only where the paired difference of top-1 proves it "
                 f"({confidence}, corrected for the number of steps of the chain).",
             )
         )
@@ -146,8 +146,8 @@ def _family(accuracies: list[Accuracy]) -> str:
     if not corrected:
         return "No correction for the number of rows was needed or asked for."
     return (
-        f"The words hold for all {sizes[0]:g} compared rows at once (Holm's correction), the intervals for one row: an "
-        "interval may leave out zero, or lie within the margin, where the word is inconclusive."
+        f"The verdicts control the family-wise error rate over all {sizes[0]:g} compared rows (Holm), the intervals do "
+        "not: an interval may leave out zero, or lie within the margin, where the verdict is inconclusive."
     )
 
 
@@ -168,7 +168,7 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
     floors = _distinct(latency.noise_floor for latency in latencies)
     floor = f" (here up to {noise(max(floors))})" if floors else ""
     corrected = any(each.p_value_adjusted != each.p_value for each in _compared(latencies))
-    together = ", or what does not hold when all rows of the run are judged at once (Holm's correction)"
+    together = ", or what is not significant after Holm's correction over all rows of the run"
     return [
         (
             "Latency",
@@ -180,12 +180,12 @@ def _latency(latencies: list[Latency], confidence: str) -> list[tuple[str, str]]
             header(SPEEDUP),
             f"{_means(SPEEDUP)} Of each process, the trimmed mean over rounds counts. Variants take turns in rounds, "
             "in an order shuffled anew each round, in process after process. Below it the "
-            f"{confidence} interval over processes, which allows for looking several times."
+            f"{confidence} interval over processes, corrected for the interim analyses."
             f"{_ACROSS if any(latency.across for latency in latencies) else ''}",
         ),
         (
             "Noise floor",
-            f"How far two copies of one engine differ when measured against each other in the same session{floor}.",
+            f"How far two sessions of one engine (the A/A control) differ in the same rounds{floor}.",
         ),
         (
             "Verdict on latency",
@@ -229,21 +229,22 @@ def _load(loads: list[Load]) -> list[tuple[str, str]]:
     return [
         (
             "Load scenarios",
-            f"MLCommons LoadGen {versions} issues the queries, keeps the time and judges. Single stream: one sample "
-            "after the other. Multi stream: a fixed number of samples per query. Offline: all samples at once. Server: "
-            "single samples at random moments with a mean rate. Samples run in batches of at most the variant's batch "
-            "size. Latency is of a query, from the moment at which it was issued (server: due). It includes what "
-            f"LoadGen and Python take, measured with a query that nothing answers: {overhead:.1f} µs at most (median). "
+            f"MLCommons LoadGen {versions} issues the queries, measures the time and gives the verdict. Single stream: "
+            "one sample after the other. Multi stream: a fixed number of samples per query. Offline: all samples at "
+            "once. Server: single samples at random moments with a mean rate. Samples run in batches of at most the "
+            "variant's batch size. Latency is of a query, from the moment at which it was issued (server: due). It "
+            "includes the overhead of LoadGen and Python, measured with a query that nothing answers: "
+            f"{overhead:.1f} µs at most (median). "
             "LoadGen's logs are kept in the run's folder.",
         ),
         (
             "INVALID",
-            "LoadGen does not stand by the figures; they are shown, but prove nothing. The reason begins with what was "
-            "not met. Latency bound: more than the allowed share of queries took longer; lower `target_qps`, or raise "
-            "`target_latency_ms`. Shortest duration, fewest queries: the test ended before, because it ran out of "
-            "queries (the expected latency or rate was far off) or because unanswered queries piled up (the rate is "
-            "too high, whatever else LoadGen advises). Enough queries to be sure: the percentile is not yet known "
-            "well enough; raise `min_duration_ms` or `min_query_count`.",
+            "A condition of the load scenario was not met, so LoadGen rejects the figures: they are shown, but prove "
+            "nothing. The reason begins with that condition. Latency bound: more than the allowed share of queries "
+            "took longer; lower `target_qps`, or raise `target_latency_ms`. Shortest duration, fewest queries: the "
+            "test ended early, because it ran out of queries (the expected latency or rate was far off) or because "
+            "unanswered queries piled up (the rate is too high, whatever else LoadGen advises). Enough queries to be "
+            "sure: the percentile is not yet known well enough; raise `min_duration_ms` or `min_query_count`.",
         ),
         (
             "LoadGen's accuracy mode",

@@ -38,7 +38,7 @@ _TITLES = {
 _STEP = ("torch_fp32", "onnx_fp32")
 _PARITY_NOTE = """
 The first nine compare network, ONNX file and engine directly. The rest is there for every step of the
-[parity chain](parity.md), named `START_to_END` after its two links; `{step}` stands for all of them here.
+[parity chain](parity.md), named `START_to_END` after its two representations. Here `{step}` represents all of them.
 """
 _METRICS_NOTE = """
 Each is described by the class of its metric, your own included: `unit`, `higher_is_better`, `header` and `definition`.

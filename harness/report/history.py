@@ -61,12 +61,12 @@ def step_messages(trends: Sequence[Trend]) -> list[tuple[str, str]]:
 
 
 def caption_of(trend: Trend) -> str:
-    """Of the table that a series stands in."""
+    """Caption of the table that lists a series."""
     return f"{trend.scenario} on {trend.machine_class}"
 
 
 def sections(trends: Sequence[Trend]) -> list[tuple[str, list[Trend]]]:
-    """Series that stand together, with the caption of their table."""
+    """Series of one table, with its caption."""
     grouped: dict[str, list[Trend]] = {}
     for trend in trends:
         grouped.setdefault(caption_of(trend), []).append(trend)

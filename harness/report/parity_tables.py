@@ -1,4 +1,4 @@
-"""The tables of the parity chain: how alike neighbouring links are, where accuracy goes, which layers are off."""
+"""The tables of the parity chain: likeness of neighbouring representations, losses of accuracy, layers at fault."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def losses_table(results: RunResults) -> Table | None:
 
 
 def chain_table(results: RunResults) -> Table | None:
-    """How alike neighbouring links of every variant are, one column per step."""
+    """How alike neighbouring representations of every variant are, one column per step."""
     steps = list(dict.fromkeys(_name(step) for _, parity in _parities(results) for step in parity.steps))
     if not steps:
         return direct_table(results)

@@ -126,7 +126,7 @@ def _details(results: RunResults) -> list[Details]:
         ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
         ("Data", data_tables.data_table(results), "shown"),
         ("How the data was read", data_tables.reading_table(results), "shown"),
-        ("Left in float", tables.left_in_float_table(results), "shown"),
+        ("Layers not running in INT8", tables.not_int8_table(results), "shown"),
         ("Energy", resource_tables.energy_table(results), "shown"),
         ("Memory", resource_tables.memory_table(results), "folded"),
         ("Where accuracy is lost", parity_tables.losses_table(results), "shown"),

@@ -139,7 +139,7 @@ def _analysis(analysis: Analysis) -> list[str]:
 def _how(analysis: Analysis) -> str:
     passes = counted(analysis.data_passes, "pass").replace("passs", "passes")
     return (
-        f"SQNR of the network's output with one layer quantized and the others in float, from {passes} over "
+        f"SQNR of the network's output with one layer quantized and the others not, from {passes} over "
         f"{counted(analysis.calibration_samples, 'calibration sample')}; all layers together: "
         f"{decibels_text(analysis.sqnr_db)} dB. Most sensitive first."
     )

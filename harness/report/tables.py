@@ -115,7 +115,7 @@ def metrics_table(results: RunResults) -> Table | None:
 
 
 def _not_shown_elsewhere(row: Row) -> list[Figure]:
-    """Agreement of labelled samples stands beside their accuracy."""
+    """Agreement of labelled samples is shown beside their accuracy."""
     own = [figure for figure in figures_of(row) if figure.section == METRICS]
     return [figure for figure in own if not (row.accuracy and figure.name == f"{METRICS}.{AGREEMENT}")]
 
@@ -172,14 +172,14 @@ def cost_table(results: RunResults) -> Table | None:
 
 
 def _peak(cost: Cost) -> str:
-    """Of the stage that took the most, with its name."""
+    """Peak memory of the stage that took the most, with its name."""
     if not cost.peak_bytes:
         return NONE
     stage = max(cost.peak_bytes, key=cost.peak_bytes.__getitem__)
     return f"{byte_size(cost.peak_bytes[stage])} ({stage})"
 
 
-def left_in_float_table(results: RunResults) -> Table | None:
+def not_int8_table(results: RunResults) -> Table | None:
     """Every op of quantized engines that runs in float, by reason; variants with the same list share its lines."""
     users: dict[str, dict[tuple[_InFloat, ...], list[str]]] = {}
     for row in results.rows:
@@ -191,7 +191,7 @@ def left_in_float_table(results: RunResults) -> Table | None:
         for lines, names in lists.items():
             variants = f"all {len(names)}" if len(lists) == 1 and len(names) > 1 else listed(names, at_most=3)
             rows += [(place, variants, *line) for line in lines]
-    caption = "Ops of quantized engines that run in float; conversions between float and integers are not listed"
+    caption = "Operations of quantized engines that do not run in INT8; conversions from and to integers are not listed"
     return _table(caption, "Where|Variants|Op|Layers|Share of MACs|Why", rows, {4})
 
 
@@ -209,7 +209,7 @@ def _in_float(layers: Sequence[Layer]) -> tuple[_InFloat, ...]:
     by_reason: dict[str, list[Layer]] = {}
     for layer in layers:
         if not layer.int8 and (layer.macs or layer.reason):
-            by_reason.setdefault(layer.reason or "not said", []).append(layer)
+            by_reason.setdefault(layer.reason or "not recorded", []).append(layer)
     lines = [
         _InFloat(
             ops=", ".join(dict.fromkeys(layer.op for layer in found)),

@@ -61,7 +61,7 @@ def _per_s(row: Row) -> float:
 
 
 def _interval(row: Row) -> Interval:
-    """That of the median time; a median without one stands for itself."""
+    """Interval of the median time; the median itself where there is none."""
     assert row.latency is not None
     found = row.latency.median_interval
     low_ms, high_ms = (row.latency.median_ms, row.latency.median_ms) if found is None else found.ends

@@ -53,7 +53,7 @@ class VariantLine:
     id: str
     method: str
     name: str
-    """What tells it from its siblings, without the method."""
+    """What distinguishes it from its siblings, without the method."""
     status: str
     reason: str
     is_recommended: bool

@@ -12,12 +12,12 @@ class ClassAccuracy(Record):
 
     label: int
     name: str | None = None
-    """Of the class; None where it has none."""
+    """Name of the class; None where it has none."""
     n: int
     """Test samples of the class."""
     recall: float
     interval: ConfidenceInterval
-    """Of the recall."""
+    """Interval of the recall."""
     comparison: PairedComparison | None = None
     """With FP32 on the same samples, by the exact McNemar test among them; adjusted for the classes of the row."""
 
@@ -34,9 +34,9 @@ class Accuracy(Record):
     n: int
     top1_interval: ConfidenceInterval
     comparison: PairedComparison | None = None
-    """Of top-1 with FP32, by the exact McNemar test and score tests of the margin; None for the FP32 row itself."""
+    """Comparison of top-1 with FP32 (exact McNemar test, score tests of the margin); None for the FP32 row itself."""
     drop_bootstrap_interval: ConfidenceInterval | None = None
-    """Of the drop: percentile bootstrap beside the score interval; None where no sample tells this row from FP32."""
+    """Percentile bootstrap interval of the drop, beside the score interval; None where no sample differs from FP32."""
     agreement: float | None = None
     """Share of samples where this row predicts the same class as FP32."""
     agreement_interval: ConfidenceInterval | None = None
@@ -70,7 +70,7 @@ class MetricValue(Record):
     unit: str
     higher_is_better: bool
     header: str | None = None
-    """Of its column in tables; None: its name. As the next one, from the class of the metric."""
+    """Header of its column in tables; None: its name. As the next one, from the class of the metric."""
     definition: str | None = None
     """One sentence."""
     interval: ConfidenceInterval | None = None

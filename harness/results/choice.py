@@ -10,7 +10,7 @@ ChoiceVerdict = Literal["best", "equal", "undecided", "none"]
 
 
 class EngineChoice(Record):
-    """The decision among the rows of all targets, for one model and batch size on one kind of device."""
+    """The choice among the rows of all targets, for one model and batch size on one kind of device."""
 
     model: str
     batch_size: int

@@ -32,7 +32,7 @@ class Finding(Record):
     unit: str = ""
     """Empty where the figure has none."""
     comparison: PairedComparison
-    """Of the new run with the base; adjusted by Holm's method for all figures of both runs that have an interval."""
+    """The new run against the base, adjusted by Holm's method for all figures of both runs that have an interval."""
     is_paired: bool | None = None
     """Accuracy only: both runs predicted the same samples, and each sample is compared with itself."""
     note: str | None = None
@@ -64,7 +64,7 @@ class StatusChange(Record):
 
 
 class Comparison(Record):
-    """Everything that two runs, or a run and a baseline, have to say about each other."""
+    """The comparison of two runs, or of a run and a baseline."""
 
     comparison_version: Literal[2] = 2
     base: str

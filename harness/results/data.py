@@ -15,7 +15,7 @@ class Split(Record):
     name: Literal["train", "calibration", "test"]
     n: int
     sha256: str
-    """Of the samples and labels in order."""
+    """Checksum of the samples and labels in order."""
 
 
 class FileCounts(Record):
@@ -79,4 +79,4 @@ class Fp32Weights(Record):
 
     model: str
     sha256: str
-    """Of the file in the artifact store."""
+    """Checksum of the file in the artifact store."""

@@ -46,11 +46,11 @@ class PairedComparison(Record):
     """`value - reference_value`; for `ratio` `value / reference_value - 1`."""
     higher_is_better: bool = True
     interval: ConfidenceInterval | None = None
-    """Of `difference`; None where it is exact, or where too few samples differ for one."""
+    """Interval of `difference`; None where it is exact, or where too few samples differ for one."""
     margin: float | None = None
     """Difference that still counts as the same."""
     p_value: float | None = None
-    """Of a difference; of the latency, of the claim that its record names."""
+    """p-value of a difference; for latency, of the verdict in `own_verdict`."""
     p_value_adjusted: float | None = None
     """Corrected for all `family_size` comparisons that were judged together; so are the other adjusted ones."""
     non_inferiority_p_value: float | None = None
@@ -81,7 +81,7 @@ class PairedComparison(Record):
 
     @property
     def loss_interval(self) -> Interval | None:
-        """Of `loss`."""
+        """Interval of `loss`."""
         if self.interval is None:
             return None
         low, high = self.interval.ends

@@ -31,8 +31,8 @@ class ParityStep(Agreement):
     start: Representation
     end: Representation
     comparison: PairedComparison | None = None
-    """Of top-1 after the step with top-1 before it; None without labels. Interval and adjusted p-value are corrected
-    for the number of steps (Bonferroni), so that `worse` is proven, however small, for the chain at once."""
+    """Comparison of top-1 after the step with top-1 before it; None without labels. Interval and adjusted p-value are
+    corrected for the number of steps (Bonferroni), so that `worse` is proven, however small, for the chain at once."""
 
     @property
     def top1(self) -> float | None:
@@ -51,7 +51,7 @@ class ParityStep(Agreement):
 
 
 class LayerParity(Record):
-    """One tensor that two neighbouring links compute, each from the same inputs."""
+    """One tensor that two neighbouring representations compute, each from the same inputs."""
 
     step: LayerStep
     layer: str
@@ -62,7 +62,7 @@ class LayerParity(Record):
     kind: Literal["quantized", "float"]
     """`quantized`: compared as integers. `float`: before any quantizer."""
     sqnr_db: float | None
-    """Of this layer's own error; None when there is none, minus infinity when it has NaN or infinity."""
+    """SQNR of this layer's own error; None when there is none, minus infinity when it has NaN or infinity."""
     accumulated_sqnr_db: float | None
     """With the errors of all layers before it."""
     largest_steps: float
@@ -95,7 +95,7 @@ class StepCheck(Record):
 
     step: CheckedStep
     sqnr_db: float | None
-    """Of the outputs, at the worse of two batch sizes; None where they are identical."""
+    """SQNR of the outputs, at the worse of two batch sizes; None where they are identical."""
     limit_db: float | None = None
     """None where layers are judged instead of outputs, or where quantizing may change anything."""
     layers: int | None = None
@@ -113,7 +113,7 @@ class Parity(Record):
     steps: tuple[ParityStep, ...] = ()
     """In order, on the first `measurement.parity_samples` test samples."""
     confidence: float | None = None
-    """Of what is said of all steps at once."""
+    """Confidence of the verdicts on all steps together."""
     lossy_step: str | None = None
     """The step with the largest proven loss of accuracy, `start → end`; None where none is proven."""
     absent: dict[str, str] = Field(default_factory=dict)

@@ -17,9 +17,9 @@ class Speedup(Record):
     """How much faster a row is than an FP32 row that was timed in the same rounds."""
 
     comparison: PairedComparison | None = None
-    """Of the speedup with that of FP32, which is 1: the geometric mean of FP32 time divided by this row's time in the
-    same rounds. The interval holds at every interim analysis after which measuring may have stopped; p-values are
-    corrected by Holm's method for all rows of the run that were timed. None for the FP32 row itself."""
+    """Comparison of the speedup with that of FP32, which is 1: the geometric mean of FP32 time divided by this row's
+    time in the same rounds. The interval holds at every interim analysis after which measuring may have stopped;
+    p-values are corrected by Holm's method for all rows of the run that were timed. None for the FP32 row itself."""
     own_verdict: Verdict | None = None
     """The verdict that this row's figures support best without the correction for several rows; the p-value is its."""
     noise_floor: float | None = None
@@ -44,7 +44,7 @@ class Speedup(Record):
 
     @property
     def speedup_interval(self) -> ConfidenceInterval | None:
-        """Of `speedup`."""
+        """Interval of `speedup`."""
         found = None if self.comparison is None else self.comparison.interval
         if found is None:
             return None
@@ -111,7 +111,7 @@ class Memory(Record):
     """How the peak was read: `VmHWM`, which can be reset before, or `ru_maxrss`, which cannot."""
     inferences: int
     device_bytes: int | None = None
-    """Memory of the GPU that the process holds, or the increase on the whole device where that is not told."""
+    """Memory of the GPU that the process holds, or the increase on the whole device where that is not reported."""
     device_source: str | None = None
     """How it was read, or why it could not be; None for targets that use no GPU."""
 

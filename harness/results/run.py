@@ -32,18 +32,18 @@ class Gate(Record):
     limit: str
     """In words, for instance `at most 0.35 of fp32`."""
     value: float | None
-    """What the limit is held against: the figure, or how it compares with `compared_with`."""
+    """What the limit is compared with: the figure, or how it relates to `compared_with`."""
     verdict: GateVerdict
     """`pass`: the whole interval keeps the limit. `fail`: a breach is proven. `inconclusive`: anything else."""
     reason: str | None = None
     interval: Interval | None = None
-    """Of `value`; None where it is exact or no interval is known."""
+    """Interval of `value`; None where it is exact or no interval is known."""
     compared_with: str | None = None
     """Id of the FP32 row, or the file of the baseline."""
     relation: Literal["of", "below", "above"] | None = None
     """What `value` is: a multiple of the other figure, or how far below or above it; None for the figure itself."""
     unit: str | None = None
-    """Of the figure; None in records from before it was kept."""
+    """Unit of the figure; None in records from before it was kept."""
     bound: float | None = None
     """The number in `limit`."""
     basis: str | None = None

@@ -30,7 +30,7 @@ class SkipSetAccuracy(Record):
 
 
 class LayerCost(Record):
-    """What quantizing one layer alone costs; everything else stays in float."""
+    """What quantizing one layer alone costs; all other layers are not quantized."""
 
     layer: str
     """Dotted module name, as skip sets name it; empty for operations of the network itself."""

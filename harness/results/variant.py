@@ -22,7 +22,7 @@ ToolkitName = Annotated[str | None, AfterValidator(current_toolkit_name)]
 
 
 class Variant(Record):
-    """One cell of the matrix."""
+    """One combination of the matrix."""
 
     id: str
     """Readable, unique within the run, safe as a file name."""

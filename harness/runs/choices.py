@@ -20,7 +20,7 @@ _Key = tuple[str, int, str]
 def choose(rows: Sequence[Row], evidence: Sequence[Evidence], judgement: Judgement) -> tuple[EngineChoice, ...]:
     """The decisions, in the order of the rows; none where each kind of device has one target.
 
-    Of QAT variants that differ in their seed alone, the one with the median accuracy stands for all.
+    Of QAT variants that differ in their seed alone, the one with the median accuracy represents all.
     """
     shown = representatives(rows, seed_spreads(rows))
     by_id = {each.variant.id: each for each in evidence}

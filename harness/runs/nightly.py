@@ -1,4 +1,4 @@
-"""One night: every scenario is run, appended to the history, held against its gates and compared with its baseline."""
+"""The nightly job: run every scenario, append to the history, check the gates, compare with the baseline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class NightlyRun:
-    """What a night found."""
+    """The results of a nightly run."""
 
     directory: Path
     runs: tuple[RunResults, ...]
@@ -107,7 +107,7 @@ def run_nightly(
     *,
     save_missing: bool = False,
 ) -> NightlyRun:
-    """Run, append, judge. Baselines and history are opened before anything runs: a damaged file costs no night."""
+    """Run, append, judge. Baselines and history are opened first: a damaged file costs no nightly run."""
     stored = stored_baselines(project.baselines)
     append(project.history, ())
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -125,7 +125,7 @@ def run_nightly(
     after = {run.scenario: read_run(directory / f"{run.scenario}-{stamp}" / RESULTS) for run in runs}
     before = _of_this_machine(stored, after, names_beside(files))
     missing = tuple(name for name in after if name not in before)
-    for name, snapshot in after.items():  # what to commit if this night is to be the new yardstick
+    for name, snapshot in after.items():  # what to commit if this run is to become the baseline
         _save(snapshot, name, directory / FOLDER)
     saved = tuple(_save(after[name], name, project.baselines) for name in missing) if save_missing else ()
     comparison, not_compared = _compared(before, after, (str(project.baselines), str(directory)))

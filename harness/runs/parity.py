@@ -27,7 +27,7 @@ LAYER_SAMPLES = 64
 
 @dataclass(frozen=True)
 class Chain:
-    """The links of one variant; tasks are shared with other variants and with its own stages."""
+    """The representations of one variant; tasks are shared with other variants and with its own stages."""
 
     representations: Mapping[Representation, Task] = field(default_factory=dict)
     absent: Mapping[Representation, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def compare_layers_task(config: LayersConfig, inputs: Mapping[str, Task], varian
 def absent_representations(
     variant: Variant, representations: Mapping[Representation, Task], not_run: str | None
 ) -> dict[Representation, str]:
-    """Why a variant has no link of a kind that others of its method have."""
+    """Why a variant lacks a representation that others of its method have."""
     absent: dict[Representation, str] = {}
     if variant.is_quantized and "torch_quantized" not in representations:
         absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
@@ -63,7 +63,7 @@ def absent_representations(
 
 
 def evidence(chain: Chain, outcomes: Mapping[str, Outcome]) -> ChainEvidence | None:
-    """What the tasks of a chain found; a link whose task failed is absent with the reason, and so are the layers."""
+    """Outcomes of a chain's tasks; a representation whose task failed is absent with the reason, as are the layers."""
     if not chain.tasks:
         return None
     outputs: dict[Representation, npt.NDArray[np.float32]] = {}

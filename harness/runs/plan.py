@@ -63,7 +63,7 @@ class VariantPlan:
     broken: str | None = None
     """Why its network cannot be used at all; there are no tasks then."""
     chain: Chain = field(default_factory=Chain)
-    """For comparison only: a link that fails leaves the row as it is."""
+    """For comparison only: a failing representation leaves the row as it is."""
 
     def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
         """Whether its engine was built and can run here, and those of `others` that it has were done."""
@@ -132,7 +132,7 @@ class Planner:
         build: BuildConfig | None = None,
         not_run: str | None = None,
     ) -> Chain:
-        """The links from the eager network to the engine; `file` is the ONNX file before FP16 is written into it."""
+        """Representations from the eager network to the engine; `file` is the ONNX file before conversion to FP16."""
         settings = self._resolved.measurement
         if settings.parity == "off":
             return Chain()

@@ -53,7 +53,7 @@ class Plugins:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let names stand for those plug-ins inside the block that planning and rows call.
+        """Register those plug-ins inside the block that planning and rows call.
 
         An exception of theirs, whatever it is, becomes a ScenarioError at the place of the plug-in.
         """
@@ -148,7 +148,7 @@ def _clashes(scenario: Scenario) -> Iterable[ScenarioError]:
 def _equal_names(
     scenario: Scenario, uses: Iterable[PluginUse], facts: Mapping[tuple[Kind, str], PluginFacts]
 ) -> Iterable[ScenarioError]:
-    """Metrics and load scenarios stand in the record by their own name, which two of them must not share."""
+    """Metrics and load scenarios are in the record under their own name, which two of them must not share."""
     seen: dict[tuple[Kind, str], str] = {}
     for use in uses:
         if use.kind in ("metric", "load scenario") and (found := facts.get((use.kind, use.name))) is not None:

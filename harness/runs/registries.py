@@ -1,4 +1,4 @@
-"""Names in a scenario that stand for one of our files, or for a plug-in."""
+"""Names in a scenario that refer to a built-in member or to a plug-in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.toolkits import DEFAULT, toolkits
 
 
 def check_registries(scenario: Scenario, *, download: bool = False) -> Plugins:
-    """Every name in the scenario that stands for one of our files or a plug-in can be used; the plug-ins.
+    """Check that every name in the scenario refers to a usable built-in member or plug-in; return the plug-ins.
 
     ScenarioError with its place if not. Files of plug-ins are tried in a process of their own.
     """

@@ -52,11 +52,11 @@ class RunOutcomes:
     outcomes: Mapping[str, Outcome]
     """By key of the task."""
     latency: Mapping[str, Outcome] = field(default_factory=dict)
-    """Of the measuring task, by variant id."""
+    """Outcomes of the measuring task, by variant id."""
     energy: Mapping[str, Outcome] | None = None
-    """Of the energy task, by variant id; None when the scenario does not ask for energy."""
+    """Outcomes of the energy task, by variant id; None when the scenario does not ask for energy."""
     load: Mapping[str, Outcome] = field(default_factory=dict)
-    """Of the task with the load scenarios, by variant id."""
+    """Outcomes of the task with the load scenarios, by variant id."""
 
     def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
         """What one task of a variant made, or None."""
@@ -198,7 +198,7 @@ def _labels(reference: VariantPlan | None, run_outcomes: RunOutcomes) -> npt.NDA
 
 
 def _cost(plan: VariantPlan, run_outcomes: RunOutcomes) -> Cost:
-    """Of the stages that make the variant; what measures it costs nothing in production."""
+    """Cost of the stages that make the variant, without those that measure it."""
     artifacts = {name: run_outcomes.artifact(plan, name) for name in _COST_STAGES}
     train = run_outcomes.result(plan, "train", TrainResult)
     calibrate = run_outcomes.result(plan, "calibrate", CalibrateResult)

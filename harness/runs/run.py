@@ -224,7 +224,7 @@ def _keep_samples(directory: Path, measured: Measured) -> str | None:
     """Every timed inference, so that all statistics can be recomputed; the file in the run's folder, None without."""
     samples = directory / "samples"
     samples.mkdir(parents=True, exist_ok=True)
-    # Every group has a twin of its own: `group` is the FP32 row that the inferences were interleaved with.
+    # Every group has an A/A control of its own: `group` is the FP32 row that the inferences were interleaved with.
     frames = [
         pd.read_parquet(outcome.artifact.file(LATENCY)).assign(group=task.config.reference)
         for task, outcome, _ in measured

@@ -185,7 +185,7 @@ def _with_fragment(analysis: Analysis, scenario: Scenario, directory: Path) -> A
     text = include_fragment([variant], comment)
     same = {"id": ""}
     if variant.model_copy(update=same) not in [v.model_copy(update=same) for v in with_fragment(scenario, text)]:
-        raise StageError(f"the fragment does not make the variant that it stands for:\n{text}")
+        raise StageError(f"the fragment does not make the variant that it was written for:\n{text}")
     place = "-".join(filter(None, (variant.target, variant.compute_capability)))
     name = f"skip-{variant.model}-{place.lower()}.yaml"
     (directory / name).write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ QAT_AXES = frozenset({"learn_amax", "batch_norm", "qat_seed"})
 
 
 class Axes(Section):
-    """Values per axis; one value may stand for a list of one.
+    """Values per axis; one value is read as a list of one.
 
     In an `exclude` entry, an axis that is left out matches every value. In an `include` entry, it takes the first
     value of the matrix axis.

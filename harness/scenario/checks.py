@@ -53,7 +53,7 @@ def _plugin_file_errors(scenario: Scenario) -> Iterator[ScenarioError]:
 
 
 def _gate_metric_errors(scenario: Scenario) -> Iterator[ScenarioError]:
-    """Gates on metrics that nobody computes; the names of own metrics are known when these are loaded."""
+    """Gates on metrics that are not computed; the names of own metrics are known when these are loaded."""
     if not scenario.measurement.metrics:
         yield from unknown_metric_errors(scenario, ())
 

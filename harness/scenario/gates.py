@@ -57,7 +57,7 @@ class GateSpec(Section):
 
     metric: Annotated[Text, AfterValidator(_metric)]
     """A figure of `results.json`, for instance `accuracy.drop`, `latency.speedup`, `size.engine_bytes`,
-    `coverage.int8_macs` or `metrics.NAME`. The last part is enough where it stands for one figure only."""
+    `coverage.int8_macs` or `metrics.NAME`. The last part is enough where it names one figure only."""
     at_most: float | None = None
     """Largest value that passes. Shares are fractions: 0.01 is one point or 1 %."""
     at_least: float | None = None

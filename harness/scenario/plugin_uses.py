@@ -16,7 +16,7 @@ from harness.training.settings import Training
 
 
 class PluginUse(NamedTuple):
-    """A name that stands for a plug-in, with its place."""
+    """A name that refers to a plug-in, with its place."""
 
     kind: Kind
     name: str
@@ -68,7 +68,7 @@ def _loops(scenario: Scenario) -> Iterator[PluginUse]:
 
 
 def plugin_uses(scenario: Scenario) -> list[PluginUse]:
-    """The names that stand for plug-ins: each kind and name once, at its first place."""
+    """The names that refer to plug-ins: each kind and name once, at its first place."""
     found: dict[tuple[Kind, str], PluginUse] = {}
     for use in named_plugins(scenario):
         if parse_file_name(use.name) or _is_installed(use):

@@ -107,7 +107,7 @@ class Measurement(TimingPlan):
     `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized
     network with the engine."""
     parity_samples: Annotated[Count, Unit("sample")] = 1000
-    """Of the test samples, the first ones, for the chain: its ONNX files run without optimizations, which is slow."""
+    """Number of test samples for the chain, the first ones. Its ONNX files run without optimizations, which is slow."""
     builds: Annotated[Count, Unit("build")] = 1
     """Engines built of each variant. Processes take them in turn. With several, verdicts hold for builds that were
     not made, and need three or more of them."""
@@ -142,7 +142,7 @@ class Scenario(Section):
     question: Text | None = None
     """What the scenario finds out; printed in the report."""
     seed: Seed = 0
-    """Of splits, initial weights, augmentation and shuffling."""
+    """Seed of splits, initial weights, augmentation and shuffling."""
     dataset: DatasetSpec
     calib_dataset: CalibDataset | None = None
     """Empty: calibration takes samples of `dataset`'s training part, without augmentation."""

@@ -1,4 +1,4 @@
-"""Where in its file each value of a scenario stands."""
+"""Line and column of each value of a scenario in its file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Places = Mapping[Loc, Place]
 
 @dataclass(frozen=True)
 class ScenarioSource:
-    """The file of a scenario; the default stands for one that was made in Python."""
+    """The file of a scenario; the default is for one that was made in Python."""
 
     path: Path = Path("<python>")
     root: Path = field(default_factory=Path.cwd)

@@ -16,7 +16,7 @@ from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.identify import identify
 
 DEFAULT_TARGET = "tensorrt-rtx"
-"""Of files that several targets can take, where it is installed."""
+"""Target of files that several targets accept, where it is installed."""
 
 
 class Audit(NamedTuple):

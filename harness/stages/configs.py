@@ -36,7 +36,7 @@ class ModelConfig(Config):
     n_classes: int
     task: Task = "classification"
     seed: int
-    """Of the initial weights."""
+    """Seed of the initial weights."""
     source_sha256: str
     """Over all that making the network depends on."""
     files: tuple[FileSum, ...] = Field(default=(), exclude=True)
@@ -91,20 +91,20 @@ class CheckConfig(Config):
 
 
 class QuantizerConfig(Config):
-    """Where quantizers stand and what they do: the part of PTQ and QAT that does not depend on data."""
+    """Where quantizers are placed and what they do: the part of PTQ and QAT that does not depend on data."""
 
     target: str
     weight_bits: int
     activation_bits: int
     per_channel: bool
     weight_calibrator: str
-    """`max`, or the calibrator that `histogram` stands for."""
+    """`max`, or the calibrator that `histogram` means."""
     weight_percentile: float | None
     skip: tuple[str, ...]
     rules: tuple[dict[str, Any], ...] = ()
     """Dumps of rules, which hold only the keys that were written: a key that is left out and a default differ."""
     histogram_method: str = "percentile"
-    """What `calib_method: histogram` in a rule stands for."""
+    """What `calib_method: histogram` means in a rule."""
     histogram_percentile: float = DEFAULT_PERCENTILE
     ptq_steps: tuple[str, ...] = ()
     """Decide which network is prepared: steps that need no data change its weights, others give it biases."""
@@ -322,7 +322,7 @@ class RankConfig(Config):
     """Layers whose accuracy is judged, most sensitive first."""
     confidence: float
     seed: int
-    """Of the held-out samples: the training recipe's, so that no weight was trained on them."""
+    """Seed of the held-out samples: the training recipe's, so that no weight was trained on them."""
 
 
 class SearchConfig(Config):

@@ -96,7 +96,7 @@ def predict_engine(config: PredictConfig, inputs: Inputs, folder: Path, context:
 
 
 def measure_latency(config: MeasureConfig, inputs: Inputs, folder: Path, context: StageContext) -> LatencyResult:
-    """Every inference of every engine of the group, in interleaved rounds, beside an A/A twin of the reference."""
+    """Every inference of every engine of the group, in interleaved rounds, beside an A/A control of the reference."""
     from harness.engine.lock import measuring
 
     plan = config.plan

@@ -63,7 +63,7 @@ _TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
 PREDICT_PIXELS = 250 * 28 * 28
-"""Of a batch: more at once is slower, as activations then leave the CPU's caches."""
+"""Pixels of a batch. Larger batches are slower, as activations then leave the CPU's caches."""
 
 
 def read_splits(config: DataConfig) -> Splits:

@@ -56,7 +56,7 @@ class NetworkFacts:
 
     dependencies: Dependencies
     classes: Mapping[str, Classes]
-    """Of every module by its dotted name."""
+    """Classes of every module by its dotted name."""
     weights: WeightsFacts | None
 
 

@@ -38,7 +38,7 @@ INFERENCES: Final = 10
 """Buffers are taken in the first ones; more change nothing."""
 BLOCKS: Final = 3
 _TURN_S: Final = 0.05
-"""Inferences between two looks at the clock."""
+"""Inferences between two readings of the clock."""
 
 
 def measure_memory(config: MemoryConfig, inputs: Inputs, folder: Path, context: StageContext) -> Memory:
@@ -57,7 +57,7 @@ def memory_main(order: str) -> str:
 
 
 def memory_of(config: MemoryConfig, path: Path) -> Memory:
-    """Of this process, while it opens the engine and runs it; the outputs are thrown away."""
+    """Memory of this process while it opens and runs the engine; the outputs are discarded."""
     for plugin in config.build.plugins:
         plugin.load_user_code()  # a process of its own has not loaded it yet
     target = get_target(config.build.target)

@@ -19,7 +19,7 @@ class Estimate:
     p_value: float
     """Two-sided, of a difference that is no larger than the margin."""
     degrees: float = math.inf
-    """Of freedom, of Student's t; infinite where the error is taken as normal."""
+    """Degrees of freedom of Student's t; infinite where the error is taken as normal."""
 
 
 def at_level(value: float, interval: Interval, confidence: float, wanted: float) -> Interval:

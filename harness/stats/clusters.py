@@ -19,7 +19,7 @@ from harness.stats.terms import Interval, Verdict
 
 TRIM = 0.2
 """Share of the rounds that is left out on either side for a process's figure: a round in which the machine did
-something else must not decide. Equal for both directions, so that it favours nobody."""
+something else must not decide. Equal for both directions, so that it favours neither."""
 
 Rounds = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Words for many comparisons at once: p-values corrected over the family, so that a long matrix proves no more by luck.
+"""Verdicts on many comparisons: p-values corrected over the family, to control the family-wise error rate (Holm).
 
 Three questions are asked of every comparison, and each is a family of its own: is there a difference (exact McNemar
 test), is the loss smaller than the margin, is the gain smaller than the margin (score tests). Holm's correction keeps

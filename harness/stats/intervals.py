@@ -33,7 +33,7 @@ class PairedDifference:
     p_value: float
     """Exact McNemar test of equal error rates."""
     bootstrap_ci: Interval | None
-    """Percentile bootstrap over samples; None where no sample tells the two apart, as it would then have no width."""
+    """Percentile bootstrap over samples; None where the two differ on no sample, as it would then have no width."""
 
     def margin_tests(self, margin: float) -> MarginTests:
         """Score tests of a loss, and of a gain, of `margin` or more."""

@@ -8,4 +8,4 @@ Interval = tuple[float, float]
 """Lower and upper end."""
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 ChangeKind = Literal["difference", "ratio"]
-"""Of a new figure against an old one: `new - old`, or `new / old - 1`."""
+"""How a change from an old to a new figure is expressed: `new - old`, or `new / old - 1`."""

@@ -73,8 +73,8 @@ def latency_verdict(speedup_ci: Interval, margin: float, noise_floor: float | No
     | `inconclusive` | otherwise                             | more processes or a quieter machine needed |
 
     Unlike a loss of accuracy, a difference of latency must exceed the band to be proven: an interval only knows the
-    noise within a session, and the A/A twin shows how far equal programs differ in it. Noise is no reason to call two
-    engines the same, so that word is held against the margin alone.
+    noise within a session, and the A/A control shows how far equal programs differ in it. Noise is no reason to call
+    two engines the same, so that verdict depends on the margin alone.
     """
     low, high = speedup_ci
     if 1 / (1 + margin) < low and high < 1 + margin:

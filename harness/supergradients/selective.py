@@ -77,7 +77,7 @@ class SelectiveQuantizer:
         self.instructions = [replace(metadata, float_source=source) for source, metadata in mappings]
 
     def register_skip_quantization(self, *, layer_names: Iterable[Selector], subclasses: bool = False) -> None:
-        """Leave modules in float, with all that is inside them.
+        """Do not quantize modules and their submodules.
 
         Each is a dotted name, a glob, a regular expression (`re:…`) or a class; with `subclasses`, a class stands for
         its subclasses, too. What matches nothing is an error of `quantize_module`.
@@ -161,5 +161,5 @@ def _several(names: Iterable[Selector]) -> list[Selector]:
 def _report(network: QuantizedNetwork, replaced: Replaced) -> None:
     quantizers = quantized.tensor_quantizers(network.prepared)
     weights = sum(isinstance(quantizer, WeightQuantizer) for quantizer in quantizers)
-    skipped = f"; in float: {', '.join(replaced.skipped)}" if replaced.skipped else ""
+    skipped = f"; not quantized: {', '.join(replaced.skipped)}" if replaced.skipped else ""
     note(f"quantized for {network.target}: {weights} weights, {len(quantizers) - weights} activations{skipped}")

@@ -40,7 +40,7 @@ class Availability:
 
 
 AUDIT_SUFFIX = ".audit.json"
-"""Of the file beside an engine that says what is in it, where a target cannot read that from the engine."""
+"""Suffix of the file beside an engine that describes its layers, where a target cannot read that from the engine."""
 FloatType = Literal["fp32", "fp16"]
 HOST = "CPU"
 """Device class of every target that runs on the CPU of this machine."""
@@ -104,7 +104,7 @@ class Session(ABC):
         """Milliseconds of each of `runs` inferences of `batch`, one after the other."""
 
     def time_parts(self, batch: Array, runs: int) -> Mapping[str, list[float]]:
-        """Milliseconds of the parts of `runs` inferences, by part; empty where nobody can tell them apart."""
+        """Milliseconds of the parts of `runs` inferences, by part; empty where they cannot be measured apart."""
         return {}
 
     def prepared(self, batch: Array) -> Callable[[], object]:
@@ -153,7 +153,7 @@ class Target(ABC):
 
     @abstractmethod
     def placement(self) -> Placement:
-        """What quantized networks compute in here, and where quantizers stand. Imports torch."""
+        """What quantized networks compute in here, and where quantizers are placed. Imports torch."""
 
     def number_format(self, weight_bits: int, activation_bits: int) -> TargetFormat:
         """The number format of a quantized variant with these widths."""
@@ -207,7 +207,7 @@ class Target(ABC):
         return False
 
     def load_library(self) -> None:
-        """Import all that `open` needs, so that the memory of an engine can be told from that of its library."""
+        """Import all that `open` needs, so that the memory of an engine can be separated from that of its library."""
         return
 
     @abstractmethod
@@ -215,7 +215,7 @@ class Target(ABC):
         """Load an engine file that `build` wrote."""
 
     def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
-        """The engine as a graph whose tensors can be read and replaced; None where nobody can look inside."""
+        """The engine as a graph whose tensors can be read and replaced; None where it cannot be inspected."""
         return None
 
     @abstractmethod

@@ -41,7 +41,7 @@ class EngineRecord(Record):
     """None in records of earlier versions."""
     compute_capability: str | None = None
     sha256: str | None = None
-    """Of the engine file."""
+    """Checksum of the engine file."""
     engine_layers: tuple[EngineLayer, ...] = ()
     """Empty where the engine file itself says what is in it."""
     input_shapes: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)

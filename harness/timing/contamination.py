@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 WAITED_SHARE = 0.02
-"""Of a round: its threads were ready and had no core."""
+"""Share of a round in which its threads were ready and had no core."""
 LOAD_CORES = 0.25
 """Kept busy by other processes."""
 CLOCK_CHANGE = 0.05
@@ -76,7 +76,7 @@ class ContaminationMonitor:
 
 
 def host_signals(paths: Paths | None = None) -> tuple[Signal, ...]:
-    """Of the CPU and its other users.
+    """Signals of the CPU and its other users.
 
     | Signal | A round carries its name when |
     | --- | --- |
@@ -104,7 +104,7 @@ def host_signals(paths: Paths | None = None) -> tuple[Signal, ...]:
 
 
 def gpu_signals(nvml: Any, handle: Any) -> tuple[Signal, ...]:
-    """Of an NVIDIA GPU on which this process computes: `gpu_shared` (so does another) and `gpu_throttled`.
+    """Signals of an NVIDIA GPU: `gpu_shared` (another process computes on it, too) and `gpu_throttled`.
 
     Processes are counted, not compared with this one: in a container the driver may know them by other numbers.
 

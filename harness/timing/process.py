@@ -64,7 +64,7 @@ def _parts(session: Session, batch: Array) -> dict[str, float]:
 
 
 def _gpu_signals() -> tuple[Signal, ...]:
-    """Of the GPU that CUDA uses, where NVML can be asked."""
+    """Signals of the GPU that CUDA uses, where NVML is available."""
     try:
         gpu = NvmlGpu()
         return gpu_signals(gpu.nvml, gpu.handle)

@@ -1,4 +1,4 @@
-"""What one timing process is told, and how it is started."""
+"""The request to one timing process, and how the process is started."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TimingRequest(BaseModel):
     process: int
     seed: int
     limit_s: float
-    """Of the process, from its start."""
+    """Time limit of the process, from its start."""
 
 
 def run_process(order: TimingRequest, process: str | None = None) -> ProcessRounds:

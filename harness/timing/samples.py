@@ -68,7 +68,7 @@ class Timings:
 
     @property
     def rounds(self) -> Iterable[Round]:
-        """Of all processes."""
+        """Rounds of all processes."""
         return (each for block in self.blocks for each in block.rounds)
 
     @property
@@ -148,7 +148,7 @@ class Timings:
         """What `to_frame` made; signals and parts are not in it.
 
         Raises:
-            ValueError: the inferences of several groups, as a run keeps them; each has a twin of its own.
+            ValueError: the inferences of several groups, as a run keeps them; each has an A/A control of its own.
         """
         if "group" in frame and frame["group"].nunique() > 1:
             raise ValueError('several groups of sessions: choose one, `frame[frame["group"] == FP32_ROW]`')

@@ -20,7 +20,7 @@ def measure(
     is_clear: Callable[[Timings], bool],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timings:
-    """Add processes until `is_clear` at one of the plan's looks, or until the next would not fit into the budget.
+    """Add processes until `is_clear` at an interim analysis of the plan, or the next would exceed the budget.
 
     `min_processes` are always run, each in its share of the budget. With several builds, processes take them in turn,
     and nothing is clear before each has had one.

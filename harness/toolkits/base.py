@@ -30,7 +30,7 @@ class Request:
     per_channel: bool
     weight_bits: int
     skip: tuple[str, ...]
-    """Dotted names of the modules that stay in float; patterns are resolved already."""
+    """Dotted names of the modules that are not quantized; patterns are resolved already."""
     target: str
 
 

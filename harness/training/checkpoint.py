@@ -117,7 +117,7 @@ class Checkpoint:
 
 
 def _tensors_of(slots: Mapping[int, Mapping[str, Any]]) -> list[tuple[int, str, torch.Tensor]]:
-    """SGD and AdamW keep tensors only; None stands for a momentum that has not begun."""
+    """SGD and AdamW keep tensors only; None is a momentum that has not begun."""
     return [(index, name, value) for index, slot in slots.items() for name, value in slot.items() if value is not None]
 
 

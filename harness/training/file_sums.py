@@ -29,7 +29,7 @@ class Dependencies:
     files: tuple[FileSum, ...]
     """The user's, without those that making the network writes."""
     writes_what_it_reads: bool = False
-    """Whether there are such: what the network is cannot be told from files then."""
+    """Whether there are such: what the network is cannot be distinguished from files then."""
 
 
 def require_unchanged(files: Iterable[FileSum]) -> None:

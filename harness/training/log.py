@@ -16,7 +16,7 @@ class EpochLog(BaseModel):
     """Mean of the steps."""
     validation_top1: float
     lr: float
-    """Of the last step."""
+    """Learning rate of the last step."""
     seconds: float
     """Training and validation."""
 

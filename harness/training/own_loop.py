@@ -29,7 +29,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class LoopContext:
-    """What a training loop is told beside network and data."""
+    """What a training loop gets beside network and data."""
 
     recipe: Recipe
     """The keys of `training` in the scenario, and the seed."""

@@ -39,7 +39,7 @@ class TrainingRun(ABC):
     """Trains a network in place by a recipe; subclasses say where batches and validation come from."""
 
     train_samples: int
-    """Of an epoch."""
+    """Training samples of an epoch."""
     validation_samples: int
 
     def __init__(

@@ -17,7 +17,7 @@ class LearningRateSchedule:
 
     peak_lr: float
     first_lr: float
-    """Of step 0, when there is a warm-up; at most `peak_lr`."""
+    """Learning rate of step 0, when there is a warm-up; at most `peak_lr`."""
     last_lr: float
     warmup_steps: int
     total_steps: int

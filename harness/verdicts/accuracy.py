@@ -12,7 +12,7 @@ from harness.verdicts.quality import TOP1, Quality, quality, task_qualities
 
 _Compared = TypeVar("_Compared", Accuracy, MetricValue, ClassAccuracy)
 _Updates = dict[tuple[str, str], dict[str, Any]]
-"""Of comparisons, by variant id and name of the figure."""
+"""Updates of comparisons, by variant id and name of the figure."""
 
 
 def judge_accuracy(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:

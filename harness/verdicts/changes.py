@@ -16,14 +16,14 @@ def by_interval(gain: Interval, margin: float, test_agrees: bool) -> Verdict:
 
 
 def by_value(gain: float, margin: float) -> Verdict:
-    """Of a figure without noise."""
+    """Verdict on a figure without noise."""
     if abs(gain) <= margin:
         return "same"
     return "better" if gain > 0 else "worse"
 
 
 def of_time_ratio(ratio: float, interval: Interval, margin: float, is_proven: bool) -> Verdict:
-    """Of new time over old time; as `latency_verdict`: noise is no reason to call two engines the same."""
+    """Verdict on new time over old time; as `latency_verdict`: noise is no reason to call two engines the same."""
     low, high = interval
     if 1 / (1 + margin) < low and high < 1 + margin:
         return "same"

@@ -27,7 +27,7 @@ class Contest:
     """Status `ok` and a latency; the reference is among them."""
     timings: Timings
     reference: str
-    """Variant id of FP32 on the reference target; the twin is its."""
+    """Variant id of FP32 on the reference target, whose engine the A/A control runs."""
     margin: float
     confidence: float = 0.95
     analyses: int = 1
@@ -79,7 +79,7 @@ class Decision:
     best: Row | None = None
     ranking: Ranking | None = None
     floats: Ranking | None = None
-    """Of the rows without quantization."""
+    """Ranking of the rows without quantization."""
     smallest: Row | None = None
     unproven: tuple[Row, ...] = ()
     """Proven to be faster than the fastest, undecided on accuracy; the fastest of them first."""

@@ -34,7 +34,7 @@ class Contrast:
     p_value: float
     """Corrected for the pairs of the run."""
     verdict: Verdict
-    """Of QAT, with PTQ as the reference."""
+    """Verdict on QAT, with PTQ as the reference."""
     is_proven: bool
     """A difference in either direction is proven, however small."""
 

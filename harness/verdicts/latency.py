@@ -26,7 +26,7 @@ class JudgedSpeedup:
     ci: Interval
     """Holds at every look at once."""
     noise_floor: float | None
-    """Relative: the farthest the interval of the twin's ratio reaches from 1."""
+    """Relative: the farthest that the interval of the A/A control's ratio reaches from 1."""
     own_verdict: OwnVerdict
 
 
@@ -88,7 +88,7 @@ def is_clear(
     comparisons: int,
     own_references: Mapping[str, str] | None = None,
 ) -> bool:
-    """Whether every speedup of the group has a verdict that will stand among `comparisons` of the run."""
+    """Whether every speedup of the group has a verdict that holds after correction for `comparisons` of the run."""
     threshold = (1 - confidence) / max(1, comparisons)
     return all(
         judge_speedup(

@@ -1,4 +1,4 @@
-"""QAT that was trained from several seeds: how far apart they end, and which of them stands for all.
+"""QAT that was trained from several seeds: how far apart they end, and which of them represents all.
 
 A seed is no property of the method. The best of several seeds would make QAT look better than one training run can be
 expected to be (the winner's curse), so that conclusions take the median one.
@@ -27,7 +27,7 @@ def seed_spreads(rows: Sequence[Row]) -> tuple[SeedSpread, ...]:
 
 
 def representatives(rows: Sequence[Row], spreads: Sequence[SeedSpread]) -> tuple[Row, ...]:
-    """The rows without those seeds that another one stands for."""
+    """The rows without those seeds that another one represents."""
     others = {name for spread in spreads for name in spread.variants if name != spread.representative}
     return tuple(row for row in rows if row.variant.id not in others)
 

@@ -49,7 +49,7 @@ TORCH_NOISE_STEPS2 = 0.02
 SAME_SCALE = 1e-4
 """Relative difference of two scales that follow the same weight, folded in another order."""
 _OUTPUT = "output"
-_REPORT = "keep the layer in float (`skip`), and report the network: this step must not change it"
+_REPORT = "exclude the layer from quantization (`skip`), and report the network: this step must not change it"
 
 
 def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> tuple[StepCheck, ExpectedOutputs]:
@@ -66,7 +66,7 @@ def check_quantized_file(prepared: GraphModule, path: Path, samples: Array) -> t
 
 
 def _layers_of_file(model: Any, prepared: GraphModule, inputs: Sequence[Array]) -> list[Deviation]:
-    """Each site of the file, computed from what the fake-quantized network computes before it."""
+    """Each comparison point of the file, computed from what the fake-quantized network computes before it."""
     all_points = comparison_points(model)
     torch_points = TorchPoints(prepared, all_points)
     matched = [point for point in all_points if point.tensor in torch_points.matched]

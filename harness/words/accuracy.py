@@ -54,7 +54,7 @@ class ComparedRow:
 
     @property
     def name(self) -> str:
-        """What tells it from the other rows of its method."""
+        """What distinguishes it from the other rows of its method."""
         return " ".join(quantization_parts(self.row.variant)) or label(self.row.variant)
 
     @property
@@ -174,15 +174,15 @@ def contrast_details(pairs: Sequence[Contrast]) -> str | None:
 
 
 def seed_details(spread: SeedSpread, rows: Sequence[Row]) -> str:
-    """How far QAT from several seeds ends apart, and which of them the other lines speak of; `rows` has that one."""
+    """Spread of QAT over its seeds, and the one that the other lines are about; `rows` has that one."""
     (row,) = (row for row in rows if row.variant.id == spread.representative)
     unseeded = row.variant.model_copy(update={"qat_seed": None})
     figure, what = (spread.drop, "drop") if spread.drop else (spread.value, spread.metric)
     shown, unit = (points, " points") if spread.metric == TOP1 else (three_digits, "")
     return (
         f"{label(unseeded)} from {counted(figure.n, 'seed')}: {what} {shown(figure.mean)}{unit} on average, standard "
-        f"deviation {shown(figure.sd)}, {shown(figure.min)} to {shown(figure.max)}; the median one, "
-        f"seed {_seed(row)}, stands for them."
+        f"deviation {shown(figure.sd)}, {shown(figure.min)} to {shown(figure.max)}; the conclusions "
+        f"use the median one, seed {_seed(row)}."
     )
 
 

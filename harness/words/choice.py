@@ -91,7 +91,7 @@ def _fastest(contest: Contest, ranking: Ranking) -> str:
 
 
 def _ties(ranking: Ranking) -> str:
-    """`A on x cannot be told from B on y (1.02x, 0.97 to 1.07)`."""
+    """`A on x cannot be distinguished from B on y (1.02x, 0.97 to 1.07)`."""
     same = [row_name(tie.row) for tie in ranking.ties if tie.is_same]
     unclear = [
         f"{row_name(tie.row)} ({speed(tie.judged.estimate.ratio)}, {speed_interval(tie.judged.ci)})"
@@ -99,7 +99,7 @@ def _ties(ranking: Ranking) -> str:
         if not tie.is_same
     ]
     parts = [f"is as fast as {listed(same)} up to the margin"] if same else []
-    parts += [f"cannot be told from {listed(unclear)}"] if unclear else []
+    parts += [f"cannot be distinguished from {listed(unclear)}"] if unclear else []
     return f"{row_name(ranking.fastest)} {', and '.join(parts)}"
 
 

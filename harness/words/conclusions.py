@@ -1,4 +1,4 @@
-"""What a run proves about each model on each target, in plain words with the figures."""
+"""What a run proves about each model on each target, in words with the figures."""
 
 from __future__ import annotations
 
@@ -157,9 +157,8 @@ def _shipping(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | N
     reference = next((row for row in deployed if row.variant.method == "fp32"), None)
     text = f"Ship {label(variant)}: " + ", ".join(_figures(found.row, reference)) + "."
     if found.ties:
-        text += (
-            f" {counted(len(found.ties), f'other {method_name(variant.method)} variant')} cannot be told apart from it."
-        )
+        others = counted(len(found.ties), f"other {method_name(variant.method)} variant")
+        text += f" {others} cannot be distinguished from it."
     return text
 
 

@@ -11,12 +11,12 @@ MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _METHOD_NAMES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "ptq": "PTQ", "qat": "QAT"}
 NOT_FINITE = "NaN or infinity"
-"""Of a ratio of signal to error: one side has such values and the other has not."""
+"""Value of a ratio of signal to error where only one side has NaN or infinity."""
 _LARGEST_SPEED, _LARGEST_NOISE = 1000, 10
 
 
 def step_words(name: str) -> str:
-    """A step of the parity chain as it is said: `torch_vs_engine` is `torch to engine`."""
+    """A step of the parity chain in words: `torch_vs_engine` is `torch to engine`."""
     return name.replace("_vs_", " to ").replace("_to_", " to ")
 
 
@@ -31,7 +31,7 @@ def label(variant: Variant) -> str:
 
 
 def quantization_parts(variant: Variant) -> list[str]:
-    """What tells quantized variants apart, without the method; empty for methods that quantize nothing."""
+    """What distinguishes quantized variants, without the method; empty for methods that quantize nothing."""
     if not variant.is_quantized:
         return []
     parts = [calibrator_name(variant), granularity(variant)]
@@ -47,7 +47,7 @@ def quantization_parts(variant: Variant) -> list[str]:
 
 
 def qat_parts(variant: Variant) -> list[str]:
-    """What tells QAT variants apart beyond their quantization; defaults are not said."""
+    """What distinguishes QAT variants beyond their quantization; defaults are left out."""
     parts = []
     if variant.learn_amax:
         parts.append("learned ranges")
@@ -73,7 +73,7 @@ def granularity(variant: Variant) -> str:
 
 
 def is_8_bit(variant: Variant) -> bool:
-    """Whether weights and activations have the usual 8 bits, said or unsaid."""
+    """Whether weights and activations have the usual 8 bits, given or by default."""
     return (variant.weight_bits or 8) == 8 and (variant.activation_bits or 8) == 8
 
 

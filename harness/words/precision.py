@@ -39,7 +39,7 @@ def other_precisions(method: Method, layers: Sequence[Layer]) -> str | None:
 
 
 def _precisions(layer: Layer) -> set[str]:
-    """Of the numbers that a layer multiplies; empty for other layers."""
+    """Types of the numbers that a layer multiplies; empty for other layers."""
     if layer.weight_type is None:
         return set()
     types: Iterable[str] = (layer.weight_type,) if not layer.int8 else (layer.input_type, layer.weight_type)

@@ -151,7 +151,7 @@ class TestPlanted:
         # 300 bytes of INT8 and 4 x 700 of FP32 instead of 1,000.
         assert f"{PTQ}: size.weight_bytes rose by 210.0 %" in text
         assert "weights are float in the engine, int8 before: layer1.conv" in text
-        assert "the ONNX file stores 2.83 KiB of weights in float" in text
+        assert "the ONNX file stores 2.83 KiB of FP32 weights" in text
         (told,) = [line for line in change_messages(found) if line.startswith(f"regression: {PTQ}: size")]
         assert all(f"{size} rose by" in told for size in sizes)
 
@@ -161,7 +161,7 @@ class TestPlanted:
         assert (found.verdict, found.change) == ("worse", pytest.approx(-0.7))
         text = sentence(found)
         assert "INT8 coverage fell by 70.00 points, 30.00 % after 100.00 %" in text
-        assert "in float now, INT8 before: layer1.conv (skipped)" in text
+        assert "no longer INT8: layer1.conv (skipped)" in text
 
     def test_parity_when_a_step_gets_lossy(self):
         night = recorded().add(PTQ, sqnr_db=12.0, correct=right(lost=60))
@@ -227,7 +227,7 @@ class TestImprovements:
         base = recorded().add(PTQ, floats={"head": "no kernel"})
         found = finding(compare(base, recorded()), "coverage.int8_macs")
         assert found.verdict == "better"
-        assert "in INT8 now, float before: head" in found.causes
+        assert "INT8 now, not before: head" in found.causes
 
 
 class TestProof:

@@ -136,7 +136,7 @@ def test_a_new_variant_that_fails(project):
 
 
 def test_a_slower_engine(project):
-    """Takes three times as long, so that the test does not depend on the machine; 10 %: `benchmarks/nightly_runs.py`."""
+    """Takes three times as long, so it passes on any machine; 10 %: `benchmarks/nightly_runs.py`."""
     project.write(timed=True)
     apart = ("--isolation", "none", "--baselines", "baselines-slowed")
     code, output = project.nightly("--first", *apart, command=(str(SLOWED), PTQ, "0"))

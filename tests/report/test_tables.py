@@ -61,7 +61,7 @@ class TestTables:
         )
 
     def test_variants_with_the_same_list_share_its_lines(self, quickstart):
-        table = tables.left_in_float_table(quickstart)
+        table = tables.not_int8_table(quickstart)
         assert len(table.rows) == 2  # one per model; FP32's own float layers are no finding
         assert table.rows[0] == (
             "resnet on onnxruntime, batch 1",
@@ -80,7 +80,7 @@ class TestTables:
             layers[index] = layers[index].model_copy(update={"int8": False, "op": "Conv", "reason": "skipped"})
         coverage = second.coverage.model_copy(update={"layers": tuple(layers)})
         rows = (first, second.model_copy(update={"coverage": coverage}))
-        table = tables.left_in_float_table(quickstart.model_copy(update={"rows": rows}))
+        table = tables.not_int8_table(quickstart.model_copy(update={"rows": rows}))
         assert [row[2:] for row in table.rows] == [
             ("ReduceMean", "pool", "0.0 %", "ONNX Runtime has no integer kernel for it"),
             ("ReduceMean", "pool", "0.0 %", "ONNX Runtime has no integer kernel for it"),

@@ -118,7 +118,7 @@ def test_one_skipped_convolution_is_named(night: Night, baseline: Path) -> None:
     found, text = compared(baseline, directory)
     assert found.exit_code() == 1
     assert f"regression: {PTQ}: INT8 coverage fell by" in text
-    assert "in float now, INT8 before: layer1.0.conv1" in text
+    assert "no longer INT8: layer1.0.conv1" in text
     assert {gate.verdict for gate in results.gates if gate.metric == "coverage.int8_macs"} == {"fail"}
 
 

@@ -157,7 +157,7 @@ class TestQuantizeModule:
         selective.quantize_module(make_network("residual"), INPUT_SHAPE)
         line = capsys.readouterr().err.strip()
         assert line.startswith("quantized for onnxruntime: 3 weights, ")
-        assert line.endswith("; in float: head")
+        assert line.endswith("; not quantized: head")
 
 
 class TestDescriptors:

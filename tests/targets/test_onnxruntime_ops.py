@@ -125,7 +125,7 @@ def test_hard_swish_converts_once_each_way(tmp_path: Path) -> None:
     reasons = left_in_float(layers)
     assert reasons["HardSigmoid"] == "ONNX Runtime has no integer HardSigmoid kernel"
     assert reasons["Div"] == "ONNX Runtime has no integer Div kernel"
-    assert reasons["Add"] == "one of its inputs is a constant, which stays float"
+    assert reasons["Add"] == "one of its inputs is a constant, which is not quantized"
     # The gate of the second block multiplies an integer tensor, so it is worth quantizing the gate.
     assert [layer.op for layer in layers if layer.int8 and layer.op == "QLinearMul"] == ["QLinearMul"]
     # To float and back: hard-swish, hard-swish written out, the gate's hard-sigmoid, the division; and the input.
@@ -153,7 +153,7 @@ def test_a_transformer_block_multiplies_on_integers_and_keeps_the_rest_in_float(
     assert all(layer.int8 for layer in weighted)
     reasons = left_in_float(layers)
     assert reasons.pop("Add") == "not quantized in the ONNX file: its neighbours are float"
-    assert reasons.pop("Mul") == "one of its inputs is a constant, which stays float"  # 1 / sqrt(channels)
+    assert reasons.pop("Mul") == "one of its inputs is a constant, which is not quantized"  # 1 / sqrt(channels)
     assert reasons.pop("Softmax") == "not quantized in the ONNX file: its input is float"
     assert reasons == {
         op: f"ONNX Runtime has no integer {op} kernel" for op in ("LayerNormalization", "Gelu", "ReduceMean")
@@ -175,7 +175,8 @@ def test_a_last_convolution_is_not_quantized_for_nothing(tmp_path: Path) -> None
     assert weights == ["stem.0.weight"]
     (head,) = [layer for layer in audited(prepared, tmp_path) if layer.name == "head"]
     assert head.reason == (
-        "its output is the network's and stays float, and ONNX Runtime has no integer convolution with float output"
+        "its output is the network's and is not quantized, and ONNX Runtime has no integer convolution with "
+        "float output"
     )
 
 

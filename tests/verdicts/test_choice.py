@@ -82,7 +82,7 @@ class TestAClearWinner:
         assert "without quantization" not in found.text
 
     def test_the_one_with_the_least_work_must_win_itself(self, rows):
-        """QAT beats the other target, PTQ cannot be told from QAT, but not from the other target either."""
+        """QAT beats the other target, PTQ cannot be distinguished from QAT, but not from the other target either."""
         ratios = {FP32: 1.0, PTQ: 2.0, OV_FP32: 1.0, OV_PTQ: 2.009, OV_QAT: 2.0125}
         chosen = of(rows, FP32, PTQ, OV_FP32, OV_PTQ, OV_QAT)
         loose = Contest(tuple(chosen), timings(ratios, spread=1e-5), FP32, margin=0.006)
@@ -113,7 +113,7 @@ class TestATie:
         assert (found.verdict, found.best) == ("undecided", None)
         assert {found.fastest, *found.as_fast} == {PTQ, OV_PTQ}
         assert found.text.startswith("No best engine is proven on this machine: ")
-        assert "cannot be told from" in found.text
+        assert "cannot be distinguished from" in found.text
 
     def test_a_difference_must_stand_among_all_of_the_run(self, rows):
         ratios = {**TIED, OV_PTQ: 2.04}

@@ -37,7 +37,7 @@ CLASS_NAMES = (
 )
 N_CLASSES = len(CLASS_NAMES)
 MEAN, STD = 0.2860, 0.3530
-"""Of all pixels of the 60,000 training images, scaled to [0, 1]."""
+"""Mean and standard deviation of all pixels of the 60,000 training images, scaled to [0, 1]."""
 
 PAYLOAD_SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -45,12 +45,12 @@ PAYLOAD_SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""Of the decompressed files: distributions compress them differently."""
+"""Checksums of the decompressed files, as distributions compress them differently."""
 
 UPSTREAM = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 EMBEDDED_FILE = Path(__file__).parents[1] / "embedded" / "fashion_mnist_5000_1000.npz"
 EMBEDDED_SHA256 = "3e4ececf863622e8decf4ca130034c3c55cf0a6916682efa22afccc08ee94f6d"
-"""Of the arrays, see `harness.data.subset.arrays_sha256`."""
+"""Checksum of the arrays, see `harness.data.subset.arrays_sha256`."""
 
 PLACES = Places(
     folder="fashion-mnist",

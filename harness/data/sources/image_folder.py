@@ -62,7 +62,7 @@ class ImageFolderArgs(ImageArgs):
     test_share: Annotated[float, Gt(0), Lt(1)] = 0.5
     """Share of the images, by class, that become the test part where they are drawn."""
     n_classes: Count = 1000
-    """Of the network, for images without labels or with numbered class folders."""
+    """Classes of the network, for images without labels or with numbered class folders."""
     classes: tuple[str, ...] | None = None
     """Names of the network's classes in the order of its outputs, for a network that was trained elsewhere. Empty:
     folders in alphabetical order; names that are all numbers are the class numbers."""

@@ -29,7 +29,7 @@ class RandomImagesArgs(BaseModel):
     input_shape: tuple[Count, Count, Count]
     """Channels, height, width."""
     n_classes: Count = 1000
-    """Of the network; the images have no class."""
+    """Classes of the network; the images have none."""
 
 
 class RandomImages(DataSource):

@@ -14,7 +14,7 @@ from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 from harness.errors import ModelError
 
 CUMULATIVE_MOMENTUM = 0.1
-"""Of a batch norm with `momentum=None`, whose average over all batches so far a captured network cannot continue."""
+"""Replaces a batch norm's `momentum=None`, an average over all batches that a captured network cannot continue."""
 
 
 def inference_copy(model: nn.Module) -> nn.Module:

@@ -29,7 +29,7 @@ MAX_BATCH = 4096
 CAPTURE_NOTES = "harness_capture_notes"
 """Key in the `meta` of a captured graph: what people should know about it, one line each."""
 _BY_BATCH_SIZE = "Constraints violated (batch)"
-"""Of torch.export, where code that ran holds for some batch sizes only."""
+"""Message of torch.export where code that ran is valid for some batch sizes only."""
 _SIZE_OF_BATCH = re.compile(r"L\['\w+'\](?:\[\d+\])?\.size\(\)\[0\]")
 _BATCH_STATISTICS = (
     "{n} batch norms use the statistics of the batch they get (no running statistics): "
@@ -73,7 +73,7 @@ def capture(model: torch.nn.Module, input_shape: tuple[int, ...]) -> GraphModule
     own_storage(graph_module)
     for parameter in graph_module.parameters():
         parameter.requires_grad_(True)
-    note_skip_connections(graph_module)  # only now: folding replaces the nodes that markers stand on
+    note_skip_connections(graph_module)  # only now: folding replaces the nodes that carry the notes
     return graph_module
 
 

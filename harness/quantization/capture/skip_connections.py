@@ -1,4 +1,4 @@
-"""From the markers of a model file to notes on the operations that read a marked tensor."""
+"""From the skip-connection modules of a model file to notes on the operations that read their tensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = "skip_connections"
 
 @dataclass(frozen=True, eq=False)
 class MarkedEdge:
-    """One marker in front of one operation. Stands in for a graph node where modules are looked up by name or type."""
+    """One skip-connection module in front of one operation. It replaces a graph node where modules are looked up."""
 
     source: str
     """Name of the graph node whose tensor is marked; names outlive copies of a graph, nodes do not."""
@@ -25,7 +25,7 @@ class MarkedEdge:
 
 
 def note_skip_connections(graph_module: GraphModule) -> None:
-    """Take the markers' operations out of the graph, in place, and note each on the operations that read it."""
+    """Remove the operations of skip-connection modules from the graph, in place, and note each on its readers."""
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function" or node.target is not _SKIP_CONNECTION:
             continue
@@ -40,16 +40,16 @@ def note_skip_connections(graph_module: GraphModule) -> None:
 
 
 def skip_connections_of(node: Node) -> tuple[MarkedEdge, ...]:
-    """The markers in front of this operation."""
+    """The skip connections in front of this operation."""
     found: tuple[MarkedEdge, ...] = node.meta.get(_KEY, ())
     return found
 
 
 def all_skip_connections(graph_module: GraphModule) -> list[MarkedEdge]:
-    """Every marker of a captured graph."""
+    """Every skip connection of a captured graph."""
     return [edge for node in graph_module.graph.nodes for edge in skip_connections_of(node)]
 
 
 def skip_connection_input(node: Node, edge: MarkedEdge) -> Node | None:
-    """The input of `node` that the marker stands on."""
+    """The input of `node` that comes through the skip connection."""
     return next((source for source in node.all_input_nodes if source.name == edge.source), None)

@@ -41,7 +41,7 @@ class RuleSet:
     skip: tuple[str, ...] = ()
 
     def resolve(self, graph_module: GraphModule) -> Mapping[Node | MarkedEdge, NodeRule]:
-        """What holds for each call and marker; UsageError, with the nearest name, for a rule that matches nothing."""
+        """The rule of each call and skip connection; UsageError, with the nearest name, for an unused rule."""
         modules = Modules.of(graph_module)
         calls: list[Node | MarkedEdge] = [node for node in graph_module.graph.nodes if node.op == "call_function"]
         calls += all_skip_connections(graph_module)
@@ -56,7 +56,7 @@ class RuleSet:
 
 
 def skip_rule(pattern: str, modules: Modules) -> Rule:
-    """The rule that a skip pattern stands for."""
+    """The rule of a skip pattern."""
     if pattern.startswith(_TYPE):
         return Rule(types=(pattern.removeprefix(_TYPE),), skip=True)
     if pattern.startswith(_ROLE):

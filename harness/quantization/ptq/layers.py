@@ -110,7 +110,7 @@ class Moments:
 
     @property
     def std(self) -> torch.Tensor:
-        """Shape (channels,), float64; of the samples, not of a population that they stand for."""
+        """Shape (channels,), float64; of the samples, not of the population."""
         variance = torch.as_tensor(self.total_of_squares) / self.n - self.mean.square()
         return variance.clamp_min(0.0).sqrt()
 

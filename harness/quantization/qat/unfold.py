@@ -21,7 +21,7 @@ Path = str | None
 
 @dataclass(frozen=True)
 class _Place:
-    """What one module stands for in the prepared network: weight and bias, or gamma, beta, mean and variance."""
+    """What one module represents in the prepared network: weight and bias, or gamma, beta, mean and variance."""
 
     paths: tuple[Path, ...]
 

@@ -1,6 +1,6 @@
 """The walk that replaces modules by quantization-friendly counterparts before a network is captured.
 
-What a counterpart computes is the user's choice; where quantizers stand in it follows from the target's rules, as
+What a counterpart computes is the user's choice; where quantizers are placed in it follows from the target's rules, as
 everywhere.
 """
 
@@ -68,10 +68,10 @@ class _Replacing:
         self.instructions = instructions
         self.registered = registered
         self.made: dict[int, tuple[nn.Module, nn.Module]] = {}
-        """By id of the float module (kept alive here): one that stands at two places has one counterpart."""
+        """By id of the float module (kept alive here): one that is used at two places has one counterpart."""
 
     def visit(self, module: nn.Module, path: str, replaced: Replaced, done: frozenset[int] | None) -> nn.Module:
-        """What stands at `path` afterwards. `done` holds the instructions that led here; None: replace no more."""
+        """What is at `path` afterwards. `done` holds the instructions that led here; None: replace no more."""
         instruction = self._instruction(module, path, done)
         if instruction is None:
             self._visit_children(module, path, replaced, done)

@@ -60,7 +60,7 @@ def _order(graph: GraphProto, positions: dict[str, int]) -> None:
 
 
 def _ranks(nodes: list[NodeProto], positions: dict[str, int]) -> list[_Rank]:
-    """Of each node; a reader comes after what it reads, so that one pass from the back suffices."""
+    """Rank of each node. A reader comes after what it reads, so that one pass from the back suffices."""
     last = _Rank(len(positions), 0)
     of_tensor: dict[str, _Rank] = {}
     ranks = [last] * len(nodes)

@@ -1,4 +1,4 @@
-"""Which build of ONNX Runtime is installed, told without importing it.
+"""Which build of ONNX Runtime is installed, found without importing it.
 
 The packages `onnxruntime` and `onnxruntime-gpu` write into the same folder, and the one installed last wins; what pip
 lists does not tell which. The folder does.

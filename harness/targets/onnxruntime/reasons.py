@@ -171,13 +171,13 @@ def _clip_name(bounds: tuple[float, float]) -> str:
 def _product_reason(op: str, node: NodeProto, source: SourceModel, layer: WeightedLayer | None) -> str:
     readers = source.readers(node)
     if op == "Conv" and None in readers:
-        return f"its output is the network's and stays float, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
+        return f"its output is the network's and is not quantized, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
     floats = None if layer is None else layer.float_factors()
     if floats is not None:
         return floats
     quantizing = [reader for reader in readers if reader is not None and reader.op_type == "QuantizeLinear"]
     if op == "Conv" and not quantizing:
-        return f"its output stays float, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
+        return f"its output is not quantized, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
     return _narrow_clip(node, quantizing, source) or "ONNX Runtime did not fuse its Q/DQ nodes"
 
 
@@ -205,9 +205,9 @@ def _placement_reason(op: str, node: NodeProto, source: SourceModel) -> str:
     inputs = [name for name in node.input if name]
     inputs = inputs if op in ("Add", "Mul", "Concat") else inputs[:1]
     if None in readers:
-        return "its output is the network's, which stays float"
+        return "its output is the network's, which is not quantized"
     if any(source.is_constant(name) for name in inputs):
-        return "one of its inputs is a constant, which stays float"
+        return "one of its inputs is a constant, which is not quantized"
     dequantized = [source.is_dequantized(name) for name in inputs]
     quantized = any(reader is not None and reader.op_type == "QuantizeLinear" for reader in readers)
     if all(dequantized) and quantized:

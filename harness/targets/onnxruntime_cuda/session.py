@@ -50,7 +50,7 @@ def cuda_device(*, tf32: bool) -> IoDevice:
 
 
 def build(onnx_path: Path, directory: Path, options: OnnxRuntimeCudaOptions, device: IoDevice) -> Engine:
-    """The file itself is the engine, optimized whenever it is loaded; what one inference executed stands beside it."""
+    """The file is the engine, optimized whenever it is loaded; a record of one profiled inference is beside it."""
     with tempfile.TemporaryDirectory(prefix="quant-harness-profile-") as folder:
         events = _profile(onnx_path, options, device, Path(folder))
     layers = layers_from_profile(events)

@@ -41,7 +41,7 @@ class Executed:
     kernel: str
     """OpenVINO's name of the implementation, for instance `brgconv_avx512_I8`."""
     precision: str
-    """Of what it computes with."""
+    """Precision in which it computes."""
     inputs: tuple[str, ...]
     output: str
     names: tuple[str, ...]

@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def version() -> str | None:
-    """Of the installed package, told without importing it; None when there is none."""
+    """Version of the installed package, found without importing it; None when there is none."""
     try:
         return metadata.version("openvino")
     except metadata.PackageNotFoundError:
@@ -46,7 +46,7 @@ def device_names() -> list[str]:
 
 
 def refusal_of_device(device: str) -> str | None:
-    """Why nothing can run on a device here; None when it is there, or nobody knows because OpenVINO is not."""
+    """Why nothing can run on a device here; None when it is there, or OpenVINO is not installed."""
     found = devices()
     if found is None or _has(device):
         return None

@@ -40,7 +40,7 @@ class CompiledEngine:
         return kind in _CONVERTING and bool(ops) and ops <= CONVERSIONS
 
     def names_behind(self, layer: WeightedLayer) -> Iterator[str]:
-        """Names of the ops that read the layer's output and nobody else does, up to the next one that multiplies."""
+        """Names of the ops that alone read the layer's output, up to the next one that multiplies."""
         readers = self.source.index.users.get(layer.outputs[0], [])
         while len(readers) == 1 and len(factors(readers[0])) < 2:
             (node,) = readers

@@ -1,4 +1,4 @@
-"""The installed TensorRT: what differs between `tensorrt` 10, 11 and `tensorrt_rtx` stands here and nowhere else."""
+"""The installed TensorRT: what differs between `tensorrt` 10, 11 and `tensorrt_rtx` is here and nowhere else."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LAYERS_HEADING = "Layers:"
 """The builder logs one message that starts with this when `ProfilingVerbosity` is DETAILED."""
 
 UNKNOWN = "unknown"
-"""Type of a tensor about which nothing is said."""
+"""Type of a tensor that the log does not describe."""
 
 _LINE = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], "

@@ -8,7 +8,7 @@ from harness.targets.tensorrt.builder import TensorRtBuildReply, TensorRtBuildRe
 
 _BUILDER = "harness.targets.tensorrt.builder:main"
 BUILD_LOG = "build.log"
-"""Beside the engine, and where it would have been: all that the builder said."""
+"""Beside the engine, and where it would have been: all messages of the builder."""
 
 
 def build_in_new_process(request: TensorRtBuildRequest) -> TensorRtBuildReply:

@@ -37,7 +37,7 @@ _WEIGHT_CHANNEL_AXIS = dict.fromkeys(TRANSPOSED_CONVOLUTIONS | MATRIX_PRODUCTS, 
 class TensorRTQuantizer(PlacementQuantizer):
     """Quantizes what goes into convolutions and matrix products, and never what leaves an op.
 
-    TensorRT fuses convolution, bias, residual add and ReLU into one layer, so nothing stands between them; the layer
+    TensorRT fuses convolution, bias, residual add and ReLU into one layer, so there is nothing between them; the layer
     takes its output precision from the *other* input of the add, which is quantized for that reason.
     """
 

@@ -88,7 +88,7 @@ class TensorRtTarget(Target):
         """A GPU of the generation that the engine was built for is needed."""
         if options.strip_weights:
             return (
-                "its weights were left out (`strip_weights`), and nobody has put them back: no accuracy and no latency"
+                "it was built without weights (`strip_weights`) and has not been refitted: no accuracy and no latency"
             )
         gpu = find_gpu()
         wanted = options.compute_capability

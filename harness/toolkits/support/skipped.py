@@ -15,7 +15,7 @@ def skipped_modules(graph: GraphModule, rules: RuleSet) -> tuple[str, ...]:
     Raises UsageError for a rule that fits nothing, and StageError for an operation that is skipped without its module:
     the add of a residual block, for instance, whose convolutions are not.
     """
-    resolved = {node: rule for node, rule in rules.resolve(graph).items() if isinstance(node, Node)}  # no markers
+    resolved = {node: rule for node, rule in rules.resolve(graph).items() if isinstance(node, Node)}  # no edges
     kept = {name for node, rule in resolved.items() if not rule.skip for name in with_containers(module_path(node))}
     found: dict[str, None] = {}
     for node, rule in resolved.items():

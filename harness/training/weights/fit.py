@@ -149,7 +149,7 @@ def _at(named: MatchedPart) -> str:
 
 
 def _misfit(model: torch.nn.Module, state: Tensors, path: Path, named: Sequence[MatchedPart]) -> ModelError:
-    """Of the part that comes closest."""
+    """Error about the part of the file that fits best."""
     closest = max(named, key=lambda each: (each.fitting, -len(each.tensors)))
     differences = _differences(model, state, closest)
     described = "; ".join(_described(differences, state, closest.tensors))

@@ -16,7 +16,7 @@ _MOST_DEPTH = 5
 _WRAPPERS = ("module", "_orig_mod")
 """Components that DataParallel, DistributedDataParallel and torch.compile put into names, at any depth."""
 _COUNTER = "num_batches_tracked"
-"""Of batch norm; older files have none, and nothing that is deployed uses it."""
+"""Counter of batch norm, which older files lack and no deployed network uses."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from harness.quantization.ptq.node_by_node import Outputs
 from harness.quantization.ptq.sequential import correct_in_order
 
 LARGEST_FACTOR = 2.0
-"""Of one channel's weights. Near-dead channels have hardly any variance to compare."""
+"""Largest factor for the weights of one channel. Near-dead channels have hardly any variance to compare."""
 
 
 class BatchNormReestimation(CalibratedStep):

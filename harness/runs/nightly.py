@@ -88,7 +88,7 @@ def scenario_files(given: Iterable[Path]) -> list[Path]:
 
 def prepare_files(files: Sequence[Path], options: RunOptions) -> list[Prepared]:
     """Check every scenario before the first one runs; UsageError where two have one name."""
-    prepared = prepare_scenarios([load_scenario(path) for path in files], options)
+    prepared = prepare_runs([load_scenario(path) for path in files], options)
     names = [item.about.name for item in prepared]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

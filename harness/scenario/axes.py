@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
 from harness.fields import Bits, Count, Listed, Name, Percent, Section, Seed, Unit
 from harness.plugin_names import PluginName
 from harness.quantization.settings import Calibrator, PtqSteps, SkipSet

@@ -13,12 +13,15 @@ with warnings.catch_warnings(record=True) as told:
     from harness.export.quantized import export_quantized_module_to_onnx
     from harness.export.onnx_export import export_onnx
     from harness.quantization.capture import capture
+    from harness.markers import Residual
 import harness
+import harness.skip_connections
 import harness.exporting.onnx_export, harness.supergradients.selective, harness.quantization.capture.graph
 assert harness.exporting.onnx_export.export_onnx is export_onnx
 assert harness.supergradients.selective.SelectiveQuantizer is SelectiveQuantizer
 assert harness.exporting.onnx_export.__spec__.name == "harness.exporting.onnx_export"
 assert harness.quantization.capture.graph.capture is capture
+assert harness.skip_connections.Residual is Residual
 moved = [str(each.message) for each in told if "now" in str(each.message)]
 assert "`harness.export.onnx_export` is `harness.exporting.onnx_export` now" in moved, moved
 try:

@@ -46,9 +46,9 @@ def judge_gates(
 ) -> tuple[Gate, ...]:
     """Every gate for every variant that it judges, in the order of the scenario and of the rows.
 
-    The intervals are those of the rows. A breach counts as proven when it is for all variants of its gate at once
-    (Holm), so that a long matrix breaks no limit by luck; each pass is proven on its own. What has no figure is
-    `inconclusive` with the reason, and so is a gate without variants.
+    The intervals are those of the rows. Breaches are corrected for the variants of the gate (Holm), which controls the
+    family-wise error rate; each pass is proven on its own. A variant without the figure is `inconclusive` with the
+    reason, and so is a gate without variants.
     """
     reference = Sides(run, baseline, baseline_file)
     return tuple(judged for gate in gates for judged in _judge(gate, reference, confidence))

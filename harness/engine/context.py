@@ -20,7 +20,7 @@ class StageContext:
     """Computing threads that are this task's share of the machine."""
     listener: Listener = ignore
     clock: Listener = ignore
-    """Takes `TaskWaits` and `TaskWorks`: what the time limit needs to know, and nobody else."""
+    """Takes `TaskWaits` and `TaskWorks`: what the time limit needs to know."""
     scratch: Path | None = None
     """Folder for what a killed run of this task should find again; it may not exist yet, and goes with the result."""
     _last_progress: float = field(default=float("-inf"), init=False, repr=False)

@@ -99,7 +99,7 @@ class Worker:
             self._connection.send((job.key, job.label, pickle.dumps(job)))
 
     def poll(self, listener: Listener) -> Reply | None:
-        """Pass on what the worker said so far; the reply if it has finished, died or shown no progress for too long."""
+        """Forward the worker's messages; return its reply once it has finished, died or shown no progress too long."""
         alive = self.alive  # asked first: what it sent before it died is still read below
         self._child.bound_log()
         try:

@@ -79,7 +79,7 @@ class Layout:
         shutil.rmtree(aside.parent, ignore_errors=True)
 
     def clean(self) -> int:
-        """Remove the temporary folders whose key nobody holds; how many went."""
+        """Remove the temporary folders whose key is not locked; return their number."""
         removed = 0
         for folder in _entries(self._tmp):
             with self.try_lock(folder.name.partition(".")[0]) as locked:

@@ -110,7 +110,7 @@ def _is_product(node: NodeProto, index: OnnxIndex) -> bool:
 def _inferred_macs(
     model: ModelProto, products: Mapping[int, NodeProto], sizes: Mapping[str, Sequence[int | None]]
 ) -> dict[int, int] | None:
-    """By position; None where a shape is not known, or a body is executed nobody knows how often."""
+    """By position; None where a shape is not known, or a body is executed an unknown number of times."""
     top = {id(node) for node in model.graph.node}
     if not all(id(node) in top for node in products.values()):
         return None

@@ -1,4 +1,4 @@
-"""Which layers of a PTQ variant are sensitive, and which few to leave in float: plan, execute, record."""
+"""Which layers of a PTQ variant are sensitive, and which few not to quantize: plan, execute, record."""
 
 from __future__ import annotations
 

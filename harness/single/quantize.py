@@ -59,7 +59,7 @@ def quantize(
         percentile: in percent, for the calibrator of that name.
         per_channel: one scale for each output channel of a weight, not one for all.
         weight_bits: width of weights; 7 avoids saturation on CPUs without VNNI.
-        skip: modules that stay in float: names, globs, `re:` expressions, class names or `role:ROLE`.
+        skip: modules that are not quantized: names, globs, `re:` expressions, class names or `role:ROLE`.
         rules: what is different for some modules, as under `rules` in a scenario.
         ptq_steps: steps that change weights or biases, by name, for instance `bias_correction`.
         check: whether to compare captured with eager network, and prepared with captured one.

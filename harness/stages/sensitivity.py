@@ -124,8 +124,8 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
 def skip_candidates(ranking: Sequence[LayerCost]) -> list[str]:
     """Skip patterns in the order in which they are tried: layers by what they cost, then whole containers.
 
-    A pattern skips all that is inside, so what a container itself calls (a residual add, say) can only be left in
-    float together with its layers. What the network itself calls has no name to skip it by.
+    A pattern skips all that is inside, so what a container itself calls (a residual add, say) can only be excluded
+    together with its layers. What the network itself calls has no name to skip it by.
     """
     named = [cost for cost in ranking if cost.layer]
     return [cost.layer for cost in named if not cost.is_container] + [cost.layer for cost in named if cost.is_container]

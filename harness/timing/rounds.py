@@ -63,7 +63,7 @@ def time_rounds(
 
 
 def _say_nothing(name: str) -> None:
-    """Nobody asks whose turn it is."""
+    """Turns are not asked for."""
 
 
 def _warm_up(session: Session, batch: npt.NDArray[np.float32], plan: TimingPlan) -> int:

@@ -107,7 +107,7 @@ def _other_types(model: nn.Module) -> str:
 
 
 def _say_nothing(step: str) -> None:
-    """Nobody asks what comes next."""
+    """The next step is not asked for."""
 
 
 def _to_eval(text: str, model: nn.Module) -> None:

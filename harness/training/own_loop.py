@@ -35,7 +35,7 @@ class LoopContext:
     """The keys of `training` in the scenario, and the seed."""
     threads: int
     progress: Callable[[float, float], None]
-    """Told what is done and what there is in all, in any unit; it keeps the loop from being taken for hung."""
+    """Called with what is done and what there is in all, in any unit; it keeps the loop from being taken for hung."""
     note: Callable[[str], None]
     """Shown to the user during the run."""
     folder: Path

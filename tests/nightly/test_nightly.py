@@ -18,13 +18,13 @@ def first(nights):
     return result
 
 
-def test_the_first_night_saves_a_baseline_to_commit(nights):
+def test_the_first_run_saves_a_baseline_to_commit(nights):
     assert "baseline saved, commit it: " in first(nights).output
     (path,) = (nights.root / "baselines").glob("*/tiny.json")
     assert json.loads(path.read_text())["scenario"] == "tiny"
 
 
-def test_without_a_baseline_only_gates_are_judged_and_it_is_said(nights):
+def test_without_a_baseline_only_gates_are_judged_and_a_message_says_so(nights):
     result = nights.nightly()
     assert result.exit_code == 0
     assert "no baseline of tiny for this machine" in result.output
@@ -32,13 +32,13 @@ def test_without_a_baseline_only_gates_are_judged_and_it_is_said(nights):
     assert nights.nightly("--strict").exit_code == 4
 
 
-def test_every_night_offers_its_own_figures_as_baseline(nights):
+def test_every_run_offers_its_own_figures_as_baseline(nights):
     nights.nightly()
     assert len(list((nights.root / "reports" / "nightly-001" / "baselines").glob("*/tiny.json"))) == 1
 
 
 @pytest.mark.slow
-def test_clean_nights_raise_no_alarm_and_are_all_in_the_history(nights):
+def test_unchanged_runs_raise_no_alarm_and_are_all_in_the_history(nights):
     first(nights)
     for number in range(20):
         noise = 0.004 * math.sin(12.9898 * number)  # within the interval of ± 1 %
@@ -117,14 +117,14 @@ def test_a_broken_gate_is_exit_code_1(nights):
 
 
 @pytest.mark.slow
-def test_a_step_that_lasts_is_told_with_its_run(nights):
+def test_a_step_that_lasts_is_reported_with_its_run(nights):
     for number in range(6):
         nights.nightly(engine_bytes=1400 if number < 5 else 2000)
     assert "lasting step, worse: tiny, " + PTQ in nights.nightly(engine_bytes=2000).output
     assert "size.engine_bytes rose by 42.9 %" in nights.nightly(engine_bytes=2000).output
 
 
-def test_a_night_can_be_compared_and_accepted_as_it_lies(nights):
+def test_a_nightly_run_can_be_compared_and_accepted_as_it_lies(nights):
     first(nights)
     nights.nightly(engine_bytes=2000)
     folder = "reports/nightly-002"

@@ -173,6 +173,19 @@ def test_the_level_of_the_parity_steps_is_that_of_their_chain(results: RunResult
     assert levels == {1 - 0.05 / len(parity.steps)}
 
 
+def test_earlier_names_of_latency_fields_and_of_the_own_toolkit_are_read(results: RunResults) -> None:
+    row = results.row(PTQ)
+    assert row.latency is not None and row.variant.toolkit == "harness"
+    earlier = row.plain()
+    earlier["variant"]["toolkit"] = "torchao"
+    latency = earlier["latency"]
+    latency["claim"], latency["looks"] = latency.pop("own_verdict"), 5
+    del latency["analyses"]
+    read_again = Row.model_validate(earlier)
+    assert read_again.variant == row.variant
+    assert read_again.latency == row.latency.model_copy(update={"analyses": 5})
+
+
 def test_comparisons_of_version_1_have_their_reference_and_verdict(results: RunResults) -> None:
     row = results.row(PTQ)
     assert row.accuracy is not None and row.accuracy.comparison is not None

@@ -116,6 +116,12 @@ class TestProduct:
             "r-qat-max-perchannel-onnxruntime-b1",
         ]
 
+    def test_the_earlier_name_of_the_harness_s_own_toolkit_is_still_read(self) -> None:
+        matrices = ({"toolkit": [name], "calibrator": "max"} for name in ("torchao", "harness"))
+        earlier, current = (expand(scenario(matrix)) for matrix in matrices)
+        assert earlier == current
+        assert {variant.toolkit for variant in earlier} == {None, "harness"}
+
     def test_learned_ranges_batch_norm_and_seeds_multiply_qat_rows_only(self) -> None:
         matrix = {
             "calibrator": "max",

@@ -32,6 +32,9 @@ FP32 = Variant(id="resnet8-fp32-onnxruntime-b1", model="resnet8", method="fp32",
         ("resnet8", True, True),
         ("perchannel", True, False),
         ("PERCHANNEL", False, False),
+        ("toolkit=harness", True, False),
+        ("toolkit=torchao", True, False),  # its name before
+        ("toolkit=nncf", False, False),
         ("*-b1", True, True),
         ("*-ptq-*", True, False),
         ("ptq-*", False, False),  # a glob is of the whole id

@@ -145,6 +145,6 @@ def test_the_store_is_cached_by_content_and_starts_from_the_newest(project, name
 
 
 def test_what_a_run_leaves_behind_is_no_change_of_the_checkout(project):
-    """Or else every night would be reported as one with uncommitted changes."""
+    """Or else every nightly run would be reported as one with uncommitted changes."""
     ignored = (project / ".gitignore").read_text().splitlines()
     assert {"/reports/", "/store/", "/history/", ".tox/"} <= set(ignored)

@@ -91,7 +91,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
 
     @abstractmethod
     def annotate_node(self, node: Node) -> None:
-        """Annotate one call, or leave it in float."""
+        """Annotate one call, or leave it unquantized."""
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to check: the audit of the built engine is the proof."""
@@ -100,7 +100,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
         """Tell each quantizer which graph nodes it serves."""
         owners: dict[str, object] = {}
         for edge_or_node, quantizer in edge_or_node_to_obs_or_fq.items():
-            if quantizer is None:  # a rule leaves this tensor in float
+            if quantizer is None:  # a rule skips this tensor
                 continue
             node = edge_or_node[0] if isinstance(edge_or_node, tuple) else edge_or_node
             name = node.target if node.op == "get_attr" else node.name
@@ -110,7 +110,7 @@ class PlacementQuantizer(Quantizer):  # type: ignore[misc]  # torchao ships no t
                 quantizer.names = (*quantizer.names, name)
 
     def activation_spec(self, tensor: Node) -> QuantizationSpec | SharedQuantizationSpec | None:
-        """The one spec of this activation; None where a rule leaves it in float."""
+        """The one spec of this activation; None where a rule skips it."""
         if tensor not in self._activation_specs:
             self._activation_specs[tensor] = self._new_activation_spec(tensor)
         return self._activation_specs[tensor]

@@ -1,4 +1,4 @@
-"""Instructions for modules: which are replaced by a counterpart, and which stay in float.
+"""Instructions for modules: which are replaced by a counterpart, and which are not quantized.
 
 The vocabulary is that of SuperGradients' `SelectiveQuantizer`.
 """
@@ -37,9 +37,9 @@ class QuantizedMetadata:
         RECURE_AND_REPLACE = "recure_and_replace"
         """What is inside the module is looked at first, then the counterpart is made from the result."""
         UNWRAP = "unwrap"
-        """A wrapper goes away; what was in it stays in float."""
+        """Remove the wrapper; do not quantize the module in it."""
         SKIP = "skip"
-        """It stays in float with all that is inside it."""
+        """The module and its submodules are not quantized."""
 
     float_source: Selector
     quantized_target_class: type[nn.Module] | None = None
@@ -69,7 +69,7 @@ ReplacementAction = QuantizedMetadata.ReplacementAction
 
 
 class SkipQuantization(nn.Module):
-    """Around a module inside a model: it stays in float."""
+    """Around a module inside a model: it is not quantized."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

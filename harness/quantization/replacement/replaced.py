@@ -22,7 +22,7 @@ class Replaced:
 
     model: nn.Module
     skipped: list[str] = field(default_factory=list)
-    """Dotted names of modules that stay in float with all that is inside them."""
+    """Dotted names of modules that are not quantized, submodules included."""
     described: list[tuple[str, QuantizedMetadata]] = field(default_factory=list)
     """Dotted names of modules with descriptors of their own, containers first."""
 

@@ -1,4 +1,4 @@
-"""The smallest set of layers to leave in float: greedy, most sensitive first, then members are dropped again."""
+"""The smallest set of layers not to quantize: greedy, most sensitive first, then members are dropped again."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ class OnnxRuntimeOptions(BuildOptions):
     which saturates for 8-bit weights. The fast kernels of CPUs with VNNI are exact, and the option makes them 2.6
     times slower."""
     quantize_biases: bool = False
-    """Let ONNX Runtime quantize biases by itself. It would then also run layers on integers that the scenario leaves
-    in float; but the files of toolkits with a placement of their own are judged as their users would run them."""
+    """Let ONNX Runtime quantize biases by itself. It would then also run layers on integers that the scenario skips.
+    The files of toolkits with a placement of their own are judged as their users would run them."""
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Sizes of inputs that the file leaves open beyond the batch, for which multiply-accumulates are counted."""
 

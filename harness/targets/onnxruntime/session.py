@@ -30,7 +30,7 @@ ENGINE_FILE = "engine.onnx"
 _EXACT_PRODUCTS = "session.x64quantprecision"
 CPU_PROVIDERS: Providers = ["CPUExecutionProvider"]
 _DISABLED = ["WeightBiasQuantization"]
-"""It would quantize layers that the scenario leaves in float, between quantized neighbours."""
+"""It would quantize layers that the scenario skips, between quantized neighbours."""
 _ERRORS_ONLY = 3
 
 

@@ -111,7 +111,7 @@ class OpenVino(Target):
         from harness.machine.hardware import has_vnni, instruction_sets
 
         device = variant.compute_capability or _CPU
-        is_wide = (variant.weight_bits or 8) > _REDUCED_WEIGHT_BITS  # of a file that nobody described, too
+        is_wide = (variant.weight_bits or 8) > _REDUCED_WEIGHT_BITS  # of an undescribed file, too
         precision, capability = _PRECISIONS.get(variant.method, _PRECISIONS["fp32"])
         found = capabilities(device)
         return OpenVinoOptions(

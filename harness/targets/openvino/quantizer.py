@@ -118,7 +118,7 @@ def _summands(add: Node) -> list[Node]:
     """The inputs to quantize of a sum of feature maps, which is then fused into the convolution before it.
 
     That convolution's own output is not rounded (`harness.targets.openvino.residual_sums`). The residual sum of a
-    transformer stays in float: it is not fused, and rounding it costs much accuracy.
+    transformer is not quantized: it is not fused, and rounding it costs much accuracy.
     """
     inputs = list(dict.fromkeys(float_inputs(add)))
     if len(inputs) < 2 or any(is_constant(each) or _origin(each).target in LINEAR for each in inputs):

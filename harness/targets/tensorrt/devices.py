@@ -76,7 +76,7 @@ class PyCudaDevice(CudaDevice):
         self._context = cuda.Device(0).retain_primary_context()
         self._context.push()
         self._stream: Any = cuda.Stream()
-        # pycuda ends the process with SIGABRT when it finds a context that nobody popped.
+        # pycuda ends the process with SIGABRT when it finds a context that was not popped.
         atexit.register(self.close)
 
     @property

@@ -15,7 +15,7 @@ _BUILD_AGAIN = "build it again on this machine, with this version and for this G
 
 
 def check_engine_file(path: Path, library: str, gpu: TensorRtGpu | None, *, any_version: bool = False) -> None:
-    """Before anything of CUDA is touched, hold an engine file against its record and this machine's library and GPU.
+    """Before anything of CUDA is touched, check an engine file against its record and this machine's library and GPU.
 
     StageError for a file that is not what was built, or that was built for something else. `library` is the module and
     its version; `any_version` is for engines that later versions run, too. An engine without a record is left to

@@ -85,7 +85,7 @@ class TensorRTQuantizer(PlacementQuantizer):
 
         The convolution that fuses with the add stays in its accumulators, the other input is quantized. Of two
         convolutions, the one with more ops before it is the branch, and the other one the downsampled identity. Where
-        no convolution can fuse, both are quantized. A residual sum of linear layers (transformers) stays in float.
+        no convolution can fuse, both are quantized. Residual sums of linear layers (transformers) are not.
         """
         inputs = list(dict.fromkeys(float_inputs(add)))
         if len(inputs) < 2 or any(map(is_constant, inputs)) or any(_origin(each).target in LINEAR for each in inputs):

@@ -1,4 +1,4 @@
-"""Rules and skip sets in the words that toolkits understand: names of modules that stay in float."""
+"""Rules and skip sets in the words that toolkits understand: names of modules that are not quantized."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from harness.cli import engines as cli_engines
 from harness.cli import history as cli_history
 from harness.cli import init as cli_init
 from harness.cli import nightly as cli_nightly
+from harness.cli import ship as cli_ship
 from harness.cli.output import print_tables
 from harness.errors import (
     EXIT_INCONCLUSIVE,
@@ -245,6 +246,7 @@ def doctor() -> None:
 app.command()(cli_engines.build)
 app.command()(cli_engines.audit)
 app.command()(cli_compare.compare)
+app.command()(cli_ship.ship)
 app.command()(cli_nightly.nightly)
 app.command(name="init")(cli_init.init)
 app.add_typer(cli_compare.baseline, name="baseline")

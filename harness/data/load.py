@@ -47,6 +47,7 @@ def load_splits(spec: DatasetSpec, *, root: Path, seed: int, download: bool = Fa
         n_classes=arrays.n_classes,
         task=source.task,
         reading=reading,
+        test_files=tuple(reading.test_files[index] for index in test.tolist()) if reading.test_files else (),
     )
 
 

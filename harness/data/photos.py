@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.data.decode import Change, Depth, Pixels, Unreadable, decode_file
 from harness.data.folder import LeftOut
 from harness.data.parts import Labelled, require_both
-from harness.data.preprocessing import Fitting, ImageArgs, crops_of, fitting
+from harness.data.preprocessing import ImageArgs, crops_of
 from harness.errors import DataError
+from harness.standalone.crop import Fitting, fitting
+from harness.standalone.decode import Change, Depth, Pixels, Unreadable, decode_file
 from harness.text import examples, one_line
 
 _TWELVE_BITS = 4095
@@ -56,7 +57,7 @@ def read_photos(
 
 def _photo(labelled: Labelled, args: ImageArgs, crops: int, seed: int) -> Photo:
     decoded = decode_file(labelled.file.path, args.decode_rules)
-    fit = fitting(decoded.image.size, args)
+    fit = fitting(decoded.image.size, args.crop_rules)
     cropped = crops_of(decoded.image, args, count=crops, seed=seed, file_sha256=decoded.file_sha256)
     return Photo(
         labelled, cropped, decoded.content, decoded.is_blank, decoded.depth, decoded.largest, decoded.changes, fit

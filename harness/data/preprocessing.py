@@ -10,12 +10,12 @@ from annotated_types import Ge, Gt, Le
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.data.decode import DecodeRules, Pixels, Unreadable
 from harness.fields import Count
+from harness.standalone.crop import DEFAULT_RESIZE, centre_crop, channels_of, resized_part
+from harness.standalone.decode import Pixels
+from harness.standalone.rules import CropRules, DecodeRules, Interpolation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DEFAULT_RESIZE = 8 / 7
-"""Shorter side after resizing as a multiple of `size`, where `resize` is not given: 256 for 224."""
 SMALLEST_SHARE = 0.35
 """Smallest share of the photo's area that a random crop shows. The aspect ratio is at most 4:3 either way."""
 LARGEST_ASPECT = 4 / 3
@@ -23,8 +23,6 @@ LARGEST_ASPECT = 4 / 3
 Byte = Annotated[int, Ge(0), Le(255)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Deviation = Annotated[float, Gt(0), Field(allow_inf_nan=False)]
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Fitting = Literal["as it is", "resized", "enlarged"]
 
 
 class ImageArgs(BaseModel):
@@ -111,6 +109,19 @@ class ImageArgs(BaseModel):
         )
 
     @property
+    def crop_rules(self) -> CropRules:
+        """The part that concerns resizing and cropping."""
+        return CropRules(
+            side=self.side,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            antialias=self.antialias,
+            channels=self.channels,
+            channel_order=self.channel_order,
+            max_pixels=self.max_pixels,
+        )
+
+    @property
     def unit_mean(self) -> tuple[float, ...]:
         """`mean` of images scaled to [0, 1]."""
         if self.mean is not None:
@@ -148,72 +159,22 @@ class ImageArgs(BaseModel):
         return f"none for {self.side} x {self.side}, else shorter side to {round(self.side * DEFAULT_RESIZE)} (default)"
 
 
-def fitting(size: tuple[int, int], args: ImageArgs) -> Fitting:
-    """What happens to a photo of this (width, height); Unreadable when it would be enlarged without `resize`."""
-    target = resized_size(size, args)
-    if target == size:
-        return "as it is"
-    is_enlarged = target[0] > size[0] or target[1] > size[1]
-    if is_enlarged and args.resize is None:
-        raise Unreadable(
-            f"{size[0]} x {size[1]} pixels would be enlarged for `size: {args.side}`; write `resize` to have that"
-        )
-    return "enlarged" if is_enlarged else "resized"
-
-
-def resized_size(size: tuple[int, int], args: ImageArgs) -> tuple[int, int]:
-    """(width, height) after resizing, before the crop."""
-    if isinstance(args.resize, tuple):
-        return args.resize[1], args.resize[0]
-    if args.resize is None and size == (args.side, args.side):
-        return size
-    shorter = args.resize or round(args.side * DEFAULT_RESIZE)
-    scale = shorter / min(size)
-    return max(shorter, round(size[0] * scale)), max(shorter, round(size[1] * scale))
-
-
 def crops_of(photo: Image.Image, args: ImageArgs, *, count: int, seed: int, file_sha256: bytes) -> list[Pixels]:
     """`count` crops (size, size, channels) of one photo, in `channel_order`; equal for equal content and seed.
 
     The first is the centre of the resized photo; the others are random parts of it, mirrored half of the time.
     Raises Unreadable where resizing would take more than `max_pixels`.
     """
-    target = resized_size(photo.size, args)
-    if target[0] * target[1] > args.max_pixels:
-        raise Unreadable(f"{target[0]:,} x {target[1]:,} pixels after resizing are more than `max_pixels`")
     rng = np.random.default_rng([seed, int.from_bytes(file_sha256[:8], "big")])
-    crops = [_centre(photo, target, args), *(_random(photo, args, rng) for _ in range(count - 1))]
-    return [_channels(crop, args) for crop in crops]
+    rules = args.crop_rules
+    return [centre_crop(photo, rules), *(_random(photo, rules, rng) for _ in range(count - 1))]
 
 
-def _channels(crop: Image.Image, args: ImageArgs) -> Pixels:
-    pixels = np.asarray(crop, np.uint8).reshape(args.side, args.side, args.channels)
-    return np.ascontiguousarray(pixels[:, :, ::-1]) if args.channel_order == "bgr" else pixels
-
-
-def _centre(photo: Image.Image, target: tuple[int, int], args: ImageArgs) -> Image.Image:
-    resized = photo if target == photo.size else _resize(photo, target, (0.0, 0.0, *photo.size), args)
-    left, top = (target[0] - args.side) // 2, (target[1] - args.side) // 2
-    return resized.crop((left, top, left + args.side, top + args.side))
-
-
-def _resize(
-    photo: Image.Image, target: tuple[int, int], box: tuple[float, float, float, float], args: ImageArgs
-) -> Image.Image:
-    """The part `box` (left, top, right, bottom) of the photo in a new size."""
-    filter_ = Image.Resampling[args.interpolation.upper()]
-    if args.antialias or args.interpolation == "nearest":
-        return photo.resize(target, filter_, box=box)
-    left, top, right, bottom = box
-    across, down = (right - left) / target[0], (bottom - top) / target[1]
-    return photo.transform(target, Image.Transform.AFFINE, (across, 0.0, left, 0.0, down, top), filter_)
-
-
-def _random(photo: Image.Image, args: ImageArgs, rng: np.random.Generator) -> Image.Image:
+def _random(photo: Image.Image, rules: CropRules, rng: np.random.Generator) -> Pixels:
     area = photo.width * photo.height * rng.uniform(SMALLEST_SHARE, 1.0)
     aspect = math.exp(rng.uniform(-math.log(LARGEST_ASPECT), math.log(LARGEST_ASPECT)))
     width = min(photo.width, math.sqrt(area * aspect))
     height = min(photo.height, math.sqrt(area / aspect))
     left, top = rng.uniform(0, photo.width - width), rng.uniform(0, photo.height - height)
-    crop = _resize(photo, (args.side, args.side), (left, top, left + width, top + height), args)
-    return ImageOps.mirror(crop) if rng.random() < 0.5 else crop
+    crop = resized_part(photo, (rules.side, rules.side), (left, top, left + width, top + height), rules)
+    return channels_of(ImageOps.mirror(crop) if rng.random() < 0.5 else crop, rules)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.data.folder import LeftOut
 from harness.results import FileCounts
+from harness.standalone.rules import CropRules, DecodeRules
 from harness.text import examples
 
 
@@ -28,6 +30,12 @@ class Reading:
     """Per sample of the training part, a digest that is equal for crops of equal photos; empty: each sample is its
     own."""
     test_photos: tuple[bytes, ...] = ()
+    test_files: tuple[Path | None, ...] = ()
+    """Per sample of the test part, the image file that it is the centre crop of; None for other crops, and empty where
+    samples are no files."""
+    decode: DecodeRules | None = None
+    """How image files were read; None, as the next one, where samples are no files."""
+    crop: CropRules | None = None
     is_published: bool = False
     """A fixed set whose parts others chose: equal images in both are counted, but no fault of the user's."""
 

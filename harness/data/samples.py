@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from harness.data.reading import Reading
 from harness.data.tasks import Task, label_shape
 from harness.errors import DataError
-from harness.results import Dataset, SharedSamples, Split
+from harness.results import Dataset, NetworkInput, SharedSamples, Split
 
 UINT8_MAX = 255.0
 
@@ -122,6 +123,8 @@ class Splits:
     task: Task = "classification"
     reading: Reading = field(default_factory=Reading)
     """How the source read it."""
+    test_files: tuple[Path | None, ...] = ()
+    """Per test sample, as `Reading.test_files`."""
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -147,9 +150,21 @@ class Splits:
             splits=splits,
             class_names=self.reading.class_names,
             preprocessing=dict(self.reading.preprocessing),
+            input=self._network_input(),
             files=self.reading.files,
             shared=self.shared(),
             notes=self.reading.notes,
+        )
+
+    def _network_input(self) -> NetworkInput:
+        test, reading = self.test, self.reading
+        return NetworkInput(
+            shape=test.shape,
+            dtype="uint8" if test.images.dtype == torch.uint8 else "float32",
+            mean=test.mean,
+            std=test.std,
+            decode=reading.decode,
+            crop=reading.crop,
         )
 
     def shared(self) -> tuple[SharedSamples, ...]:

@@ -8,8 +8,17 @@ from __future__ import annotations
 from harness.results.accuracy import Accuracy, ClassAccuracy, MetricValue
 from harness.results.base import BatchNormMode, GateVerdict, Method, Record, Status
 from harness.results.choice import ChoiceVerdict, EngineChoice
-from harness.results.data import Dataset, FileCounts, Fp32Weights, SharedSamples, Split, WeightsFile
-from harness.results.engine import Coverage, Layer
+from harness.results.data import (
+    Dataset,
+    Example,
+    FileCounts,
+    Fp32Weights,
+    NetworkInput,
+    SharedSamples,
+    Split,
+    WeightsFile,
+)
+from harness.results.engine import Coverage, Deployment, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.paired import ConfidenceInterval, PairedComparison
 from harness.results.parity import (
@@ -53,9 +62,11 @@ __all__ = [
     "Cost",
     "Coverage",
     "Dataset",
+    "Deployment",
     "Energy",
     "EngineChoice",
     "Environment",
+    "Example",
     "FileCounts",
     "Fp32Weights",
     "Gate",
@@ -71,6 +82,7 @@ __all__ = [
     "Memory",
     "Method",
     "MetricValue",
+    "NetworkInput",
     "PairedComparison",
     "Parity",
     "ParityStep",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.results.base import Record
+from harness.standalone.rules import CropRules, DecodeRules
 
 
 class Split(Record):
@@ -42,6 +43,32 @@ class SharedSamples(Record):
     """Samples of `part` whose photo, or whose pixels after preprocessing, are in `other`."""
 
 
+class NetworkInput(Record):
+    """What turns a stored sample into the network's input, as numbers."""
+
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    dtype: Literal["uint8", "float32"]
+    """Of the samples as they are stored."""
+    mean: tuple[float, ...]
+    """Per channel, of samples scaled to [0, 1] (uint8) or as they are (float32)."""
+    std: tuple[float, ...]
+    decode: DecodeRules | None = None
+    """How image files are read; None, as the next one, where samples are no files of their own."""
+    crop: CropRules | None = None
+
+
+class Example(Record):
+    """A test sample that the run's folder keeps a copy of."""
+
+    number: int
+    """Among the test samples."""
+    file: str
+    """Path relative to the run folder: the image file, or its pixels (C, H, W) as `.npy`."""
+    label: int | None = None
+    """Class number; None without labels, and for tasks whose labels are no single class."""
+
+
 class Dataset(Record):
     """Where the samples came from, and how they were read."""
 
@@ -55,6 +82,8 @@ class Dataset(Record):
     """By class number; empty where classes have no names."""
     preprocessing: dict[str, str] = Field(default_factory=dict)
     """Steps from stored values to the network's input, in order."""
+    input: NetworkInput | None = None
+    """None in records from before it was kept."""
     files: FileCounts | None = None
     shared: tuple[SharedSamples, ...] = ()
     """Pairs of parts that were compared; a pair that is missing here was not."""

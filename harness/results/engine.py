@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field
+
 from harness.results.base import Record
+
+
+class Deployment(Record):
+    """What opening the engine elsewhere takes."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """That the engine was built and opened with."""
+    script: str | None = None
+    """Path relative to the run folder: the Python file that opens and runs the engine without the harness; None where
+    the target has none."""
+    requirements: tuple[str, ...] = ()
+    """What the script, and reading the samples, needs beside numpy, with the versions of the run."""
 
 
 class Layer(Record):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from harness.results.accuracy import Accuracy, MetricValue
 from harness.results.base import Record, Status
-from harness.results.engine import Coverage
+from harness.results.engine import Coverage, Deployment
 from harness.results.load import Load
 from harness.results.parity import Parity, StepCheck
 from harness.results.performance import Cost, Energy, Latency, Memory, Size
@@ -32,6 +32,8 @@ class Row(Record):
     """Steps from the network to the engine that were checked in numbers, in order; none in files of older versions."""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
     """Further figures by the name of their metric."""
+    deployment: Deployment | None = None
+    """None without an engine, and in files of older versions."""
     files: dict[str, str] = Field(default_factory=dict)
     """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`, `top_classes`,
-    `latency_samples`."""
+    `latency_samples`, `example_outputs`."""

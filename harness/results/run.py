@@ -11,7 +11,7 @@ from harness.paths import read_bounded, replace_text
 from harness.results.base import GateVerdict, Record
 from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.choice import EngineChoice
-from harness.results.data import Dataset, Fp32Weights, WeightsFile
+from harness.results.data import Dataset, Example, Fp32Weights, WeightsFile
 from harness.results.row import Row
 from harness.results.upgrade import upgraded_results
 from harness.results.variant import Variant
@@ -133,6 +133,8 @@ class RunResults(Record):
     """Where QAT was trained from several seeds."""
     gates: tuple[Gate, ...] = ()
     stages: tuple[StageRun, ...] = ()
+    examples: tuple[Example, ...] = ()
+    """Test samples that are kept with the outputs of every engine; none in records from before they were kept."""
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     """Samples consumed by the calibration pass of each model."""
     warnings: tuple[str, ...] = ()

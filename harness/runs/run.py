@@ -19,7 +19,7 @@ from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence
-from harness.results import Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.results import Example, Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
@@ -31,6 +31,7 @@ from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import RunOutcomes, collect_evidence, copy_name, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
+from harness.runs.shippable import EXAMPLES, keep_deployment, keep_examples, keep_outputs
 from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
@@ -74,6 +75,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     rows = judge_run(rows, confidence=verdict.confidence, correction=verdict.correction)
     problems = Problems()
     rows = _keep_all(rows, evidence, run_outcomes, measured, prepared, directory, problems)
+    rows, examples = _keep_examples(rows, evidence, prepared, directory, problems)
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
         scenario=about.name,
@@ -97,6 +99,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         ),
         choices=choose(rows, evidence, verdict) if prepared.resolved.measurement.latency else (),
         qat_seeds=seed_spreads(rows),
+        examples=examples,
         stages=_stage_runs(prepared.plans, run_outcomes, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, run_outcomes),
         warnings=(
@@ -135,6 +138,21 @@ def _keep_all(
         files = keep_predictions(directory, evidence)
     predicted = {item.variant.id for item in evidence if item.network_outputs is not None}
     return [_with_files(row, files) if row.variant.id in predicted else row for row in rows]
+
+
+def _keep_examples(
+    rows: Sequence[Row], evidence: Sequence[Evidence], prepared: Prepared, directory: Path, problems: Problems
+) -> tuple[list[Row], tuple[Example, ...]]:
+    """A few test samples and the outputs of every engine for them; the rows name their files."""
+    examples: tuple[Example, ...] = ()
+    files: Mapping[str, str] = {}
+    with problems.noted(directory / EXAMPLES):
+        examples = keep_examples(directory, prepared.splits)
+        files = keep_outputs(directory, examples, evidence)
+    kept = [
+        _with_files(row, {"example_outputs": files[row.variant.id]}) if row.variant.id in files else row for row in rows
+    ]
+    return kept, examples
 
 
 def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Gate, ...]:
@@ -188,7 +206,9 @@ def _keep_files(
 ) -> Row:
     """Copy the variant's ONNX file and engine into the run's folder, those that there is room for."""
     with problems.noted(directory / "models" / copy_name(plan, prepared.splits.input_shape)):
-        return row.model_copy(update={"files": _files_of(plan, run_outcomes, prepared, directory)})
+        files = _files_of(plan, run_outcomes, prepared, directory)
+        deployment = keep_deployment(directory, plan, prepared.splits) if "engine" in files else None
+        return row.model_copy(update={"files": files, "deployment": deployment})
     return row
 
 

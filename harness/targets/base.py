@@ -89,6 +89,16 @@ class Placement(NamedTuple):
     quantizer: type[PlacementQuantizer]
 
 
+class PredictScript(NamedTuple):
+    """What `harness ship` copies, so that an engine runs without the harness."""
+
+    path: Path
+    """A module with `open_engine(path, options)`: from an engine file and the plain values of its options to a function
+    from inputs (N, C, H, W) float32 to outputs (N, ...). It imports nothing but numpy and the engine's library."""
+    distributions: tuple[str, ...]
+    """What to install for it, beside numpy, as package indexes name it."""
+
+
 class Session(ABC):
     """A loaded engine."""
 
@@ -213,6 +223,10 @@ class Target(ABC):
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""
+
+    def predict_script(self) -> PredictScript | None:
+        """What runs a shipped engine; None where nobody has written that."""
+        return None
 
     def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
         """The engine as a graph whose tensors can be read and replaced; None where it cannot be inspected."""

@@ -10,7 +10,8 @@ import pytest
 from oracles.photos import encoded, photo, pixels
 from PIL import Image
 
-from harness.data.decode import Decoded, DecodeRules, Unreadable, decode
+from harness.standalone.decode import Decoded, Unreadable, decode
+from harness.standalone.rules import DecodeRules
 
 GREY = np.array([[0, 51, 255]], np.uint8)
 

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from harness.data.collect_photos import chosen
-from harness.data.decode import DecodeRules, decode_file
 from harness.data.load import load_splits
 from harness.data.locate import locate
 from harness.data.preprocessing import ImageArgs, crops_of
 from harness.data.samples import Splits
 from harness.data.settings import DatasetSpec
 from harness.errors import DataError
+from harness.standalone.decode import decode_file
+from harness.standalone.rules import DecodeRules
 
 SIZE = 8
 

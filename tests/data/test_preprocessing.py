@@ -9,8 +9,9 @@ from oracles.photos import photo, pixels
 from PIL import Image
 from pydantic import ValidationError
 
-from harness.data.decode import Unreadable
-from harness.data.preprocessing import ImageArgs, crops_of, fitting, resized_size
+from harness.data.preprocessing import ImageArgs, crops_of
+from harness.standalone.crop import fitting, resized_size
+from harness.standalone.decode import Unreadable
 
 
 def centre(of: tuple[int, int], /, **args: object) -> np.ndarray:
@@ -40,20 +41,20 @@ def test_every_filter_is_pillows(interpolation: str) -> None:
 
 def test_images_of_exactly_the_size_are_untouched() -> None:
     assert np.array_equal(centre((16, 16), size=16), pixels(0, (16, 16)))
-    assert fitting((16, 16), ImageArgs(size=16)) == "as it is"
+    assert fitting((16, 16), ImageArgs(size=16).crop_rules) == "as it is"
 
 
 def test_size_alone_resizes_larger_images_and_refuses_smaller_ones() -> None:
     args = ImageArgs(size=14)  # 14 * 8 / 7 = 16
-    assert resized_size((32, 48), args) == (16, 24)
-    assert fitting((32, 48), args) == "resized"
+    assert resized_size((32, 48), args.crop_rules) == (16, 24)
+    assert fitting((32, 48), args.crop_rules) == "resized"
     with pytest.raises(Unreadable, match="15 x 40 pixels would be enlarged for `size: 14`; write `resize`"):
-        fitting((15, 40), args)
-    assert fitting((8, 8), ImageArgs(size=14, resize=14)) == "enlarged"
+        fitting((15, 40), args.crop_rules)
+    assert fitting((8, 8), ImageArgs(size=14, resize=14).crop_rules) == "enlarged"
 
 
 def test_two_numbers_stretch() -> None:
-    assert resized_size((100, 30), ImageArgs(size=20, resize=(20, 24))) == (24, 20)
+    assert resized_size((100, 30), ImageArgs(size=20, resize=(20, 24)).crop_rules) == (24, 20)
     assert centre((100, 30), size=20, resize=(20, 24)).shape == (20, 20, 3)
 
 

@@ -232,6 +232,11 @@ def _reading(
         warnings=(*contradicting, *depth_warnings(photos, args)),
         train_photos=tuple(photo.content for photo in train for _ in photo.crops),
         test_photos=tuple(photo.content for photo in test for _ in photo.crops),
+        test_files=tuple(
+            None if number else photo.source.file.path for photo in test for number, _ in enumerate(photo.crops)
+        ),
+        decode=args.decode_rules,
+        crop=args.crop_rules,
     )
 
 

@@ -9,7 +9,17 @@ from pydantic import Field
 
 from harness.results import Layer, Variant
 from harness.results.variant import OWN_TOOLKIT
-from harness.targets.base import HOST, Availability, BuildOptions, Engine, EngineGraph, Placement, Session, Target
+from harness.targets.base import (
+    HOST,
+    Availability,
+    BuildOptions,
+    Engine,
+    EngineGraph,
+    Placement,
+    PredictScript,
+    Session,
+    Target,
+)
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
@@ -106,6 +116,10 @@ class OnnxRuntime(Target):
         from harness.targets.onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def predict_script(self) -> PredictScript:
+        """ONNX Runtime alone."""
+        return PredictScript(Path(__file__).with_name("predict.py"), ("onnxruntime",))
 
     def graph(self, path: Path, options: BuildOptions) -> EngineGraph:
         """The optimized graph, every tensor of which can be handed out."""

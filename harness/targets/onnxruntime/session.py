@@ -18,6 +18,7 @@ from harness.targets.base import Engine, EngineGraph, Session
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.onnxruntime.audit import audit, source_names, tensor_types
 from harness.targets.onnxruntime.canonical import canonicalize
+from harness.targets.onnxruntime.predict import open_session, session_options
 
 if TYPE_CHECKING:
     from harness.targets.base import Array
@@ -27,19 +28,17 @@ Providers = Sequence[str | tuple[str, Mapping[str, str]]]
 """Execution providers in the order in which they may take a node, with their options."""
 
 ENGINE_FILE = "engine.onnx"
-_EXACT_PRODUCTS = "session.x64quantprecision"
 CPU_PROVIDERS: Providers = ["CPUExecutionProvider"]
 _DISABLED = ["WeightBiasQuantization"]
 """It would quantize layers that the scenario skips, between quantized neighbours."""
-_ERRORS_ONLY = 3
 
 
 def build(onnx_path: Path, directory: Path, options: OnnxRuntimeOptions) -> Engine:
     """Write the graph that ONNX Runtime executes on this CPU, all optimizations applied, and its audit beside it."""
-    session_options = _session_options(options)
+    chosen = session_options(options.model_dump())
     engine_path = directory / ENGINE_FILE
-    session_options.optimized_model_filepath = str(engine_path)
-    optimized_session(onnx_path, session_options, CPU_PROVIDERS, quantize_biases=options.quantize_biases)
+    chosen.optimized_model_filepath = str(engine_path)
+    optimized_session(onnx_path, chosen, CPU_PROVIDERS, quantize_biases=options.quantize_biases)
     engine = onnx.load(engine_path)
     canonicalize(engine, onnx.load(onnx_path))
     onnx.save(engine, engine_path)
@@ -83,7 +82,7 @@ class OnnxRuntimeSession(Session):
     """One CPU session with its own thread pool."""
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions) -> None:
-        self._session = open_session(str(path), options)
+        self._session = open_session(str(path), options.model_dump())
         self._input = self._session.get_inputs()[0].name
         self._timed: tuple[Array, Callable[[], object]] | None = None
 
@@ -112,30 +111,7 @@ class OnnxRuntimeSession(Session):
         return partial(self._session.run_with_iobinding, binding)
 
 
-def new_session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Options that all sessions have in common."""
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = threads
-    session_options.inter_op_num_threads = 1
-    session_options.log_severity_level = _ERRORS_ONLY
-    return session_options
-
-
-def open_session(model: str | bytes, options: OnnxRuntimeOptions) -> onnxruntime.InferenceSession:
-    """A session of an optimized graph, from its file or from its bytes."""
-    session_options = _session_options(options)
-    # It was optimized when it was built; optimizing again could change what the audit has seen.
-    session_options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model, session_options, providers=CPU_PROVIDERS)
-
-
 def engine_graph(path: Path, options: OnnxRuntimeOptions) -> EngineGraph:
     """An engine file, to be cut open."""
     model = onnx.load(path)
-    return EngineGraph(model, lambda data: open_session(data, options), tensor_types(model), source_names)
-
-
-def _session_options(options: OnnxRuntimeOptions) -> onnxruntime.SessionOptions:
-    session_options = new_session_options(options.threads)
-    session_options.add_session_config_entry(_EXACT_PRODUCTS, str(int(options.exact_products)))
-    return session_options
+    return EngineGraph(model, lambda data: open_session(data, options.model_dump()), tensor_types(model), source_names)

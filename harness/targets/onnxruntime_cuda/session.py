@@ -17,11 +17,11 @@ import onnxruntime
 from harness.errors import StageError
 from harness.targets.base import Engine, Session
 from harness.targets.engine_record import EngineRecord, sha256
+from harness.targets.onnxruntime.predict import session_options
 from harness.targets.onnxruntime.session import (
     CPU_PROVIDERS,
     ENGINE_FILE,
     Providers,
-    new_session_options,
     optimized_session,
     weight_bytes,
 )
@@ -79,11 +79,11 @@ def _load(
     if device.required == CUDA and hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(sys.stderr):  # where it prints what it misses, as ONNX Runtime's log does
             onnxruntime.preload_dlls()  # CUDA libraries that came as Python packages
-    session_options = new_session_options(options.threads)
+    chosen = session_options(options.model_dump())
     if profile_prefix is not None:
-        session_options.enable_profiling = True
-        session_options.profile_file_prefix = profile_prefix
-    session = optimized_session(path, session_options, device.providers, quantize_biases=options.quantize_biases)
+        chosen.enable_profiling = True
+        chosen.profile_file_prefix = profile_prefix
+    session = optimized_session(path, chosen, device.providers, quantize_biases=options.quantize_biases)
     if device.required not in session.get_providers():
         raise StageError(
             f"ONNX Runtime cannot use its {device.required} here and would run on the CPU instead",

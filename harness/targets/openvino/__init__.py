@@ -9,7 +9,16 @@ from pydantic import Field
 
 from harness.fields import Count, Listed
 from harness.results import Layer, Variant
-from harness.targets.base import HOST, Availability, BuildOptions, Engine, Placement, Session, Target
+from harness.targets.base import (
+    HOST,
+    Availability,
+    BuildOptions,
+    Engine,
+    Placement,
+    PredictScript,
+    Session,
+    Target,
+)
 from harness.targets.openvino.devices import capabilities, device_names, refusal_of_device, version
 from harness.targets.openvino.engine_file import Precision
 from harness.targets.settings import TargetOptions
@@ -139,6 +148,10 @@ class OpenVino(Target):
         from harness.targets.openvino.session import OpenVinoSession
 
         return OpenVinoSession(path, _narrowed(options))
+
+    def predict_script(self) -> PredictScript:
+        """OpenVINO alone."""
+        return PredictScript(Path(__file__).with_name("predict.py"), ("openvino",))
 
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """What the build wrote beside the engine; else compile it with the options that it holds."""

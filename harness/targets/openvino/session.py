@@ -21,6 +21,7 @@ from harness.targets.openvino import OpenVinoOptions
 from harness.targets.openvino.audit import audit
 from harness.targets.openvino.devices import refusal_of_device
 from harness.targets.openvino.engine_file import ENGINE_FILE, XML, pack, unpacked_ir
+from harness.targets.openvino.predict import properties
 from harness.targets.openvino.residual_sums import with_fusable_sums
 
 if TYPE_CHECKING:
@@ -135,25 +136,9 @@ def _compiled(path: Path, options: OpenVinoOptions) -> openvino.CompiledModel:
     with unpacked_ir(path) as (xml, _):
         core = openvino.Core()
         try:
-            return core.compile_model(core.read_model(xml), options.device, _properties(options))
+            return core.compile_model(core.read_model(xml), options.device, properties(options.model_dump()))
         except Exception as error:  # the binding raises RuntimeError for everything
             raise StageError(f"OpenVINO cannot compile {path.name}: {_first_reason(error)}") from error
-
-
-def _properties(options: OpenVinoOptions) -> dict[str, Any]:
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": options.precision}
-    if options.device != "CPU":
-        return properties
-    properties |= {
-        "INFERENCE_NUM_THREADS": options.threads,
-        "NUM_STREAMS": options.streams,
-        # As many threads as other targets take: by default the hint leaves the second thread of a core out.
-        "ENABLE_HYPER_THREADING": True,
-        "ENABLE_CPU_PINNING": False,
-        # FP32 and BF16 layers are not quantized while they run.
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-    }
-    return properties if options.integer_kernels else properties | {"LP_TRANSFORMS_MODE": "NO"}
 
 
 def _weight_bytes(network: openvino.Model) -> int:

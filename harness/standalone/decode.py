@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .rules import DecodeRules
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """By content, whatever the suffix says."""
 _PHONE_PHOTO = "MPO"
@@ -43,19 +45,6 @@ Change = Literal[
 
 class Unreadable(Exception):
     """Why a file gives no sample; the text completes `FILE: …`."""
-
-
-@dataclass(frozen=True)
-class DecodeRules:
-    """How pixels of every kind become `channels` channels of 8 bits."""
-
-    channels: Literal[1, 3] = 3
-    background: tuple[int, int, int] | None = None
-    """RGB that transparent pixels are laid on; None: such images are refused."""
-    value_range: tuple[float, float] | None = None
-    """Stored values that become 0 and 255, for images of more than 8 bits."""
-    apply_orientation: bool = True
-    max_pixels: int = 100_000_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 from harness.fields import Name, OneOf
@@ -29,6 +30,7 @@ GROUPS: Final[Mapping[Kind, str]] = {
 }
 """Groups of entry points by kind."""
 FORM = "`FILE.py:NAME`"
+_FILE_PATTERN = r"\.py:\w+$"
 
 
 class FileName(NamedTuple):
@@ -81,6 +83,9 @@ class OrFile:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": _FILE_PATTERN}]}
 
     @staticmethod
     def _check(value: Any, check: Callable[[Any], Any]) -> Any:

@@ -64,18 +64,18 @@ class WeightedLayer:
         """Whether all that it multiplies is quantized."""
         return all(factor.is_quantized for factor in self.factors)
 
-    def float_factors(self) -> str | None:
-        """Which of the tensors that it multiplies are float in the file, in words; None where all are quantized."""
+    def float_factors(self, file: str = "the ONNX file") -> str | None:
+        """Which of the tensors that it multiplies are float in `file`, in words; None where all are quantized."""
         missing = [factor for factor in self.factors if not factor.is_quantized]
         if not missing:
             return None
         if len(missing) == len(self.factors):
-            return "not quantized in the ONNX file"
+            return f"not quantized in {file}"
         computed = [factor for factor in missing if not factor.is_constant]
         words = [] if not computed else ["its inputs" if len(computed) > 1 else self._input()]
         if len(computed) < len(missing):
             words.append("its weight")
-        return f"{' and '.join(words)} {'is' if len(missing) == 1 else 'are'} float in the ONNX file"
+        return f"{' and '.join(words)} {'is' if len(missing) == 1 else 'are'} float in {file}"
 
     def _input(self) -> str:
         return "its input" if sum(not factor.is_constant for factor in self.factors) == 1 else "one of its inputs"

@@ -16,10 +16,10 @@ class SizeMetric(Metric):
 
     def compute(self, evidence: Evidence) -> Size | None:
         """Bytes on disk, and bytes of weights as the engine holds them."""
-        if evidence.onnx_path is None:
+        if evidence.onnx_path is None and evidence.engine_path is None:
             return None
         return Size(
-            onnx_bytes=evidence.onnx_path.stat().st_size,
+            onnx_bytes=evidence.onnx_path.stat().st_size if evidence.onnx_path else None,
             engine_bytes=evidence.engine_path.stat().st_size if evidence.engine_path else None,
             weight_bytes=evidence.weight_bytes,
         )

@@ -113,7 +113,7 @@ def _between(
 ) -> Agreement | None:
     """The last pair of those that are wanted; of a quantized network its own files count, not the FP32 one."""
     is_quantized = any(representation in _QUANTIZED for representation in (*chain.outputs, *chain.absent))
-    found = [pair for pair in pairs if pair in wanted and not (is_quantized and set(pair) <= _FP32)]
+    found = [pair for pair in pairs if pair in wanted and not (is_quantized and pair[0] in _FP32)]
     return agreement(*(chain.outputs[representation][:n] for representation in found[-1])) if found else None
 
 

@@ -147,7 +147,7 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         p99=_tail(latency, latency.p99_ms if latency else None),
         speedup=_speedup(latency),
         latency_badge=_badge(latency.verdict if latency else None),
-        onnx=byte_size(size.onnx_bytes) if size else NONE,
+        onnx=byte_size(size.onnx_bytes) if size and size.onnx_bytes is not None else NONE,
         engine=byte_size(size.engine_bytes) if size and size.engine_bytes is not None else NONE,
         weights=byte_size(size.weight_bytes) if size and size.weight_bytes is not None else NONE,
         int8_macs=percent(coverage.int8_macs, 1) if coverage else NONE,

@@ -85,8 +85,10 @@ CheckedStep = Literal[
     "training graph → fake-quantized",
     "fake-quantized → Q/DQ ONNX",
     "toolkit → Q/DQ ONNX",
+    "toolkit → model of the target",
     "ONNX → ONNX FP16",
     "ONNX → engine",
+    "model of the target → engine",
 ]
 
 

@@ -92,7 +92,8 @@ class Latency(Speedup):
 class Size(Record):
     """Three different numbers: a Q/DQ ONNX with FP32 weights is not four times smaller."""
 
-    onnx_bytes: int
+    onnx_bytes: int | None
+    """None where a toolkit wrote a model in the target's own format."""
     engine_bytes: int | None
     weight_bytes: int | None
     """Bytes of weights and biases as the engine holds them, scales per channel included; None without an engine."""

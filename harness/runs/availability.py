@@ -20,9 +20,18 @@ def unavailable_reason(variant: Variant) -> str | None:
     return (
         _missing(checked_availability(target))
         or target.refusal(variant)
-        or (toolkit and (_missing(checked_availability(toolkit)) or toolkit.refusal(variant)))
+        or (
+            toolkit
+            and (_missing(checked_availability(toolkit)) or toolkit.refusal(variant) or _cannot_build(target, toolkit))
+        )
         or None
     )
+
+
+def _cannot_build(target: Target, toolkit: Toolkit) -> str | None:
+    if toolkit.writes_onnx or toolkit.suffix == target.own_suffix:
+        return None
+    return f"{toolkit.name} writes no ONNX file but a model (`{toolkit.suffix}`) that {target.name} cannot build"
 
 
 def checked_availability(member: Target | Toolkit) -> Availability:

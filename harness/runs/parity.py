@@ -15,6 +15,7 @@ from harness.results import Representation, Variant
 from harness.stages.artifacts import LABELS, OUTPUTS, LayersResult
 from harness.stages.catalog import LAYERS, PREDICT_ONNX
 from harness.stages.configs import LayersConfig, PredictOnnxConfig
+from harness.toolkits import DEFAULT, get_toolkit
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,6 +58,8 @@ def absent_representations(
     absent: dict[Representation, str] = {}
     if variant.is_quantized and "torch_quantized" not in representations:
         absent["torch_quantized"] = f"{variant.toolkit} leaves no fake-quantized torch network behind"
+    if variant.toolkit not in (None, DEFAULT) and not get_toolkit(str(variant.toolkit)).writes_onnx:
+        absent["onnx_quantized"] = f"{variant.toolkit} writes a model of {variant.target} and no ONNX file"
     if "engine" not in representations:
         absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"
     return absent

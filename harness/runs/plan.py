@@ -40,7 +40,7 @@ from harness.stages.configs import (
 )
 from harness.targets import get_target
 from harness.targets.base import Target
-from harness.toolkits import DEFAULT
+from harness.toolkits import DEFAULT, get_toolkit
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class Planner:
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
         if not_run is None and self._resolved.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
-        chain = self._chain(variant, tasks, target, file=file, build=build, not_run=not_run)
+        chain = self._chain(
+            variant, tasks, target, file=file if _writes_onnx(variant) else None, build=build, not_run=not_run
+        )
         if not_run is not None:
             tasks.pop("torch_outputs", None)
         return replace(plan, tasks=tasks, build=build, not_run=not_run, chain=chain)
@@ -132,7 +134,10 @@ class Planner:
         build: BuildConfig | None = None,
         not_run: str | None = None,
     ) -> Chain:
-        """Representations from the eager network to the engine; `file` is the ONNX file before conversion to FP16."""
+        """Representations from the eager network to the engine; `file` is the ONNX file before conversion to FP16.
+
+        None where there is no such file: of rows that are simulated, and of models in the target's own format.
+        """
         settings = self._resolved.measurement
         if settings.parity == "off":
             return Chain()
@@ -294,3 +299,7 @@ class Planner:
         ):
             return None
         return f"{variant.toolkit} cannot override single tensors, as `quantization_params.rules` asks; use `harness`"
+
+
+def _writes_onnx(variant: Variant) -> bool:
+    return variant.toolkit in (None, DEFAULT) or get_toolkit(str(variant.toolkit)).writes_onnx

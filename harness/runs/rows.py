@@ -35,6 +35,7 @@ from harness.stages.artifacts import (
     QuantizeResult,
     TrainResult,
     file_of,
+    onnx_of,
 )
 from harness.timing.samples import Timings
 from harness.verdicts.settings import Judgement
@@ -166,7 +167,7 @@ def collect_evidence(
         analyses=1 if timed is None else timed.analyses,
         watched=() if timed is None else timed.watched,
         parts_ms={} if timed is None else timed.parts_ms.get(plan.variant.id, {}),
-        onnx_path=None if export is None else file_of(export),
+        onnx_path=None if export is None else onnx_of(export),
         engine_path=None if build is None else file_of(build),
         weight_bytes=None if built is None else built.weight_bytes,
         layers=() if built is None else built.layers,

@@ -32,7 +32,7 @@ from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import RunOutcomes, collect_evidence, copy_name, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
 from harness.runs.shippable import EXAMPLES, keep_deployment, keep_examples, keep_outputs
-from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of
+from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of, onnx_of
 from harness.stages.configs import MeasureConfig
 from harness.stages.loading import WEIGHTS
 from harness.targets.base import AUDIT_SUFFIX
@@ -215,9 +215,10 @@ def _keep_files(
 def _files_of(plan: VariantPlan, run_outcomes: RunOutcomes, prepared: Prepared, directory: Path) -> dict[str, str]:
     files: dict[str, str] = {}
     export, build = run_outcomes.artifact(plan, "export"), run_outcomes.artifact(plan, "build")
-    if export is not None:
+    onnx = None if export is None else onnx_of(export)
+    if onnx is not None:
         name = copy_name(plan, prepared.splits.input_shape)
-        files["onnx"] = _copy(file_of(export), directory, Path("models") / name)
+        files["onnx"] = _copy(onnx, directory, Path("models") / name)
     if build is not None:
         source = file_of(build)
         files["engine"] = _copy(source, directory, Path("engines") / f"{plan.variant.id}{source.suffix}")

@@ -45,7 +45,7 @@ def check_of(request: BuildRequest, engine: Path, source: Path) -> StepCheck | N
     sizes = target.checked_batches(options) if fixed is None else (fixed,)
     run = file_run(source)
     outputs = [run(batch) for batch in batches(samples)] if tuple(sizes) == SIZES else []
-    return check_engine_outputs(target.open(engine, options), source, ExpectedOutputs(samples, outputs), sizes)
+    return check_engine_outputs(target.open(engine, options), source, ExpectedOutputs(samples, outputs), sizes, target)
 
 
 def _fixed_batch(path: Path) -> int | None:

@@ -130,3 +130,9 @@ class LayersResult(Result):
 def file_of(artifact: Artifact) -> Path:
     """The ONNX file, or the engine, that an artifact holds."""
     return artifact.file(artifact.result(FileResult).file)
+
+
+def onnx_of(artifact: Artifact) -> Path | None:
+    """The ONNX file in an artifact with a model; None where the model is in a target's own format."""
+    path = file_of(artifact)
+    return path if path.name == ONNX else None

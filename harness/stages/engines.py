@@ -54,7 +54,7 @@ def build(config: BuildConfig, inputs: Inputs, folder: Path, context: StageConte
     if target.cannot_run(options) is None:
         sizes, expected = target.checked_batches(options), expected_of(inputs["onnx"])
         session, rounds = target.open(engine.path, options), target.rounds_floats(options)
-        checks.run(check_engine_outputs, session, onnx_path, expected, sizes, rounds_floats=rounds)
+        checks.run(check_engine_outputs, session, onnx_path, expected, sizes, target, rounds_floats=rounds)
     return BuildResult(
         build_s=seconds,
         file=engine.path.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,7 @@ from harness.stages.loading import (
     rules_of,
     with_weights,
 )
+from harness.targets import get_target
 from harness.toolkits import get_toolkit
 from harness.toolkits.base import Batches, NetworkSource, Request
 from harness.toolkits.support.skipped import skipped_modules
@@ -198,7 +200,10 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
 
 
 def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:
-    """PTQ by another toolkit, from the same weights and the same calibration samples."""
+    """PTQ by another toolkit, from the same weights and the same calibration samples.
+
+    Beside a model in the target's own format lies the FP32 file that it was made from.
+    """
     torch.set_num_threads(context.threads)
     weights, quantizer = inputs["train"].file(WEIGHTS), config.quantizer
     graph, replaced = captured_to_quantize(config.model, weights)
@@ -218,12 +223,16 @@ def quantize_onnx(config: QuantizeOnnxConfig, inputs: Inputs, folder: Path, cont
         target=quantizer.target,
     )
     batches = Batches(config.samples, 1, read_splits(config.data).calibration.inputs)
+    toolkit = get_toolkit(config.toolkit)
+    file = (folder / ONNX).with_suffix(toolkit.suffix)
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):  # some print progress bars
-        get_toolkit(config.toolkit).quantize(source, folder / ONNX, batches, request)
+        toolkit.quantize(source, file, batches, request)
     seconds, checks = time.perf_counter() - started, Checks(inputs["onnx"].result(Checked).checks)
-    checks.run_file(check_toolkit_file, folder, folder / ONNX, expected_of(inputs["onnx"]))
-    return ExportResult(quantize_s=seconds, **checks.fields)
+    if file.name != ONNX:
+        shutil.copyfile(source.onnx_path, folder / ONNX)
+    checks.run_file(check_toolkit_file, folder, file, expected_of(inputs["onnx"]), get_target(quantizer.target))
+    return ExportResult(file=file.name, quantize_s=seconds, **checks.fields)
 
 
 def to_fp16(config: Fp16Config, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:

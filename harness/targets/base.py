@@ -131,6 +131,9 @@ class Target(ABC):
     """Section of this target under `targets` in a scenario."""
     needs_gpu: ClassVar[bool] = False
     """Whether engines run on an NVIDIA GPU only."""
+    own_suffix: ClassVar[str | None] = None
+    """Of models in a format of its own that `build` takes beside ONNX, as toolkits write them for it. Beside such a
+    model lies the FP32 ONNX file that it was made from, under the same name."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -210,7 +213,17 @@ class Target(ABC):
 
     @abstractmethod
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:
-        """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built."""
+        """Build an engine in `directory`; StageError with the node and the fix when the ONNX cannot be built.
+
+        Args:
+            onnx_path: an ONNX file, or a model whose name ends in `own_suffix`.
+            directory: where engine files go.
+            options: of this target.
+        """
+
+    def as_written(self, path: Path) -> Callable[[Array], Array]:
+        """A model of `own_suffix` as a function of a batch, computed as the file says: nothing is fused or rounded."""
+        raise NotImplementedError(f"{self.name} has no format of its own")
 
     def rounds_floats(self, options: BuildOptions) -> bool:
         """Whether the engine computes an FP32 file in fewer bits."""

@@ -1,4 +1,4 @@
-"""Toolkits turn an FP32 network and calibration samples into a Q/DQ ONNX file.
+"""Who quantizes: toolkits that turn an FP32 network and calibration samples into a quantized model file.
 
 The default, `harness`, is the harness's own quantizer and has stages of its own. Every other toolkit is one file in
 this folder.

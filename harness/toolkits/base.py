@@ -1,4 +1,4 @@
-"""The contract of a toolkit: from an FP32 network and calibration samples to a Q/DQ ONNX file."""
+"""The contract of a toolkit: from an FP32 network and calibration samples to a quantized model file."""
 
 from __future__ import annotations
 
@@ -81,6 +81,14 @@ class Toolkit(ABC):
     """What pip is asked for to install them; an extra of this project holds the same."""
     modules: ClassVar[tuple[str, ...]] = ()
     """That must be importable."""
+    suffix: ClassVar[str] = ".onnx"
+    """Of the file that it writes: a Q/DQ ONNX file, or a model in a format that one target takes beside ONNX, of which
+    no ONNX file exists (`Target.own_suffix`)."""
+
+    @property
+    def writes_onnx(self) -> bool:
+        """Whether a Q/DQ ONNX file of its models exists."""
+        return self.suffix == ".onnx"
 
     def availability(self) -> Availability:
         """Whether the toolkit is installed. Imports nothing."""
@@ -99,4 +107,4 @@ class Toolkit(ABC):
 
     @abstractmethod
     def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
-        """Write the Q/DQ file. `batches` hold one sample each; `batches.of` regroups them."""
+        """Write the quantized model. `batches` hold one sample each; `batches.of` regroups them."""

@@ -12,7 +12,7 @@ from harness.errors import StageError
 from harness.results import Variant
 from harness.toolkits.base import Batches, NetworkSource, Request, Toolkit
 from harness.toolkits.support.nncf_offline import import_nncf
-from harness.toolkits.support.nncf_ranges import METHODS, activation_ranges
+from harness.toolkits.support.nncf_ranges import activation_ranges, refusal_of_own_placement
 from harness.toolkits.support.onnx_nodes import nodes_of_modules
 
 
@@ -26,15 +26,9 @@ class NncfOnnx(Toolkit):
 
     def refusal(self, variant: Variant) -> str | None:
         """It has no `entropy` calibrator, decides granularity itself, and its format is ONNX Runtime's."""
-        if variant.calibrator not in METHODS:
-            return f"NNCF has no `{variant.calibrator}` calibrator; it has {', '.join(sorted(METHODS))}"
-        if not variant.per_channel:
-            return "NNCF's own placement decides the granularity of weights: per channel"
         if not variant.target.startswith("onnxruntime"):
             return f"NNCF's own placement writes asymmetric activations, which {variant.target} rejects"
-        if (variant.weight_bits, variant.activation_bits) != (8, 8):
-            return "NNCF writes 8-bit weights and activations only"
-        return None
+        return refusal_of_own_placement(variant)
 
     def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Quantize the FP32 file."""

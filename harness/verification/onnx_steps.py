@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch.fx import GraphModule
 
-    from harness.targets.base import Session
+    from harness.targets.base import Session, Target
     from harness.verification.figures import Array, Run
 
 EXPECTED = "expected.npz"
@@ -105,14 +105,19 @@ def inner_values(model: ModelProto, batch: Array) -> list[Array]:
     return [np.asarray(value) for value in session.run(None, {session.get_inputs()[0].name: batch})]
 
 
-def check_toolkit_file(path: Path, source: ExpectedOutputs) -> tuple[StepCheck, ExpectedOutputs]:
-    """A Q/DQ file of another toolkit: it takes both batch sizes and gives finite outputs of the right shape.
+def run_of(path: Path, target: Target) -> Run:
+    """The file as a function, computed as it is written; `target` knows files in its own format."""
+    return target.as_written(path) if path.suffix == target.own_suffix else file_run(path)
+
+
+def check_toolkit_file(path: Path, source: ExpectedOutputs, target: Target) -> tuple[StepCheck, ExpectedOutputs]:
+    """The file of another toolkit: it takes both batch sizes and gives finite outputs of the right shape.
 
     How far quantizing changed them is recorded and not judged.
     """
-    step: CheckedStep = "toolkit → Q/DQ ONNX"
+    step: CheckedStep = "toolkit → model of the target" if path.suffix == target.own_suffix else "toolkit → Q/DQ ONNX"
     fix = "use another toolkit, or another calibrator"
-    got = run_all(step, file_run(path), batches(source.samples), fix)
+    got = run_all(step, run_of(path, target), batches(source.samples), fix)
     require_same_shape(step, source.outputs, got, fix)
     for one, other in zip(source.outputs, got, strict=True):
         if np.isfinite(one).all() and not np.isfinite(other).all():
@@ -130,22 +135,29 @@ def check_fp16_file(path: Path, source: ExpectedOutputs) -> tuple[StepCheck, Exp
 
 
 def check_engine_outputs(
-    session: Session, path: Path, expected: ExpectedOutputs, sizes: Sequence[int], *, rounds_floats: bool = False
+    session: Session,
+    path: Path,
+    expected: ExpectedOutputs,
+    sizes: Sequence[int],
+    target: Target,
+    *,
+    rounds_floats: bool = False,
 ) -> StepCheck:
     """An opened engine against its file at these batch sizes; samples are repeated where an engine needs more.
 
     `rounds_floats`: the engine computes an FP32 file in fewer bits.
     """
-    step: CheckedStep = "ONNX → engine"
+    is_own_model = path.suffix == target.own_suffix
+    step: CheckedStep = "model of the target → engine" if is_own_model else "ONNX → engine"
     if tuple(sizes) == SIZES:
         inputs, wanted = batches(expected.samples), expected.outputs
     else:
         inputs = [np.resize(expected.samples, (size, *expected.samples.shape[1:])) for size in sizes]
-        wanted = run_all(step, file_run(path), inputs, _ANY_BATCH)
+        wanted = run_all(step, run_of(path, target), inputs, _ANY_BATCH)
     got = run_all(step, session.run, inputs, "build for the batch sizes that are run, and look at the node in the file")
     require_same_shape(step, wanted, got, _LAYERS)
     figure, limit = sqnr_db(wanted, got), QUANTIZED_ENGINE_DB
-    if _is_float(path) and not rounds_floats:
+    if not is_own_model and _is_float(path) and not rounds_floats:
         limit = FLOAT_ENGINE_DB
     if figure < limit:
         raise StepFailed(

@@ -114,7 +114,7 @@ class Steps:
         )
         options = target.build_options(variant, 1)
         built = target.build(source, self.folder, options)
-        return check_engine_outputs(target.open(built.path, options), onnx_file, expected, (1, 3))  # type: ignore[arg-type]
+        return check_engine_outputs(target.open(built.path, options), onnx_file, expected, (1, 3), target)  # type: ignore[arg-type]
 
     def right(self) -> Iterator[StepCheck]:
         """The checks of everything that is right; they raise when they accuse it."""

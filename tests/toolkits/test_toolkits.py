@@ -64,7 +64,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=sorted(toolkits()))
+@pytest.fixture(params=sorted(name for name, toolkit in toolkits().items() if toolkit.writes_onnx))
 def installed(request: pytest.FixtureRequest) -> str:
     found = get_toolkit(request.param).availability()
     if not found.usable:
@@ -202,6 +202,8 @@ class TestRegistry:
             ("nncf", {"calibrator": "entropy"}, "NNCF has no `entropy` calibrator; it has max, mse, percentile"),
             ("nncf-onnx", {"per_channel": False}, "per channel"),
             ("nncf-onnx", {"target": "tensorrt"}, "which tensorrt rejects"),
+            ("nncf-openvino", {"per_channel": False}, "per channel"),
+            ("nncf-openvino", {"calibrator": "entropy"}, "NNCF has no `entropy` calibrator"),
             ("modelopt", {"calibrator": "mse"}, "its ranges mean nothing"),
             ("modelopt-folded", {"activation_bits": 4}, "8-bit"),
         ],
@@ -228,6 +230,7 @@ class TestNotInstalled:
             ("nncf", "nncf", "pip install 'nncf>=3.4,<3.5'"),
             ("nncf-sequential", "nncf", "pip install 'nncf>=3.4,<3.5'"),
             ("nncf-onnx", "nncf", "pip install 'nncf>=3.4,<3.5'"),
+            ("nncf-openvino", "nncf", "pip install 'nncf>=3.4,<3.5' 'openvino>=2026.1'"),
             ("modelopt", "huggingface-hub", MODELOPT),
             ("modelopt-folded", "nvidia-modelopt", MODELOPT),
         ],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +23,9 @@ from harness.targets.base import (
 from harness.targets.openvino.devices import capabilities, device_names, refusal_of_device, version
 from harness.targets.openvino.engine_file import Precision
 from harness.targets.settings import TargetOptions
+
+if TYPE_CHECKING:
+    from harness.targets.base import Array
 
 Device = Literal["CPU", "GPU", "NPU"]
 _CPU = "CPU"
@@ -70,6 +74,7 @@ class OpenVino(Target):
     name: ClassVar[str] = "openvino"
     options_type: ClassVar[type[BuildOptions]] = OpenVinoOptions
     scenario_options: ClassVar[type[TargetOptions]] = OpenVinoSettings
+    own_suffix: ClassVar[str | None] = ".xml"
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -138,6 +143,12 @@ class OpenVino(Target):
         from harness.targets.openvino.session import build
 
         return build(onnx_path, directory, _narrowed(options))
+
+    def as_written(self, path: Path) -> Callable[[Array], Array]:
+        """An IR in FP32, without integer kernels."""
+        from harness.targets.openvino.own_model import as_written
+
+        return as_written(path)
 
     def load_library(self) -> None:
         """OpenVINO and what the session's module imports beside it."""

@@ -12,6 +12,7 @@ from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.onnxruntime.audit import not_found
 from harness.targets.onnxruntime.reasons import SourceModel
+from harness.targets.openvino.own_model import SUFFIX, with_factors_of
 from harness.targets.openvino.reasons import CompiledEngine, float_reason
 
 if TYPE_CHECKING:
@@ -57,8 +58,13 @@ def audit(compiled: openvino.CompiledModel, onnx_path: Path, options: OpenVinoOp
     integers has its reason, but for the conversions between float and integers.
     """
     executed = [layer for layer in executed_layers(compiled) if not layer.is_constant]
-    sources = weighted_layers(onnx_path, options.input_shapes)
-    engine = CompiledEngine(SourceModel.load(onnx_path), has_integer_kernels=options.integer_kernels)
+    is_own_model = onnx_path.suffix == SUFFIX
+    source = onnx_path.with_suffix(".onnx") if is_own_model else onnx_path
+    sources = weighted_layers(source, options.input_shapes)
+    sources = with_factors_of(onnx_path, sources) if is_own_model else sources
+    engine = CompiledEngine(
+        SourceModel.load(source), has_integer_kernels=options.integer_kernels, is_own_model=is_own_model
+    )
     executing = _matched(executed, sources)
     _match_renamed(executing, executed, sources, engine)
     rows: list[Layer] = []

@@ -33,6 +33,8 @@ class CompiledEngine:
     """The file it was built from."""
     has_integer_kernels: bool
     """Whether it was compiled with them."""
+    is_own_model: bool = False
+    """Whether it was built from a model in OpenVINO's own format; `source` is then the FP32 file beside it."""
 
     def only_converts(self, kind: str, names: tuple[str, ...]) -> bool:
         """Whether a layer of this kind, known by these names, does nothing but quantize and dequantize."""
@@ -52,7 +54,7 @@ def float_reason(kind: str, names: tuple[str, ...], engine: CompiledEngine, laye
     """Why the layer of this kind, which is known by these names and computes `layer` of the file, is a float layer."""
     rules = (
         (kind in _LAYOUT, "changes the memory layout for a float neighbour"),
-        (not engine.source.is_quantized, "the ONNX file is not quantized"),
+        (not engine.source.is_quantized and not engine.is_own_model, "the ONNX file is not quantized"),
         (kind in MOVING, "only moves values"),
         (not engine.has_integer_kernels, _SATURATES),
         (kind in _FAKE_QUANTIZE, "rounds float values"),
@@ -61,6 +63,9 @@ def float_reason(kind: str, names: tuple[str, ...], engine: CompiledEngine, laye
     reason = next((reason for holds, reason in rules if holds), None)
     if reason is not None:
         return reason
+    if engine.is_own_model:
+        floats = None if layer is None else layer.float_factors("the toolkit's model")
+        return floats or "OpenVINO did not fuse it with FakeQuantize nodes of the toolkit's model"
     return _unquantized(names, engine.source) if layer is None else _product_reason(layer, engine.source)
 
 

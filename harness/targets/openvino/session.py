@@ -21,6 +21,7 @@ from harness.targets.openvino import OpenVinoOptions
 from harness.targets.openvino.audit import audit
 from harness.targets.openvino.devices import refusal_of_device
 from harness.targets.openvino.engine_file import ENGINE_FILE, XML, pack, unpacked_ir
+from harness.targets.openvino.own_model import SUFFIX
 from harness.targets.openvino.predict import properties
 from harness.targets.openvino.residual_sums import with_fusable_sums
 
@@ -105,18 +106,23 @@ def _infer(infer: Callable[..., object], held: Array) -> object:
 
 def _converted(onnx_path: Path, options: OpenVinoOptions) -> openvino.Model:
     """The file as OpenVINO reads it, every size fixed; StageError with the node where it cannot be."""
-    model = load_onnx(onnx_path)
-    name_nodes(model)
-    check_operators(model, onnx_path.name)
-    changed = with_fusable_sums(onnx_path)
     try:
-        network = openvino.Core().read_model(onnx_path if changed is None else BytesIO(changed.SerializeToString()))
+        network = openvino.Core().read_model(onnx_path if onnx_path.suffix == SUFFIX else _readable(onnx_path))
         network.reshape({value: _sizes(value, options, onnx_path.name) for value in network.inputs})
     except StageError:
         raise
     except Exception as error:  # the binding raises RuntimeError for everything
         raise StageError(f"OpenVINO cannot read {onnx_path.name}: {_first_reason(error)}") from error
     return network
+
+
+def _readable(onnx_path: Path) -> Path | BytesIO:
+    """The ONNX file with its residual sums written so that OpenVINO fuses them; StageError with an unknown operator."""
+    model = load_onnx(onnx_path)
+    name_nodes(model)
+    check_operators(model, onnx_path.name)
+    changed = with_fusable_sums(onnx_path)
+    return onnx_path if changed is None else BytesIO(changed.SerializeToString())
 
 
 def _sizes(value: Any, options: OpenVinoOptions, file: str) -> list[int]:

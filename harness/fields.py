@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
@@ -122,6 +122,7 @@ Count = Annotated[int, Ge(1)]
 WholeNumber = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Bits = Annotated[int, Ge(2), Le(8), Unit("bit")]
+ActivationBits = Annotated[Literal[2, 3, 4, 5, 6, 7, 8, 16], Unit("bit")]
 Percent = Annotated[float, Gt(0), Le(100), Unit("%")]
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]

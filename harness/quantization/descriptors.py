@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.calibrators.base import Calibrator
-from harness.quantization.formats import IntegerFormat, TargetFormat
+from harness.quantization.formats import BYTE, IntegerFormat, TargetFormat
 from harness.quantization.settings import DEFAULT_PERCENTILE, Rule, TensorDescriptor
 
 TensorKind = Literal["input", "weight"]
@@ -98,4 +98,6 @@ def _weight_refusal(descriptor: TensorDescriptor, target_format: TargetFormat) -
         return "axis", "engines take one weight scale per output channel (axis 0, transposed: 1) or per tensor (empty)"
     if descriptor.unsigned:
         return "unsigned", f"{target_format.name} takes signed symmetric weights only"
+    if descriptor.num_bits is not None and descriptor.num_bits > BYTE:
+        return "num_bits", f"weights have at most {BYTE} bits"
     return None

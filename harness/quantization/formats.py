@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+BYTE = 8
+"""Bits of the widest integers that engines multiply."""
+
 
 @dataclass(frozen=True)
 class IntegerFormat:
-    """An integer format of at most 8 bits."""
+    """An integer format of at most 8 bits, or of 16."""
 
     bits: int
     signed: bool
@@ -31,6 +34,8 @@ class IntegerFormat:
     @property
     def dtype(self) -> torch.dtype:
         """Storage type."""
+        if self.bits > BYTE:
+            return torch.int16 if self.signed else torch.uint16
         return torch.int8 if self.signed else torch.uint8
 
     def levels(self, minimum: float) -> int:

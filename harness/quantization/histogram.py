@@ -27,6 +27,8 @@ SET_ASIDE = 100_000
 FEWEST_VALUES = 1_000
 OUTLIER_OCTAVES = 3
 """How many octaves above the largest of the other values outliers begin: 8 to 16 times that value."""
+OUTLIER_LEVELS = 256
+"""In formats with that many levels or fewer; of more levels, each octave beside an outlier takes one bit."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -123,12 +125,14 @@ class Histogram:
         self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
         self.n += other.n
 
-    def outliers(self) -> Outliers | None:
+    def outliers(self, levels: int = OUTLIER_LEVELS) -> Outliers | None:
         """Values far beyond all others: at most one in `SET_ASIDE`, and at least one; None where there are none.
 
         With that many largest values set aside, outliers are those more than `OUTLIER_OCTAVES` octaves above the octave
-        of the largest that remains. Distributions of activations reach nowhere near that.
+        of the largest that remains. Distributions of activations reach nowhere near that. With twice the levels of a
+        format, outliers begin an octave further: the others then have as many steps.
         """
+        octaves = OUTLIER_OCTAVES + max(0, math.ceil(math.log2(levels / OUTLIER_LEVELS)))
         if self.n < FEWEST_VALUES:
             return None
         allowed, above = max(1, self.n // SET_ASIDE), 0
@@ -136,7 +140,7 @@ class Histogram:
         for exponent in sorted(self.octaves, reverse=True):
             count = int(self.octaves[exponent].sum())
             if above + count > allowed:
-                far = [outlier for outlier in found if outlier > exponent + OUTLIER_OCTAVES]
+                far = [outlier for outlier in found if outlier > exponent + octaves]
                 return self._outliers(far) if far and exponent > LOWEST else None
             above += count
             found.append(exponent)
@@ -146,12 +150,12 @@ class Histogram:
         n = sum(int(self.octaves[exponent].sum()) for exponent in exponents)
         return Outliers(n, math.ldexp(1.0, min(exponents) - 1), self.abs_max)
 
-    def without_outliers(self) -> Histogram:
+    def without_outliers(self, levels: int = OUTLIER_LEVELS) -> Histogram:
         """The histogram of all other values; itself where there are no outliers.
 
         The largest |x| is then known to the width of a bin, as its upper edge.
         """
-        outliers = self.outliers()
+        outliers = self.outliers(levels)
         if outliers is None:
             return self
         octaves = {e: bins for e, bins in self.octaves.items() if math.ldexp(1.0, e) <= outliers.beyond}

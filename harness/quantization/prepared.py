@@ -14,7 +14,7 @@ from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.capture.graph_tensors import attribute
-from harness.quantization.histogram import Histogram, Outliers
+from harness.quantization.histogram import Histogram
 from harness.quantization.kept import hide_batch_norms, show_batch_norms
 from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
@@ -79,20 +79,22 @@ def set_ranges(prepared: GraphModule, histograms: Mapping[str, Histogram], calib
 
 def outlier_notes(prepared: GraphModule, histograms: Mapping[str, Histogram], calibrator: Calibrator) -> list[str]:
     """One sentence for each activation with values far beyond all others, and what the calibrator makes of them."""
-    found = ((each, _histogram_of(each, histograms)) for each in activation_quantizers(prepared))
-    return [
-        _outlier_note(quantizer.name, histogram, outliers, quantizer.range_rule.calibrator or calibrator)
-        for quantizer, histogram in found
-        if (outliers := histogram.outliers()) is not None and quantizer.range_rule.amax is None
-    ]
+    quantizers = [each for each in activation_quantizers(prepared) if each.range_rule.amax is None]
+    found = (_outlier_note(each, _histogram_of(each, histograms), calibrator) for each in quantizers)
+    return list(filter(None, found))
 
 
-def _outlier_note(name: str, histogram: Histogram, outliers: Outliers, calibrator: Calibrator) -> str:
-    rest = histogram.without_outliers().abs_max
-    does = "leaves them out" if calibrator.drops_outliers else "makes room for them, so that the others have few steps"
+def _outlier_note(quantizer: TensorQuantizer, histogram: Histogram, calibrator: Calibrator) -> str | None:
+    chosen = quantizer.range_rule.calibrator or calibrator
+    levels = quantizer.integer.levels(histogram.minimum)
+    outliers = histogram.outliers(levels)
+    if outliers is None:
+        return None
+    rest = histogram.without_outliers(levels).abs_max
+    does = "leaves them out" if chosen.drops_outliers else "makes room for them, so that the others have few steps"
     return (
-        f"calibration of `{name}`: {outliers.n:,} of {histogram.n:,} values lie beyond {outliers.beyond:.3g} (up to "
-        f"{outliers.largest:.3g}), all others below {rest:.3g}; `{calibrator.name}` {does}"
+        f"calibration of `{quantizer.name}`: {outliers.n:,} of {histogram.n:,} values lie beyond {outliers.beyond:.3g} "
+        f"(up to {outliers.largest:.3g}), all others below {rest:.3g}; `{chosen.name}` {does}"
     )
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.errors import unknown_name
-from harness.fields import Bits, Count, Listed, Percent, Positive, Section, Text, Unit
+from harness.fields import ActivationBits, Count, Listed, Percent, Positive, Section, Text, Unit
 from harness.plugin_names import OneOfOrPlugin
 from harness.registry import file_names
 
@@ -117,8 +117,8 @@ class TensorDescriptor(Section):
 
     name: Text | None = None
     """Accepted so that descriptors can be pasted; a quantizer is named after its tensor."""
-    num_bits: Bits | None = None
-    """Width. Widths that the target has no kernels for make the variant a simulated one."""
+    num_bits: ActivationBits | None = None
+    """Width; weights have at most 8 bits. One that the target has no kernels for makes the variant a simulated one."""
     axis: Axis = None
     """Weights only: the output channels' axis (0; 1 for transposed convolutions) for one scale per channel; empty for
     one scale per tensor."""

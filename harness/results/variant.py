@@ -59,6 +59,11 @@ class Variant(Record):
         return self.target if self.compute_capability is None else f"{self.target} for {self.compute_capability}"
 
     @property
+    def has_wide_activations(self) -> bool:
+        """Whether its activations have more bits than the integers that engines multiply."""
+        return (self.activation_bits or 8) > 8
+
+    @property
     def group(self) -> tuple[str, str, int]:
         """Model, place and batch size: what rows that are judged against one another have in common."""
         return self.model, self.place, self.batch_size

@@ -40,7 +40,7 @@ def energy_of(plan: VariantPlan, outcome: Outcome | None) -> Energy | None:
         return outcome.artifact.result(Energy)
     if isinstance(outcome, Failed):
         return Energy(reason=outcome.reason)
-    if plan.not_run is not None or "build" not in plan.tasks:
+    if not plan.is_measured:
         return None
     reason = why_not(_device(plan))
     return Energy(reason=reason) if reason is not None else None

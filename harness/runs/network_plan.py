@@ -66,7 +66,7 @@ class NetworkPlanner:
         return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
 
     def own_toolkit(
-        self, variant: Variant, network: Mapping[str, Task], target: Target, *, simulated: bool
+        self, variant: Variant, network: Mapping[str, Task], target: Target, *, exports: bool
     ) -> dict[str, Task]:
         """From the weights to the ONNX file by our own quantizer, and the predictions of the torch network."""
         model = self._network(variant).config
@@ -95,7 +95,7 @@ class NetworkPlanner:
             finetune = self._finetune(variant, model, quantizer)
             tasks["finetune"] = Task(FINETUNE, finetune, dict(inputs), label=f"finetune {variant.id}")
             inputs["state"] = tasks["finetune"]
-        if not simulated:
+        if exports:
             export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
             tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
         if self._resolved.measurement.accuracy:

@@ -61,7 +61,7 @@ def absent_representations(
     if variant.toolkit not in (None, DEFAULT) and not get_toolkit(str(variant.toolkit)).writes_onnx:
         absent["onnx_quantized"] = f"{variant.toolkit} writes a model of {variant.target} and no ONNX file"
     if "engine" not in representations:
-        absent["engine"] = not_run or f"{variant.target} has no kernels for this number format"
+        absent["engine"] = not_run or f"{variant.target} has no integer kernels for this number format"
     return absent
 
 

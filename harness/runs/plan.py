@@ -68,8 +68,12 @@ class VariantPlan:
     def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
         """Whether its engine was built and can run here, and those of `others` that it has were done."""
         tasks = [self.tasks[name] for name in ("build", *others) if name in self.tasks]
-        has_engine = "build" in self.tasks and self.not_run is None
-        return has_engine and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
+        return self.is_measured and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has an engine that runs here as it would where it is deployed."""
+        return "build" in self.tasks and self.not_run is None and not self.simulated
 
     @property
     def all_tasks(self) -> tuple[Task, ...]:
@@ -90,22 +94,26 @@ class Planner:
         target = get_target(variant.target)
         if variant.model in self._resolved.broken:
             return VariantPlan(variant, reference_id, broken=self._resolved.broken[variant.model])
-        plan = VariantPlan(variant, reference_id, simulated=not self._is_deployable(variant, target))
-        reason = unavailable_reason(variant) or self._override_refusal(variant)
+        formats = self._formats(variant)
+        plan = VariantPlan(variant, reference_id, simulated=not all(map(target.is_deployable, formats)))
+        refusals = filter(None, map(target.refusal, formats))
+        reason = unavailable_reason(variant) or self._override_refusal(variant) or next(refusals, None)
         if reason is not None:
             return replace(plan, unavailable=reason)
+        is_built = all(map(target.is_buildable, formats))
         tasks = self._of_networks.network(variant)
         if variant.toolkit not in (None, DEFAULT):
             tasks |= self._of_networks.other_toolkit(variant, dict(tasks), target)
         else:
-            tasks |= self._of_networks.own_toolkit(variant, dict(tasks), target, simulated=plan.simulated)
-        if plan.simulated:
+            tasks |= self._of_networks.own_toolkit(variant, dict(tasks), target, exports=is_built)
+        if not is_built:
             return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
         file = tasks["export"]
         settings = self._resolved.targets[variant.target]
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._of_networks.to_fp16(variant, tasks["export"])
-        options = target.build_options(variant, settings.threads, settings)
+        widest = max(formats, key=lambda each: each.activation_bits or 0)
+        options = target.build_options(widest, settings.threads, settings)
         own_target = self._plugins.codes(("target", [variant.target]))
         build = BuildConfig(target=variant.target, plugins=own_target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
@@ -115,12 +123,12 @@ class Planner:
         if not_run is None and self._resolved.measurement.accuracy:
             config = PredictConfig(data=self._resolved.data, build=build)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
-        if not_run is None and self._resolved.measurement.memory:
+        if not_run is None and not plan.simulated and self._resolved.measurement.memory:
             tasks["memory"] = self._memory(variant, build, tasks["build"])
         chain = self._chain(
             variant, tasks, target, file=file if _writes_onnx(variant) else None, build=build, not_run=not_run
         )
-        if not_run is not None:
+        if not_run is not None and not plan.simulated:
             tasks.pop("torch_outputs", None)
         return replace(plan, tasks=tasks, build=build, not_run=not_run, chain=chain)
 
@@ -198,15 +206,15 @@ class Planner:
         label = f"evaluate torch {variant.model}"
         return Task(PREDICT_TORCH, config, {"train": self._of_networks.train(variant)}, label=label)
 
-    def _is_deployable(self, variant: Variant, target: Target) -> bool:
-        """Whether the target has kernels for the widths of the variant and of every rule."""
-        widths = [variant]
+    def _formats(self, variant: Variant) -> list[Variant]:
+        """The variant, and again with the width of every rule in place of its own."""
+        formats = [variant]
         for rule in self._of_networks.rules(variant):
             if rule.weight is not None and rule.weight.num_bits is not None:
-                widths.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
+                formats.append(variant.model_copy(update={"weight_bits": rule.weight.num_bits}))
             if rule.input is not None and rule.input.num_bits is not None:
-                widths.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
-        return all(map(target.is_deployable, widths))
+                formats.append(variant.model_copy(update={"activation_bits": rule.input.num_bits}))
+        return formats
 
     def measure(self, plans: Sequence[VariantPlan], reference: str, run_id: str, comparisons: int) -> Task:
         """Latency of variants of one model, kind of device and batch size; `reference`, an FP32 row, is among them."""

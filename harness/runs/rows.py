@@ -109,15 +109,19 @@ def make_row(plan: VariantPlan, evidence: Evidence, run_outcomes: RunOutcomes, o
             extra[metric.name] = record.model_copy(update=described)
     reason = f"{failure.label}: {failure.reason}" if failure is not None else "; ".join(faults) or None
     status = "failed" if reason else "simulated" if plan.simulated else "built" if plan.not_run else "ok"
-    if plan.not_run and reason is None:
-        reason = plan.not_run
-    if plan.simulated and reason is None:
-        reason = f"{variant.target} has no kernels for this number format: accuracy of the fake-quantized network only"
+    reason = reason or plan.not_run or (_why_simulated(plan) if plan.simulated else None)
     reason = reason or other_precisions(variant.method, evidence.layers)
     checked = [run_outcomes.result(plan, name, Checked) for name in _CHECKED_STAGES]
     checks = tuple(check for each in checked if each is not None for check in each.checks)
     figures |= {"metrics": extra, "cost": _cost(plan, run_outcomes), "checks": checks}
     return Row(variant=variant, status=status, reason=reason, **figures)
+
+
+def _why_simulated(plan: VariantPlan) -> str:
+    judged = "the fake-quantized network only"
+    if "outputs" in plan.tasks:
+        judged = "its engine, which computes in float what is not 8-bit"
+    return f"{plan.variant.target} has no integer kernels for this number format: accuracy of {judged}"
 
 
 def _not_numbers(evidence: Evidence) -> str | None:
@@ -168,8 +172,8 @@ def collect_evidence(
         watched=() if timed is None else timed.watched,
         parts_ms={} if timed is None else timed.parts_ms.get(plan.variant.id, {}),
         onnx_path=None if export is None else onnx_of(export),
-        engine_path=None if build is None else file_of(build),
-        weight_bytes=None if built is None else built.weight_bytes,
+        engine_path=None if build is None or plan.simulated else file_of(build),
+        weight_bytes=None if built is None or plan.simulated else built.weight_bytes,
         layers=() if built is None else built.layers,
         memory=run_outcomes.result(plan, "memory", Memory),
         energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from harness.fields import Bits, Count, Listed, Name, Percent, Section, Seed, Unit
+from harness.fields import ActivationBits, Bits, Count, Listed, Name, Percent, Section, Seed, Unit
 from harness.plugin_names import PluginName
 from harness.quantization.settings import Calibrator, PtqSteps, SkipSet
 from harness.results import BatchNormMode, Method
@@ -43,8 +43,9 @@ class Axes(Section):
     """Granularity of weight scales. Default: `quantization_params.selective_quantizer_params.per_channel`."""
     weight_bits: Listed[Bits] | None = None
     """Default: `[8]`."""
-    activation_bits: Listed[Bits] | None = None
-    """Default: `[8]`."""
+    activation_bits: Listed[ActivationBits] | None = None
+    """Default: `[8]`. Rows of 16 bits have a Q/DQ file; as no target has integer kernels for it, they are `simulated`:
+    [16-bit activations](design/quantization.md#16-bit-activations)."""
     skip: Listed[SkipSet] | None = None
     """Skip sets: each a list of modules that stay unquantized (name, glob, `re:EXPRESSION`, type or `role:ROLE`), `[]`
     for none. A plain text is a set of one. Default: one set,

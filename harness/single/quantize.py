@@ -20,7 +20,7 @@ from harness.quantization.network import Origin, QuantizedNetwork, batches_of
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.replacement.walk import replace_as_the_model_says
 from harness.quantization.settings import DEFAULT_PERCENTILE, Rule
-from harness.results import StepCheck
+from harness.results import StepCheck, Variant
 from harness.stages.configs import QuantizerConfig
 from harness.stages.loading import make_quantizer
 from harness.targets import get_target
@@ -28,6 +28,8 @@ from harness.verification.figures import N_SAMPLES
 from harness.verification.torch_steps import check_capture, check_prepared
 
 Data = torch.Tensor | Iterable[Any]
+_WIDTHS = (*range(2, 9), 16)
+"""Of activations, in bits."""
 
 
 def quantize(
@@ -39,6 +41,7 @@ def quantize(
     percentile: float = DEFAULT_PERCENTILE,
     per_channel: bool = True,
     weight_bits: int = 8,
+    activation_bits: int = 8,
     skip: Sequence[str] = (),
     rules: Sequence[Rule | Mapping[str, Any]] = (),
     ptq_steps: Sequence[str] = (),
@@ -59,6 +62,7 @@ def quantize(
         percentile: in percent, for the calibrator of that name.
         per_channel: one scale for each output channel of a weight, not one for all.
         weight_bits: width of weights; 7 avoids saturation on CPUs without VNNI.
+        activation_bits: width of activations; with 16, `export` writes 16-bit Q/DQ for engines that have such kernels.
         skip: modules that are not quantized: names, globs, `re:` expressions, class names or `role:ROLE`.
         rules: what is different for some modules, as under `rules` in a scenario.
         ptq_steps: steps that change weights or biases, by name, for instance `bias_correction`.
@@ -70,7 +74,7 @@ def quantize(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"{type(model).__name__} is not a torch.nn.Module", fix="give the network itself")
-    config = _config(target, per_channel, weight_bits, skip, rules, ptq_steps)
+    config = _config(target, per_channel, weight_bits, activation_bits, skip, rules, ptq_steps)
     chosen = make_calibrator(calibrator, percentile=_checked(percentile))
     data = calibration_data if isinstance(calibration_data, torch.Tensor) else _repeatable(calibration_data)
     samples = _few(data)
@@ -98,11 +102,12 @@ def _config(
     target: str,
     per_channel: bool,
     weight_bits: int,
+    activation_bits: int,
     skip: Sequence[str],
     rules: Sequence[Rule | Mapping[str, Any]],
     ptq_steps: Sequence[str],
 ) -> QuantizerConfig:
-    get_target(target)
+    _require_width(target, activation_bits)
     try:
         checked = [Rule.model_validate(rule) for rule in rules]
     except ValidationError as error:
@@ -114,7 +119,7 @@ def _config(
     return QuantizerConfig(
         target=target,
         weight_bits=weight_bits,
-        activation_bits=8,
+        activation_bits=activation_bits,
         per_channel=per_channel,
         weight_calibrator="max",
         weight_percentile=None,
@@ -122,6 +127,15 @@ def _config(
         rules=tuple(rule.model_dump(mode="json") for rule in checked),
         ptq_steps=(ptq_steps,) if isinstance(ptq_steps, str) else tuple(ptq_steps),
     )
+
+
+def _require_width(target: str, activation_bits: int) -> None:
+    if activation_bits not in _WIDTHS:
+        raise UsageError(f"`activation_bits` is {activation_bits!r}", fix="give 2 to 8, or 16")
+    named = {"id": target, "model": target, "target": target}
+    reason = get_target(target).refusal(Variant(**named, method="ptq", activation_bits=activation_bits, batch_size=1))
+    if reason is not None:
+        raise UsageError(reason)
 
 
 def _checked(percentile: float) -> float:

@@ -134,6 +134,8 @@ class Target(ABC):
     own_suffix: ClassVar[str | None] = None
     """Of models in a format of its own that `build` takes beside ONNX, as toolkits write them for it. Beside such a
     model lies the FP32 ONNX file that it was made from, under the same name."""
+    reads_wide_activations: ClassVar[bool] = False
+    """Whether engines are built from files with 16-bit Q/DQ."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -159,6 +161,11 @@ class Target(ABC):
     def is_deployable(self, variant: Variant) -> bool:
         """Whether the engine has kernels for the variant's number format; else it can only be simulated."""
         return variant.weight_bits in (None, 8) and variant.activation_bits in (None, 8)
+
+    def is_buildable(self, variant: Variant) -> bool:
+        """Whether an engine is built for the variant's number format, though it may compute in float between Q/DQ."""
+        reads_wide = variant.has_wide_activations and self.reads_wide_activations
+        return self.is_deployable(variant.model_copy(update={"activation_bits": 8}) if reads_wide else variant)
 
     @abstractmethod
     def refusal(self, variant: Variant) -> str | None:
@@ -248,6 +255,13 @@ class Target(ABC):
     @abstractmethod
     def audit(self, path: Path, onnx_path: Path) -> tuple[Layer, ...]:
         """The layers of the built engine as they execute."""
+
+
+def refuse_wide_activations(variant: Variant, reads: str) -> str | None:
+    """Why a target that reads Q/DQ of 8 bits alone has no rows with 16-bit activations; None for other rows."""
+    if not variant.has_wide_activations:
+        return None
+    return f"{reads} no 16-bit Q/DQ: leave `activation_bits: {variant.activation_bits}` out for {variant.target}"
 
 
 def refuse_bf16(variant: Variant) -> str | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected.npz"
 """Beside an ONNX file: the samples of its check, and what the file makes of them."""
+_WIDE_INTEGERS = {onnx.TensorProto.UINT16, onnx.TensorProto.INT16}
 _REWRITE = "torch.onnx writes this operator wrongly: write that part of the network with other operators"
 _LAYERS = "build with other options, and see which layer differs with `measurement.parity: layers`"
 _ANY_BATCH = "the file must take any batch size: leave no batch size in shapes that the network computes"
@@ -156,9 +157,9 @@ def check_engine_outputs(
         wanted = run_all(step, run_of(path, target), inputs, _ANY_BATCH)
     got = run_all(step, session.run, inputs, "build for the batch sizes that are run, and look at the node in the file")
     require_same_shape(step, wanted, got, _LAYERS)
-    figure, limit = sqnr_db(wanted, got), QUANTIZED_ENGINE_DB
-    if not is_own_model and _is_float(path) and not rounds_floats:
-        limit = FLOAT_ENGINE_DB
+    figure = sqnr_db(wanted, got)
+    is_rounded = is_own_model or rounds_floats or _rounds(path)
+    limit = QUANTIZED_ENGINE_DB if is_rounded else FLOAT_ENGINE_DB
     if figure < limit:
         raise StepFailed(
             f"{step}: the engine's outputs agree with its file to {in_decibels(figure)} only, {limit:g} dB are needed",
@@ -167,8 +168,10 @@ def check_engine_outputs(
     return passed(step, figure, limit)
 
 
-def _is_float(path: Path) -> bool:
-    """Whether a file computes in FP32 alone."""
+def _rounds(path: Path) -> bool:
+    """Whether a file rounds to steps that show beside float rounding: to 8 bits or to FP16, but not to 16 bits."""
     model = onnx.load(path)
-    rounds = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    return not rounds and all(tensor.data_type != onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantizing = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    is_fine = all(len(node.input) > 2 and types.get(node.input[2]) in _WIDE_INTEGERS for node in quantizing)
+    return not is_fine or onnx.TensorProto.FLOAT16 in types.values()

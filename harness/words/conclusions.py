@@ -261,7 +261,7 @@ def _simulated_headlines(cell: RowGroup) -> Iterator[str]:
     for name, rows in _simulated_groups(cell).items():
         text = accuracy_headline(rows, _pairs_of(cell, rows))
         if text:
-            yield f"Simulated {name} (no engine runs it): {text}"
+            yield f"Simulated {name} (no integer kernel runs it): {text}"
 
 
 def _simulated_details(cell: RowGroup) -> Iterator[str]:

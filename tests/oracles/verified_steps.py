@@ -40,6 +40,7 @@ class Steps:
     target: str = "onnxruntime"
     per_channel: bool = True
     weight_bits: int = 8
+    activation_bits: int = 8
     skip: tuple[str, ...] = ()
     folder: Path = Path(tempfile.gettempdir())
 
@@ -60,7 +61,7 @@ class Steps:
         """With ranges."""
         target = get_target(self.target)
         quantizer = target.quantizer(
-            target.number_format(self.weight_bits, 8),
+            target.number_format(self.weight_bits, self.activation_bits),
             per_channel=self.per_channel,
             weight_calibrator=make_calibrator("max"),
             rules=RuleSet((), self.skip),

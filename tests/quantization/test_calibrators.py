@@ -25,7 +25,7 @@ class TestContract:
     def calibrator(self, request: pytest.FixtureRequest):
         return make_calibrator(request.param)
 
-    @pytest.mark.parametrize("levels", [8, 128, 256])
+    @pytest.mark.parametrize("levels", [8, 128, 256, 32_768, 65_536])
     def test_amax_lies_within_the_data(self, calibrator, levels: int) -> None:
         values = RNG.normal(size=5000)
         amax = calibrator.amax(histogram_of(values), levels)
@@ -55,6 +55,56 @@ class TestContract:
     def test_sign_does_not_matter(self, calibrator) -> None:
         values = RNG.normal(size=2000)
         assert calibrator.amax(histogram_of(values), 128) == calibrator.amax(histogram_of(-values), 128)
+
+
+class Test16Bits:
+    """Formats with more levels than the histogram has bins."""
+
+    VALUES = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
+
+    def error_db(self, amax: float, bits: int = 16) -> float:
+        """SQNR of signed fake quantization of the values within [-amax, amax]."""
+        largest = 2 ** (bits - 1) - 1
+        step = amax / largest
+        rounded = np.clip(np.rint(self.VALUES.astype(np.float64) / step), -largest, largest) * step
+        return float(10 * np.log10(np.square(self.VALUES).mean() / np.square(rounded - self.VALUES).mean()))
+
+    @pytest.mark.parametrize("name", ["max", "mse", "entropy"])
+    def test_what_rounds_finely_clips_next_to_nothing(self, name: str) -> None:
+        amax = make_calibrator(name).amax(histogram_of(self.VALUES), 32_768)
+        # The largest of 100,000 normal numbers is about 4.4. A step is then 4.4 / 32,767, its rounding error
+        # step**2 / 12 = 1.5e-9, and 1 / 1.5e-9 is 88 dB.
+        assert self.error_db(amax) > 85
+
+    def test_percentile_clips_what_it_is_told_to(self) -> None:
+        histogram, calibrator = histogram_of(self.VALUES), make_calibrator("percentile", percentile=99.0)
+        assert calibrator.amax(histogram, 32_768) == calibrator.amax(histogram, 128)
+
+    @pytest.mark.parametrize("tail", [1.0, 3.0, 30.0])
+    def test_mse_is_the_best_of_all_bin_edges(self, tail: float) -> None:
+        values = np.append(self.VALUES, [tail * float(np.abs(self.VALUES).max())] * 3).astype(np.float32)
+        histogram = histogram_of(values)
+        kept = np.arange(mse.START_BIN, len(histogram.used_counts) + 1, 7)
+        by_hand = []
+        for bins in kept:
+            amax = bins * histogram.bin_width
+            step = amax / 32_767
+            rounded = np.clip(np.rint(np.abs(values.astype(np.float64)) / step), 0, 32_767) * step
+            by_hand.append(np.square(rounded - np.abs(values)).sum())
+        chosen = make_calibrator("mse").amax(histogram, 32_768)
+        step = chosen / 32_767
+        rounded = np.clip(np.rint(np.abs(values.astype(np.float64)) / step), 0, 32_767) * step
+        assert np.square(rounded - np.abs(values)).sum() < 1.1 * min(by_hand)
+
+    def test_an_outlier_that_leaves_the_others_enough_steps_is_kept(self) -> None:
+        histogram = histogram_of([*self.VALUES, 1000.0])
+        # 1,000 is 227 times the largest of the others, which are left with 32,767 / 227 = 144 steps of 16 bits.
+        assert histogram.outliers(128) == (1, 512.0, 1000.0)
+        assert histogram.outliers(32_768) is None
+        assert make_calibrator("entropy").amax(histogram, 32_768) == 1000.0
+        far = histogram_of([*self.VALUES, 1e6])
+        assert far.outliers(32_768) is not None
+        assert make_calibrator("mse").amax(far, 32_768) < 5
 
 
 def test_max_is_exact() -> None:

@@ -43,6 +43,8 @@ def check(tmp_path: Path):
         ("{types: [Conv3d], skip: true}", "8:16: unknown module type `Conv3d`", "did you mean `Conv2d`?"),
         ("{types: [Conv2d], weight: {axis: 1}}", "`weight.axis: 1` is not the axis", "write `axis: 0`"),
         ("{types: [Conv2d], weight: {unsigned: true}}", "cannot deploy `weight.unsigned`", "delete `unsigned`"),
+        ("{types: [Conv2d], weight: {num_bits: 16}}", "weights have at most 8 bits", "delete `num_bits`"),
+        ("{types: [Conv2d], input: {num_bits: 12}}", "found 12", "write `2, 3, 4, 5, 6, 7, 8 or 16`"),
         ("{roles: [first_conv], input: {axis: 0}}", "cannot deploy `input.axis`", "delete `axis`"),
         ("{modules: [head], types: [Conv2d], skip: true}", "no module fits all", "correct the rule"),
     ],
@@ -73,6 +75,17 @@ def test_a_width_without_kernels_makes_the_variant_a_simulated_one(check) -> Non
     assert simulated["net", "ptq"]
     assert not simulated["net", "fp32"]
     assert not simulated["other", "ptq"]
+
+
+def test_16_bit_inputs_of_some_layers_give_a_simulated_variant_with_an_engine_that_is_not_measured(check) -> None:
+    prepared = check("{modules: [layer1], input: {num_bits: 16}}")
+    plans = {(plan.variant.model, plan.variant.method): plan for plan in prepared.plans}
+    plan = plans["net", "ptq"]
+    assert plan.simulated
+    assert {"export", "build", "outputs", "torch_outputs"} <= plan.tasks.keys()
+    assert "memory" not in plan.tasks
+    assert not plan.is_measured
+    assert plans["net", "fp32"].is_measured
 
 
 def test_a_rule_changes_the_key_of_quantize_but_not_of_calibrate(check) -> None:

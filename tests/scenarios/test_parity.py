@@ -145,7 +145,7 @@ class TestSoundRun:
         absent = {row.variant.id: row.parity.absent for row in sound[0].rows if row.parity and row.parity.absent}
         assert absent == {
             OTHER: {"torch_quantized": "onnxruntime leaves no fake-quantized torch network behind"},
-            SIMULATED: {"engine": "onnxruntime has no kernels for this number format"},
+            SIMULATED: {"engine": "onnxruntime has no integer kernels for this number format"},
         }
 
     def test_the_chain_uses_the_samples_that_were_asked_for(self, sound: Run) -> None:

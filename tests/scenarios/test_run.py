@@ -164,7 +164,7 @@ class TestRows:
         assert [step.end for step in row.parity.steps] == ["onnx_fp32", "torch_quantized"]
         assert row.files.keys() == {"predictions", "top_classes"}
         assert row.reason is not None
-        assert "no kernels" in row.reason
+        assert "no integer kernels" in row.reason
 
     def test_only_the_others_are_judged_against_fp32(self, first: Run) -> None:
         for row in first.results.rows:

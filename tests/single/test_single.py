@@ -105,6 +105,7 @@ def test_settings_reach_the_network() -> None:
         {"calibrator": "max"},
         {"percentile": 90.0},
         {"weight_bits": 4},
+        {"activation_bits": 16},
         {"skip": "conv1"},
         {"rules": [{"modules": ["conv1"], "weight": {"num_bits": 4}}]},
         {"ptq_steps": "bias_correction"},

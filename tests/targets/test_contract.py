@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from oracles.networks import INPUT_SHAPE, captured, make_batch
 
@@ -17,10 +18,12 @@ from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.results import Variant
 from harness.targets import targets
 from harness.targets.base import Target
+from harness.verification.figures import sqnr_db
 
 QUANTIZED = Variant(
     id="v", model="m", method="ptq", per_channel=True, weight_bits=8, activation_bits=8, target="t", batch_size=1
 )
+WIDE = QUANTIZED.model_copy(update={"activation_bits": 16})
 FP32 = Variant(id="v", model="m", method="fp32", target="t", batch_size=1)
 
 pytestmark = pytest.mark.parametrize("target", targets().values(), ids=list(targets()))
@@ -42,12 +45,13 @@ def runnable(usable: Target) -> Target:
     return usable
 
 
-def quantizer_of(target: Target) -> PlacementQuantizer:
-    return target.quantizer(target.number_format(8, 8), per_channel=True, weight_calibrator=make_calibrator("max"))
+def quantizer_of(target: Target, activation_bits: int = 8) -> PlacementQuantizer:
+    number_format = target.number_format(8, activation_bits)
+    return target.quantizer(number_format, per_channel=True, weight_calibrator=make_calibrator("max"))
 
 
-def prepare(target: Target):
-    prepared = quantized.prepare(captured("residual"), quantizer_of(target))
+def prepare(target: Target, activation_bits: int = 8):
+    prepared = quantized.prepare(captured("residual"), quantizer_of(target, activation_bits))
     quantized.collect(prepared, make_batch())
     quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
     return prepared
@@ -149,6 +153,63 @@ def test_the_audit_accounts_for_every_multiply_accumulate(usable: Target, tmp_pa
     wanted = {layer.name: layer.macs for layer in weighted_layers(path)}
     assert {layer.name: layer.macs for layer in audited if layer.weight_type is not None} == wanted
     assert all(layer.int8 or layer.reason for layer in audited if layer.weight_type is not None)
+
+
+def test_16_bit_activations_are_refused_or_built_and_never_called_deployable(target: Target) -> None:
+    refusal = target.refusal(WIDE)
+    assert not target.is_deployable(WIDE)
+    assert refusal is None or "no 16-bit Q/DQ" in refusal
+    assert target.is_buildable(WIDE) is (refusal is None)
+    assert target.is_buildable(QUANTIZED)
+
+
+@pytest.fixture
+def wide(usable: Target, tmp_path: Path):
+    """The network with 16-bit activations: prepared, its file, and the engine."""
+    if not usable.is_buildable(WIDE):
+        pytest.skip(f"{usable.name} takes no 16-bit activations")
+    prepared, path = prepare(usable, 16), tmp_path / "wide.onnx"
+    export_onnx(quantized.convert(prepared), INPUT_SHAPE, path, integer_biases=usable.integer_biases)
+    return prepared, path, usable.build(path, tmp_path, usable.build_options(WIDE, threads=1))
+
+
+def test_16_bit_files_hold_16_bit_activations_and_8_bit_weights(wide) -> None:
+    _, path, _ = wide
+    model = onnx.load(path)
+    constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    quantizing = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    types = {constants[node.input[2]] for node in quantizing}
+    assert types <= {onnx.TensorProto.UINT16, onnx.TensorProto.INT16}
+    weights = [tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight")]
+    assert [tensor.data_type for tensor in weights] == [onnx.TensorProto.INT8] * 4
+
+
+def test_the_audit_of_16_bit_activations_shows_no_integer_product_and_says_why(usable: Target, wide) -> None:
+    _, path, engine = wide
+    weighted = [layer for layer in usable.audit(engine.path, path) if layer.weight_type is not None]
+    assert sum(layer.macs for layer in weighted) == sum(layer.macs for layer in weighted_layers(path))
+    assert [layer.name for layer in weighted if layer.int8] == []
+    assert all("16" in (layer.reason or "") for layer in weighted)
+
+
+def test_an_engine_that_runs_16_bit_activations_computes_the_fake_quantized_network(usable: Target, wide) -> None:
+    prepared, _, engine = wide
+    if (reason := usable.cannot_run(engine.options)) is not None:
+        pytest.skip(reason)
+    batch = make_batch(5, seed=3)
+    expected = prepared(batch).detach().numpy()
+    # Two roundings may differ by a step of 1 / 65,535 of a range.
+    assert sqnr_db([expected], [usable.open(engine.path, engine.options).run(batch.numpy())]) > 80
+
+
+def test_16_bit_activations_are_nearer_to_fp32_than_8_bit_ones(target: Target) -> None:
+    batch = make_batch()  # that of calibration: nothing is clipped
+    network, narrow, wide = captured("residual"), prepare(target), prepare(target, 16)
+    for each in (*quantized.weight_quantizers(narrow), *quantized.weight_quantizers(wide)):
+        each.mode = "off"  # the same rounding of weights hides that of activations
+    expected, eight, sixteen = (each(batch).detach().numpy() for each in (network, narrow, wide))
+    # A step is 256 times finer: 48 dB.
+    assert sqnr_db([expected], [sixteen]) > sqnr_db([expected], [eight]) + 40
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"], ids=["empty", "no_onnx"])

@@ -7,13 +7,15 @@ import onnx
 import pytest
 import torch
 from oracles.engines import TARGET, build, calibrated, prepare, variant
-from oracles.networks import INPUT_SHAPE, NETWORKS, make_batch, make_network
+from oracles.networks import INPUT_SHAPE, NETWORKS, captured, make_batch, make_network
 
 from harness.errors import StageError
 from harness.exporting.macs import weighted_layers
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.graph import capture
+from harness.quantization.placement.rules import RuleSet
+from harness.quantization.settings import Rule
 from harness.targets.onnxruntime import OnnxRuntimeOptions
 
 
@@ -121,6 +123,28 @@ def test_weight_bytes_are_those_of_the_engine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("bits", "deployable"), [(8, True), (7, True), (4, False)])
 def test_only_widths_with_kernels_are_deployable(bits: int, deployable: bool) -> None:
     assert TARGET.is_deployable(variant(weight_bits=bits, activation_bits=8)) is deployable
+
+
+def test_16_bits_of_one_layer_leave_the_others_on_integers(tmp_path: Path) -> None:
+    rule = Rule.model_validate({"modules": ["conv2"], "input": {"num_bits": 16}})
+    quantizer = TARGET.quantizer(
+        TARGET.number_format(8, 8),
+        per_channel=True,
+        weight_calibrator=make_calibrator("max"),
+        rules=RuleSet((rule,)),
+    )
+    prepared = calibrated(captured("residual"), quantizer, make_batch())
+    path, engine = build(prepared, tmp_path)
+    weighted = {layer.name: layer for layer in TARGET.audit(engine.path, path) if layer.weight_type is not None}
+    reasons = {name: layer.reason for name, layer in weighted.items() if not layer.int8}
+    assert reasons == {
+        "conv1.0": "it writes 16-bit integers, and ONNX Runtime has integer kernels for 8 bits only",
+        "conv2.0": "it reads 16-bit integers, and ONNX Runtime has integer kernels for 8 bits only",
+    }
+    batch = make_batch(32, seed=4)
+    expected = prepared(batch).detach().numpy()
+    got = TARGET.open(engine.path, engine.options).run(batch.numpy())
+    assert np.abs(got - expected).max() < 0.05 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(

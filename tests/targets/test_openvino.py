@@ -32,6 +32,7 @@ from harness.targets.identify import identify
 from harness.targets.openvino import OpenVinoOptions, OpenVinoSettings
 from harness.targets.openvino.devices import capabilities
 from harness.targets.openvino.residual_sums import with_fusable_sums
+from harness.verification.figures import sqnr_db
 from harness.words.precision import other_precisions
 from models.mobilenet import mobilenet_v2_small
 from models.resnet import resnet8
@@ -380,3 +381,27 @@ def test_a_rule_for_a_layer_reaches_its_input_behind_a_selection() -> None:
     }
     # Behind a ReLU all 256 steps are above zero: 2.55 / 255.
     assert [name for name, scale in scales.items() if scale == pytest.approx(0.01)] == ["avg_pool2d"]
+
+
+def test_16_bit_steps_are_left_out_of_engines_which_is_why_none_is_run(tmp_path: Path) -> None:
+    number_format = TARGET.number_format(8, 16)
+    quantizer = TARGET.quantizer(number_format, per_channel=True, weight_calibrator=make_calibrator("max"))
+    batch = make_batch()
+    prepared = calibrated(captured("residual"), quantizer, batch)
+    for each in quantized.activation_quantizers(prepared):
+        each.scale.mul_(0.1)  # nine tenths of each range are clipped
+    path = tmp_path / "wide.onnx"
+    export_onnx(quantized.convert(prepared), INPUT_SHAPE, path, integer_biases=False)
+    assert with_fusable_sums(path) is None  # its Q/DQ of 8 bits would round more than the file does
+    options = TARGET.build_options(variant(activation_bits=16), 1)
+    assert "leaves 16-bit Q/DQ out" in (TARGET.cannot_run(options) or "")
+    assert TARGET.cannot_run(TARGET.build_options(variant(), 1)) is None
+
+    got = TARGET.open(TARGET.build(path, tmp_path, options).path, options).run(batch.numpy())
+    of_file = prepared(batch).detach().numpy()
+    for each in quantized.activation_quantizers(prepared):
+        each.mode = "off"
+    without = prepared(batch).detach().numpy()
+    # As soon as OpenVINO keeps them, engines can be run, and this fails.
+    assert sqnr_db([without], [got]) > 60
+    assert sqnr_db([of_file], [got]) < 10

@@ -11,9 +11,10 @@ from oracles.verified_steps import Steps, outcome
 pytestmark = pytest.mark.slow  # captures and exports each network
 
 
-@pytest.fixture(scope="module", params=VERIFIED)
+@pytest.fixture(scope="module", params=[*((name, 8) for name in VERIFIED), ("resnet8", 16)], ids=str)
 def steps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Steps:
-    return Steps(request.param, folder=tmp_path_factory.mktemp("steps"))
+    name, activation_bits = request.param
+    return Steps(name, activation_bits=activation_bits, folder=tmp_path_factory.mktemp("steps"))
 
 
 def test_every_planted_fault_is_found_in_its_step(steps: Steps) -> None:
@@ -34,10 +35,11 @@ def test_right_steps_are_not_accused(steps: Steps) -> None:
         {"target": "tensorrt-rtx"},
         {"per_channel": False},
         {"weight_bits": 4},
+        {"activation_bits": 16},
         {"target": "tensorrt-rtx", "per_channel": False, "weight_bits": 4},
         {"skip": ("head",)},
     ],
-    ids=["tensorrt", "per tensor", "4 bits", "tensorrt, per tensor, 4 bits", "skip set"],
+    ids=["tensorrt", "per tensor", "4 bits", "16-bit activations", "tensorrt, per tensor, 4 bits", "skip set"],
 )
 def test_right_steps_are_not_accused_in_other_formats(name: str, options: dict[str, object], tmp_path: Path) -> None:
     assert len(list(Steps(name, folder=tmp_path, **options).right())) >= 9  # type: ignore[arg-type]

@@ -157,14 +157,14 @@ class TestSimulated:
 
     def test_they_are_the_headline_when_nothing_else_was_quantized(self, lab, rows):
         conclusion, headline, _ = only(rows, lab.correct)
-        assert headline.startswith("Simulated w4a8 (no engine runs it): PTQ provably loses 6.00 ± 0.")
+        assert headline.startswith("Simulated w4a8 (no integer kernel runs it): PTQ provably loses 6.00 ± 0.")
         assert "QAT wins back 5.00 ± 0." in headline
         assert conclusion.recommended == "net-fp32"
 
     def test_they_stand_apart_from_deployed_rows(self, lab, rows):
         conclusion, headline, details = only([*rows, lab.row("ptq", lost=3, ratio=1.7)], lab.correct)
         assert headline == "PTQ is enough."
-        assert line(details, "Simulated w4a8 (no engine runs it): PTQ provably loses")
+        assert line(details, "Simulated w4a8 (no integer kernel runs it): PTQ provably loses")
         assert "1 of 1 proven" in line(details, "PTQ against FP32")
         assert conclusion.recommended == "net-ptq-max-True-harness"
 

@@ -24,12 +24,12 @@ class Calibrator(ABC):
     def amax(self, histogram: Histogram, levels: int, *, keep_outliers: bool = False) -> float:
         """Amax in units of x, in (0, |x|max]; 0 when nothing but zeros was seen.
 
-        `levels` is the number of non-negative steps of the format: 128 for int8, 256 for uint8. `keep_outliers` is for
-        weights: each of them is part of the network, however large.
+        `levels` is the number of non-negative steps of the format: 128 for int8, 256 for uint8, 65,536 for uint16.
+        `keep_outliers` is for weights: each of them is part of the network, however large.
         """
         if histogram.exponent is None:
             return 0.0
-        seen = histogram.without_outliers() if self.drops_outliers and not keep_outliers else histogram
+        seen = histogram.without_outliers(levels) if self.drops_outliers and not keep_outliers else histogram
         return min(self.choose(seen, levels), seen.abs_max)
 
     @abstractmethod

@@ -31,8 +31,11 @@ class Entropy(Calibrator):
         """In units of x; judged at no more than 128 levels.
 
         The method is defined for int8. With the 256 levels of uint8, the first 256 bins are kept without loss, and on
-        activations after a ReLU it then clips several percent of all values.
+        activations after a ReLU it then clips several percent of all values. With more levels than bins, as with 16
+        bits, every bin has a level of its own: the divergence is smallest where nothing is clipped.
         """
+        if levels > BINS:
+            return histogram.abs_max
         return best_bin(histogram.used_counts, min(levels, MAX_LEVELS)) * histogram.bin_width
 
 

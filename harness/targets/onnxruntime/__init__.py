@@ -48,6 +48,7 @@ class OnnxRuntime(Target):
 
     name: ClassVar[str] = "onnxruntime"
     options_type: ClassVar[type[BuildOptions]] = OnnxRuntimeOptions
+    reads_wide_activations = True
 
     @property
     def modules(self) -> tuple[str, ...]:

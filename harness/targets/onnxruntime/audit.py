@@ -16,6 +16,7 @@ from harness.results import Layer
 from harness.targets.onnxruntime.reasons import CONVERSIONS, SourceModel, float_reason
 
 _INTEGER_TYPES = {TensorProto.INT8, TensorProto.UINT8}
+_WIDE_TYPES = {TensorProto.INT16, TensorProto.UINT16}
 _FLOAT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UNDEFINED}
 WEIGHT_INPUT = {"QLinearConv": 3, "QGemm": 3, "QLinearMatMul": 3, "ConvInteger": 1, "MatMulInteger": 1}
 WEIGHT_INPUT |= {"MatMulIntegerToFloat": 1, "DynamicQuantizeMatMul": 1, "DynamicQuantizeLSTM": 1, "QAttention": 1}
@@ -99,7 +100,7 @@ def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | Non
         int8=int8,
         reason=None
         if is_explained
-        else float_reason(node.op_type, activation in _FLOAT_TYPES, names, source, weighted),
+        else float_reason(node.op_type, activation in _FLOAT_TYPES | _WIDE_TYPES, names, source, weighted),
     )
 
 

@@ -97,6 +97,19 @@ class SourceModel:
         tensor = self.numbers.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
+    def has_16_bits(self, node: NodeProto) -> bool:
+        """Whether a QuantizeLinear or DequantizeLinear is one of 16-bit integers."""
+        zero_point = self.array(node.input[2]) if len(node.input) > 2 else None
+        return zero_point is not None and zero_point.dtype.itemsize == 2
+
+    def reads_16_bits(self, node: NodeProto) -> bool:
+        """Whether one of a node's inputs comes out of a DequantizeLinear of 16-bit integers, whatever was reshaped."""
+        producers = [self.index.producers.get(self.index.origin(name)) for name in node.input]
+        return any(
+            producer is not None and producer.op_type == "DequantizeLinear" and self.has_16_bits(producer)
+            for producer in producers
+        )
+
     def quantized_range(self, node: NodeProto) -> tuple[float, float] | None:
         """The smallest and largest value that a QuantizeLinear can represent; None where its scale is computed."""
         scale = self.array(node.input[1])
@@ -131,9 +144,8 @@ def float_reason(
         return _activation_reason(node, source)
     if _kind(node) not in _HAS_KERNEL:  # the optimizer wrote it as several simpler ops
         return f"ONNX Runtime has no integer {_kind(node)} kernel"
-    if op in _PRODUCTS:
-        return _product_reason(op, node, source, layer)
-    return _placement_reason(op, node, source)
+    own = _product_reason(op, node, source, layer) if op in _PRODUCTS else _placement_reason(op, node, source)
+    return own or _wide_reason(node, source) or "ONNX Runtime did not fuse its Q/DQ nodes"
 
 
 def _reason_of_kind(op: str, is_float: bool, source: SourceModel) -> str | None:
@@ -155,6 +167,14 @@ def _kind(node: NodeProto) -> str:
     return node.op_type if mode == "nearest" else f"{mode} Resize"
 
 
+def _wide_reason(node: NodeProto, source: SourceModel) -> str | None:
+    """Why a node whose inputs and output are quantized is a float op: 16 bits on either side."""
+    quantizing = [reader for reader in source.readers(node) if reader is not None]
+    sides = [("reads", source.reads_16_bits(node)), ("writes", any(map(source.has_16_bits, quantizing)))]
+    words = " and ".join(word for word, is_wide in sides if is_wide)
+    return f"it {words} 16-bit integers, and ONNX Runtime has integer kernels for 8 bits only" if words else None
+
+
 def _activation_reason(node: NodeProto, source: SourceModel) -> str:
     if node.op_type not in _ABSORBED:
         return f"ONNX Runtime has no integer {node.op_type} kernel"
@@ -168,7 +188,7 @@ def _clip_name(bounds: tuple[float, float]) -> str:
     return f"Clip({bounds[0]:g}, {bounds[1]:g})"
 
 
-def _product_reason(op: str, node: NodeProto, source: SourceModel, layer: WeightedLayer | None) -> str:
+def _product_reason(op: str, node: NodeProto, source: SourceModel, layer: WeightedLayer | None) -> str | None:
     readers = source.readers(node)
     if op == "Conv" and None in readers:
         return f"its output is the network's and is not quantized, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
@@ -178,7 +198,7 @@ def _product_reason(op: str, node: NodeProto, source: SourceModel, layer: Weight
     quantizing = [reader for reader in readers if reader is not None and reader.op_type == "QuantizeLinear"]
     if op == "Conv" and not quantizing:
         return f"its output is not quantized, and {NO_CONVOLUTION_WITH_FLOAT_OUTPUT}"
-    return _narrow_clip(node, quantizing, source) or "ONNX Runtime did not fuse its Q/DQ nodes"
+    return _narrow_clip(node, quantizing, source)
 
 
 def _narrow_clip(node: NodeProto, quantizing: list[NodeProto], source: SourceModel) -> str | None:
@@ -200,7 +220,7 @@ def _slack(bound: float) -> float:
     return _ROUNDING * abs(bound) if np.isfinite(bound) else 0.0
 
 
-def _placement_reason(op: str, node: NodeProto, source: SourceModel) -> str:
+def _placement_reason(op: str, node: NodeProto, source: SourceModel) -> str | None:
     readers = source.readers(node)
     inputs = [name for name in node.input if name]
     inputs = inputs if op in ("Add", "Mul", "Concat") else inputs[:1]
@@ -211,7 +231,7 @@ def _placement_reason(op: str, node: NodeProto, source: SourceModel) -> str:
     dequantized = [source.is_dequantized(name) for name in inputs]
     quantized = any(reader is not None and reader.op_type == "QuantizeLinear" for reader in readers)
     if all(dequantized) and quantized:
-        return "ONNX Runtime did not fuse its Q/DQ nodes"
+        return None
     return f"not quantized in the ONNX file: {_float_neighbours(dequantized, quantized)}"
 
 

@@ -11,7 +11,17 @@ from typing import ClassVar
 
 from harness.results import Layer, Variant
 from harness.results.variant import OWN_TOOLKIT
-from harness.targets.base import Availability, BuildOptions, Engine, FloatType, Placement, Session, Target, refuse_bf16
+from harness.targets.base import (
+    Availability,
+    BuildOptions,
+    Engine,
+    FloatType,
+    Placement,
+    Session,
+    Target,
+    refuse_bf16,
+    refuse_wide_activations,
+)
 from harness.targets.onnxruntime.installed import installed_build
 from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.gpu import find_gpu
@@ -66,8 +76,8 @@ class OnnxRuntimeCuda(Target):
         return Availability(True, f"{found}; {gpu.name}, {gpu.compute_capability}")
 
     def refusal(self, variant: Variant) -> str | None:
-        """FP32, FP16 and Q/DQ files all run; BF16 is not written into files."""
-        return refuse_bf16(variant)
+        """FP32, FP16 and 8-bit Q/DQ files all run; BF16 is not written into files."""
+        return refuse_bf16(variant) or refuse_wide_activations(variant, "ONNX Runtime's CUDA provider has kernels for")
 
     def placement(self) -> Placement:
         """TensorRT's, which has the fewest conversions."""

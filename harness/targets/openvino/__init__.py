@@ -31,6 +31,10 @@ Device = Literal["CPU", "GPU", "NPU"]
 _CPU = "CPU"
 _REDUCED_WEIGHT_BITS = 7
 """Weights of 7 bits cannot overflow the 16-bit sums of CPUs without VNNI."""
+_LEAVES_OUT = (
+    "OpenVINO leaves 16-bit Q/DQ out, so that no engine of it computes this network: accuracy of the fake-quantized "
+    "one only"
+)
 _PRECISIONS: dict[str, tuple[Precision, str]] = {
     "fp32": ("f32", "FP32"),
     "bf16": ("bf16", "BF16"),
@@ -64,6 +68,8 @@ class OpenVinoOptions(BuildOptions):
     integer_kernels: bool = True
     """False on x86 CPUs without 8-bit dot products for 8-bit weights: OpenVINO's integer kernels add pairs of
     uint8 x int8 products in 16 bits there, which saturates. The Q/DQ network then computes the same values in float."""
+    has_wide_activations: bool = False
+    """Whether the file quantizes activations to 16 bits."""
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Sizes of inputs that the file leaves open beyond the batch."""
 
@@ -73,6 +79,7 @@ class OpenVino(Target):
 
     name: ClassVar[str] = "openvino"
     options_type: ClassVar[type[BuildOptions]] = OpenVinoOptions
+    reads_wide_activations = True
     scenario_options: ClassVar[type[TargetOptions]] = OpenVinoSettings
     own_suffix: ClassVar[str | None] = ".xml"
 
@@ -110,6 +117,10 @@ class OpenVino(Target):
         """Whether integer kernels exist for the variant's bit widths; else it can only be simulated."""
         return variant.weight_bits in (None, 7, 8) and variant.activation_bits in (None, 8)
 
+    def cannot_run(self, options: BuildOptions) -> str | None:
+        """OpenVINO leaves 16-bit Q/DQ out: its outputs would be those of another network."""
+        return _LEAVES_OUT if _narrowed(options).has_wide_activations else None
+
     def placement(self) -> Placement:
         """uint8 affine activations, int8 symmetric weights; placed as OpenVINO's transformations fuse them."""
         from harness.targets.openvino.quantizer import FORMAT, OpenVinoQuantizer
@@ -125,7 +136,7 @@ class OpenVino(Target):
         from harness.machine.hardware import has_vnni, instruction_sets
 
         device = variant.compute_capability or _CPU
-        is_wide = (variant.weight_bits or 8) > _REDUCED_WEIGHT_BITS  # of an undescribed file, too
+        has_wide_weights = (variant.weight_bits or 8) > _REDUCED_WEIGHT_BITS  # of an undescribed file, too
         precision, capability = _PRECISIONS.get(variant.method, _PRECISIONS["fp32"])
         found = capabilities(device)
         return OpenVinoOptions(
@@ -135,7 +146,8 @@ class OpenVino(Target):
             device=device,
             precision=precision if capability in found or not found else "f16",  # NPUs have no FP32
             streams=settings.streams if isinstance(settings, OpenVinoSettings) else 1,
-            integer_kernels=device != _CPU or not is_wide or has_vnni(),
+            integer_kernels=device != _CPU or not has_wide_weights or has_vnni(),
+            has_wide_activations=variant.has_wide_activations,
         )
 
     def build(self, onnx_path: Path, directory: Path, options: BuildOptions) -> Engine:

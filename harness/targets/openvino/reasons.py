@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ _LAYOUT = {"Reorder", "Convert"}
 _CONVERTING = {"FakeQuantize", "Subgraph", "Eltwise", "Convert", "Reorder"}
 _FAKE_QUANTIZE = {"FakeQuantize"}
 _HAS_KERNEL = {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "Pooling", "Reduce", "Subgraph", "Eltwise"}
+_LEFT_OUT = "its input has 16 bits in the ONNX file, and OpenVINO leaves 16-bit Q/DQ out"
 _SATURATES = (
     "this CPU has no 8-bit dot products, and OpenVINO's integer kernels would saturate with 8-bit weights; "
     "`weight_bits: 7` runs on integers"
@@ -52,10 +53,12 @@ class CompiledEngine:
 
 def float_reason(kind: str, names: tuple[str, ...], engine: CompiledEngine, layer: WeightedLayer | None = None) -> str:
     """Why the layer of this kind, which is known by these names and computes `layer` of the file, is a float layer."""
+    nodes = [engine.source.nodes[name] for name in names if name in engine.source.nodes]
     rules = (
         (kind in _LAYOUT, "changes the memory layout for a float neighbour"),
         (not engine.source.is_quantized and not engine.is_own_model, "the ONNX file is not quantized"),
         (kind in MOVING, "only moves values"),
+        (any(map(engine.source.reads_16_bits, nodes)), _LEFT_OUT),
         (not engine.has_integer_kernels, _SATURATES),
         (kind in _FAKE_QUANTIZE, "rounds float values"),
         (layer is None and kind not in _HAS_KERNEL, f"OpenVINO has no integer {kind} kernel"),
@@ -66,7 +69,7 @@ def float_reason(kind: str, names: tuple[str, ...], engine: CompiledEngine, laye
     if engine.is_own_model:
         floats = None if layer is None else layer.float_factors("the toolkit's model")
         return floats or "OpenVINO did not fuse it with FakeQuantize nodes of the toolkit's model"
-    return _unquantized(names, engine.source) if layer is None else _product_reason(layer, engine.source)
+    return _unquantized(nodes, engine.source) if layer is None else _product_reason(layer, engine.source)
 
 
 def _product_reason(layer: WeightedLayer, source: SourceModel) -> str:
@@ -97,8 +100,7 @@ def _has_zero_point(node: NodeProto, source: SourceModel) -> bool:
     return False
 
 
-def _unquantized(names: tuple[str, ...], source: SourceModel) -> str:
-    nodes = [source.nodes[name] for name in names if name in source.nodes]
+def _unquantized(nodes: Sequence[NodeProto], source: SourceModel) -> str:
     inputs = [name for node in nodes[:1] for name in node.input if name and not source.is_constant(name)]
     if inputs and all(map(source.is_dequantized, inputs)):
         return "its output is read in float"

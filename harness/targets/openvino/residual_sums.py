@@ -52,6 +52,8 @@ def _needed_range(add: NodeProto, other: NodeProto, source: SourceModel) -> tupl
     if not readers or any(reader.op_type != "QuantizeLinear" for reader in readers):
         return None
     kept = [source.quantized_range(reader) for reader in readers]
+    if any(map(source.has_16_bits, (other, *readers))):  # nothing is fused there, and 8 bits would round more
+        return None
     if summand is None or None in kept or math.isnan(low) or math.isnan(high):
         return None
     ranges = [each for each in kept if each is not None]

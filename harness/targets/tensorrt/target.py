@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.results import Layer, Variant
-from harness.targets.base import Availability, Engine, FloatType, Placement, Session, Target, refuse_bf16
+from harness.targets.base import (
+    Availability,
+    Engine,
+    FloatType,
+    Placement,
+    Session,
+    Target,
+    refuse_bf16,
+    refuse_wide_activations,
+)
 from harness.targets.settings import TargetOptions
 from harness.targets.tensorrt.binding import Library
 from harness.targets.tensorrt.gpu import find_gpu
@@ -47,8 +56,8 @@ class TensorRtTarget(Target):
         return Availability(True, f"{self.library.module} {version}; {where}")
 
     def refusal(self, variant: Variant) -> str | None:
-        """FP32, FP16 and INT8 all have kernels; BF16 is not written into files."""
-        return refuse_bf16(variant)
+        """FP32, FP16 and INT8 all have kernels; BF16 is not written into files, and 16-bit Q/DQ cannot be read."""
+        return refuse_bf16(variant) or refuse_wide_activations(variant, "TensorRT reads")
 
     def placement(self) -> Placement:
         """int8 symmetric activations and weights; placed by TensorRT's rules for explicit quantization."""

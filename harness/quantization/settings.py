@@ -211,7 +211,7 @@ class CalibParams(Section):
     """How activation ranges are estimated from the calibration samples."""
 
     histogram_calib_method: Literal["percentile", "entropy", "mse"] = "percentile"
-    """What `calibrator_i: histogram` stands for; `calibrator_i: max` does not use it."""
+    """The calibrator for `calibrator_i: histogram`; `calibrator_i: max` does not use it."""
     percentile: Percent = DEFAULT_PERCENTILE
     """Share of |x| inside the range, for the method `percentile` only."""
     num_calib_batches: Annotated[Count, Unit("batch")] | None = None

@@ -40,7 +40,7 @@ class NetworkInfo:
     train: TrainConfig
     """How it comes by its FP32 weights."""
     recipe: Recipe
-    """Of FP32 training, whether it is trained here or not: QAT starts from it."""
+    """Recipe of FP32 training, whether it is trained here or not: QAT starts from it."""
     modules: Modules
     """Names and types, which rules refer to."""
     rules: tuple[Rule, ...]

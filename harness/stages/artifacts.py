@@ -36,7 +36,7 @@ class FileResult(Checked):
 
 
 class TrainResult(Result):
-    """Of `train`."""
+    """Result of `train`."""
 
     train_s: float | None = None
     """None where nothing was trained."""
@@ -45,7 +45,7 @@ class TrainResult(Result):
 
 
 class CalibrateResult(Checked):
-    """Of `calibrate`."""
+    """Result of `calibrate`."""
 
     calibrate_s: float
     samples: int
@@ -54,7 +54,7 @@ class CalibrateResult(Checked):
 
 
 class QuantizeResult(Checked):
-    """Of `quantize`, by our own quantizer."""
+    """Result of `quantize`, by our own quantizer."""
 
     quantize_s: float
     data_passes: int
@@ -64,14 +64,14 @@ class QuantizeResult(Checked):
 
 
 class FinetuneResult(Checked):
-    """Of `finetune`."""
+    """Result of `finetune`."""
 
     finetune_s: float
     log: TrainLog
 
 
 class ExportResult(FileResult):
-    """Of the stages that write the ONNX file of a variant."""
+    """Result of the stages that write the ONNX file of a variant."""
 
     file: str = ONNX
     quantize_s: float | None = None
@@ -79,7 +79,7 @@ class ExportResult(FileResult):
 
 
 class BuildResult(FileResult):
-    """Of `build`."""
+    """Result of `build`."""
 
     build_s: float
     weight_bytes: int
@@ -88,14 +88,14 @@ class BuildResult(FileResult):
 
 
 class PredictResult(Result):
-    """Of the stages that evaluate a network, a file or an engine."""
+    """Result of the stages that evaluate a network, a file or an engine."""
 
     n: int
     """Test samples."""
 
 
 class LatencyResult(Result):
-    """Of `measure`, for all engines of a group."""
+    """Result of `measure`, for all engines of a group."""
 
     reference: str
     """The FP32 row that all were timed with."""
@@ -111,17 +111,17 @@ class LatencyResult(Result):
 
 
 class LoadResults(Result):
-    """Of `load`, for one engine."""
+    """Result of `load`, for one engine."""
 
     results: dict[str, LoadResult]
     """By load scenario."""
     overhead_us: float
     version: str
-    """Of LoadGen."""
+    """Version of LoadGen."""
 
 
 class LayersResult(Result):
-    """Of `parity`, for one quantized variant."""
+    """Result of `parity`, for one quantized variant."""
 
     samples: int
     layers: tuple[LayerParity, ...] = Field(default=())

@@ -42,7 +42,7 @@ class TimingPlan(Section):
         return self
 
     def for_targets(self, n: int) -> TimingPlan:
-        """Of this many targets that are timed together."""
+        """The plan for this many targets that are timed together."""
         own = {name: getattr(self, name) for name in TimingPlan.model_fields}
         return TimingPlan.model_validate(own | {"budget_s": self.budget_s * n})
 

@@ -57,7 +57,7 @@ class Tie:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class SpeedRanking:
     """The row that was the fastest as observed, and those that may be as fast."""
 
     fastest: Row
@@ -77,9 +77,9 @@ class Decision:
     is_judged: bool
     """Whether accuracy was measured; else all rows are ranked, and nothing is chosen."""
     best: Row | None = None
-    ranking: Ranking | None = None
-    floats: Ranking | None = None
-    """Ranking of the rows without quantization."""
+    ranking: SpeedRanking | None = None
+    floats: SpeedRanking | None = None
+    """SpeedRanking of the rows without quantization."""
     smallest: Row | None = None
     unproven: tuple[Row, ...] = ()
     """Proven to be faster than the fastest, undecided on accuracy; the fastest of them first."""
@@ -144,10 +144,10 @@ def _candidates(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if keeps_accuracy(row)]
 
 
-def _rank(contest: Contest, rows: Sequence[Row], threshold: float) -> Ranking:
+def _rank(contest: Contest, rows: Sequence[Row], threshold: float) -> SpeedRanking:
     fastest = max(rows, key=lambda row: _ratio(contest, row))
     judged = [(row, contest.compare(row, fastest)) for row in rows if row is not fastest]
-    return Ranking(
+    return SpeedRanking(
         fastest,
         tuple(
             Tie(row, each, each.own_verdict.verdict == "same" and each.own_verdict.p_value <= threshold)
@@ -157,7 +157,7 @@ def _rank(contest: Contest, rows: Sequence[Row], threshold: float) -> Ranking:
     )
 
 
-def _verdict(ranking: Ranking, unproven: Sequence[Row]) -> ChoiceVerdict:
+def _verdict(ranking: SpeedRanking, unproven: Sequence[Row]) -> ChoiceVerdict:
     if unproven and ranking.fastest.variant.method == "fp32":
         return "undecided"
     elsewhere = [tie for tie in ranking.ties if tie.row.variant.place != ranking.fastest.variant.place]

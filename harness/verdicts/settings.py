@@ -18,5 +18,5 @@ class Judgement(Section):
     latency_margin: Fraction = TIME_MARGIN.size
     """Relative difference of latency that still counts as the same."""
     correction: Literal["holm", "none"] = "holm"
-    """Of p-values for the number of rows in the run: `holm`, so that all verdicts hold at once, or `none`,
-    so that each row is judged as if it were the only one. Intervals are never corrected."""
+    """Correction of p-values for the number of rows in the run: `holm` controls the family-wise error rate; with `none`
+    each row is judged as if it were the only one. Intervals are never corrected."""

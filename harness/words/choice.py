@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.results import EngineChoice, Row
-from harness.verdicts.choice import Contest, Decision, Ranking, speed_over_reference
+from harness.verdicts.choice import Contest, Decision, SpeedRanking, speed_over_reference
 from harness.words.phrases import byte_size, label, listed, milliseconds, speed, speed_interval
 
 
@@ -84,13 +84,13 @@ def _details(contest: Contest, found: Decision) -> Iterator[str]:
         yield f"Threads differ, as the scenario says: {', '.join(f'{name} {n}' for name, n in threads.items())}."
 
 
-def _fastest(contest: Contest, ranking: Ranking) -> str:
+def _fastest(contest: Contest, ranking: SpeedRanking) -> str:
     if ranking.ties:
         return _ties(ranking)
     return f"{row_name(ranking.fastest)}, {_speed(contest, ranking.fastest)}"
 
 
-def _ties(ranking: Ranking) -> str:
+def _ties(ranking: SpeedRanking) -> str:
     """`A on x cannot be distinguished from B on y (1.02x, 0.97 to 1.07)`."""
     same = [row_name(tie.row) for tie in ranking.ties if tie.is_same]
     unclear = [

@@ -101,7 +101,7 @@ class TestCorrection:
 
     def test_the_report_says_what_the_words_and_the_intervals_are_for(self, quickstart):
         text = markdown_text(quickstart)
-        assert "The words hold for all 20 compared rows at once" in text
+        assert "control the family-wise error rate over all 20 compared rows (Holm)" in text
         assert "Intervals are those of each row alone" in text
 
     def test_the_flat_file_has_the_corrected_p_value(self, quickstart):

@@ -65,7 +65,7 @@ class TestConclusion:
         (line,) = [each for each in details if "seeds" in each]
         assert line == (
             "QAT max per-channel from 5 seeds: drop 0.62 points on average, standard deviation 0.31, 0.10 to 0.90; "
-            "the median one, seed 4, stands for them."
+            "the conclusions use the median one, seed 4."
         )
 
     def test_a_lucky_seed_is_not_recommended(self, seeded, lab):

@@ -32,7 +32,7 @@ class SlowedTarget:
 def slowed_process(order_json: str, result: str) -> None:
     """A timing process in which every session goes through the same code, and one takes longer."""
     variant, percent = os.environ[VARIABLE].split("=")
-    read = process.Order.model_validate_json
+    read = process.TimingRequest.model_validate_json
 
     def marked(text: str) -> request.TimingRequest:
         plain = read(text)
@@ -43,7 +43,7 @@ def slowed_process(order_json: str, result: str) -> None:
         return plain.model_copy(update={"sessions": sessions})
 
     process.get_target = SlowedTarget
-    process.Order = type("Marked", (), {"model_validate_json": staticmethod(marked)})
+    process.TimingRequest = type("Marked", (), {"model_validate_json": staticmethod(marked)})
     process.main(order_json, result)
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST_SHOWN = 120
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""Control characters, and those that hide or reverse text."""
+
+
+def visible(text: str) -> str:
+    """The same text, its lines kept, with every character that would act instead of being seen as an escape."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:

@@ -215,7 +215,7 @@ def test_names_in_a_record_are_escaped_in_every_page(place: Place) -> None:
 
     _edited(place.run / "results.json", edit)
     assert harness("report", place.run).code == 0
-    assert "<script" not in (place.run / "report.html").read_text()
+    assert script not in (place.run / "report.html").read_text()
     assert "<script" not in (place.run / "report.md").read_text()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import harness
 
-_HEAVY = ("torch", "numpy", "pandas", "onnx", "onnxruntime", "scipy", "matplotlib", "pydantic", "typer", "rich")
+_HEAVY = ("torch", "numpy", "pandas", "onnx", "onnxruntime", "scipy", "pydantic", "typer", "rich")
 
 
 def printed(script: str) -> str:

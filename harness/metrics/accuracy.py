@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.data.tasks import Task
 from harness.metrics.base import Evidence, Metric
-from harness.results import Accuracy, ClassAccuracy, ConfidenceInterval, PairedComparison
+from harness.results import Accuracy, ClassAccuracy, ConfidenceInterval, Confusion, PairedComparison
 from harness.stats.intervals import PairedDifference, paired_difference, wilson_interval
 from harness.stats.ranking import TOP_K, label_ranks
 from harness.verdicts.settings import Judgement
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
     Labels = npt.NDArray[np.int64]
     Ranks = npt.NDArray[np.int64]
+
+_CONFUSIONS_KEPT = 400
 
 
 class AccuracyMetric(Metric):
@@ -57,7 +59,7 @@ def accuracy_of(
         same = outputs.argmax(axis=1) == reference.argmax(axis=1)
         figures |= {"agreement": float(same.mean()), "agreement_interval": pairs.share(same)}
     classes = _classes(ranks == 0, None if fp32_ranks is None else fp32_ranks == 0, labels, pairs)
-    return Accuracy(n=len(labels), classes=classes, **figures)
+    return Accuracy(n=len(labels), classes=classes, confusions=_confusions(outputs.argmax(axis=1), labels), **figures)
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,19 @@ def _class(label: int, right: Flags, fp32_right: Flags | None, chosen: Flags, pa
         comparison = pairs.comparison(other, own, pairs.difference(other, own))
     return ClassAccuracy(
         label=label, n=len(own), recall=float(own.mean()), interval=pairs.share(own), comparison=comparison
+    )
+
+
+def _confusions(predicted: Labels, labels: Labels) -> tuple[Confusion, ...]:
+    """Only `_CONFUSIONS_KEPT`: with a thousand classes there is little to see in the rest."""
+    import numpy as np
+
+    wrong = np.stack([labels, predicted], axis=1)[labels != predicted]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    chosen = np.argsort(-counts, kind="stable")[:_CONFUSIONS_KEPT]
+    return tuple(
+        Confusion(label=label, predicted=other, n=n)
+        for (label, other), n in zip(pairs[chosen].tolist(), counts[chosen].tolist(), strict=True)
     )
 
 

@@ -12,6 +12,7 @@ from harness.stats.intervals import quantile_with_interval
 from harness.timing.samples import Timings
 from harness.verdicts.latency import JudgedSpeedup, judge_speedup
 
+_DISTRIBUTION = (0.05, 0.25, 0.5, 0.75, 0.95)
 _QUANTILES = {"median": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
@@ -35,6 +36,7 @@ class LatencyMetric(Metric):
         figures["median_ms"] = float(np.median(samples))  # also where the samples are too few for its interval
         plain = Latency(
             **figures,
+            distribution_ms=tuple(np.quantile(samples, _DISTRIBUTION).tolist()),
             n=len(samples),
             rounds=timings.n_rounds,
             processes=len(timings.blocks),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RESULTS = "results.json"
-_OF_A_RUN = (_RESULTS, "report.html", "report.md", "results.csv", "models", "engines", "samples")
+_OF_A_RUN = (_RESULTS, "report.html", "report.md", "results.csv", "models", "engines", "logs", "samples")
 """What a run writes into its folder."""
 
 

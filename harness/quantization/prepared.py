@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.fx import GraphModule
 
@@ -142,6 +143,15 @@ def save_state(prepared: GraphModule, path: Path) -> None:
         tensors[_ZERO_POINT + quantizer.name] = quantizer.zero_point
     tensors |= {_WEIGHT_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.learned}
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def activation_scales(path: Path) -> dict[str, tuple[float, int]]:
+    """Scale, in units of x, and zero point of every activation in a file of `save_state`; weights are not read."""
+    with safe_open(path, "pt") as file:
+        names = [key.removeprefix(_SCALE) for key in file.keys() if key.startswith(_SCALE)]  # noqa: SIM118 - no mapping
+        return {
+            name: (float(file.get_tensor(_SCALE + name)), int(file.get_tensor(_ZERO_POINT + name))) for name in names
+        }
 
 
 def load_state(prepared: GraphModule, path: Path) -> None:

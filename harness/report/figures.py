@@ -1,238 +1,416 @@
-"""The plots of a report: accuracy over latency, drops of accuracy, latencies."""
+"""The charts of one group: accuracy over latency, what recipes lose, latencies, and what QAT cost and bought."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from harness.report.charts import (
+    INK,
+    LINE,
+    MUTED,
+    NARROW_NAMES,
+    SERIES,
+    SURFACE,
+    Chart,
+    Extent,
+    Option,
+    bars,
+    marked,
+    name_axis,
+    narrow,
+    option,
+    point,
+    value_axis,
+)
+from harness.results import Accuracy, Row
+from harness.verdicts.contrast import siblings
+from harness.verdicts.quality import Quality, quality
+from harness.words.phrases import byte_size, calibrator_name, label, level, method_name, speed, three_digits
 
-from harness.report.svg import INK, LINE, MUTED, SERIES, SURFACE, name_artist, svg_of
-from harness.results import Interval, Row
-from harness.words.phrases import calibrator_name, label, margin_points, method_name
+_SYMBOLS = {"fp32": "diamond", "fp16": "pin", "bf16": "arrow", "ptq": "rect", "qat": "triangle"}
+_METHOD_COLOURS = {"fp32": INK, "fp16": SERIES[2], "bf16": SERIES[3], "ptq": SERIES[0], "qat": SERIES[1]}
+_LEAST_POINTS = 1.0
+"""Smallest length of an axis of accuracy, in points."""
+_LEAST_RELATIVE = 0.25
+"""Smallest length of an axis of latency, relative to the median row."""
+_SMALLEST_PX, _LARGEST_PX = 9, 26
+_ROW_PX = 24
+_FRONT = "Pareto front"
+_SHIFTED = {"labelLayout": {"hideOverlap": True}}
 
-_MARKERS = {"fp32": "D", "fp16": "X", "bf16": "P", "ptq": "s", "qat": "^"}
-_DASHES = (0, (4, 3))
-_STEPS = [1, 2, 5, 10]
-_LONGEST_NAME = 40
-_MIN_SPAN_POINTS = 1.0
-"""Smallest length of an accuracy axis, so that noise does not fill it."""
-_MIN_RELATIVE_SPAN = 0.15
-"""Smallest length of the latency axis, relative to the slowest row."""
+
+class Scale(NamedTuple):
+    """How the quality of a group is drawn."""
+
+    name: str
+    factor: float
+    unit: str
+    least_span: float
 
 
 @dataclass(frozen=True)
-class Marking:
-    """How one row is drawn: shape for the method, colour for the calibrator, hollow for per-tensor."""
+class Spot:
+    """A row with its quality, as its axis shows it."""
 
-    shape: str
-    colour: str
-    is_hollow: bool
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A value with the ends of its interval, in the units of its axis."""
-
+    row: Row
     value: float
     low: float
     high: float
 
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """Value and interval."""
+        return self.value, self.low, self.high
 
-def accuracy_latency(rows: Sequence[Row], key: str) -> str | None:
-    """Top-1 over median latency for rows that have both; None for fewer than two. `key` makes ids unique on a page.
+    @property
+    def name(self) -> str:
+        """Of the row within its group."""
+        return label(self.row.variant)
 
-    Bars are the interval of the paired difference to FP32, laid around FP32's top-1, since that is what verdicts rest
-    on; a row without it shows the interval of its own top-1.
-    """
-    shown = [row for row in rows if row.accuracy is not None and row.latency is not None]
-    if len(shown) < 2:
+    @property
+    def series(self) -> str:
+        """What stands in the legend: method and calibrator."""
+        variant = self.row.variant
+        return f"{method_name(variant.method)} {calibrator_name(variant)}".strip()
+
+
+def group_charts(rows: Sequence[Row], key: str, confidence: float) -> list[Chart]:
+    """The charts that the figures of these rows allow; `key` makes ids unique on a page."""
+    at = f"Bars: {level(confidence)} interval of the paired difference to FP32"
+    found = [
+        pareto(rows, f"{key}-pareto", at),
+        losses(rows, f"{key}-losses", at),
+        latencies(rows, f"{key}-latency"),
+        qat_cost(rows, f"{key}-qat", at),
+    ]
+    return [chart for chart in found if chart is not None]
+
+
+def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
+    """Quality over median latency for rows that have both; None for fewer than two."""
+    judged = [(row, found) for row in rows if (found := quality(row)) and row.latency]
+    if len(judged) < 2:
         return None
-
-    def draw(axes: Axes) -> None:
-        marks = _markings(shown)
-        baseline, margin = _baseline(rows)
-        if baseline is not None:
-            axes.axhline(baseline, color=MUTED, linewidth=0.9, linestyle=_DASHES, zorder=1)
-            axes.axhspan(baseline - margin, baseline, color=LINE, alpha=0.55, linewidth=0, zorder=0)
-        bars = [_top1_bar(row, baseline) for row in shown]
-        for row, bar, mark in zip(shown, bars, marks, strict=True):
-            _draw_upright(axes, _median(row), bar, mark, label(row.variant))
-        axes.set_ylim(_limits([end for bar in bars for end in (bar.low, bar.high)], _MIN_SPAN_POINTS))
-        medians = [_median(row) for row in shown]
-        axes.set_xlim(_limits(medians, _MIN_RELATIVE_SPAN * max(medians)))
-        axes.set_xlabel("median latency, ms")
-        axes.set_ylabel("top-1, %")
-        axes.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
-        _add_legend(axes, shown, marks, None if baseline is None else margin)
-
-    return svg_of(draw, 3.6, key, "Top-1 over median latency of each variant")
-
-
-def drops(rows: Sequence[Row], key: str) -> str | None:
-    """Drop of top-1 against FP32 with its interval, one line per row; None when no row has one."""
-    shown = [row for row in rows if row.accuracy is not None and row.accuracy.drop is not None]
-    if not shown:
-        return None
-
-    def draw(axes: Axes) -> None:
-        _, margin = _baseline(rows)
-        axes.axvline(0, color=MUTED, linewidth=0.9, linestyle=_DASHES, zorder=1)
-        axes.axvspan(-margin, margin, color=LINE, alpha=0.55, linewidth=0, zorder=0)
-        bars = [_drop_bar(row) for row in shown]
-        for place, (row, bar, mark) in enumerate(zip(shown, bars, _markings(shown), strict=True)):
-            _draw_lying(axes, place, bar, mark, label(row.variant))
-        ends = [end for bar in bars for end in (bar.low, bar.high)]
-        axes.set_xlim(_limits([-margin, margin, *ends], _MIN_SPAN_POINTS))
-        axes.set_xlabel("drop of top-1 against FP32, points")
-        _name_rows(axes, shown)
-
-    return svg_of(draw, _height_inch(shown), key, "Drop of top-1 of each variant against FP32")
+    scale, spots = _scale(judged[0][1]), [_laid_around_fp32(row, found, rows) for row, found in judged]
+    reference = [spot.value for spot in spots if spot.row.variant.method == "fp32"]
+    medians = [_median(spot.row) for spot in spots]
+    across = Extent.of(
+        [(median,) for median in medians],
+        least_span=_LEAST_RELATIVE * sorted(medians)[len(medians) // 2],
+        keep=[_median(spot.row) for spot in spots if spot.row.variant.method == "fp32"],
+    )
+    up = Extent.of([spot.ends for spot in spots], least_span=scale.least_span, keep=reference)
+    series = [_front(spots, across, up, judged[0][1].higher_is_better, reference, _margin(judged, scale))]
+    size = _sizes(rows)
+    for name in dict.fromkeys(spot.series for spot in spots):
+        series += _spots(name, [spot for spot in spots if spot.series == name], across, up, size, spots)
+    base = option(
+        grid={"left": 64, "right": 190, "top": 16, "bottom": 52},
+        legend={"orient": "vertical", "right": 0, "top": 10, "textStyle": {"color": INK}, "type": "scroll"},
+        xAxis=value_axis("median latency, ms", across),
+        yAxis=value_axis(f"{scale.name}, {scale.unit}".strip(", "), up, nameGap=44),
+        series=series,
+    )
+    shown = narrow(
+        base, grid={"right": 14, "bottom": 132}, legend={"orient": "horizontal", "top": "auto", "bottom": 0, "right": 0}
+    )
+    better = "Up" if judged[0][1].higher_is_better else "Down"
+    caption = (
+        f"{better} and to the left is better; the size of a mark is that of the engine, hollow is per-tensor. {at}, "
+        "laid around FP32; across: interval of the median. An arrow: the row lies beyond the edge."
+    )
+    return Chart(key, f"{scale.name} over median latency of each variant", caption, shown, 420)
 
 
-def latencies(rows: Sequence[Row], key: str) -> str | None:
-    """Median latency as bars from zero, with the 90th percentile as a tick; None when no row has one."""
-    shown = [row for row in rows if row.latency is not None]
-    if not shown:
-        return None
-    colours = {"fp32": MUTED, "fp16": SERIES[2], "bf16": SERIES[2], "ptq": SERIES[0], "qat": SERIES[1]}
-
-    def draw(axes: Axes) -> None:
-        for place, row in enumerate(shown):
-            colour = colours[row.variant.method]
-            (bar,) = axes.barh(place, _median(row), height=0.62, color=colour, linewidth=0, zorder=2)
-            name_artist(bar, label(row.variant))
-            p90 = row.latency.p90_ms if row.latency else None
-            if p90 is not None:
-                axes.plot([p90, p90], [place - 0.31, place + 0.31], color=INK, linewidth=1.4, zorder=3)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("median latency, ms (line: 90th percentile)")
-        _name_rows(axes, shown)
-
-    return svg_of(draw, _height_inch(shown), key, "Median latency of each variant")
-
-
-def _height_inch(rows: Sequence[Row]) -> float:
-    return 0.75 + 0.25 * len(rows)
-
-
-def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.set_yticks(range(len(rows)), [_shortened(label(row.variant)) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+def _front(
+    spots: Sequence[Spot], across: Extent, up: Extent, is_higher: bool, reference: Sequence[float], margin: float
+) -> Option:
+    sign = 1 if is_higher else -1
+    best: list[Spot] = []
+    for spot in sorted(spots, key=lambda each: (_median(each.row), -sign * each.value)):
+        if not best or sign * spot.value > sign * best[-1].value:
+            best.append(spot)
+    return {
+        "type": "line",
+        "name": _FRONT,
+        "symbol": "none",
+        "silent": True,
+        "color": MUTED,
+        "lineStyle": {"color": MUTED, "type": "dashed", "width": 1.2},
+        "data": [[across.clamped(_median(spot.row)), up.clamped(spot.value)] for spot in best],
+        **marked("markLine", [{"yAxis": value} for value in reference], lineStyle={"color": MUTED, "type": "dotted"}),
+        **marked(
+            "markArea",
+            [[{"yAxis": value - margin}, {"yAxis": value + margin}] for value in reference if margin],
+            itemStyle={"color": LINE, "opacity": 0.5},
+        ),
+    }
 
 
-def _shortened(name: str) -> str:
-    """A long skip set must not take the plot's room; the hover title has it in full."""
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _markings(rows: Sequence[Row]) -> list[Marking]:
-    names = list(dict.fromkeys(filter(None, (calibrator_name(row.variant) for row in rows))))
-    colours = {name: SERIES[index % len(SERIES)] for index, name in enumerate(names)}
+def _spots(
+    name: str, own: Sequence[Spot], across: Extent, up: Extent, size: Callable[[Row], float], every: Sequence[Spot]
+) -> list[Option]:
+    colour = _colour(own[0].row, [spot.row for spot in every])
+    upright = [((_median(spot.row), up.clamped(spot.low)), (_median(spot.row), up.clamped(spot.high))) for spot in own]
+    lying = [((low, spot.value), (high, spot.value)) for spot in own for low, high in _median_ends(spot.row)]
+    inside = [pair for pair in (*upright, *lying) if all(across.holds(x) and up.holds(y) for x, y in pair)]
+    points = [
+        _mark(spot, (_median(spot.row), spot.value), across, up, colour, symbolSize=size(spot.row)) for spot in own
+    ]
+    symbol = _SYMBOLS[own[0].row.variant.method]
     return [
-        Marking(
-            shape=_MARKERS[row.variant.method],
-            colour=colours.get(calibrator_name(row.variant), INK),
-            is_hollow=row.variant.per_channel is False,
-        )
-        for row in rows
+        bars(name, inside, colour),
+        {"type": "scatter", "name": name, "color": colour, "symbol": symbol, "data": points, **_SHIFTED},
     ]
 
 
-def _draw_upright(axes: Axes, x: float, bar: Bar, mark: Marking, name: str) -> None:
-    if bar.low < bar.high:
-        arms = [[bar.value - bar.low], [bar.high - bar.value]]
-        axes.errorbar(x, bar.value, yerr=arms, fmt="none", ecolor=mark.colour, elinewidth=1, capsize=2, alpha=0.5)
-    _draw_point(axes, x, bar.value, mark, name)
+def _mark(spot: Spot, place: tuple[float, float], across: Extent, up: Extent, colour: str, **more: Any) -> Option:
+    """A point; an arrow at the edge with the row's name where it lies beyond."""
+    x, y = place
+    is_hollow = spot.row.variant.per_channel is False
+    style = {"color": SURFACE if is_hollow else colour, "borderColor": colour, "borderWidth": 1.8}
+    shown = point((across.clamped(x), up.clamped(y)), _tip(spot.row), itemStyle=style, **more)
+    if across.holds(x) and up.holds(y):
+        return shown
+    turn = 270 if x > across.high else 90 if x < across.low else 180 if y < up.low else 0
+    where = "left" if turn == 270 else "right"
+    text = f"{spot.name}: {spot.value:.4g}".replace("{", "(").replace("}", ")")  # braces are ECharts' placeholders
+    name = {"show": True, "formatter": text, "position": where, "color": INK, "fontSize": 11}
+    return shown | {"symbol": "arrow", "symbolRotate": turn, "symbolSize": 14, "label": name}
 
 
-def _draw_lying(axes: Axes, y: float, bar: Bar, mark: Marking, name: str) -> None:
-    if bar.low < bar.high:
-        arms = [[bar.value - bar.low], [bar.high - bar.value]]
-        axes.errorbar(bar.value, y, xerr=arms, fmt="none", ecolor=mark.colour, elinewidth=1.4, capsize=2.5, alpha=0.7)
-    _draw_point(axes, bar.value, y, mark, name)
-
-
-def _draw_point(axes: Axes, x: float, y: float, mark: Marking, name: str) -> None:
-    face = SURFACE if mark.is_hollow else mark.colour
-    (point,) = axes.plot(
-        x, y, marker=mark.shape, markersize=6.2, color=mark.colour, markerfacecolor=face, linestyle="none", zorder=3
+def losses(rows: Sequence[Row], key: str, at: str) -> Chart | None:
+    """What each recipe lost against FP32, PTQ and QAT of one calibration next to each other; None without losses."""
+    judged = [(row, found) for row in rows if (found := quality(row)) and found.loss is not None]
+    if not judged:
+        return None
+    scale = _scale(judged[0][1])
+    ordered = sorted(judged, key=lambda each: _recipe(each[0]))
+    spots = [_loss(row, found, scale) for row, found in ordered]
+    margin = _margin(judged, scale)
+    along = Extent.of([spot.ends for spot in spots], least_span=scale.least_span, keep=[-margin, 0, margin])
+    methods = list(dict.fromkeys(spot.row.variant.method for spot in spots))
+    series: list[Option] = []
+    for method in methods:
+        own = [(place, spot) for place, spot in enumerate(spots) if spot.row.variant.method == method]
+        series += _lying(method, own, along)
+    series[-1] |= marked("markLine", [{"xAxis": 0}], lineStyle={"color": MUTED, "type": "dotted"})
+    series[-1] |= marked(
+        "markArea", [[{"xAxis": -margin}, {"xAxis": margin}]], itemStyle={"color": LINE, "opacity": 0.5}
     )
-    name_artist(point, name)
+    unit = "points" if scale.unit == "%" else scale.unit
+    shown = _by_row(spots, value_axis(f"drop of {scale.name} against FP32, {unit}".strip(", "), along), series)
+    caption = f"PTQ against QAT by calibrator and granularity. Shaded: within the margin; right of it is worse. {at}."
+    return Chart(key, f"Drop of {scale.name} of each variant against FP32", caption, shown, _height_px(len(spots)))
 
 
-def _add_legend(axes: Axes, rows: Sequence[Row], marks: Sequence[Marking], margin: float | None) -> None:
-    entries: list[Artist] = [*_legend_entries(rows, marks)]
-    if margin is not None:
-        entries.append(Line2D([], [], color=MUTED, linewidth=0.9, linestyle=_DASHES, label="level of FP32"))
-        entries.append(Patch(facecolor=LINE, alpha=0.55, label=f"margin, {margin_points(margin / 100)} points"))
-    axes.legend(
-        handles=entries,
-        loc="upper left",
-        bbox_to_anchor=(1.02, 1.02),
-        frameon=False,
-        borderaxespad=0,
-        handletextpad=0.6,
-        labelspacing=0.45,
+def _lying(method: str, own: Sequence[tuple[int, Spot]], along: Extent) -> list[Option]:
+    colour, name = _METHOD_COLOURS[method], method_name(method)
+    down = Extent(-1, len(own) + 10_000)
+    arms = [((along.clamped(spot.low), place), (along.clamped(spot.high), place)) for place, spot in own]
+    points = [_mark(spot, (spot.value, place), along, down, colour, symbolSize=11) for place, spot in own]
+    symbol = _SYMBOLS[method]
+    return [
+        bars(name, arms, colour),
+        {"type": "scatter", "name": name, "color": colour, "symbol": symbol, "data": points},
+    ]
+
+
+def latencies(rows: Sequence[Row], key: str) -> Chart | None:
+    """The distribution of each variant's inferences; None when no row was timed."""
+    spots = [Spot(row, *[_median(row)] * 3) for row in rows if row.latency is not None]
+    if not spots:
+        return None
+    usual = [(_usual(spot.row),) for spot in spots]
+    along = Extent.of(
+        usual,
+        least_span=_LEAST_RELATIVE * max(spot.value for spot in spots),
+        keep=[0.0, *(spot.value for spot in spots)],
     )
-
-
-def _legend_entries(rows: Sequence[Row], marks: Sequence[Marking]) -> Iterator[Line2D]:
-    for method in dict.fromkeys(row.variant.method for row in rows):
-        yield _legend_entry(_MARKERS[method], INK, INK, method_name(method))
-    calibrators = [calibrator_name(row.variant) for row in rows]
-    for name, colour in dict(zip(calibrators, (mark.colour for mark in marks), strict=True)).items():
-        if name:
-            yield _legend_entry("o", colour, colour, name)
-    if any(mark.is_hollow for mark in marks):
-        yield _legend_entry("o", MUTED, MUTED, "filled: per-channel")
-        yield _legend_entry("o", MUTED, SURFACE, "hollow: per-tensor")
-
-
-def _legend_entry(shape: str, colour: str, face: str, name: str) -> Line2D:
-    return Line2D(
-        [], [], marker=shape, markersize=6.2, color=colour, markerfacecolor=face, linestyle="none", label=name
+    boxes, points, arms = [], [], []
+    for place, spot in enumerate(spots):
+        latency, colour = spot.row.latency, _METHOD_COLOURS[spot.row.variant.method]
+        assert latency is not None
+        parts = latency.distribution_ms
+        box = list(map(along.clamped, parts)) if parts else ["-"] * 5
+        boxes.append(
+            {"value": box, "tip": "\n".join(_tip(spot.row)), "itemStyle": {"borderColor": colour, "color": SURFACE}}
+        )
+        points.append(_mark(spot, (spot.value, place), along, Extent(-1, len(spots)), colour, symbolSize=8))
+        arms.append(((along.clamped(spot.value), place), (along.clamped(_tail(spot.row)), place)))
+    series = [
+        {
+            "type": "boxplot",
+            "name": "5th to 95th",
+            "color": MUTED,
+            "data": boxes,
+            "boxWidth": [6, 12],
+            "layout": "horizontal",
+        },
+        bars("to the 99th", arms, MUTED),
+        {"type": "scatter", "name": "median", "color": INK, "symbol": "circle", "data": points},
+    ]
+    axis = value_axis("latency of one inference, ms", Extent(0.0, along.high))
+    shown = _by_row(spots, axis, series)
+    caption = (
+        "Point: median. Box: 25th to 75th percentile, whiskers: 5th to 95th, where the record has them. "
+        "Line: to the 99th; it ends at the edge where that lies beyond."
     )
+    return Chart(key, "Latency of each variant", caption, shown, _height_px(len(spots)))
 
 
-def _baseline(rows: Sequence[Row]) -> tuple[float | None, float]:
-    """FP32's top-1 in percent, and the margin in points."""
-    tops = [row.accuracy.top1 * 100 for row in rows if row.variant.method == "fp32" and row.accuracy is not None]
-    compared = [row.accuracy.comparison for row in rows if row.accuracy is not None and row.accuracy.comparison]
-    margins = [each.margin * 100 for each in compared if each.margin]
-    return (tops[0] if tops else None), max(margins, default=0.0)
+def qat_cost(rows: Sequence[Row], key: str, at: str) -> Chart | None:
+    """Loss over the seconds that making the row took, PTQ joined to its QAT; None without such a pair."""
+    found = {row.variant.id: quality(row) for row in rows}
+    pairs = [
+        (ptq, qat)
+        for ptq, qat in siblings(rows)
+        if all((own := found[row.variant.id]) and own.loss is not None and _seconds(row) for row in (ptq, qat))
+    ]
+    if not pairs:
+        return None
+    members = [row for pair in pairs for row in pair]
+    judged = [(row, known) for row in members if (known := found[row.variant.id])]
+    scale = _scale(judged[0][1])
+    spots = {row.variant.id: _loss(row, known, scale) for row, known in judged}
+    margin = _margin(judged, scale)
+    up = Extent.of([each.ends for each in spots.values()], least_span=scale.least_span, keep=[0.0])
+    series: list[Option] = []
+    for number, (ptq, qat) in enumerate(pairs):
+        series += _journey(spots[ptq.variant.id], spots[qat.variant.id], up, SERIES[number % len(SERIES)])
+    series[-1] |= marked(
+        "markArea", [[{"yAxis": -margin}, {"yAxis": margin}]], itemStyle={"color": LINE, "opacity": 0.5}
+    )
+    unit = "points" if scale.unit == "%" else scale.unit
+    base = option(
+        grid={"left": 64, "right": 24, "top": 16, "bottom": 110},
+        legend={"bottom": 0, "textStyle": {"color": INK}, "type": "scroll"},
+        xAxis=value_axis("time to calibrate, quantize and fine-tune, s", None, type="log"),
+        yAxis=value_axis(f"drop of {scale.name} against FP32, {unit}".strip(", "), up, nameGap=44),
+        series=series,
+    )
+    caption = (
+        f"What QAT cost and what it bought: square, PTQ; triangle, QAT from it. Down is better. {at}; shaded: margin."
+    )
+    return Chart(key, f"Drop of {scale.name} over the time that PTQ and QAT took", caption, base, 400)
 
 
-def _top1_bar(row: Row, baseline: float | None) -> Bar:
-    assert row.accuracy is not None
-    value = row.accuracy.top1 * 100
-    if row.variant.method == "fp32" and baseline is not None:
-        return Bar(value, value, value)
-    ends = _drop_ends(row)
-    if ends is not None and baseline is not None:
-        low, high = ends
-        return Bar(value, min(value, baseline - high * 100), max(value, baseline - low * 100))
-    low, high = row.accuracy.top1_interval.ends
-    return Bar(value, low * 100, high * 100)
+def _journey(ptq: Spot, qat: Spot, up: Extent, colour: str) -> list[Option]:
+    name = ptq.name.removeprefix("PTQ ")
+    places = [(spot, (_seconds(spot.row), spot.value)) for spot in (ptq, qat)]
+    across = Extent(0.0, float("inf"))
+    arms = [((x, up.clamped(spot.low)), (x, up.clamped(spot.high))) for spot, (x, _) in places]
+    points = [
+        _mark(spot, place, across, up, colour, symbolSize=11, symbol=_SYMBOLS[spot.row.variant.method])
+        for spot, place in places
+    ]
+    return [
+        bars(name, arms, colour),
+        {"type": "line", "name": name, "color": colour, "lineStyle": {"width": 1, "type": "dashed"}, "data": points},
+    ]
 
 
-def _drop_ends(row: Row) -> Interval | None:
-    compared = None if row.accuracy is None else row.accuracy.comparison
-    return None if compared is None else compared.loss_interval
+def _by_row(spots: Sequence[Spot], along: Option, series: Sequence[Option]) -> Option:
+    """A chart with a line for each row."""
+    names = [spot.name for spot in spots]
+    base = option(
+        grid={"left": 230, "right": 24, "top": 34, "bottom": 46},
+        legend={"top": 0, "left": "center", "textStyle": {"color": INK}},
+        xAxis=along,
+        yAxis=name_axis(names),
+        series=list(series),
+    )
+    return narrow(base, grid={"left": 132, "right": 14}, yAxis=NARROW_NAMES)
 
 
-def _drop_bar(row: Row) -> Bar:
-    assert row.accuracy is not None and row.accuracy.drop is not None
-    value = row.accuracy.drop * 100
-    low, high = _drop_ends(row) or (row.accuracy.drop, row.accuracy.drop)
-    return Bar(value, min(value, low * 100), max(value, high * 100))
+def _height_px(rows: int) -> int:
+    return 96 + _ROW_PX * max(rows, 3)
+
+
+def _recipe(row: Row) -> tuple[str, ...]:
+    """Rows of one recipe are neighbours, PTQ before QAT."""
+    variant = row.variant
+    name = label(variant).removeprefix(method_name(variant.method))
+    return (calibrator_name(variant), str(variant.per_channel is False), name, variant.method)
+
+
+def _scale(found: Quality) -> Scale:
+    if isinstance(found.record, Accuracy) or found.record.unit == "share":
+        return Scale(found.name, 100.0, "%", _LEAST_POINTS)
+    return Scale(found.name, 1.0, found.record.unit, abs(found.value) * _LEAST_POINTS / 100 or 1.0)
+
+
+def _margin(judged: Sequence[tuple[Row, Quality]], scale: Scale) -> float:
+    compared = [found.comparison for _, found in judged if found.comparison]
+    return max((each.margin * scale.factor for each in compared if each.margin), default=0.0)
+
+
+def _laid_around_fp32(row: Row, found: Quality, rows: Sequence[Row]) -> Spot:
+    """Ends are those of the difference to FP32, on which verdicts rest; without it those of the row's own value."""
+    scale = _scale(found)
+    value = found.value * scale.factor
+    compared = found.comparison
+    if compared is not None and compared.interval is not None and compared.reference_value is not None:
+        ends = [(compared.reference_value + end) * scale.factor for end in compared.interval.ends]
+        return Spot(row, value, min(value, *ends), max(value, *ends))
+    if row.variant.method == "fp32" and any(each.variant.method != "fp32" for each in rows):
+        return Spot(row, value, value, value)
+    own = found.record.top1_interval if isinstance(found.record, Accuracy) else found.record.interval
+    low, high = own.ends if own else (found.value, found.value)
+    return Spot(row, value, low * scale.factor, high * scale.factor)
+
+
+def _loss(row: Row, found: Quality, scale: Scale) -> Spot:
+    assert found.comparison is not None and found.loss is not None
+    low, high = found.comparison.loss_interval or (found.loss, found.loss)
+    value = found.loss * scale.factor
+    return Spot(row, value, min(value, low * scale.factor), max(value, high * scale.factor))
+
+
+def _colour(row: Row, rows: Sequence[Row]) -> str:
+    """One for each calibrator."""
+    names = list(dict.fromkeys(filter(None, (calibrator_name(each.variant) for each in rows))))
+    own = calibrator_name(row.variant)
+    return SERIES[names.index(own) % len(SERIES)] if own else INK
+
+
+def _sizes(rows: Sequence[Row]) -> Callable[[Row], float]:
+    """Diameter of a mark in pixels: its area is proportional to the engine's bytes."""
+    largest = max((row.size.engine_bytes or 0 for row in rows if row.size), default=0)
+
+    def size(row: Row) -> float:
+        own = row.size.engine_bytes if row.size else None
+        share = (own / largest) ** 0.5 if own and largest else 0.0
+        return round(_SMALLEST_PX + (_LARGEST_PX - _SMALLEST_PX) * share, 1)
+
+    return size
+
+
+def _tip(row: Row) -> list[str]:
+    """The row's figures line by line."""
+    return [label(row.variant), *_figures(row), *([row.status] if row.status != "ok" else [])]
+
+
+def _figures(row: Row) -> Iterator[str]:
+    found, latency = quality(row), row.latency
+    if found is not None:
+        scale = _scale(found)
+        yield f"{found.name} {found.value * scale.factor:.4g} {scale.unit}".strip()
+        if found.loss is not None:
+            lost = _loss(row, found, scale)
+            yield f"drop {lost.value:.2f} ({lost.low:.2f} to {lost.high:.2f}), {found.verdict or 'not judged'}"
+    if latency is not None:
+        yield f"median {three_digits(latency.median_ms)} ms"
+        if latency.p99_ms is not None:
+            yield f"99th percentile {three_digits(latency.p99_ms)} ms"
+        if latency.speedup is not None:
+            yield f"{speed(latency.speedup)} FP32, {latency.verdict or 'not judged'}"
+    if row.size is not None and row.size.engine_bytes is not None:
+        yield f"engine {byte_size(row.size.engine_bytes)}"
+    if seconds := _seconds(row):
+        yield f"made in {three_digits(seconds)} s"
 
 
 def _median(row: Row) -> float:
@@ -240,8 +418,23 @@ def _median(row: Row) -> float:
     return row.latency.median_ms
 
 
-def _limits(values: Sequence[float], least_span: float) -> tuple[float, float]:
-    """Ends of an axis that holds all values with air around them and is never shorter than `least_span`."""
-    low, high = min(values), max(values)
-    air = max((high - low) * 0.08, (least_span - (high - low)) / 2)
-    return low - air, high + air
+def _median_ends(row: Row) -> list[tuple[float, float]]:
+    found = row.latency.median_interval if row.latency else None
+    return [found.ends] if found else []
+
+
+def _tail(row: Row) -> float:
+    assert row.latency is not None
+    return row.latency.p99_ms or row.latency.p90_ms or row.latency.median_ms
+
+
+def _usual(row: Row) -> float:
+    """The slowest that is no exception."""
+    parts = row.latency.distribution_ms if row.latency else None
+    return parts[-1] if parts else _tail(row)
+
+
+def _seconds(row: Row) -> float:
+    """Of what the row needed beyond FP32; 0 where nothing is known."""
+    cost = row.cost
+    return sum(filter(None, (cost.calibrate_s, cost.quantize_s, cost.finetune_s))) if cost else 0.0

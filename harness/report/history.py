@@ -7,23 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.axes import Axes
-
 from harness.history.figures import RunRecord
 from harness.history.trends import Trend
+from harness.report.charts import INK, SERIES, Chart, Extent, Option, bars, marked, name_axis, option, point, value_axis
 from harness.report.history_words import day, first_run, kind, step_change_words, step_sentence, value_with_unit
-from harness.report.render import TEMPLATES, Plot
-from harness.report.svg import SERIES, SURFACE, name_artist, svg_of
+from harness.report.page import environment, page_parts
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.words.phrases import counted
 
 _KINDS = ("worse", "changed", "better")
 _KEY_CHARACTERS = 8
-_MARKERS = "osD^vP"
-_MOST_DATES = 6
+_SYMBOLS = ("circle", "rect", "diamond", "triangle", "pin", "arrow")
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class HistorySection:
     key: str
     scenario: str
     machine_class: str
-    plots: tuple[Plot, ...]
+    plots: tuple[Chart, ...]
     table: Table
 
 
@@ -74,18 +69,19 @@ def sections(trends: Sequence[Trend]) -> list[tuple[str, list[Trend]]]:
 
 
 def html_text(trends: Sequence[Trend]) -> str:
-    """The page: self-contained, without scripts and without network; the same series give the same bytes."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    """The page: self-contained and without network; the same series give the same bytes."""
     runs = {each.run.key: each.run for trend in trends for each in trend.entries}
     ends = sorted(run.started_at for run in runs.values())
-    return environment.get_template("history.html.j2").render(
-        style=style,
-        steps=step_messages(trends),
-        sections=[_section(caption, members) for caption, members in sections(trends)],
-        summary=f"{counted(len(runs), 'run')}, {day(ends[0])} to {day(ends[-1])} UTC" if ends else "no runs",
+    found = [_section(caption, members) for caption, members in sections(trends)]
+    return (
+        environment()
+        .get_template("history.html.j2")
+        .render(
+            steps=step_messages(trends),
+            sections=found,
+            summary=f"{counted(len(runs), 'run')}, {day(ends[0])} to {day(ends[-1])} UTC" if ends else "no runs",
+            **page_parts([plot for section in found for plot in section.plots]),
+        )
     )
 
 
@@ -100,37 +96,57 @@ def _section(caption: str, members: Sequence[Trend]) -> HistorySection:
     )
 
 
-def _plot(members: Sequence[Trend], runs: Sequence[RunRecord], key: str) -> Plot:
+def _plot(members: Sequence[Trend], runs: Sequence[RunRecord], key: str) -> Chart:
     metric, unit = members[0].metric, members[0].entries[-1].figure.unit
     places = {run.key: place for place, run in enumerate(runs)}
-
-    def draw(axes: Axes) -> None:
-        for number, trend in enumerate(members):
-            _draw(axes, trend, places, SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)])
-        axes.set_ylabel(", ".join(filter(None, (metric.rpartition(".")[2], unit))))
+    series: list[Option] = []
+    for number, trend in enumerate(members):
+        symbol = _SYMBOLS[number // len(SERIES) % len(_SYMBOLS)]
+        series += _drawn(trend, places, SERIES[number % len(SERIES)], symbol)
+    drawn = option(
+        grid={"left": 70, "right": 20, "top": 12, "bottom": 80},
+        legend={"bottom": 0, "type": "scroll", "textStyle": {"color": INK}},
         # Runs stand at equal distances: a week without any is not what a reader looks for.
-        shown_runs = range(0, len(runs), max(1, math.ceil(len(runs) / _MOST_DATES)))
-        axes.set_xticks(list(shown_runs), [runs[place].started_at[:10] for place in shown_runs])
-
-    svg = svg_of(draw, 2.9, key.replace(".", "-"), f"{metric} of each variant over time")
-    caption = f"{metric}: a colour for each variant (names on hovering); bars: 95 % intervals; dashed: proven steps."
-    return Plot(Markup(svg), caption)  # noqa: S704 - matplotlib escapes every text that it writes
-
-
-def _draw(axes: Axes, trend: Trend, places: Mapping[str, int], colour: str, marker: str) -> None:
-    across = [places[each.run.key] for each in trend.entries]
-    values = trend.values
-    ends = [(each.figure.low, each.figure.high) for each in trend.entries]
-    if any(low is not None for low, _ in ends):
-        arms = [
-            [max(0.0, value - (low or value)) for value, (low, _) in zip(values, ends, strict=True)],
-            [max(0.0, (high or value) - value) for value, (_, high) in zip(values, ends, strict=True)],
-        ]
-        axes.errorbar(across, values, yerr=arms, fmt="none", ecolor=colour, elinewidth=1, alpha=0.35)
-    (line,) = axes.plot(
-        across, values, color=colour, linewidth=1.1, marker=marker, markersize=4, markeredgecolor=SURFACE
+        xAxis=name_axis(
+            [run.started_at[:10] for run in runs], inverse=False, axisLabel={"color": INK, "hideOverlap": True}
+        ),
+        yAxis=value_axis(", ".join(filter(None, (metric.rpartition(".")[2], unit))), _whole(members), nameGap=52),
+        series=series,
     )
-    name_artist(line, trend.variant)
-    for step in trend.steps:
-        edge = axes.axvline(across[step.step.index], color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
-        name_artist(edge, f"{trend.variant}: {step_change_words(trend, step)}")
+    caption = f"{metric}: a colour for each variant; bars: 95 % intervals; dashed: proven steps."
+    return Chart(key.replace(".", "-"), f"{metric} of each variant over time", caption, drawn, 320)
+
+
+def _whole(members: Sequence[Trend]) -> Extent:
+    """All values with their intervals: in a history the outlier is what is looked for."""
+    figures = [each.figure for trend in members for each in trend.entries]
+    ends = [
+        end for each in figures for end in (each.value, each.low, each.high) if end is not None and math.isfinite(end)
+    ]
+    return Extent.of([(end,) for end in ends], least_span=0.02 * max(map(abs, ends)) or 1.0, keep=ends)
+
+
+def _drawn(trend: Trend, places: Mapping[str, int], colour: str, symbol: str) -> list[Option]:
+    across = [places[each.run.key] for each in trend.entries]
+    points = [
+        point((place, value), (trend.variant, value_with_unit(trend, value), f"run {each.run.run_id}"))
+        for place, value, each in zip(across, trend.values, trend.entries, strict=True)
+    ]
+    ends = [(each.figure.low, each.figure.high) for each in trend.entries]
+    arms = [
+        ((place, low), (place, high))
+        for place, (low, high) in zip(across, ends, strict=True)
+        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    ]
+    steps = [{"xAxis": across[step.step.index]} for step in trend.steps]
+    line = {
+        "type": "line",
+        "name": trend.variant,
+        "color": colour,
+        "symbol": symbol,
+        "symbolSize": 7,
+        "lineStyle": {"color": colour, "width": 1.3},
+        "data": points,
+        **marked("markLine", steps, lineStyle={"color": colour, "type": "dashed"}),
+    }
+    return [bars(trend.variant, arms, colour), line]

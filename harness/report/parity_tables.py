@@ -109,8 +109,8 @@ def layers_table(results: RunResults) -> Table | None:
             in_words(layer.step),
             layer.layer,
             f"{layer.op}, {layer.kind}",
-            _decibels(layer.sqnr_db),
-            _decibels(layer.accumulated_sqnr_db),
+            decibels(layer.sqnr_db),
+            decibels(layer.accumulated_sqnr_db),
             f"{layer.largest_steps:.2g}",
             f"{layer.noise_steps2:.2g}",
             _channels(layer) if layer.is_fault else NONE,
@@ -126,7 +126,7 @@ def likeness(alike: Agreement | None) -> str:
     """Agreement, SQNR and largest error in one cell."""
     if alike is None:
         return NONE
-    noise = _decibels(alike.sqnr_db)
+    noise = decibels(alike.sqnr_db)
     if alike.max_abs_error and not math.isinf(alike.max_abs_error):
         noise = f"{noise if alike.sqnr_db is not None else 'no signal'}, {alike.max_abs_error:.2g}"
     return f"{percent(alike.top1_agreement)}, {noise}"
@@ -169,7 +169,8 @@ def _channels(layer: LayerParity) -> str:
     return f"{word} {shown}" + (f" and {more} more" if more else "") + f" of {layer.n_channels}"
 
 
-def _decibels(value: float | None) -> str:
+def decibels(value: float | None) -> str:
+    """One decimal; None is `identical`."""
     if value is None:
         return "identical"
     return NOT_FINITE if math.isinf(value) else f"{value:.1f} dB"

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from jinja2 import Environment
 
 from harness.errors import UsageError
 from harness.figures import header, heading
@@ -20,7 +19,6 @@ from harness.report import (
     check_tables,
     choice_tables,
     data_tables,
-    figures,
     load_tables,
     markdown,
     parity_tables,
@@ -28,23 +26,20 @@ from harness.report import (
     tables,
     throughput_tables,
 )
+from harness.report.charts import Choice
 from harness.report.definitions import definitions
+from harness.report.explorer import choosers
+from harness.report.figures import group_charts
 from harness.report.flat import csv_text
-from harness.report.variants import TOO_FEW, Group, groups
+from harness.report.layer_views import legend
+from harness.report.page import environment, page_parts
+from harness.report.variants import TOO_FEW, Group, address, groups
 from harness.results import RunResults
 from harness.words.choice import choice_title
 from harness.words.phrases import counted, level
 
-TEMPLATES = Path(__file__).parent / "templates"
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
 _SAMPLE_FILES = ("predictions", "top_classes", "metric_states", "latency_samples")
-
-
-class Plot(NamedTuple):
-    """An SVG element and the sentence beneath it."""
-
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -81,17 +76,62 @@ def render(results: RunResults, directory: Path) -> list[Path]:
 
 
 def html_text(results: RunResults) -> str:
-    """The page: self-contained, without scripts and without network."""
+    """The page: self-contained and without network; the only scripts are those of this package."""
     shown = groups(results)
-    plots = {group.key: _plots(group, results.confidence) for group in shown}
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
-    template = _environment().get_template("report.html.j2")
-    return template.render(style=style, plots=plots, **_context(results, shown))
+    charts = {group.key: group_charts(group.rows, group.key, results.confidence) for group in shown}
+    found = choosers(results, shown)
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            lines=[line for group in shown for line in group.lines],
+            has={name: any(getattr(group, name) for group in shown) for name in _COLUMNS},
+            shown_columns=_telling(shown),
+            filters=_filters(shown),
+            charts=charts,
+            choosers=found,
+            precisions=legend(),
+            **page_parts([chart for each in charts.values() for chart in each], found),
+            **_context(results, shown),
+        )
+    )
+
+
+_COLUMNS = ("has_accuracy", "has_unlabelled", "has_latency", "has_size", "has_coverage")
+
+
+def _values(shown: tuple[Group, ...]) -> dict[str, list[str]]:
+    """What columns of words hold, each once, in the order of the columns behind the variant's name."""
+    lines = [line for group in shown for line in group.lines]
+    found = {
+        "Model": [line.model for line in lines],
+        "Method": [line.method for line in lines],
+        "Target": [line.place for line in lines],
+        "Batch": [str(line.batch_size) for line in lines],
+        "Status": [line.status for line in lines],
+        "Accuracy": [line.accuracy_badge.word for line in lines if line.accuracy_badge],
+        "Latency": [line.latency_badge.word for line in lines if line.latency_badge],
+    }
+    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
+
+
+_VERDICTS = ("Accuracy", "Latency")
+
+
+def _telling(shown: tuple[Group, ...]) -> frozenset[str]:
+    """Columns that tell rows apart, the others would take the room of figures. The method begins the variant's name."""
+    found = {name for name, values in _values(shown).items() if len(values) > (name not in _VERDICTS)}
+    return frozenset(found - {"Method"})
+
+
+def _filters(shown: tuple[Group, ...]) -> list[tuple[str, int, list[str]]]:
+    """Name, number of the column in the table of variants, and what there is to choose from."""
+    return [(name, place, values) for place, (name, values) in enumerate(_values(shown).items(), start=1)]
 
 
 def markdown_text(results: RunResults) -> str:
     """The same report as Markdown, without plots."""
-    template = _environment().get_template("report.md.j2")
+    template = _templates().get_template("report.md.j2")
     return template.render(**_context(results, groups(results)))
 
 
@@ -100,6 +140,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
         "results": results,
         "groups": shown,
         "choices": [(choice_title(found), *found.text.splitlines()) for found in results.choices],
+        "gates": _gates(results),
         "details": _details(results),
         "definitions": definitions(results),
         "summary": _summary(results),
@@ -114,7 +155,6 @@ def _details(results: RunResults) -> list[Details]:
     found = [
         ("Engines compared", choice_tables.choices_table(results), "shown"),
         ("Throughput", throughput_tables.throughput_table(results), "shown"),
-        ("Gates", tables.gates_table(results), "shown"),
         ("Top-5", accuracy_tables.top5_table(results), "shown"),
         ("QAT seeds", accuracy_tables.seeds_table(results), "shown"),
         ("Classes that lose", accuracy_tables.proven_classes_table(results), "shown"),
@@ -124,8 +164,8 @@ def _details(results: RunResults) -> list[Details]:
         ("Further figures", tables.metrics_table(results), "shown"),
         ("Load scenarios", load_tables.load_table(results), "shown"),
         ("LoadGen's accuracy mode", load_tables.load_accuracy_table(results), "shown"),
-        ("Data", data_tables.data_table(results), "shown"),
-        ("How the data was read", data_tables.reading_table(results), "shown"),
+        ("Data", data_tables.data_table(results), "folded"),
+        ("How the data was read", data_tables.reading_table(results), "folded"),
         ("Layers not running in INT8", tables.not_int8_table(results), "shown"),
         ("Energy", resource_tables.energy_table(results), "shown"),
         ("Memory", resource_tables.memory_table(results), "folded"),
@@ -139,6 +179,20 @@ def _details(results: RunResults) -> list[Details]:
         ("Stages", tables.stages_table(results), "long"),
         ("Environment", tables.environment_table(results), "folded"),
     ]
+    return _present(found)
+
+
+def _gates(results: RunResults) -> list[Details]:
+    passed = sum(gate.verdict == "pass" for gate in results.gates)
+    return _present(
+        [
+            ("Gates", tables.gates_table(results, passed=False), "shown"),
+            (f"{counted(passed, 'gate')} passed", tables.gates_table(results, passed=True), "folded"),
+        ]
+    )
+
+
+def _present(found: list[tuple[str, tables.Table | None, str]]) -> list[Details]:
     return [
         Details(heading, table, is_folded=kind != "shown", is_short="long" not in kind)
         for heading, table, kind in found
@@ -155,23 +209,6 @@ def _summary(results: RunResults) -> str:
     return counted(len(rows), "variant") + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _plots(group: Group, confidence: float) -> list[Plot]:
-    """The plots that the group's figures allow; the bars of latency only where there is no accuracy to plot it with."""
-    bars = f"Bars: {level(confidence)} interval of the paired difference to FP32"
-    both = figures.accuracy_latency(group.rows, f"{group.key}-both")
-    found = [
-        (both, f"Up and to the left is better. {bars}, laid around FP32's top-1."),
-        (figures.drops(group.rows, f"{group.key}-drop"), f"Shaded: within the margin; right of it is worse. {bars}."),
-        (None if both else figures.latencies(group.rows, f"{group.key}-latency"), "Shorter is faster."),
-    ]
-    return [_plot(svg, caption) for svg, caption in found if svg]
-
-
-def _plot(svg: str, caption: str) -> Plot:
-    # Matplotlib escapes every text that it writes; nothing else is put into the SVG.
-    return Plot(Markup(svg), caption)  # noqa: S704
-
-
 def _sample_files(results: RunResults) -> list[str]:
     """Where the run left what every statistic can be recomputed from."""
     return sorted({row.files[kind] for row in results.rows for kind in _SAMPLE_FILES if kind in row.files})
@@ -185,20 +222,25 @@ def _moment(text: str) -> str:
         return text
 
 
+def _by_group(choices: tuple[Choice, ...]) -> list[tuple[str, list[tuple[int, Choice]]]]:
+    """Choices with their numbers, those of one group together."""
+    found: dict[str, list[tuple[int, Choice]]] = {}
+    for place, choice in enumerate(choices):
+        found.setdefault(choice.group, []).append((place, choice))
+    return list(found.items())
+
+
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals |= {"header": header, "heading": heading}
-    environment.filters["unbroken"] = lambda text: _UNBROKEN.sub("\N{NO-BREAK SPACE}", text)
-    environment.filters["moment"] = _moment
-    environment.filters["md"] = markdown.escaped
-    environment.filters["md_table"] = markdown.pipe_table
-    environment.filters["md_variants"] = markdown.variants_table
-    return environment
+def _templates() -> Environment:
+    found = environment()
+    found.globals |= {"header": header, "heading": heading}
+    found.filters |= {
+        "unbroken": lambda text: _UNBROKEN.sub("\N{NO-BREAK SPACE}", text),
+        "moment": _moment,
+        "address": address,
+        "groups_of": _by_group,
+        "md": markdown.escaped,
+        "md_table": markdown.pipe_table,
+        "md_variants": markdown.variants_table,
+    }
+    return found

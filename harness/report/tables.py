@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from harness.comparison.gates import in_unit
 from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, figures_of, header, read
 from harness.report.variants import NONE, TOO_FEW
 from harness.results import Cost, Latency, Layer, Row, RunResults, StageRun
-from harness.words.phrases import byte_size, label, level, listed, percent, three_digits
+from harness.words.phrases import TIMES, byte_size, label, level, listed, percent, three_digits
 
 _QUANTILES = tuple(f"latency.{name}_ms" for name in ("median", "p90", "p99", "p999"))
 _COST_STAGES = ("train", "calibrate", "quantize", "finetune", "export", "build")
@@ -27,8 +28,11 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def gates_table(results: RunResults) -> Table | None:
-    """Every limit of the scenario and how a variant did against it."""
+_WORST_FIRST = ("fail", "inconclusive", "pass")
+
+
+def gates_table(results: RunResults, *, passed: bool) -> Table | None:
+    """Limits of the scenario and how variants did against them: those that passed, or all others, failures first."""
     rows = [
         (
             gate.verdict,
@@ -40,10 +44,15 @@ def gates_table(results: RunResults) -> Table | None:
             f"{gate.relation or ''} {gate.compared_with or NONE}".strip(),
             "; ".join(filter(None, (gate.basis, gate.reason))) or NONE,
         )
-        for gate in results.gates
+        for gate in sorted(results.gates, key=lambda gate: _WORST_FIRST.index(gate.verdict))
+        if (gate.verdict == "pass") == passed
     ]
     headings = "Verdict|Variant|Metric|Limit|Value|Interval|Compared with|Note"
-    caption = "Limits set by the scenario. fail: a breach is proven; inconclusive: neither kept nor broken for certain"
+    caption = (
+        "Limits that are proven to be kept"
+        if passed
+        else "Limits set by the scenario. fail: a breach is proven; inconclusive: neither kept nor broken for certain"
+    )
     return _table(caption, headings, rows, {4, 5})
 
 
@@ -193,6 +202,25 @@ def not_int8_table(results: RunResults) -> Table | None:
             rows += [(place, variants, *line) for line in lines]
     caption = "Operations of quantized engines that do not run in INT8; conversions from and to integers are not listed"
     return _table(caption, "Where|Variants|Op|Layers|Share of MACs|Why", rows, {4})
+
+
+_NUMBER = re.compile(r"^([\u2212-]?[\d,]*\.?\d+)(?:e[+-]?\d+)? ?(KiB|MiB|GiB|min)?")
+_FACTORS = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "min": 60.0}
+
+
+def order_of(cell: str) -> str:
+    """The number that a cell begins with, in the smallest unit, for sorting; empty where there is none."""
+    found = _NUMBER.match(cell)
+    if found is None:
+        return ""
+    number = float(found[1].replace(",", "").replace("\N{MINUS SIGN}", "-"))
+    return f"{number * _FACTORS.get(found[2] or '', 1.0):.12g}"
+
+
+def with_types(layer: Layer) -> str:
+    """Element types of a layer: input, weight where it has one, output."""
+    inputs = f" {TIMES} ".join(filter(None, (layer.input_type, layer.weight_type)))
+    return f"{inputs} → {layer.output_type}"
 
 
 class _InFloat(NamedTuple):

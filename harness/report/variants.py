@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from harness.figures import AGREEMENT
 from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
@@ -51,6 +52,9 @@ class VariantLine:
     """One row of the run as it is printed."""
 
     id: str
+    model: str
+    place: str
+    batch_size: int
     method: str
     name: str
     """What distinguishes it from its siblings, without the method."""
@@ -73,6 +77,10 @@ class VariantLine:
     weights: str
     int8_macs: str
     int8_layers: str
+    order: Mapping[str, float]
+    """What columns are sorted by."""
+    links: tuple[tuple[str, str], ...]
+    """Words and relative addresses of the row's files."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,9 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
     accuracy, latency, size, coverage = row.accuracy, row.latency, row.size, row.coverage
     return VariantLine(
         id=row.variant.id,
+        model=row.variant.model,
+        place=row.variant.place,
+        batch_size=row.variant.batch_size,
         method=method_name(row.variant.method),
         name=label(row.variant).removeprefix(method_name(row.variant.method)).strip(),
         status=row.status,
@@ -152,7 +163,32 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         weights=byte_size(size.weight_bytes) if size and size.weight_bytes is not None else NONE,
         int8_macs=percent(coverage.int8_macs, 1) if coverage else NONE,
         int8_layers=coverage.int8_layers if coverage else "",
+        order={name: value for name, value in _order(row) if value is not None},
+        links=tuple((words, address(row.files[kind])) for kind, words in _LINKED.items() if kind in row.files),
     )
+
+
+_LINKED = {"onnx": "ONNX", "engine": "engine", "audit": "audit", "log": "log", "load": "load log"}
+
+
+def address(file: str) -> str:
+    """Of a file in the run's folder, relative to the report; whatever its name, it is never another kind of address."""
+    return "./" + quote(file.lstrip("/"))
+
+
+def _order(row: Row) -> Iterator[tuple[str, float | None]]:
+    accuracy, latency, size, coverage = row.accuracy, row.latency, row.size, row.coverage
+    if accuracy is not None:
+        yield from (("top1", accuracy.top1), ("drop", accuracy.drop), ("agreement", accuracy.agreement))
+    elif AGREEMENT in row.metrics:
+        yield "agreement", row.metrics[AGREEMENT].value
+    if latency is not None:
+        yield from (("median", latency.median_ms), ("p90", latency.p90_ms), ("p99", latency.p99_ms))
+        yield "speedup", latency.speedup
+    if size is not None:
+        yield from (("onnx", size.onnx_bytes), ("engine", size.engine_bytes), ("weights", size.weight_bytes))
+    if coverage is not None:
+        yield "int8_macs", coverage.int8_macs
 
 
 def _agreement(figure: MetricValue | None) -> Printed:

@@ -5,8 +5,9 @@ The shape is stable: a field is added, never renamed, without a new `SCHEMA_VERS
 
 from __future__ import annotations
 
-from harness.results.accuracy import Accuracy, ClassAccuracy, MetricValue
+from harness.results.accuracy import Accuracy, ClassAccuracy, Confusion, MetricValue
 from harness.results.base import BatchNormMode, GateVerdict, Method, Record, Status
+from harness.results.calibration import CalibratedTensor, Calibration, ChosenRanges
 from harness.results.choice import ChoiceVerdict, EngineChoice
 from harness.results.data import (
     Dataset,
@@ -20,6 +21,7 @@ from harness.results.data import (
 )
 from harness.results.engine import Coverage, Deployment, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
+from harness.results.network import Network, Operator
 from harness.results.paired import ConfidenceInterval, PairedComparison
 from harness.results.parity import (
     Agreement,
@@ -54,11 +56,15 @@ __all__ = [
     "Accuracy",
     "Agreement",
     "BatchNormMode",
+    "CalibratedTensor",
+    "Calibration",
     "CheckedStep",
     "ChoiceVerdict",
+    "ChosenRanges",
     "ClassAccuracy",
     "Conclusion",
     "ConfidenceInterval",
+    "Confusion",
     "Cost",
     "Coverage",
     "Dataset",
@@ -82,7 +88,9 @@ __all__ = [
     "Memory",
     "Method",
     "MetricValue",
+    "Network",
     "NetworkInput",
+    "Operator",
     "PairedComparison",
     "Parity",
     "ParityStep",

@@ -27,6 +27,14 @@ class ClassAccuracy(Record):
         return None if self.comparison is None else self.comparison.loss
 
 
+class Confusion(Record):
+    """Test samples of one class that were predicted as another."""
+
+    label: int
+    predicted: int
+    n: int
+
+
 class Accuracy(Record):
     """Top-1 on the test samples, and the paired differences to the FP32 row."""
 
@@ -46,6 +54,8 @@ class Accuracy(Record):
     top5_comparison: PairedComparison | None = None
     classes: tuple[ClassAccuracy, ...] = ()
     """One entry per class that has test samples."""
+    confusions: tuple[Confusion, ...] = ()
+    """The most frequent ones, most frequent first; none in records from before they were kept."""
 
     @property
     def drop(self) -> float | None:

@@ -64,6 +64,8 @@ class Latency(Speedup):
     p90_interval: ConfidenceInterval | None = None
     p99_interval: ConfidenceInterval | None = None
     p999_interval: ConfidenceInterval | None = None
+    distribution_ms: tuple[float, float, float, float, float] | None = None
+    """5th, 25th, 50th, 75th and 95th percentile of all timed inferences; None in records from before it was kept."""
     n: int
     """Timed inferences."""
     rounds: int

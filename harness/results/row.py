@@ -35,5 +35,5 @@ class Row(Record):
     deployment: Deployment | None = None
     """None without an engine, and in files of older versions."""
     files: dict[str, str] = Field(default_factory=dict)
-    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `load`, `predictions`, `top_classes`,
+    """Paths relative to the run folder: `onnx`, `engine`, `audit`, `log`, `load`, `predictions`, `top_classes`,
     `latency_samples`, `example_outputs`."""

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, Field
 
 from harness.paths import read_bounded, replace_text
 from harness.results.base import GateVerdict, Record
+from harness.results.calibration import Calibration
 from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.choice import EngineChoice
 from harness.results.data import Dataset, Example, Fp32Weights, WeightsFile
+from harness.results.network import Network
 from harness.results.row import Row
 from harness.results.upgrade import upgraded_results
 from harness.results.variant import Variant
@@ -137,6 +139,10 @@ class RunResults(Record):
     """Test samples that are kept with the outputs of every engine; none in records from before they were kept."""
     calibration_samples: dict[str, int] = Field(default_factory=dict)
     """Samples consumed by the calibration pass of each model."""
+    calibrations: tuple[Calibration, ...] = ()
+    """Empty, as the next one, in records from before it was kept."""
+    networks: tuple[Network, ...] = ()
+    """One for each model that was exported."""
     warnings: tuple[str, ...] = ()
     """What makes the whole run doubtful, most of it about the data; shown at the top of every report."""
 

@@ -23,6 +23,7 @@ from harness.results import Example, Fp32Weights, Gate, Row, RunResults, StageRu
 from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
+from harness.runs.explanations import calibrations, keep_log, networks
 from harness.runs.latency import Measured, by_variant, run_latency, timed_by_variant
 from harness.runs.load import keep_logs, run_load
 from harness.runs.own_metrics import compute_own
@@ -102,6 +103,8 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         examples=examples,
         stages=_stage_runs(prepared.plans, run_outcomes, [(task, ids) for task, _, ids in after_builds]),
         calibration_samples=_calibration_samples(prepared.plans, run_outcomes),
+        calibrations=calibrations(prepared.plans, run_outcomes),
+        networks=networks(prepared.plans, run_outcomes),
         warnings=(
             *doubts(prepared.splits),
             *chance_warnings(rows, prepared.splits.n_classes),
@@ -225,6 +228,9 @@ def _files_of(plan: VariantPlan, run_outcomes: RunOutcomes, prepared: Prepared, 
         record = source.with_suffix(AUDIT_SUFFIX)
         if record.is_file():
             files["audit"] = _copy(record, directory, Path("engines") / f"{plan.variant.id}{AUDIT_SUFFIX}")
+    log = keep_log(plan, run_outcomes, directory)
+    if log is not None:
+        files["log"] = log
     load = run_outcomes.load.get(plan.variant.id)
     if isinstance(load, Done):
         files["load"] = keep_logs(load.artifact, directory, plan.variant.id)

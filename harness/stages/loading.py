@@ -62,6 +62,7 @@ _TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
+HISTOGRAMS = "histograms.npz"
 PREDICT_PIXELS = 250 * 28 * 28
 """Pixels of a batch. Larger batches are slower, as activations then leave the CPU's caches."""
 

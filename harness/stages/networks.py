@@ -49,6 +49,7 @@ from harness.stages.configs import (
     TrainConfig,
 )
 from harness.stages.loading import (
+    HISTOGRAMS,
     STATE,
     WEIGHTS,
     captured,
@@ -77,7 +78,6 @@ from harness.verification.quantized_steps import check_quantized_file, check_tra
 from harness.verification.torch_steps import check_capture, check_prepared
 
 CHECKPOINT = "checkpoint.safetensors"
-HISTOGRAMS = "histograms.npz"
 
 
 def train(config: TrainConfig, inputs: Inputs, folder: Path, context: StageContext) -> TrainResult:

@@ -62,11 +62,9 @@ def contrasts(
 
     They are a family of their own beside the comparisons with FP32, and are corrected together.
     """
-    siblings = {_identity(row): row for row in rows if row.variant.method == "ptq"}
-    pairs = [(siblings[_identity(row)], row) for row in _qat_rows(rows) if _identity(row) in siblings]
     found = [
         _pair(ptq, qat, correct, confidence, resamples, seed)
-        for ptq, qat in pairs
+        for ptq, qat in siblings(rows)
         if ptq.variant.id in correct and qat.variant.id in correct
     ]
     judged = judge_family([pair.comparison for pair in found], confidence=confidence, correction=correction)
@@ -84,8 +82,11 @@ def contrasts(
     )
 
 
-def _qat_rows(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row.variant.method == "qat"]
+def siblings(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """PTQ and QAT rows that differ in the method alone."""
+    ptq = {_identity(row): row for row in rows if row.variant.method == "ptq"}
+    qat = [(_identity(row), row) for row in rows if row.variant.method == "qat"]
+    return [(ptq[identity], row) for identity, row in qat if identity in ptq]
 
 
 def _identity(row: Row) -> str:

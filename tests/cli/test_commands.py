@@ -12,7 +12,7 @@ from harness.cli import app, main
 
 REPOSITORY = Path(__file__).parents[2]
 QUICKSTART = REPOSITORY / "scenarios" / "quickstart.yaml"
-HEAVY = ("torch", "onnx", "onnxruntime", "pandas", "matplotlib", "scipy")
+HEAVY = ("torch", "onnx", "onnxruntime", "pandas", "scipy")
 
 runner = CliRunner()
 

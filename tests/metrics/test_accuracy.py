@@ -85,6 +85,12 @@ class TestTop5:
         assert (found.top5, found.top5_interval, found.top5_drop) == (None, None, None)
 
 
+def test_confusions_are_counted_most_frequent_first():
+    outputs = np.eye(3, dtype=np.float32)[[1, 1, 0, 2, 2, 0]]
+    found = accuracy_of(outputs, None, np.array([0, 0, 0, 1, 2, 2]), JUDGEMENT).confusions
+    assert [(each.label, each.predicted, each.n) for each in found] == [(0, 1, 2), (1, 2, 1), (2, 0, 1)]
+
+
 class TestClasses:
     # Class 0 has 6 samples, class 1 two, class 2 none.
     LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1])

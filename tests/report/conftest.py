@@ -11,12 +11,20 @@ from oracles.comparisons import faster, interval, lost_by
 from harness.results import (
     Accuracy,
     Agreement,
+    CalibratedTensor,
+    Calibration,
+    ChosenRanges,
+    ClassAccuracy,
+    Confusion,
     Cost,
     Coverage,
     Dataset,
     Gate,
     Latency,
     Layer,
+    LayerParity,
+    Network,
+    Operator,
     Parity,
     Row,
     RunResults,
@@ -282,3 +290,116 @@ def latency_only() -> RunResults:
         bench.row("ptq", calibrator="max", per_channel=False, ratio=3.2, has_accuracy=False),
     ]
     return make_results(rows, {}, scenario="resnet18_latency", question=None, datasets=(), gates=(), stages=())
+
+
+CLASSES = ("shirt", "coat", "dress")
+
+
+@pytest.fixture(scope="session")
+def rich(quickstart) -> RunResults:
+    """The quickstart with all that explains its rows: layers, classes, distributions, histograms and files."""
+    rows = tuple(explained(row) for row in quickstart.rows)
+    resnet = [row.variant.id for row in rows if row.variant.model == "resnet"]
+    gates = (
+        Gate(variant=resnet[1], metric="accuracy.drop", limit="at most 0.01", value=0.0004, verdict="pass"),
+        Gate(variant=resnet[2], metric="latency.speedup", limit="at least 2", value=1.7, verdict="fail"),
+    )
+    return quickstart.model_copy(
+        update={"rows": rows, "calibrations": (calibration(rows),), "networks": (chain(),), "gates": gates}
+    )
+
+
+@pytest.fixture(scope="session")
+def many(rich) -> RunResults:
+    """The same rows at ten batch sizes: 220 variants."""
+    rows = [(row, row.variant, n) for n in range(1, 11) for row in rich.rows]
+    copies = (
+        row.model_copy(update={"variant": variant.model_copy(update={"id": f"{n}-{variant.id}", "batch_size": n})})
+        for row, variant, n in rows
+    )
+    return rich.model_copy(update={"rows": tuple(copies)})
+
+
+def explained(row: Row) -> Row:
+    is_fp32 = row.variant.method == "fp32"
+    median = row.latency.median_ms
+    latency = row.latency.model_copy(
+        update={"distribution_ms": tuple(median * share for share in (0.9, 0.97, 1.0, 1.03, 1.2))}
+    )
+    accuracy = row.accuracy.model_copy(update={"classes": classes(is_fp32), "confusions": confusions(is_fp32)})
+    cost = row.cost.model_copy(update={"quantize_s": 0.4, "finetune_s": 64.0 if row.variant.method == "qat" else None})
+    parity = row.parity if is_fp32 else row.parity.model_copy(update={"layers": tuple(map(noisy, range(3)))})
+    files = {"onnx": f"models/{row.variant.id}.onnx", "engine": "engines/a b.onnx", "log": "logs/a.txt"}
+    parts = {"latency": latency, "accuracy": accuracy, "cost": cost, "parity": parity, "files": files}
+    return row.model_copy(update=parts)
+
+
+def classes(is_fp32: bool) -> tuple[ClassAccuracy, ...]:
+    lost = (0.01, 0.04, -0.02)
+    return tuple(
+        ClassAccuracy(
+            label=label,
+            name=name,
+            n=1000,
+            recall=0.9 - lost[label],
+            interval=interval(0.85, 0.95),
+            comparison=None
+            if is_fp32
+            else lost_by(0.9 - lost[label], paired_difference(*flags(lost[label])), MARGIN, reference="fp32"),
+        )
+        for label, name in enumerate(CLASSES)
+    )
+
+
+def flags(lost: float) -> tuple[np.ndarray, np.ndarray]:
+    """What was right before and after, for 1,000 samples."""
+    place = np.arange(1000)
+    return place < 900, place < 900 - round(1000 * lost)
+
+
+def confusions(is_fp32: bool) -> tuple[Confusion, ...]:
+    often = 21 if is_fp32 else 30
+    return (Confusion(label=1, predicted=0, n=often), Confusion(label=0, predicted=2, n=4))
+
+
+def noisy(number: int) -> LayerParity:
+    return LayerParity(
+        step="onnx_quantized → engine",
+        layer=f"layer{number}/conv",
+        op="Conv",
+        tensor=f"t{number}",
+        kind="quantized",
+        sqnr_db=31.0 - 4 * number,
+        accumulated_sqnr_db=28.0 - 4 * number,
+        largest_steps=0.5,
+        noise_steps2=0.08,
+        is_fault=False,
+        n_channels=8,
+    )
+
+
+def calibration(rows: tuple[Row, ...]) -> Calibration:
+    def ids(method: str, calibrator: str) -> tuple[str, ...]:
+        variants = [row.variant for row in rows if row.variant.model == "resnet"]
+        return tuple(each.id for each in variants if (each.method, each.calibrator) == (method, calibrator))
+
+    return Calibration(
+        model="resnet",
+        place="onnxruntime",
+        tensors=(CalibratedTensor(name="relu", n=962, minimum=0.0, maximum=6.2, counts=(900, 60, 0, 1)),),
+        ranges=(
+            ChosenRanges(variants=ids("ptq", "max"), amax={"relu": 6.2}),
+            ChosenRanges(variants=ids("ptq", "mse"), amax={"relu": 4.1}),
+            ChosenRanges(variants=ids("qat", "max"), amax={"relu": 5.0}),
+        ),
+    )
+
+
+def chain() -> Network:
+    names = [*(f"layer{number}/conv" for number in range(8)), "pool"]
+    return Network(
+        model="resnet",
+        operators=tuple(
+            Operator(name=name, op="Conv", inputs=(place - 1,) if place else ()) for place, name in enumerate(names)
+        ),
+    )

@@ -1,113 +1,146 @@
-"""What the plots show, read from their SVG."""
+"""What the charts of a group show, read from what is handed to ECharts."""
 
-import re
-from xml.etree import ElementTree as ET
+import json
 
 import pytest
 
 from harness.report import figures
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def titles(svg):
-    return [node.text for node in ET.fromstring(svg).iter(f"{SVG}title")]
-
-
-def texts(svg):
-    return [node.text for node in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def rows_of(results, model):
     return [row for row in results.rows if row.variant.model == model]
 
 
+def base(chart):
+    return chart.option.get("baseOption", chart.option)
+
+
+def points(chart, kind="scatter"):
+    return [item for series in base(chart)["series"] if series["type"] == kind for item in series["data"]]
+
+
+def names(chart):
+    return [item["tip"].splitlines()[0] for item in points(chart)]
+
+
+def place_of(chart, name):
+    (found,) = [item for item in points(chart) if item["tip"].splitlines()[0] == name]
+    return found["value"]
+
+
 def test_one_point_per_row_with_its_name(quickstart):
-    svg = figures.accuracy_latency(rows_of(quickstart, "resnet"), "k")
-    assert titles(svg)[:2] == ["FP32", "PTQ max per-channel"]
-    assert len(titles(svg)) == 11
-
-
-def test_methods_differ_in_shape(quickstart):
     rows = rows_of(quickstart, "resnet")
-    assert len({mark.shape for row, mark in zip(rows, figures._markings(rows), strict=True)}) == 3
-    legend = texts(figures.accuracy_latency(rows, "k"))
-    assert {"FP32", "PTQ", "QAT", "filled: per-channel", "hollow: per-tensor", "percentile 99.99"} <= set(legend)
+    chart = figures.pareto(rows, "k", "Bars")
+    assert len(names(chart)) == len(rows)
+    assert {"FP32", "PTQ max per-channel", "QAT max per-tensor"} <= set(names(chart))
+    median, top1 = place_of(chart, "PTQ max per-channel")
+    assert median == rows[1].latency.median_ms
+    assert top1 == pytest.approx(rows[1].accuracy.top1 * 100)
 
 
-def test_axes_stay_readable_when_all_rows_are_alike(quickstart):
-    first = rows_of(quickstart, "resnet")[1]
-    copies = [
-        first.model_copy(update={"variant": first.variant.model_copy(update={"id": name})}) for name in ("a", "b", "c")
+def test_methods_differ_in_shape_calibrators_in_colour_and_granularities_in_filling(quickstart):
+    chart = figures.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
+    drawn = {series["name"]: series for series in base(chart)["series"] if series["type"] == "scatter"}
+    assert len({drawn[name]["symbol"] for name in ("FP32", "PTQ max", "QAT max")}) == 3
+    assert drawn["PTQ max"]["color"] == drawn["QAT max"]["color"] != drawn["PTQ mse"]["color"]
+    filled, hollow = (item["itemStyle"]["color"] for item in drawn["PTQ max"]["data"])
+    assert filled != hollow == figures.SURFACE
+
+
+def test_the_area_of_a_mark_is_that_of_the_engine(quickstart):
+    chart = figures.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
+    sizes = {item["tip"].splitlines()[0]: item["symbolSize"] for item in points(chart)}
+    assert sizes["FP32"] > sizes["PTQ max per-channel"] > figures._SMALLEST_PX
+
+
+def test_the_front_holds_the_rows_that_no_row_beats(quickstart):
+    rows = rows_of(quickstart, "resnet")
+    (front,) = [
+        series for series in base(figures.pareto(rows, "k", "Bars"))["series"] if series["name"] == "Pareto front"
     ]
-    svg = figures.accuracy_latency(copies, "k")
-    ticks = [text for text in texts(svg) if re.fullmatch(r"[\d.]+", text)]
-    assert len(ticks) > 6
-    assert len(ticks) == len(set(ticks))
-    # No offset such as `+9.16e1` beside an axis.
-    assert not any("e" in text for text in texts(svg) if re.match(r"[+\d]", text))
-
-
-def test_limits_hold_the_values_and_a_least_span():
-    assert figures._limits([91.5, 91.5], 1.0) == (91.0, 92.0)
-    low, high = figures._limits([10.0, 20.0], 1.0)
-    assert (low, high) == pytest.approx((9.2, 20.8))
+    best = [
+        row
+        for row in rows
+        if not any(
+            other.accuracy.top1 >= row.accuracy.top1 and other.latency.median_ms < row.latency.median_ms
+            for other in rows
+        )
+    ]
+    assert [x for x, _ in front["data"]] == sorted(row.latency.median_ms for row in best)
 
 
 def test_intervals_are_laid_around_fp32(quickstart):
     fp32, ptq, *_ = rows_of(quickstart, "resnet")
-    bar = figures._top1_bar(ptq, fp32.accuracy.top1 * 100)
+    found = figures._laid_around_fp32(ptq, figures.quality(ptq), [fp32, ptq])
     low, high = ptq.accuracy.comparison.loss_interval
-    assert bar.low == pytest.approx((fp32.accuracy.top1 - high) * 100)
-    assert bar.high == pytest.approx((fp32.accuracy.top1 - low) * 100)
+    assert found.low == pytest.approx((fp32.accuracy.top1 - high) * 100)
+    assert found.high == pytest.approx((fp32.accuracy.top1 - low) * 100)
 
 
-def test_drops_name_every_row_but_fp32(lossy):
-    svg = figures.drops(lossy.rows, "k")
-    assert titles(svg) == [
-        "PTQ percentile 99 per-tensor",
-        "QAT percentile 99 per-tensor",
+def test_an_outlier_becomes_an_arrow_with_its_value_at_the_edge(quickstart):
+    fp32, *others = rows_of(quickstart, "resnet")
+    lost = others[0].accuracy.comparison.model_copy(update={"difference": -0.6, "interval": None})
+    broken = others[0].model_copy(
+        update={"accuracy": others[0].accuracy.model_copy(update={"top1": 0.312, "comparison": lost})}
+    )
+    chart = figures.pareto([fp32, broken, *others[1:]], "k", "Bars")
+    (arrow,) = [item for item in points(chart) if item.get("symbol") == "arrow"]
+    assert arrow["value"][1] == pytest.approx(base(chart)["yAxis"]["min"], abs=0.01)
+    assert arrow["label"]["formatter"] == "PTQ max per-channel: 31.2"
+    assert base(chart)["yAxis"]["min"] > 88
+
+
+def test_ptq_and_qat_of_one_recipe_are_neighbours(quickstart):
+    chart = figures.losses(rows_of(quickstart, "resnet"), "k", "Bars")
+    labels = base(chart)["yAxis"]["data"]
+    place = labels.index("PTQ max per-channel")
+    assert labels[place + 1] == "QAT max per-channel"
+    assert "FP32" not in labels
+    assert {names(chart)[index]: labels[point["value"][1]] for index, point in enumerate(points(chart))} == {
+        name: name for name in names(chart)
+    }
+
+
+def test_rows_without_accuracy_are_left_out_of_the_losses(lossy):
+    assert sorted(names(figures.losses(lossy.rows, "k", "Bars"))) == [
         "PTQ max per-channel w4a8",
+        "PTQ percentile 99 per-tensor",
         "QAT max per-channel w4a8",
+        "QAT percentile 99 per-tensor",
     ]
 
 
-def test_a_long_name_is_shortened_beside_the_axis_and_whole_in_the_title(lossy):
-    row = lossy.rows[1]
-    skip = ("features.0.conv.depthwise", "classifier")
-    svg = figures.drops([row.model_copy(update={"variant": row.variant.model_copy(update={"skip": skip})})], "k")
-    assert titles(svg)[0].endswith("without features.0.conv.depthwise, classifier")
-    assert "PTQ percentile 99 per-tensor without fe\N{HORIZONTAL ELLIPSIS}" in texts(svg)
+def test_latencies_start_at_zero_and_show_the_distribution(rich):
+    rows = rows_of(rich, "resnet")
+    chart = figures.latencies(rows, "k")
+    assert base(chart)["xAxis"]["min"] == 0
+    (boxes,) = [series["data"] for series in base(chart)["series"] if series["type"] == "boxplot"]
+    assert boxes[0]["value"] == pytest.approx(rows[0].latency.distribution_ms)
 
 
-def test_latencies_start_at_zero(latency_only):
-    svg = figures.latencies(latency_only.rows, "k")
-    assert titles(svg) == ["FP32", "PTQ max per-channel", "PTQ max per-tensor"]
-    assert "0" in texts(svg)
+def test_a_record_without_distributions_shows_medians_and_tails(latency_only):
+    chart = figures.latencies(latency_only.rows, "k")
+    assert names(chart) == ["FP32", "PTQ max per-channel", "PTQ max per-tensor"]
+    assert points(chart, "boxplot")[0]["value"] == ["-"] * 5
+    assert len(points(chart, "lines")) == 3
 
 
-def test_nothing_to_plot(latency_only):
-    assert figures.accuracy_latency(latency_only.rows, "k") is None
-    assert figures.drops(latency_only.rows, "k") is None
+def test_each_qat_row_is_joined_to_its_own_ptq(rich):
+    chart = figures.qat_cost(rows_of(rich, "resnet"), "k", "Bars")
+    lines = [series for series in base(chart)["series"] if series["type"] == "line"]
+    assert [series["name"] for series in lines] == ["max per-channel", "max per-tensor"]
+    (ptq_s, _), (qat_s, _) = (item["value"] for item in lines[0]["data"])
+    assert qat_s == pytest.approx(ptq_s + 64.0)
+
+
+def test_nothing_to_draw_is_none(latency_only):
+    assert figures.pareto(latency_only.rows, "k", "Bars") is None
+    assert figures.losses(latency_only.rows, "k", "Bars") is None
+    assert figures.qat_cost(latency_only.rows, "k", "Bars") is None
     assert figures.latencies([], "k") is None
 
 
-def test_colours_and_fonts_are_those_of_the_page(quickstart):
-    svg = figures.accuracy_latency(rows_of(quickstart, "resnet"), "k")
-    assert not re.search(r"#[0-9a-f]{6}\b", svg)
-    assert "DejaVu" not in svg
-    assert "var(--ink)" in svg
-    assert "<style" not in svg
-
-
-def test_two_plots_on_a_page_share_no_ids(quickstart):
-    rows = rows_of(quickstart, "resnet")
-    first, second = (set(re.findall(r'\bid="([^"]+)"', figures.accuracy_latency(rows, key))) for key in ("a", "b"))
-    assert first
-    assert first.isdisjoint(second)
-
-
-def test_dollar_signs_are_not_formulas(quickstart):
-    fp32, ptq, *_ = rows_of(quickstart, "resnet")
-    odd = ptq.model_copy(update={"variant": ptq.variant.model_copy(update={"calibrator": r"$\frac"})})
-    assert r"$\frac" in texts(figures.accuracy_latency([fp32, odd], "k"))
+def test_colours_are_those_of_the_page(rich):
+    charts = figures.group_charts(rows_of(rich, "resnet"), "k", 0.95)
+    assert len(charts) == 4
+    assert "#" not in json.dumps([chart.option for chart in charts])

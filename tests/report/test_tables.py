@@ -110,26 +110,39 @@ class TestTables:
         missing = Gate(
             variant="w", metric="top1", limit="at least 0.9", value=None, verdict="inconclusive", reason="built"
         )
-        table = tables.gates_table(quickstart.model_copy(update={"gates": (gate, missing)}))
-        assert table.rows == (
-            *[
-                (
-                    "pass",
-                    "v",
-                    "latency.median_ms",
-                    "at most 0.7 of fp32",
-                    "0.666667",
-                    "0.66 to 0.6734",
-                    "net-fp32",
-                    NONE,
-                )
-            ],
+        run = quickstart.model_copy(update={"gates": (gate, missing)})
+        relative = ("latency.median_ms", "at most 0.7 of fp32", "0.666667", "0.66 to 0.6734", "net-fp32", NONE)
+        assert tables.gates_table(run, passed=True).rows == (("pass", "v", *relative),)
+        assert tables.gates_table(run, passed=False).rows == (
             ("inconclusive", "w", "top1", "at least 0.9", NONE, NONE, NONE, "built"),
         )
 
+    def test_gates_that_failed_come_first(self, quickstart):
+        gates = tuple(
+            Gate(variant=verdict, metric="top1", limit="at least 0.9", value=None, verdict=verdict)
+            for verdict in ("inconclusive", "pass", "fail")
+        )
+        table = tables.gates_table(quickstart.model_copy(update={"gates": gates}), passed=False)
+        assert [row[0] for row in table.rows] == ["fail", "inconclusive"]
+
+    @pytest.mark.parametrize(
+        ("cell", "number"),
+        [
+            ("0.0929 (0.0925 to 0.0935)", "0.0929"),
+            ("1,806,336", "1806336"),
+            ("2 min 05 s", "120"),
+            ("1.50 KiB", "1536"),
+            ("\N{MINUS SIGN}0.20", "-0.2"),
+            (NONE, ""),
+            ("identical", ""),
+        ],
+    )
+    def test_cells_are_sorted_by_the_number_that_they_begin_with(self, cell, number):
+        assert tables.order_of(cell) == number
+
     def test_no_rows_no_table(self, latency_only):
         assert data_tables.data_table(latency_only) is None
-        assert tables.gates_table(latency_only) is None
+        assert tables.gates_table(latency_only, passed=False) is None
         assert tables.stages_table(latency_only) is None
 
     @pytest.mark.parametrize(

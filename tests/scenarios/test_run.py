@@ -256,6 +256,37 @@ class TestFiles:
             recalls = right.groupby(predictions["label"]).mean().to_dict()
             assert {each.label: each.recall for each in row.accuracy.classes} == pytest.approx(recalls)
 
+    def test_confusions_follow_from_the_predictions(self, first: Run) -> None:
+        predictions = pd.read_parquet(first.directory / "samples" / "predictions.parquet")
+        for row in first.results.rows:
+            assert row.accuracy is not None
+            wrong = predictions[predictions[row.variant.id] != predictions["label"]]
+            counted = wrong.groupby(["label", row.variant.id], observed=True).size().to_dict()
+            assert {(each.label, each.predicted): each.n for each in row.accuracy.confusions} == counted
+
+    def test_histograms_count_what_calibration_saw_and_ranges_are_those_of_the_files(self, first: Run) -> None:
+        (found,) = first.results.calibrations
+        assert (found.model, found.place) == ("net", "onnxruntime")
+        assert {each.n for each in found.tensors if each.name == "x"} == {70 * 28 * 28}
+        assert all(sum(each.counts) == each.n for each in found.tensors)
+        ranges = {name: each.amax for each in found.ranges for name in each.variants}
+        assert {PTQ_MAX, PTQ_ENTROPY, QAT, SIMULATED} == ranges.keys()
+        largest = {each.name: max(-each.minimum, each.maximum) for each in found.tensors}
+        assert all(ranges[PTQ_MAX][name] <= 1.01 * largest[name] for name in largest)
+        assert ranges[PTQ_ENTROPY] != ranges[PTQ_MAX]
+
+    def test_the_structure_names_layers_as_the_audit_does(self, first: Run) -> None:
+        (network,) = first.results.networks
+        coverage = first.row(PTQ_MAX).coverage
+        assert coverage is not None
+        assert {layer.name for layer in coverage.layers if layer.macs} <= {each.name for each in network.operators}
+
+    def test_every_row_has_a_log_of_its_stages(self, first: Run) -> None:
+        for row in first.results.rows:
+            text = (first.directory / row.files["log"]).read_text(encoding="utf-8")
+            assert text.count("computed in") > 3
+        assert "calibrate_s" in (first.directory / first.row(PTQ_MAX).files["log"]).read_text(encoding="utf-8")
+
     def test_p_values_are_corrected_for_all_compared_rows(self, first: Run) -> None:
         compared = [row.accuracy.comparison for row in first.results.rows if row.accuracy and row.accuracy.comparison]
         assert [each.family_size for each in compared] == [5] * 5
@@ -271,6 +302,7 @@ class TestFiles:
             assert first.row(variant).files["latency_samples"] == "samples/latency.parquet"
             assert latency.n == len(ms)
             assert latency.median_ms == pytest.approx(np.median(ms))
+            assert latency.distribution_ms == pytest.approx(np.quantile(ms, (0.05, 0.25, 0.5, 0.75, 0.95)))
 
     def test_speedups_and_noise_follow_from_the_timed_inferences(self, first: Run) -> None:
         timings = Timings.from_parquet(first.directory / "samples" / "latency.parquet")

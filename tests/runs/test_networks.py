@@ -2,8 +2,6 @@
 
 import os
 import resource
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -113,15 +111,6 @@ def test_a_message_that_is_far_too_long_is_not_read(store: Store, journal: Path)
     assert failed.kind == CRASH
     assert "wrote into it" in failed.reason
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
-
-
-@pytest.mark.skipif(shutil.which("yes") is None, reason="needs the program `yes`")
-def test_the_end_of_a_log_that_grows_while_it_is_read_is_short(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(["yes"], stdout=log) as endless:
-        time.sleep(0.1)
-        found = [len(isolation._tail(tmp_path / "log")) for _ in range(20)]
-        endless.kill()
-    assert max(found) == isolation.OUTPUT_TAIL_BYTES
 
 
 def test_the_place_of_a_crash_is_that_of_the_thread_that_crashed() -> None:

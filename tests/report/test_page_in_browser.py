@@ -86,6 +86,11 @@ def test_axe_finds_no_violation(opened, report, width, scheme):
     assert found.violations_count == 0, found.generate_report()
 
 
+def test_a_wide_screen_shows_every_column_at_once(opened, report):
+    region = opened(report).get_by_role("region", name="Table of variants")
+    assert region.evaluate("each => each.scrollWidth - each.clientWidth") == 0
+
+
 def test_tables_sort_and_filter(opened, report):
     page = opened(report)
     rows = page.locator("#all-variants tbody tr")

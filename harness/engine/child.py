@@ -177,7 +177,7 @@ def enter(*, parent: int, argv: list[str], function: str, arguments: list[str], 
 
 
 def _end_with_parent(parent: int, mark: str) -> None:
-    """A process whose parent was killed must not go on for nobody, and neither must what it started."""
+    """A process whose parent was killed must end, and so must everything that it started."""
     while os.getppid() == parent:
         time.sleep(_PARENT_TICK_S)
     kill_marked(mark)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Option = dict[str, Any]
-"""Of ECharts, or a part of it; plain JSON."""
+"""Option of ECharts, or a part of it; plain JSON."""
 INK, MUTED, LINE, SURFACE = "var(--ink)", "var(--muted)", "var(--line)", "var(--surface)"
 SERIES = tuple(f"var(--series-{number})" for number in range(8))
 """Okabe-Ito, safe for colour blindness; the style sheet has a set for dark pages."""
@@ -43,14 +43,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Part:
+class InteractivePart:
     """A chart or a table whose content is chosen."""
 
     key: str
     label: str
     caption: str
     views: tuple[Any, ...]
-    """Of a chart: what is merged into `option`. Of a table: its rows."""
+    """For a chart, what is merged into `option`; for a table, its rows."""
     option: Option | None = None
     headings: tuple[str, ...] = ()
     numeric: frozenset[int] = frozenset()
@@ -65,9 +65,9 @@ class Chooser:
     key: str
     title: str
     name: str
-    """Of what is chosen."""
+    """Name of what is chosen."""
     choices: tuple[Choice, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[InteractivePart, ...]
     first: int = 0
     """Number of the choice that is shown before a reader chooses."""
 
@@ -138,7 +138,7 @@ def option(**parts: Any) -> Option:
 
 
 NARROW_NAMES = {"axisLabel": {"width": 122, "overflow": "break", "fontSize": 10, "lineHeight": 11}}
-"""Of a `name_axis` on narrow screens: on two lines rather than cut off."""
+"""Changes to a `name_axis` on narrow screens: names on two lines rather than cut off."""
 
 
 def narrow(base: Option, **parts: Any) -> Option:

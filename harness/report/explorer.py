@@ -14,8 +14,8 @@ from harness.report.charts import (
     Choice,
     Chooser,
     Extent,
+    InteractivePart,
     Option,
-    Part,
     Views,
     bars,
     heat,
@@ -42,7 +42,7 @@ from harness.results import CalibratedTensor, Calibration, ClassAccuracy, Row, R
 from harness.words.phrases import calibrator_name, label, level, three_digits
 
 _MOST_CLASSES = 20
-"""Of a matrix or list of classes that is still read; those with the most mistakes."""
+"""Most classes in a matrix or list: those with the most mistakes."""
 _MOST_MARKS = 12
 """Ranges that are drawn into one histogram."""
 
@@ -72,16 +72,16 @@ def _layers(results: RunResults, groups: Sequence[Group]) -> Chooser | None:
     height = heat_map_height_px(groups)
     colours = "Colours as in the legend above"
     parts = (
-        Part(
+        InteractivePart(
             "layers-graph", "The network as a graph, coloured by executed precision",
             f"{colours}; scroll or pinch to zoom, drag to move.",
             tuple(graphs.found), option=graph_base(), height_px=graph_height_px(results.networks), zooms=True,
         ),
-        Part(
+        InteractivePart(
             "layers-precision", "Executed precision of every layer that multiplies, by variant",
             f"All variants of the group. {colours}.", tuple(precisions.found), option={}, height_px=height,
         ),
-        Part(
+        InteractivePart(
             "layers-noise", "Signal-to-noise ratio of every layer, by variant",
             "Each layer's own error; the darker, the more noise (10 dB and below to 50 dB and above).",
             tuple(noise.found), option={}, height_px=height,
@@ -91,9 +91,9 @@ def _layers(results: RunResults, groups: Sequence[Group]) -> Chooser | None:
     return Chooser("layers", "Layer by layer", "Variant", tuple(choices), parts, _first_quantized(choices))
 
 
-def _table_of_layers(views: Sequence[list[list[str]]], *, has_noise: bool) -> Part:
+def _table_of_layers(views: Sequence[list[list[str]]], *, has_noise: bool) -> InteractivePart:
     columns = [place for place in range(len(LAYER_HEADINGS)) if has_noise or place not in NOISE_COLUMNS]
-    return Part(
+    return InteractivePart(
         "layers-table",
         "Layers of the engine",
         "",
@@ -121,12 +121,12 @@ def _mistakes(results: RunResults, groups: Sequence[Group]) -> Chooser | None:
         return None
     at = f"bars: {level(results.confidence)} interval of each class alone"
     parts = (
-        Part(
+        InteractivePart(
             "mistakes-confusion", "Test samples of one class that were predicted as another",
             "Down: the true class; across: what was predicted. On a cell: the same of FP32.",
             tuple(matrices.found), option={}, height_px=560,
         ),
-        Part(
+        InteractivePart(
             "mistakes-classes", "Loss of recall against FP32 by class",
             f"Right of zero: the class lost. The classes that moved most; {at}, so some leave zero by chance. What is "
             "proven stands under “Classes that lose”.",
@@ -245,7 +245,7 @@ def _calibration(results: RunResults) -> Chooser | None:
             choices.append(Choice(f"{each.model} on {each.place}", tensor.name, (view,)))
     if not choices:
         return None
-    part = Part(
+    part = InteractivePart(
         "calibration-histogram",
         "Histogram of an activation in the calibration samples, with the range of each calibrator",
         "Absolute values, on a logarithmic scale of counts. What lies right of a calibrator's line is clipped to it; "

@@ -66,7 +66,7 @@ class Spot:
 
     @property
     def name(self) -> str:
-        """Of the row within its group."""
+        """Name of the row within its group."""
         return label(self.row.variant)
 
     @property
@@ -435,6 +435,6 @@ def _usual(row: Row) -> float:
 
 
 def _seconds(row: Row) -> float:
-    """Of what the row needed beyond FP32; 0 where nothing is known."""
+    """Seconds that the row needed beyond FP32; 0 where nothing is known."""
     cost = row.cost
     return sum(filter(None, (cost.calibrate_s, cost.quantize_s, cost.finetune_s))) if cost else 0.0

@@ -157,7 +157,7 @@ def _heat_map(rows: Sequence[Row], names: Sequence[str], cells: Sequence[Option]
 
 
 def heat_map_height_px(groups: Sequence[Group]) -> int:
-    """Of the group with the most variants."""
+    """Height for the group with the most variants."""
     return 150 + 22 * max((len(group.rows) for group in groups), default=1)
 
 

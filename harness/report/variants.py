@@ -172,7 +172,7 @@ _LINKED = {"onnx": "ONNX", "engine": "engine", "audit": "audit", "log": "log", "
 
 
 def address(file: str) -> str:
-    """Of a file in the run's folder, relative to the report; whatever its name, it is never another kind of address."""
+    """Address of a file in the run's folder, relative to the report; no name makes it another kind of address."""
     return "./" + quote(file.lstrip("/"))
 
 

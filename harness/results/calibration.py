@@ -15,7 +15,7 @@ class CalibratedTensor(Record):
     minimum: float
     maximum: float
     counts: tuple[int, ...]
-    """Of absolute values, in equal bins from 0 to the largest."""
+    """Counts of absolute values, in equal bins from 0 to the largest."""
 
 
 class ChosenRanges(Record):

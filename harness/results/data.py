@@ -49,7 +49,7 @@ class NetworkInput(Record):
     shape: tuple[int, int, int]
     """Channels, height, width."""
     dtype: Literal["uint8", "float32"]
-    """Of the samples as they are stored."""
+    """Type of the samples as they are stored."""
     mean: tuple[float, ...]
     """Per channel, of samples scaled to [0, 1] (uint8) or as they are (float32)."""
     std: tuple[float, ...]

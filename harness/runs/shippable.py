@@ -19,7 +19,7 @@ from harness.targets import get_target
 EXAMPLES: Final = "samples/examples"
 COUNT = 3
 _MOST_OUTPUT_BYTES = 2**20
-"""Of one sample: outputs for every pixel would fill disks."""
+"""Limit of the outputs of one sample: outputs for every pixel would fill disks."""
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 

@@ -29,7 +29,7 @@ from harness.verification.torch_steps import check_capture, check_prepared
 
 Data = torch.Tensor | Iterable[Any]
 _WIDTHS = (*range(2, 9), 16)
-"""Of activations, in bits."""
+"""Widths of activations, in bits."""
 
 
 def quantize(

@@ -22,15 +22,15 @@ OpenEngine = Callable[[Path, Mapping[str, Any]], Callable[[Array], Array]]
 SETTINGS, CHECKSUMS = "model.json", "SHA256SUMS"
 EXPECTED = "samples/expected.npy"
 TOLERANCE = 0.01
-"""Of outputs, as a share of the range of those expected: another CPU adds in another order, which can move a value by
-one quantization step."""
+"""Tolerance of outputs, as a share of the range of those expected: another CPU adds in another order, which can move a
+value by one quantization step."""
 
 
 class Wrong(Exception):
     """What is wrong with a file, for people."""
 
 
-class Network:
+class DeployedNetwork:
     """The network of a folder: from files to outputs. Names and numbers come from `model.json`, as data."""
 
     def __init__(self, folder: Path, open_engine: OpenEngine) -> None:
@@ -71,7 +71,7 @@ def normalised(pixels: Array, mean: Sequence[float], std: Sequence[float]) -> np
     return exact.astype(np.float32)
 
 
-def check(network: Network) -> list[str]:
+def check(network: DeployedNetwork) -> list[str]:
     """What does not come out as expected; empty where all does."""
     found = [f"{name}: its content is not what was shipped" for name in _changed(network.folder)]
     samples = network.settings["samples"]
@@ -96,7 +96,7 @@ def main(open_engine: OpenEngine, arguments: Sequence[str] | None = None) -> int
     given = parser.parse_args(arguments)
     if given.check == bool(given.files):
         parser.error("give files, or --check")
-    network = Network(Path(__file__).parents[1], open_engine)
+    network = DeployedNetwork(Path(__file__).parents[1], open_engine)
     try:
         return _report_check(network) if given.check else _predict(network, given.files, given.save)
     except Wrong as problem:
@@ -104,14 +104,14 @@ def main(open_engine: OpenEngine, arguments: Sequence[str] | None = None) -> int
         return 2
 
 
-def _report_check(network: Network) -> int:
+def _report_check(network: DeployedNetwork) -> int:
     problems = check(network)
     for problem in problems:
         print(problem, file=sys.stderr)  # noqa: T201
     return int(bool(problems))
 
 
-def _predict(network: Network, files: Sequence[Path], save: Path | None) -> int:
+def _predict(network: DeployedNetwork, files: Sequence[Path], save: Path | None) -> int:
     outputs = network.outputs(files)
     for file, values in zip(files, outputs, strict=True):
         best = int(values.argmax()) if values.ndim == 1 else None  # one output per class

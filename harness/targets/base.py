@@ -132,8 +132,8 @@ class Target(ABC):
     needs_gpu: ClassVar[bool] = False
     """Whether engines run on an NVIDIA GPU only."""
     own_suffix: ClassVar[str | None] = None
-    """Of models in a format of its own that `build` takes beside ONNX, as toolkits write them for it. Beside such a
-    model lies the FP32 ONNX file that it was made from, under the same name."""
+    """Suffix of models in a format of its own that `build` takes beside ONNX, as toolkits write them for it. Beside
+    such a model lies the FP32 ONNX file that it was made from, under the same name."""
     reads_wide_activations: ClassVar[bool] = False
     """Whether engines are built from files with 16-bit Q/DQ."""
 
@@ -245,7 +245,7 @@ class Target(ABC):
         """Load an engine file that `build` wrote."""
 
     def predict_script(self) -> PredictScript | None:
-        """What runs a shipped engine; None where nobody has written that."""
+        """What runs a shipped engine; None where there is no such program."""
         return None
 
     def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:

@@ -82,8 +82,8 @@ class Toolkit(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     """That must be importable."""
     suffix: ClassVar[str] = ".onnx"
-    """Of the file that it writes: a Q/DQ ONNX file, or a model in a format that one target takes beside ONNX, of which
-    no ONNX file exists (`Target.own_suffix`)."""
+    """Suffix of the file that it writes: a Q/DQ ONNX file, or a model in a format that one target takes beside ONNX, of
+    which no ONNX file exists (`Target.own_suffix`)."""
 
     @property
     def writes_onnx(self) -> bool:

@@ -30,7 +30,7 @@ from harness.results import (
     RunResults,
     Variant,
 )
-from harness.scenario.schema import Verdict
+from harness.verdicts.settings import Judgement
 
 REPOSITORY = Path(__file__).parents[2]
 HOW = frozenset(
@@ -168,4 +168,4 @@ def test_the_page_in_the_repository_is_up_to_date() -> None:
 def test_margins_are_those_that_scenarios_have_by_default() -> None:
     accuracy, latency = figures.figure(figures.TOP1).margin, figures.figure(figures.SPEEDUP).margin
     assert accuracy is not None and latency is not None
-    assert (Verdict().accuracy_margin, Verdict().latency_margin) == (accuracy.size, latency.size)
+    assert (Judgement().accuracy_margin, Judgement().latency_margin) == (accuracy.size, latency.size)

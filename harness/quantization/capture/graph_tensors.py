@@ -1,4 +1,4 @@
-"""The tensors that a captured graph holds: one node for each, and new ones under names that nobody has; new calls."""
+"""The tensors that a captured graph holds: one node for each, new ones under unused names, and new calls."""
 
 from __future__ import annotations
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.data.spec import DatasetSpec
 from PIL import Image
 
 from harness.data.load import load_splits
 from harness.data.samples import Splits
-from harness.metrics.base import Evidence, Judgement
+from harness.data.settings import DatasetSpec
+from harness.metrics.base import Evidence
 from harness.results import Variant
 from harness.runs.shippable import keep_examples, keep_outputs
 from harness.standalone.program import read_input
+from harness.verdicts.settings import Judgement
 
 VARIANT = Variant(id="v", model="m", method="fp32", target="onnxruntime", batch_size=1)
 
@@ -101,7 +102,7 @@ def test_image_files_are_kept_as_they_are_and_read_bit_by_bit_alike(
 def test_outputs_are_kept_for_the_examples_unless_they_are_huge(tmp_path: Path) -> None:
     splits = load_splits(spec(source="random_images", args={"input_shape": [3, 8, 10]}), root=tmp_path, seed=0)
     examples = keep_examples(tmp_path, splits)
-    judgement = Judgement(confidence=0.95, accuracy_margin=0.01, latency_margin=0.03, seed=0)
+    judgement = Judgement(confidence=0.95, accuracy_margin=0.01, latency_margin=0.03)
 
     def evidence(variant_id: str, outputs: np.ndarray[Any, np.dtype[np.float32]] | None) -> Evidence:
         variant = VARIANT.model_copy(update={"id": variant_id})

@@ -18,13 +18,13 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import torch
-from harness.data.spec import DatasetSpec
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.comparison.sources import load_results
 from harness.data.load import load_splits
 from harness.data.samples import Samples
+from harness.data.settings import DatasetSpec
 from harness.errors import StageError, UsageError
 from harness.results import Conclusion, EngineChoice, Gate, RunResults
 from harness.shipping import ship

@@ -60,8 +60,8 @@ class TestGatesOfARun:
             )
             night = recorded().add("net-qat-onnxruntime-b1", status="failed", reason="no") if failed else recorded()
             results = night.results.model_copy(update={"gates": gates})
-            scenario = SimpleNamespace(name="tiny")
-            monkeypatch.setattr(complete, "prepare_runs", lambda *_: [SimpleNamespace(scenario=scenario, notes=())])
+            about = SimpleNamespace(name="tiny")
+            monkeypatch.setattr(complete, "prepare_runs", lambda *_: [SimpleNamespace(about=about, notes=())])
             monkeypatch.setattr(complete, "run_scenario", lambda *_: results)
             monkeypatch.setattr(complete, "render", lambda *_: [])
             arguments = [

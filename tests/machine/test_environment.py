@@ -252,7 +252,7 @@ def test_the_environment_is_that_of_the_beginning(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(run, "fingerprint", lambda root: happened.append(f"environment of {root}"))
     plugins = SimpleNamespace(active=nullcontext)
-    prepared = SimpleNamespace(scenario=SimpleNamespace(root="project"), plugins=plugins)
+    prepared = SimpleNamespace(about=SimpleNamespace(root="project"), plugins=plugins)
     with pytest.raises(Begun):
         run.run_scenario(prepared, tmp_path, Store(tmp_path), run.RunOptions(), display)  # type: ignore[arg-type]
     assert happened == ["environment of project", "display"]

@@ -11,14 +11,14 @@ COMMON = """
 import {module} as trt
 import api
 
-library: api.TensorRt = trt
+library: api.TensorRtModule = trt
 """
 RTX = """
 import tensorrt_rtx_bindings as trt
 from tensorrt_rtx_bindings import tensorrt_rtx as classes
 import api
 
-library: api.TensorRtRtx = trt
+library: api.TensorRtRtxModule = trt
 
 
 def config(it: classes.IBuilderConfig) -> api.RtxBuilderConfig:
@@ -75,7 +75,7 @@ class TestInstalledRtx:
 
     @pytest.mark.parametrize(
         ("owner", "base", "name"),
-        [("trt", "TensorRt", "build_engine"), ("classes.IBuilderConfig", "BuilderConfig", "int8_calibrator")],
+        [("trt", "TensorRtModule", "build_engine"), ("classes.IBuilderConfig", "BuilderConfig", "int8_calibrator")],
     )
     def test_a_name_that_was_removed_is_found(self, rtx_stubs: Path, owner: str, base: str, name: str):
         planted = f"class Old(api.{base}, Protocol):\n    def {name}(self) -> int: ...\n"
@@ -96,13 +96,15 @@ class TestProtocols:
         ],
     )
     def test_a_removed_name_in_the_code_is_found(self, tmp_path: Path, planted: str, name: str):
-        said = complaints(f"import api\n\n\ndef use(trt: api.TensorRt) -> object:\n    return {planted}\n", tmp_path)
+        said = complaints(
+            f"import api\n\n\ndef use(trt: api.TensorRtModule) -> object:\n    return {planted}\n", tmp_path
+        )
         assert len(said) == 1
         assert f'has no attribute "{name}"' in said[0]
 
     def test_what_the_code_uses_passes(self, tmp_path: Path):
         used = "trt.Builder(None).create_builder_config().set_flag(trt.BuilderFlag.TF32)"
-        assert complaints(f"import api\n\n\ndef use(trt: api.TensorRt) -> None:\n    {used}\n", tmp_path) == []
+        assert complaints(f"import api\n\n\ndef use(trt: api.TensorRtModule) -> None:\n    {used}\n", tmp_path) == []
 
 
 def test_signatures_that_are_no_python_take_anything():

@@ -62,6 +62,8 @@ class Evidence:
     load: LoadMeasured | None = None
     """Measurements of LoadGen; None when no load scenario ran."""
     threads: int = 1
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    """Peak multiply-accumulates per second of the device with so many threads, by precision."""
     includes_transfers: bool = False
     task: Task = "classification"
     """Task of the data set."""

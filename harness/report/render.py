@@ -97,7 +97,7 @@ def html_text(results: RunResults) -> str:
     )
 
 
-_COLUMNS = ("has_accuracy", "has_unlabelled", "has_latency", "has_size", "has_coverage")
+_COLUMNS = ("has_accuracy", "has_unlabelled", "has_latency", "has_share_of_peak", "has_size", "has_coverage")
 
 
 def _values(shown: tuple[Group, ...]) -> dict[str, list[str]]:

@@ -80,6 +80,9 @@ class Latency(Speedup):
     """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
+    share_of_peak: float | None = None
+    """Time that the multiply-accumulates would take at the CPU's peak, each in the precision that the engine multiplies
+    it in, divided by the median. None where a peak or a precision is not known, and on devices other than CPUs."""
     analyses: int = 1
     """Interim analyses after which measuring may have stopped; each has a share of 1 - confidence in the interval."""
     across: Speedup | None = None

@@ -23,6 +23,7 @@ from harness.stages.catalog import (
     LOAD,
     MEASURE,
     MEMORY,
+    PEAK,
     PREDICT,
     PREDICT_TORCH,
 )
@@ -34,6 +35,7 @@ from harness.stages.configs import (
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
+    PeakConfig,
     PredictConfig,
     PredictTorchConfig,
     built,
@@ -41,6 +43,7 @@ from harness.stages.configs import (
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.toolkits import DEFAULT, get_toolkit
+from harness.words.phrases import counted
 
 
 @dataclass(frozen=True)
@@ -286,6 +289,11 @@ class Planner:
         )
         inputs = {"build": plan.tasks["build"]}
         return Task(ENERGY, config, inputs, label=f"energy of {plan.variant.id}", requires=(plan.variant.target,))
+
+    def peak(self, threads: int) -> Task:
+        """What the CPU can multiply and add with so many threads."""
+        config = PeakConfig(machine=self._machine, threads=threads)
+        return Task(PEAK, config, label=f"peak of the CPU, {counted(threads, 'thread')}")
 
     def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
         config = MemoryConfig(

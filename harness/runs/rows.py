@@ -21,6 +21,7 @@ from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
 from harness.runs.own_metrics import OwnMetrics
 from harness.runs.parity import evidence
+from harness.runs.peak import peaks_of
 from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import (
     LABELS,
@@ -54,6 +55,8 @@ class RunOutcomes:
     """By key of the task."""
     latency: Mapping[str, Outcome] = field(default_factory=dict)
     """Outcomes of the measuring task, by variant id."""
+    peaks: Mapping[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the task that measured the CPU's peak with the row's number of threads, by variant id."""
     energy: Mapping[str, Outcome] | None = None
     """Outcomes of the energy task, by variant id; None when the scenario does not ask for energy."""
     load: Mapping[str, Outcome] = field(default_factory=dict)
@@ -179,6 +182,7 @@ def collect_evidence(
         energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
+        peaks=peaks_of(run_outcomes.peaks.get(plan.variant.id)),
         task=task,
         seed=seed,
         includes_transfers=timed is not None and timed.includes_transfers,

@@ -27,6 +27,7 @@ from harness.runs.explanations import calibrations, keep_log, networks
 from harness.runs.latency import Measured, by_variant, run_latency, timed_by_variant
 from harness.runs.load import keep_logs, run_load
 from harness.runs.own_metrics import compute_own
+from harness.runs.peak import recorded_peaks, run_peaks
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
@@ -64,10 +65,13 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         measured = run_latency(prepared, executor, outcomes, _measurement_id(run_id, started))
         energy = _energy(prepared, executor, outcomes, _measurement_id(run_id, started))
         loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _measurement_id(run_id, started))
-    after_builds = [*measured, *(energy or ()), *loaded]
+        timed = timed_by_variant(measured)
+        peaks = run_peaks(prepared, executor, timed)
+    after_builds = [*measured, *peaks, *(energy or ()), *loaded]
     run_outcomes = RunOutcomes(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
-        latency=timed_by_variant(measured),
+        latency=timed,
+        peaks=by_variant(peaks),
         energy=None if energy is None else by_variant(energy),
         load=by_variant(loaded),
     )
@@ -86,7 +90,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         confidence=verdict.confidence,
-        environment=environment | _settings(prepared),
+        environment=environment | _settings(prepared) | recorded_peaks(peaks, prepared.plans, timed),
         datasets=prepared.datasets,
         weights=prepared.weights,
         fp32_weights=_fp32_weights(prepared.plans, run_outcomes),

@@ -110,6 +110,15 @@ class LatencyResult(Result):
     """Medians of the parts of an inference, by variant id."""
 
 
+class PeakResult(Result):
+    """Result of `peak`, for the CPU with one number of threads."""
+
+    macs_per_s: dict[str, float]
+    """Multiply-accumulates per second, by precision: `FP32`, `BF16`, `INT8`."""
+    missing: dict[str, str]
+    """Why a precision has none."""
+
+
 class LoadResults(Result):
     """Result of `load`, for one engine."""
 

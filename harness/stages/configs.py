@@ -290,6 +290,14 @@ class EnergyConfig(Config):
     idle_s: float
 
 
+class PeakConfig(Config):
+    """Peak multiply-accumulates per second of the CPU."""
+
+    machine: str
+    """Peaks of equal machines are alike."""
+    threads: int
+
+
 class LoadConfig(Config):
     """Load scenarios of one engine, through LoadGen."""
 

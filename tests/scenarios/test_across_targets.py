@@ -98,6 +98,21 @@ def test_speed_is_over_both_references_and_accuracy_over_the_targets_own(run: tu
         assert row.latency is not None and row.latency.threads == 1
 
 
+def test_every_row_is_set_beside_the_one_peak_of_its_threads(run: tuple[RunResults, Path]) -> None:
+    results, directory = run
+    (peak,) = [stage for stage in results.stages if stage.stage == "peak"]
+    assert set(peak.variants) == {ORT, ORT_PTQ, OV, OV_PTQ}
+    rates = results.environment["peak_gmacs_per_s"]["1 thread"]
+    for row in results.rows:
+        assert row.latency is not None and row.latency.share_of_peak is not None and row.coverage is not None
+        # What an engine at the peak would take, as a share of the median.
+        gmacs = {name: sum(layer.macs for layer in row.coverage.layers if layer.precision == name) for name in rates}
+        ideal_s = sum(count / 1e9 / rates[name] for name, count in gmacs.items() if count)
+        share = ideal_s * 1e3 / row.latency.median_ms
+        assert row.latency.share_of_peak == pytest.approx(share, rel=0.02)  # the record has one decimal
+    assert "Of peak" in (directory / "report.md").read_text(encoding="utf-8")
+
+
 def test_there_is_one_decision_at_the_top_of_the_report(run: tuple[RunResults, Path]) -> None:
     results, directory = run
     (choice,) = results.choices

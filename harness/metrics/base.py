@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.data.tasks import Task
 from harness.figures import Figure, metric_figure
-from harness.results import Energy, Layer, Memory, Record, Variant
+from harness.results import Energy, Layer, Memory, Record, StreamThroughput, Variant
 from harness.verdicts.settings import Judgement
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Evidence:
     engine_path: Path | None = None
     weight_bytes: int | None = None
     layers: tuple[Layer, ...] = ()
+    by_streams: tuple[StreamThroughput, ...] = ()
     memory: Memory | None = None
     energy: Energy | None = None
     load: LoadMeasured | None = None

@@ -45,6 +45,7 @@ class LatencyMetric(Metric):
             contaminated_rounds=timings.contaminated_rounds(),
             watched=evidence.watched,
             throughput_per_s=variant.batch_size * 1e3 / figures["median_ms"],
+            by_streams=evidence.by_streams,
             share_of_peak=share_of_peak(evidence.layers, evidence.peaks, variant.batch_size, figures["median_ms"]),
             threads=evidence.threads,
             includes_transfers=evidence.includes_transfers,

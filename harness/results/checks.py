@@ -27,6 +27,7 @@ _ENDLESS = frozenset(
 _POSITIVE = frozenset(
     (
         *("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
+        *("per_s", "slowest_per_s", "fastest_per_s", "streams"),
         *("batch_size", "analyses", "builds", "threads"),
     )
 )

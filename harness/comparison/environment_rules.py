@@ -53,6 +53,7 @@ RULES: Final = (  # the first pattern that fits counts
     ),
     # What changes by the minute, or repeats another entry.
     EnvironmentRule("load_average*", None, (), "", ""),
+    EnvironmentRule("peak_gmacs_per_s*", None, (), "", ""),
     EnvironmentRule("cpu.clocks_mhz.current", None, (), "", ""),
     EnvironmentRule("gpus.*.clocks_sm", None, (), "", ""),
     EnvironmentRule("gpus.*.clocks_mem", None, (), "", ""),

@@ -17,6 +17,7 @@ def latency_figures() -> Iterator[Figure]:
     """Figures of the section `latency`."""
     yield from _times()
     yield from _speedups()
+    yield _share_of_peak()
 
 
 def _times() -> Iterator[Figure]:
@@ -56,6 +57,19 @@ def _times() -> Iterator[Figure]:
         read=of(lambda found: found.throughput_per_s),
         column="throughput_per_s",
         from_speedup="rate",
+    )
+
+
+def _share_of_peak() -> Figure:
+    return Figure(
+        "latency.share_of_peak",
+        header="Of peak",
+        unit="share",
+        better="higher",
+        definition="Time that the engine's multiply-accumulates would take at the most that this CPU does in a second, "
+        "each in the precision that the engine multiplies it in, divided by the median time of one inference.",
+        read=reading(_in_latency, lambda found: found.share_of_peak),
+        column="share_of_peak",
     )
 
 

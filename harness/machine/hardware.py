@@ -11,6 +11,8 @@ from typing import Any
 
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
 """Instruction sets that decide integer speed (`asimddp` is ARM's dot product)."""
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""`bf16` is ARM's."""
 DOT_PRODUCT_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 STAGES_AT_ONCE = 4
@@ -75,6 +77,11 @@ def instruction_sets() -> tuple[str, ...]:
 def has_vnni() -> bool:
     """Whether the CPU has 8-bit dot products; without them INT8 gains little over FP32."""
     return not DOT_PRODUCT_FLAGS.isdisjoint(instruction_sets())
+
+
+def has_bf16() -> bool:
+    """Whether the CPU multiplies BF16; without the instructions libraries do it in FP32."""
+    return not _BF16_FLAGS.isdisjoint(cpu_flags(_read(_CPUINFO) or ""))
 
 
 def cpu_flags(cpuinfo: str) -> frozenset[str]:

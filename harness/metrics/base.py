@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.data.tasks import Task
 from harness.figures import Figure, metric_figure
-from harness.results import Energy, Layer, Memory, Record, Variant
+from harness.results import Energy, Layer, Memory, Record, StreamThroughput, Variant
 from harness.verdicts.settings import Judgement
 
 if TYPE_CHECKING:
@@ -57,11 +57,14 @@ class Evidence:
     engine_path: Path | None = None
     weight_bytes: int | None = None
     layers: tuple[Layer, ...] = ()
+    by_streams: tuple[StreamThroughput, ...] = ()
     memory: Memory | None = None
     energy: Energy | None = None
     load: LoadMeasured | None = None
     """Measurements of LoadGen; None when no load scenario ran."""
     threads: int = 1
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    """Peak multiply-accumulates per second of the device with so many threads, by precision."""
     includes_transfers: bool = False
     task: Task = "classification"
     """Task of the data set."""

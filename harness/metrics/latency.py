@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from harness.metrics.base import Evidence, Metric
-from harness.results import ConfidenceInterval, Latency, PairedComparison, Speedup
+from harness.results import ConfidenceInterval, Latency, Layer, PairedComparison, Speedup
 from harness.stats.intervals import quantile_with_interval
 from harness.timing.samples import Timings
 from harness.verdicts.latency import JudgedSpeedup, judge_speedup
@@ -44,6 +45,8 @@ class LatencyMetric(Metric):
             contaminated_rounds=timings.contaminated_rounds(),
             watched=evidence.watched,
             throughput_per_s=variant.batch_size * 1e3 / figures["median_ms"],
+            by_streams=evidence.by_streams,
+            share_of_peak=share_of_peak(evidence.layers, evidence.peaks, variant.batch_size, figures["median_ms"]),
             threads=evidence.threads,
             includes_transfers=evidence.includes_transfers,
             parts_ms=dict(evidence.parts_ms),
@@ -60,6 +63,22 @@ class LatencyMetric(Metric):
                 "noise_floor": judged.noise_floor,
             }
         )
+
+
+def share_of_peak(
+    layers: Sequence[Layer], macs_per_s: Mapping[str, float], batch_size: int, median_ms: float
+) -> float | None:
+    """Time that the layers' multiply-accumulates take at the peak of their precisions, as a share of the median.
+
+    None where a layer multiplies in a precision whose peak, or which itself, is not known.
+    """
+    ideal_s = 0.0
+    for layer in layers:
+        peak = macs_per_s.get(layer.precision or "")
+        if layer.macs and peak is None:
+            return None
+        ideal_s += batch_size * layer.macs / peak if peak else 0.0
+    return ideal_s * 1e3 / median_ms if ideal_s else None
 
 
 def _across(evidence: Evidence, timings: Timings) -> Speedup | None:

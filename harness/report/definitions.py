@@ -28,6 +28,14 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
         )
     if latencies:
         found += _latency(latencies, confidence)
+    if any(each.share_of_peak is not None for each in latencies):
+        found.append(
+            (
+                header("latency.share_of_peak"),
+                f"{_means('latency.share_of_peak')} The rest is what remains for better kernels, but also what "
+                "memory, small layers and operations other than convolutions and matrix products cost.",
+            )
+        )
     loads = [row.load for row in results.rows if row.load]
     if loads:
         found += _load(loads)

@@ -64,6 +64,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **figures("latency"),
         **_latency(row),
         **_load(row),
+        **_streams(row),
         **figures("size"),
         **figures("memory"),
         **figures("energy"),
@@ -189,6 +190,12 @@ def _load(row: Row) -> dict[str, Any]:
     figures = ("valid", "reason", "samples_per_s", "p50_ms", "p90_ms", "p99_ms", "target_percentile_ms", "queries")
     results = row.load.results if row.load else {}
     return {f"load_{name}_{figure}": getattr(result, figure) for name, result in results.items() for figure in figures}
+
+
+def _streams(row: Row) -> dict[str, float]:
+    """Only of runs that measured several streams."""
+    measured = row.latency.by_streams if row.latency else ()
+    return {f"streams_{each.streams}_per_s": each.per_s for each in measured}
 
 
 def _ends(name: str, interval: ConfidenceInterval | None) -> dict[str, float | None]:

@@ -43,6 +43,8 @@ def _headings(group: Group) -> tuple[list[str], frozenset[int]]:
         headings += [heading("accuracy.agreement")]
     if group.has_latency:
         headings += [heading(f"latency.{name}") for name in ("median_ms", "p90_ms", "p99_ms", "speedup")] + ["Latency"]
+    if group.has_share_of_peak:
+        headings += [heading("latency.share_of_peak")]
     if group.has_size:
         headings += [heading(f"size.{name}_bytes") for name in ("onnx", "engine", "weight")]
     if group.has_coverage:
@@ -63,6 +65,8 @@ def _cells(group: Group, line: VariantLine) -> Sequence[str]:
     if group.has_latency:
         verdict = line.latency_badge.word if line.latency_badge else NONE
         cells += [line.median, line.p90, line.p99, _with_interval(line.speedup), verdict]
+    if group.has_share_of_peak:
+        cells += [line.share_of_peak]
     if group.has_size:
         cells += [line.onnx, line.engine, line.weights]
     if group.has_coverage:

@@ -97,7 +97,7 @@ def html_text(results: RunResults) -> str:
     )
 
 
-_COLUMNS = ("has_accuracy", "has_unlabelled", "has_latency", "has_size", "has_coverage")
+_COLUMNS = ("has_accuracy", "has_unlabelled", "has_latency", "has_share_of_peak", "has_size", "has_coverage")
 
 
 def _values(shown: tuple[Group, ...]) -> dict[str, list[str]]:
@@ -155,6 +155,7 @@ def _details(results: RunResults) -> list[Details]:
     found = [
         ("Engines compared", choice_tables.choices_table(results), "shown"),
         ("Throughput", throughput_tables.throughput_table(results), "shown"),
+        ("Throughput over streams", throughput_tables.streams_table(results), "shown"),
         ("Top-5", accuracy_tables.top5_table(results), "shown"),
         ("QAT seeds", accuracy_tables.seeds_table(results), "shown"),
         ("Classes that lose", accuracy_tables.proven_classes_table(results), "shown"),

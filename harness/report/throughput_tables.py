@@ -1,13 +1,14 @@
-"""Samples per second over batch sizes, where a scenario has several."""
+"""Samples per second over batch sizes and over streams, where a scenario has several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results import Interval, Row, RunResults, Variant
+from harness.results import Interval, Row, RunResults, StreamThroughput, Variant
 from harness.words.choice import row_name
+from harness.words.phrases import counted
 
 _CAPTION = (
     "Samples per second: batch size divided by its median time, and the interval of that median. The best batch has "
@@ -30,6 +31,43 @@ def throughput_table(results: RunResults) -> Table | None:
     headings = ("Model", "Variant", *(f"Batch {size}" for size in sizes), "Best batch")
     lines = tuple(_line(rows, sizes) for rows in several)
     return Table(_CAPTION, headings, lines, frozenset(range(2, len(headings))))
+
+
+_STREAMS_CAPTION = (
+    "Samples per second with so many inferences side by side, one thread each: the median block, the slowest and the "
+    "fastest one. The best number of streams has the most; others whose fastest block reaches its slowest one are "
+    "named beside it"
+)
+
+
+def streams_table(results: RunResults) -> Table | None:
+    """One line per variant that ran with several streams; None without any."""
+    found = [(row, row.latency.by_streams) for row in results.rows if row.status == "ok" and row.latency]
+    found = [(row, by_streams) for row, by_streams in found if by_streams]
+    counts = sorted({each.streams for _, by_streams in found for each in by_streams})
+    if not counts:
+        return None
+    headings = ("Model", "Variant", "Batch", *(counted(count, "stream") for count in counts), "Best streams")
+    lines = tuple(_streams_line(row, by_streams, counts) for row, by_streams in found)
+    return Table(_STREAMS_CAPTION, headings, lines, frozenset(range(2, len(headings))))
+
+
+def _streams_line(row: Row, by_streams: Sequence[StreamThroughput], counts: list[int]) -> tuple[str, ...]:
+    cells = {
+        each.streams: f"{each.per_s:,.0f} ({each.slowest_per_s:,.0f} to {each.fastest_per_s:,.0f})"
+        for each in by_streams
+    }
+    best = " or ".join(map(str, best_streams(by_streams)))
+    shown = (cells.get(count, NONE) for count in counts)
+    return (row.variant.model, row_name(row), str(row.variant.batch_size), *shown, best)
+
+
+def best_streams(by_streams: Sequence[StreamThroughput]) -> list[int]:
+    """The number with the most samples per second, then those whose fastest block reaches its slowest one."""
+    best = max(by_streams, key=lambda each: each.per_s)
+    return [best.streams] + [
+        each.streams for each in by_streams if each is not best and each.fastest_per_s >= best.slowest_per_s
+    ]
 
 
 def _line(rows: Mapping[int, Row], sizes: list[int]) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ class VariantLine:
     p90: str
     p99: str
     speedup: Printed
+    share_of_peak: str
     latency_badge: Badge | None
     onnx: str
     engine: str
@@ -98,6 +99,7 @@ class Group:
     has_unlabelled: bool
     """Agreement with FP32 is all that is known of the predictions."""
     has_latency: bool
+    has_share_of_peak: bool
     has_size: bool
     has_coverage: bool
 
@@ -131,6 +133,7 @@ def _group(key: str, rows: Sequence[Row], conclusion: Conclusion | None) -> Grou
         has_accuracy=any(row.accuracy for row in rows),
         has_unlabelled=not any(row.accuracy for row in rows) and any(AGREEMENT in row.metrics for row in rows),
         has_latency=any(row.latency for row in rows),
+        has_share_of_peak=any(row.latency and row.latency.share_of_peak is not None for row in rows),
         has_size=any(row.size for row in rows),
         has_coverage=any(row.coverage for row in rows),
     )
@@ -157,6 +160,7 @@ def _line(row: Row, is_recommended: bool) -> VariantLine:
         p90=_tail(latency, latency.p90_ms if latency else None),
         p99=_tail(latency, latency.p99_ms if latency else None),
         speedup=_speedup(latency),
+        share_of_peak=_share_of_peak(latency),
         latency_badge=_badge(latency.verdict if latency else None),
         onnx=byte_size(size.onnx_bytes) if size and size.onnx_bytes is not None else NONE,
         engine=byte_size(size.engine_bytes) if size and size.engine_bytes is not None else NONE,
@@ -184,7 +188,7 @@ def _order(row: Row) -> Iterator[tuple[str, float | None]]:
         yield "agreement", row.metrics[AGREEMENT].value
     if latency is not None:
         yield from (("median", latency.median_ms), ("p90", latency.p90_ms), ("p99", latency.p99_ms))
-        yield "speedup", latency.speedup
+        yield from (("speedup", latency.speedup), ("share_of_peak", latency.share_of_peak))
     if size is not None:
         yield from (("onnx", size.onnx_bytes), ("engine", size.engine_bytes), ("weights", size.weight_bytes))
     if coverage is not None:
@@ -209,6 +213,10 @@ def _speedup(latency: Latency | None) -> Printed:
         return Printed()
     interval = latency.speedup_interval
     return Printed(speed(latency.speedup), speed_interval(interval.ends) if interval else "")
+
+
+def _share_of_peak(latency: Latency | None) -> str:
+    return NONE if latency is None or latency.share_of_peak is None else percent(latency.share_of_peak, 1)
 
 
 def _tail(latency: Latency | None, value_ms: float | None) -> str:

@@ -33,7 +33,7 @@ from harness.results.parity import (
     Representation,
     StepCheck,
 )
-from harness.results.performance import Cost, Energy, Latency, Memory, Size, Speedup
+from harness.results.performance import Cost, Energy, Latency, Memory, Size, Speedup, StreamThroughput
 from harness.results.row import Row
 from harness.results.run import (
     MAX_RECORD_BYTES,
@@ -107,6 +107,7 @@ __all__ = [
     "StageRun",
     "Status",
     "StepCheck",
+    "StreamThroughput",
     "Variant",
     "Verdict",
     "WeightsFile",

@@ -27,6 +27,7 @@ _ENDLESS = frozenset(
 _POSITIVE = frozenset(
     (
         *("median_ms", "p90_ms", "p99_ms", "p999_ms", "throughput_per_s"),
+        *("per_s", "slowest_per_s", "fastest_per_s", "streams"),
         *("batch_size", "analyses", "builds", "threads"),
     )
 )
@@ -35,7 +36,9 @@ _SPEEDUPS = ("latency.comparison", "across.comparison")
 there."""
 _ENDS = frozenset({"low", "high"})
 _SHARES = frozenset(("top1", "top5", "recall", "agreement", "top1_agreement", "int8_macs", "confidence"))
-_NOT_NEGATIVE = frozenset(("n", "rounds", "processes", "margin", "noise_floor", "macs", "samples", "wall_s"))
+_NOT_NEGATIVE = frozenset(
+    ("n", "rounds", "processes", "margin", "noise_floor", "macs", "samples", "wall_s", "share_of_peak")
+)
 _MAPPINGS = ("cpu", "git", "packages", "blas", "memory", "mitigations", "thread_variables", "seeds", "threads")
 _MAX_TEXT = 100_000
 

@@ -8,6 +8,16 @@ from pydantic import Field
 
 from harness.results.base import Record
 
+_SPELLINGS = {
+    "FP32": {"float", "float32", "fp32", "f32"},
+    "FP16": {"float16", "half", "fp16", "f16"},
+    "BF16": {"bfloat16", "bf16"},
+    "TF32": {"tf32"},
+    "INT8": {"int8", "uint8"},
+}
+"""Precisions, as libraries write them."""
+_NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
+
 
 class Deployment(Record):
     """What opening the engine elsewhere takes."""
@@ -37,6 +47,16 @@ class Layer(Record):
     """Why it runs in float; None for integer layers, and for the conversions between the two."""
     provider: str | None = None
     """ONNX Runtime's execution provider that ran it, where more than one may: `CUDA` or `CPU`."""
+
+    @property
+    def precision(self) -> str | None:
+        """What it multiplies in: `FP32`, `FP16`, `BF16`, `TF32` or `INT8`.
+
+        None for layers that do not multiply, and where the audit does not know.
+        """
+        if self.weight_type is None:
+            return None
+        return "INT8" if self.int8 else _NAMES.get(self.weight_type.lower())
 
 
 class Coverage(Record):

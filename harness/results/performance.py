@@ -51,6 +51,16 @@ class Speedup(Record):
         return ConfidenceInterval(low=1 + found.low, high=1 + found.high, confidence=found.confidence)
 
 
+class StreamThroughput(Record):
+    """Samples per second of one engine while so many inferences run side by side, each with one thread."""
+
+    streams: int
+    per_s: float
+    """Median block."""
+    slowest_per_s: float
+    fastest_per_s: float
+
+
 class Latency(Speedup):
     """Time of one inference of `batch_size` samples, measured in rounds interleaved with FP32."""
 
@@ -80,6 +90,11 @@ class Latency(Speedup):
     """Labels that this machine could have given."""
     throughput_per_s: float
     """Samples per second at the median."""
+    by_streams: tuple[StreamThroughput, ...] = ()
+    """With several inferences side by side; empty where the scenario asks for none, and on targets without streams."""
+    share_of_peak: float | None = None
+    """Time that the multiply-accumulates would take at the CPU's peak, each in the precision that the engine multiplies
+    it in, divided by the median. None where a peak or a precision is not known, and on devices other than CPUs."""
     analyses: int = 1
     """Interim analyses after which measuring may have stopped; each has a share of 1 - confidence in the interval."""
     across: Speedup | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from harness.load import MODULE, availability
 from harness.load.base import LoadMeasured
 from harness.load.logs import ACCURACY, read_predictions
 from harness.runs.availability import with_imports
-from harness.runs.plan import Planner, VariantPlan
+from harness.runs.plan import VariantPlan
 from harness.scenario import Scenario
 from harness.stages.artifacts import LoadResults
 
@@ -35,17 +35,17 @@ def check_load(scenario: Scenario) -> None:
         raise scenario.error(("measurement", "load"), message, fix=found.fix, on_key=True)
 
 
-def run_load(
+def run_each(
     plans: Sequence[VariantPlan],
-    planner: Planner,
+    make_task: Callable[[VariantPlan, str], Task | None],
     executor: LocalExecutor,
     outcomes: Mapping[str, Outcome],
     run_id: str,
 ) -> list[tuple[Task, Outcome, tuple[str, ...]]]:
-    """One task for each variant whose engine was built and runs here; none when the scenario has no load scenario."""
+    """The task of each variant whose engine was built and runs here, where `make_task` has one for it."""
     tasks: dict[Task, str] = {}
     for plan in plans:
-        if plan.engine_runs(outcomes) and (task := planner.load(plan, run_id)) is not None:
+        if plan.engine_runs(outcomes) and (task := make_task(plan, run_id)) is not None:
             tasks[task] = plan.variant.id
     finished = executor.run(list(tasks)) if tasks else {}
     return [(task, finished[task.key], (variant_id,)) for task, variant_id in tasks.items()]

@@ -23,8 +23,10 @@ from harness.stages.catalog import (
     LOAD,
     MEASURE,
     MEMORY,
+    PEAK,
     PREDICT,
     PREDICT_TORCH,
+    STREAMS,
 )
 from harness.stages.configs import (
     BuildConfig,
@@ -34,13 +36,16 @@ from harness.stages.configs import (
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
+    PeakConfig,
     PredictConfig,
     PredictTorchConfig,
+    StreamsConfig,
     built,
 )
 from harness.targets import get_target
 from harness.targets.base import Target
 from harness.toolkits import DEFAULT, get_toolkit
+from harness.words.phrases import counted
 
 
 @dataclass(frozen=True)
@@ -286,6 +291,30 @@ class Planner:
         )
         inputs = {"build": plan.tasks["build"]}
         return Task(ENERGY, config, inputs, label=f"energy of {plan.variant.id}", requires=(plan.variant.target,))
+
+    def streams(self, plan: VariantPlan, run_id: str) -> Task | None:
+        """Samples per second of one variant; None where the scenario asks for no streams, or the target has none."""
+        settings = self._resolved.measurement
+        target = get_target(plan.variant.target)
+        if not (settings.latency and settings.streams) or plan.build is None:
+            return None
+        if target.with_streams(target.options_from(plan.build.options), 1) is None:
+            return None
+        config = StreamsConfig(
+            run_id=run_id,
+            build=plan.build,
+            input_shape=self._resolved.networks[plan.variant.model].config.input_shape,
+            batch_size=plan.variant.batch_size,
+            streams=tuple(sorted(set(settings.streams))),
+            busy_s=settings.streams_s,
+        )
+        label = f"streams of {plan.variant.id}"
+        return Task(STREAMS, config, {"build": plan.tasks["build"]}, label=label, requires=(plan.variant.target,))
+
+    def peak(self, threads: int) -> Task:
+        """What the CPU can multiply and add with so many threads."""
+        config = PeakConfig(machine=self._machine, threads=threads)
+        return Task(PEAK, config, label=f"peak of the CPU, {counted(threads, 'thread')}")
 
     def _memory(self, variant: Variant, build: BuildConfig, built: Task) -> Task:
         config = MemoryConfig(

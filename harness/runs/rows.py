@@ -21,6 +21,7 @@ from harness.runs.energy import energy_of
 from harness.runs.load import load_measured
 from harness.runs.own_metrics import OwnMetrics
 from harness.runs.parity import evidence
+from harness.runs.peak import peaks_of
 from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import (
     LABELS,
@@ -33,6 +34,7 @@ from harness.stages.artifacts import (
     FinetuneResult,
     LatencyResult,
     QuantizeResult,
+    StreamsResult,
     TrainResult,
     file_of,
     onnx_of,
@@ -54,10 +56,14 @@ class RunOutcomes:
     """By key of the task."""
     latency: Mapping[str, Outcome] = field(default_factory=dict)
     """Outcomes of the measuring task, by variant id."""
+    peaks: Mapping[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the task that measured the CPU's peak with the row's number of threads, by variant id."""
     energy: Mapping[str, Outcome] | None = None
     """Outcomes of the energy task, by variant id; None when the scenario does not ask for energy."""
     load: Mapping[str, Outcome] = field(default_factory=dict)
     """Outcomes of the task with the load scenarios, by variant id."""
+    streams: Mapping[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the task that counted with several streams, by variant id."""
 
     def artifact(self, plan: VariantPlan, name: str) -> Artifact | None:
         """What one task of a variant made, or None."""
@@ -76,7 +82,8 @@ class RunOutcomes:
             outcome = self.outcomes.get(task.key)
             if isinstance(outcome, Failed):
                 return outcome
-        measured = (self.latency.get(plan.variant.id), self.load.get(plan.variant.id), self._crash_in_energy(plan))
+        of_variant = (found.get(plan.variant.id) for found in (self.latency, self.load, self.streams))
+        measured = (*of_variant, self._crash_in_energy(plan))
         return next((outcome for outcome in measured if isinstance(outcome, Failed)), None)
 
     def _crash_in_energy(self, plan: VariantPlan) -> Failed | None:
@@ -154,6 +161,7 @@ def collect_evidence(
     latency = run_outcomes.latency.get(plan.variant.id)
     measured = latency.artifact if isinstance(latency, Done) else None
     timed = None if measured is None else measured.result(LatencyResult)
+    streamed = run_outcomes.streams.get(plan.variant.id)
     outputs, load = _outputs(plan, "outputs", run_outcomes), run_outcomes.load.get(plan.variant.id)
     return Evidence(
         variant=plan.variant,
@@ -175,10 +183,12 @@ def collect_evidence(
         engine_path=None if build is None or plan.simulated else file_of(build),
         weight_bytes=None if built is None or plan.simulated else built.weight_bytes,
         layers=() if built is None else built.layers,
+        by_streams=streamed.artifact.result(StreamsResult).by_streams if isinstance(streamed, Done) else (),
         memory=run_outcomes.result(plan, "memory", Memory),
         energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),
         load=load_measured(load.artifact, outputs) if isinstance(load, Done) else None,
         threads=threads,
+        peaks=peaks_of(run_outcomes.peaks.get(plan.variant.id)),
         task=task,
         seed=seed,
         includes_transfers=timed is not None and timed.includes_transfers,

@@ -25,8 +25,9 @@ from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
 from harness.runs.explanations import calibrations, keep_log, networks
 from harness.runs.latency import Measured, by_variant, run_latency, timed_by_variant
-from harness.runs.load import keep_logs, run_load
+from harness.runs.load import keep_logs, run_each
 from harness.runs.own_metrics import compute_own
+from harness.runs.peak import recorded_peaks, run_peaks
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
@@ -63,13 +64,20 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         measured = run_latency(prepared, executor, outcomes, _measurement_id(run_id, started))
         energy = _energy(prepared, executor, outcomes, _measurement_id(run_id, started))
-        loaded = run_load(prepared.plans, prepared.planner, executor, outcomes, _measurement_id(run_id, started))
-    after_builds = [*measured, *(energy or ()), *loaded]
+        loaded, streams = (
+            run_each(prepared.plans, make_task, executor, outcomes, _measurement_id(run_id, started))
+            for make_task in (prepared.planner.load, prepared.planner.streams)
+        )
+        timed = timed_by_variant(measured)
+        peaks = run_peaks(prepared, executor, timed)
+    after_builds = [*measured, *peaks, *(energy or ()), *loaded, *streams]
     run_outcomes = RunOutcomes(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
-        latency=timed_by_variant(measured),
+        latency=timed,
+        peaks=by_variant(peaks),
         energy=None if energy is None else by_variant(energy),
         load=by_variant(loaded),
+        streams=by_variant(streams),
     )
     about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
     rows, evidence = _rows(prepared, run_outcomes)
@@ -86,7 +94,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         confidence=verdict.confidence,
-        environment=environment | _settings(prepared),
+        environment=environment | _settings(prepared) | recorded_peaks(peaks, prepared.plans, timed),
         datasets=prepared.datasets,
         weights=prepared.weights,
         fp32_weights=_fp32_weights(prepared.plans, run_outcomes),

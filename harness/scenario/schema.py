@@ -102,6 +102,11 @@ class Measurement(TimingPlan):
     """Inferences of one variant while its energy is counted, in three blocks."""
     energy_idle_s: Annotated[Positive, Unit("s")] = 1.0
     """Counting idle power before them."""
+    streams: Listed[Count] = ()
+    """Numbers of inferences side by side, one thread each: samples per second with each of them, for every variant of
+    `onnxruntime` and `openvino` on the CPU; needs `latency`. Empty: not measured. Measured anew in every run."""
+    streams_s: Annotated[Positive, Unit("s")] = 1.0
+    """Inferences of one variant with one number of streams, in five blocks."""
     parity: Literal["off", "chain", "layers"] = "chain"
     """`chain`: compare every step from the eager network to the engine, and name the step that loses accuracy; needs
     `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field
 
 from harness.engine.store import Artifact
-from harness.results import Layer, LayerParity, LoadResult, Record, StepCheck
+from harness.results import Layer, LayerParity, LoadResult, Record, StepCheck, StreamThroughput
 from harness.training.log import TrainLog
 
 OUTPUTS = "outputs.npy"
@@ -108,6 +108,21 @@ class LatencyResult(Result):
     includes_transfers: bool
     parts_ms: dict[str, dict[str, float]]
     """Medians of the parts of an inference, by variant id."""
+
+
+class StreamsResult(Result):
+    """Result of `streams`, for one engine."""
+
+    by_streams: tuple[StreamThroughput, ...]
+
+
+class PeakResult(Result):
+    """Result of `peak`, for the CPU with one number of threads."""
+
+    macs_per_s: dict[str, float]
+    """Multiply-accumulates per second, by precision: `FP32`, `BF16`, `INT8`."""
+    missing: dict[str, str]
+    """Why a precision has none."""
 
 
 class LoadResults(Result):

@@ -290,6 +290,27 @@ class EnergyConfig(Config):
     idle_s: float
 
 
+class StreamsConfig(Config):
+    """Samples per second of one engine with several streams."""
+
+    run_id: str
+    """Measured anew in every run."""
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+    streams: tuple[int, ...]
+    busy_s: float
+    """With each number of streams, all blocks together."""
+
+
+class PeakConfig(Config):
+    """Peak multiply-accumulates per second of the CPU."""
+
+    machine: str
+    """Peaks of equal machines are alike."""
+    threads: int
+
+
 class LoadConfig(Config):
     """Load scenarios of one engine, through LoadGen."""
 

@@ -236,6 +236,13 @@ class Target(ABC):
         """Whether the engine computes an FP32 file in fewer bits."""
         return False
 
+    def with_streams(self, options: BuildOptions, streams: int) -> BuildOptions | None:
+        """Options for this many inferences side by side, called from as many threads; None where that is not possible.
+
+        Each computes with one thread.
+        """
+        return None
+
     def load_library(self) -> None:
         """Import all that `open` needs, so that the memory of an engine can be separated from that of its library."""
         return

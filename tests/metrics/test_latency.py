@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from harness.metrics.base import Evidence
-from harness.metrics.latency import METRIC
-from harness.results import Latency, Variant
+from harness.metrics.latency import METRIC, share_of_peak
+from harness.results import Latency, Layer, Variant
 from harness.timing.samples import AA_CONTROL, ProcessRounds, Round, Timings
 from harness.verdicts.settings import Judgement
 
@@ -81,3 +81,26 @@ def test_a_row_of_another_target_has_both_speedups() -> None:
     assert (fp32.speedup, fp32.across) == (None, None)
     crashed = found("ptq", "not timed")
     assert crashed.speedup is None and crashed.across is not None
+
+
+def layer(weight_type: str | None, macs: int, *, int8: bool = False) -> Layer:
+    return Layer(
+        name="l", op="o", input_type="float", weight_type=weight_type, output_type="float", macs=macs, int8=int8
+    )
+
+
+PEAKS = {"FP32": 5e6, "INT8": 20e6}
+MIXED = (layer("int8", 40_000, int8=True), layer(None, 0), layer("float", 5_000))
+
+
+def test_each_layer_counts_at_the_peak_of_its_own_precision() -> None:
+    # Two samples: 80,000 / 20e6 s = 4 ms in INT8 and 10,000 / 5e6 s = 2 ms in FP32 make 6 of 24 ms.
+    assert share_of_peak(MIXED, PEAKS, batch_size=2, median_ms=24.0) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("layers", "peaks"),
+    [(MIXED, {}), (MIXED, {"INT8": 20e6}), ((*MIXED, layer("unknown", 1)), PEAKS), ((layer(None, 0),), PEAKS)],
+)
+def test_no_share_of_a_peak_that_is_not_known(layers: tuple[Layer, ...], peaks: dict[str, float]) -> None:
+    assert share_of_peak(layers, peaks, batch_size=1, median_ms=1.0) is None

@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from oracles.comparisons import interval
 
 from harness.report import render
+from harness.report.flat import csv_text
 from harness.report.render import html_text, markdown_text
 from harness.results import MetricValue, RunResults
 
@@ -296,3 +297,16 @@ class TestMarkdown:
         assert [table.count("<tr>") for table in re.findall(r"<table>.*?</table>", html, re.DOTALL)][:2] == [12, 12]
         assert html.count("<h1>") == 1
         assert "|" not in re.sub(r"<table>.*?</table>", "", html, flags=re.DOTALL)
+
+
+def test_how_much_of_the_peak_a_row_reaches_has_a_column_where_it_is_known(latency_only):
+    assert "Of peak" not in html_text(latency_only) + markdown_text(latency_only)
+    first, *others = latency_only.rows
+    known = first.model_copy(update={"latency": first.latency.model_copy(update={"share_of_peak": 0.4321})})
+    results = latency_only.model_copy(update={"rows": (known, *others)})
+    table = next(line for line in markdown_text(results).splitlines() if "Of peak" in line)
+    assert table.split("|").index(" Of peak ") == table.split("|").index(" Latency ") + 1
+    page = html_text(results)
+    assert ">Of peak</th>" in page
+    assert re.search(r'data-order="0.4321[^>]*>43.2\s%', page)
+    assert csv_text(results).splitlines()[1].count("0.4321") == 1

@@ -1,10 +1,10 @@
-"""Samples per second over batch sizes."""
+"""Samples per second over batch sizes and over streams."""
 
 import pytest
 
-from harness.report.throughput_tables import best_batches, throughput_table
+from harness.report.throughput_tables import best_batches, best_streams, streams_table, throughput_table
 from harness.report.variants import NONE
-from harness.results import ConfidenceInterval, RunResults
+from harness.results import ConfidenceInterval, RunResults, StreamThroughput
 
 ENVIRONMENT = {"cpu": {"model": "AMD EPYC"}}
 
@@ -33,11 +33,14 @@ def at_batch():
     return make
 
 
-def table(rows):
-    results = RunResults(
+def results_of(rows):
+    return RunResults(
         scenario="s", run_id="r", started_at="2025-01-01T00:00:00+00:00", wall_s=1.0, environment=ENVIRONMENT, rows=rows
     )
-    return throughput_table(results)
+
+
+def table(rows):
+    return throughput_table(results_of(rows))
 
 
 def test_one_line_per_variant_with_the_best_batch(at_batch):
@@ -59,3 +62,22 @@ def test_sizes_whose_intervals_meet_are_both_named(at_batch):
 
 def test_one_batch_size_needs_no_table(at_batch):
     assert table((at_batch(1, 0.2), at_batch(1, 0.1, target="openvino"))) is None
+
+
+def test_the_best_number_of_streams_is_named_with_those_that_may_be_as_good(at_batch):
+    measured = (
+        StreamThroughput(streams=1, per_s=1000.4, slowest_per_s=990, fastest_per_s=1010),
+        StreamThroughput(streams=2, per_s=1900, slowest_per_s=1500, fastest_per_s=2000),
+        StreamThroughput(streams=4, per_s=1800, slowest_per_s=1700, fastest_per_s=1850),
+    )
+    row = at_batch(8, 1.0)
+    row = row.model_copy(update={"latency": row.latency.model_copy(update={"by_streams": measured})})
+    found = streams_table(results_of((row, at_batch(1, 0.2))))
+    assert found.headings == ("Model", "Variant", "Batch", "1 stream", "2 streams", "4 streams", "Best streams")
+    ((_, name, batch, one, *_, best),) = found.rows
+    assert (name, batch, one, best) == ("FP32 on onnxruntime", "8", "1,000 (990 to 1,010)", "2 or 4")
+    assert streams_table(results_of((at_batch(1, 0.2),))) is None
+    assert best_streams((*measured, StreamThroughput(streams=8, per_s=60, slowest_per_s=50, fastest_per_s=1499))) == [
+        2,
+        4,
+    ]

@@ -52,6 +52,11 @@ def baseline() -> Snapshot:
     return read_baseline(FILES / "baseline-v1.json")
 
 
+def test_no_row_knew_the_peak_of_its_cpu(results: RunResults) -> None:
+    assert all(row.latency is not None and row.latency.share_of_peak is None for row in results.rows)
+    assert "Of peak" not in markdown_text(results)
+
+
 def check(row: Row, stored: dict[str, Any], rel: float) -> None:
     """The figures of a row are those that stand in the file, with their intervals."""
     accuracy, latency = stored["accuracy"], stored["latency"]

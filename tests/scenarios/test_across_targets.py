@@ -35,7 +35,7 @@ matrix:
   calibrator: [max]
 measurement:
   {warmup_s: 0.01, round_s: 0.005, rounds_per_process: 4, min_processes: 2, max_processes: 2, memory: false,
-   parity: 'off'}
+   parity: 'off', streams: [2, 1], streams_s: 0.05}
 """
 ORT, OV = "net-fp32-onnxruntime-b1", "net-fp32-openvino-b1"
 ORT_PTQ, OV_PTQ = "net-ptq-max-perchannel-onnxruntime-b1", "net-ptq-max-perchannel-openvino-b1"
@@ -96,6 +96,29 @@ def test_speed_is_over_both_references_and_accuracy_over_the_targets_own(run: tu
     assert accuracy == own
     for row in results.rows:
         assert row.latency is not None and row.latency.threads == 1
+
+
+def test_every_row_is_set_beside_the_one_peak_of_its_threads(run: tuple[RunResults, Path]) -> None:
+    results, directory = run
+    (peak,) = [stage for stage in results.stages if stage.stage == "peak"]
+    assert set(peak.variants) == {ORT, ORT_PTQ, OV, OV_PTQ}
+    rates = results.environment["peak_gmacs_per_s"]["1 thread"]
+    for row in results.rows:
+        assert row.latency is not None and row.latency.share_of_peak is not None and row.coverage is not None
+        # What an engine at the peak would take, as a share of the median.
+        gmacs = {name: sum(layer.macs for layer in row.coverage.layers if layer.precision == name) for name in rates}
+        ideal_s = sum(count / 1e9 / rates[name] for name, count in gmacs.items() if count)
+        share = ideal_s * 1e3 / row.latency.median_ms
+        assert row.latency.share_of_peak == pytest.approx(share, rel=0.02)  # the record has one decimal
+    assert "Of peak" in (directory / "report.md").read_text(encoding="utf-8")
+
+
+def test_samples_per_second_of_both_targets_with_each_number_of_streams(run: tuple[RunResults, Path]) -> None:
+    results, directory = run
+    for row in results.rows:
+        assert row.latency is not None
+        assert [each.streams for each in row.latency.by_streams] == [1, 2]
+    assert "Best streams" in (directory / "report.md").read_text(encoding="utf-8")
 
 
 def test_there_is_one_decision_at_the_top_of_the_report(run: tuple[RunResults, Path]) -> None:

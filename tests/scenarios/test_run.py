@@ -356,7 +356,8 @@ def test_another_calibrator_and_another_percentile_cost_no_data_pass(start: Star
 
 def test_other_training_makes_everything_again_that_depends_on_it(start: Start, first: Run) -> None:
     changed = start("changed", ("batch_size: 50", "batch_size: 40"), only="fp32")
-    assert [stage.stage for stage in changed.results.stages if stage.cached] == []
+    # What the CPU does at most does not depend on it.
+    assert [stage.stage for stage in changed.results.stages if stage.cached] == ["peak"]
 
 
 def test_each_group_keeps_its_own_noise_measurement(start: Start, first: Run) -> None:

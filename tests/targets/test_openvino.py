@@ -265,6 +265,19 @@ def test_each_device_of_the_scenario_is_a_row_and_the_cpu_is_not_named() -> None
     assert OpenVinoSettings.model_validate({"device": ["CPU", "GPU"]}).devices == (None, "GPU")
 
 
+def test_each_stream_of_a_cpu_has_one_thread() -> None:
+    options = TARGET.with_streams(OpenVinoOptions(threads=1), 3)
+    assert isinstance(options, OpenVinoOptions)
+    assert (options.threads, options.streams) == (3, 3)
+    assert TARGET.with_streams(OpenVinoOptions(device="GPU"), 3) is None
+
+
+def test_each_call_of_onnx_runtime_computes_in_its_own_thread() -> None:
+    target = get_target("onnxruntime")
+    options = target.with_streams(target.options_from({"threads": 4}), 3)
+    assert options is not None and options.threads == 1
+
+
 def test_threads_and_streams_are_as_set(tmp_path: Path) -> None:
     options = TARGET.build_options(variant(), 2, OpenVinoSettings.model_validate({"threads": 2, "streams": 2}))
     assert isinstance(options, OpenVinoOptions)

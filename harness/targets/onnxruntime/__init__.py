@@ -108,6 +108,10 @@ class OnnxRuntime(Target):
 
         return build(onnx_path, directory, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
+    def with_streams(self, options: BuildOptions, streams: int) -> BuildOptions:
+        """Every call computes in the thread that it comes from."""
+        return options.model_copy(update={"threads": 1})
+
     def load_library(self) -> None:
         """ONNX Runtime and what the session's module imports beside it."""
         import harness.targets.onnxruntime.session  # noqa: F401

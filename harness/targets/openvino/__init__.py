@@ -162,6 +162,12 @@ class OpenVino(Target):
 
         return as_written(path)
 
+    def with_streams(self, options: BuildOptions, streams: int) -> BuildOptions | None:
+        """Streams are OpenVINO's own; on other devices than CPUs they are not threads."""
+        if _narrowed(options).device != _CPU:
+            return None
+        return options.model_copy(update={"threads": streams, "streams": streams})
+
     def load_library(self) -> None:
         """OpenVINO and what the session's module imports beside it."""
         import harness.targets.openvino.session  # noqa: F401

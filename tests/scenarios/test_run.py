@@ -162,7 +162,7 @@ class TestRows:
         assert (row.latency, row.size, row.coverage) == (None, None, None)
         assert row.parity is not None
         assert [step.end for step in row.parity.steps] == ["onnx_fp32", "torch_quantized"]
-        assert row.files.keys() == {"predictions", "top_classes"}
+        assert row.files.keys() == {"log", "predictions", "top_classes"}
         assert row.reason is not None
         assert "no integer kernels" in row.reason
 

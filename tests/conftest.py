@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.engine.store import Store
+
 pytest_plugins = ["pytester"]
 
 # A shell starts what runs in the background with SIGINT ignored, and so would be the processes that tests interrupt.
@@ -40,3 +42,16 @@ def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "HARNESS_STORE" not in os.environ:
             patch.setenv("HARNESS_STORE", str(tmp_path_factory.mktemp("store")))
         yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Each run of an example stage adds a line here, from whatever process."""
+    path = tmp_path / "journal.txt"
+    path.touch()
+    return path

@@ -25,7 +25,7 @@ class AccuracyChange:
 
 
 def accuracy_change(
-    base: Snapshot, new: Snapshot, variant_id: str, *, confidence: float = 0.95, seed: int = 0
+    base: Snapshot, new: Snapshot, variant_id: str, *, confidence: float = 0.95
 ) -> AccuracyChange | None:
     """Paired (McNemar) where per-sample results of the same samples exist on both sides, else from the intervals.
 
@@ -39,7 +39,7 @@ def accuracy_change(
     if is_same_data and old.correct is not None and now.correct is not None and len(old.correct) == len(now.correct):
         engines = old.digests.get("engine"), now.digests.get("engine")
         identical = engines[0] is not None and engines[0] == engines[1] and bool(np.all(old.correct == now.correct))
-        found = paired_difference(old.correct, now.correct, confidence=confidence, seed=seed)
+        found = paired_difference(old.correct, now.correct, confidence=confidence)
         comparison = PairedComparison.of_shares(after.top1, before.top1, found, confidence)
         if identical:
             comparison = comparison.model_copy(update={"p_value": None})

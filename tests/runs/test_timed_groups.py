@@ -34,7 +34,7 @@ class Named(BaseModel):
 
 @pytest.fixture
 def done(store: Store) -> Done:
-    result = LatencyResult(reference="fp32", failed={}, looks=1, watched=(), includes_transfers=False, parts_ms={})
+    result = LatencyResult(reference="fp32", failed={}, analyses=1, watched=(), includes_transfers=False, parts_ms={})
     with store.create("0" * 64, "build") as draft:
         draft.meta.update(result.model_dump(mode="json"))
         np.save(draft.path / "x.npy", np.zeros(1))

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +56,17 @@ def journal(tmp_path: Path) -> Path:
     path = tmp_path / "journal.txt"
     path.touch()
     return path
+
+
+@pytest.fixture
+def lab() -> Any:
+    from oracles.row_lab import Lab
+
+    return Lab()
+
+
+@pytest.fixture
+def small_lab() -> Any:
+    from oracles.row_lab import Lab
+
+    return Lab(n=200)

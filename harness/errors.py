@@ -103,10 +103,6 @@ class StageError(HarnessError):
     """A stage of one variant failed; the other variants go on."""
 
 
-class TargetUnavailable(HarnessError):
-    """A target that cannot be used on this machine, and what to install."""
-
-
 class Undeployable(HarnessError):
     """A quantization that the target has no number format or kernel for."""
 

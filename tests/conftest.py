@@ -6,8 +6,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from harness.engine.store import Store
 
 pytest_plugins = ["pytester"]
 
@@ -40,3 +43,30 @@ def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if "HARNESS_STORE" not in os.environ:
             patch.setenv("HARNESS_STORE", str(tmp_path_factory.mktemp("store")))
         yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Each run of an example stage adds a line here, from whatever process."""
+    path = tmp_path / "journal.txt"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def lab() -> Any:
+    from oracles.row_lab import Lab
+
+    return Lab()
+
+
+@pytest.fixture
+def small_lab() -> Any:
+    from oracles.row_lab import Lab
+
+    return Lab(n=200)

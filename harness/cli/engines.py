@@ -13,10 +13,8 @@ import typer
 from harness.errors import StageError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from harness.results import Layer
+    from harness.single.build import BuiltEngine
 
 _PAGE_WIDTH = 10_000
 """Page width of tables that go into a file or a pipe, wide enough to cut nothing off."""
@@ -25,6 +23,14 @@ _TRTEXEC_LEVELS = {"ampere+": "ampere_plus", "sameComputeCapability": "same_comp
 
 TargetName = Annotated[str, typer.Option("--target", help="Where the engine will run: a name of `harness doctor`.")]
 Shapes = list[str] | None
+BatchSize = Annotated[int, typer.Option(min=1, help="Largest batch of a file with a dynamic batch.")]
+Compatibility = Annotated[
+    str | None,
+    typer.Option("--hardware-compatibility", help="ampere_plus or same_compute_capability; target tensorrt."),
+]
+SamplesFile = Annotated[
+    Path | None, typer.Option(help="Inputs (.npy) that --fp16 is checked on. Default: normal random numbers.")
+]
 Capability = Annotated[
     str | None,
     typer.Option("--compute-capability", help="GPU generation, for instance SM86. tensorrt-rtx builds without a GPU."),
@@ -38,7 +44,7 @@ def build(
     fp16: Annotated[bool, typer.Option("--fp16", help="Write FP16 into the network first.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="The file has Q/DQ nodes; refuse it when it has none.")] = False,
     compute_capability: Capability = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Largest batch of a file with a dynamic batch.")] = 1,
+    batch_size: BatchSize = 1,
     shapes: Annotated[Shapes, typer.Option("--shapes", help="NAME:1x3x224x224, min = opt = max.")] = None,
     min_shapes: Annotated[Shapes, typer.Option("--min-shapes", help="NAME:1x3x224x224, for each input.")] = None,
     opt_shapes: Annotated[Shapes, typer.Option("--opt-shapes", help="NAME:8x3x224x224.")] = None,
@@ -50,33 +56,24 @@ def build(
     refit: Annotated[bool, typer.Option("--refit", help="Weights can be replaced later.")] = False,
     strip_weights: Annotated[bool, typer.Option("--strip-weights", help="Leave the weights out.")] = False,
     version_compatible: Annotated[bool, typer.Option("--version-compatible")] = False,
-    hardware_compatibility: Annotated[
-        str | None,
-        typer.Option("--hardware-compatibility", help="ampere_plus or same_compute_capability; target tensorrt."),
-    ] = None,
-    samples: Annotated[
-        Path | None, typer.Option(help="Inputs (.npy) that --fp16 is checked on. Default: normal random numbers.")
-    ] = None,
+    hardware_compatibility: Compatibility = None,
+    samples: SamplesFile = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the builder's log.")] = False,
 ) -> None:
     """Build one engine from an ONNX file, and say what it executes in INT8."""
     from harness.single.build import build_engine, engine_options, require_file
     from harness.single.request import BuildRequest, given_shapes
 
-    ranges = _profiles(shapes, min_shapes, opt_shapes, max_shapes)
-    _check_one_kind(ranges, batch_size)
+    ranges = _profiles(batch_size, shapes, min_shapes, opt_shapes, max_shapes)
     given: dict[str, Any] = {
         **given_shapes(target, ranges),
         "workspace_mib": workspace,
         "timing_cache": None if timing_cache is None else str(timing_cache),
         "optimization_level": optimization_level,
-        "tf32": tf32 or None,
-        "refit": refit or None,
-        "strip_weights": strip_weights or None,
-        "version_compatible": version_compatible or None,
         "hardware_compatibility": _TRTEXEC_LEVELS.get(hardware_compatibility or "", hardware_compatibility),
-        "verbose": verbose or None,
     }
+    switches = {"tf32": tf32, "refit": refit, "strip_weights": strip_weights, "version_compatible": version_compatible}
+    given |= {name: True for name, is_on in {**switches, "verbose": verbose}.items() if is_on}
     chosen, options = engine_options(
         target,
         fp16=fp16,
@@ -94,15 +91,12 @@ def build(
         save_engine,
         fp16=fp16,
         int8=int8,
-        samples=None if samples is None or not fp16 else _read_samples(samples),
-        samples_name="" if samples is None else samples.name,
         check=False,
+        **_read_samples(samples if fp16 else None),
     )
     with _as_usage_error():
         engine = build_engine(request, tell=typer.echo, spell=_flag)
-    size = save_engine.stat().st_size
-    typer.echo(f"{save_engine}: {size:,} bytes, built in {engine.build_s:.1f} s for {chosen.name}")
-    _print_coverage(engine.layers)
+    _print_engine(engine, save_engine, chosen.name)
 
 
 def audit(
@@ -112,7 +106,7 @@ def audit(
     ] = None,
     onnx: Annotated[Path | None, typer.Option(help="The ONNX file that an engine was built from.")] = None,
     compute_capability: Capability = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Largest batch of a file with a dynamic batch.")] = 1,
+    batch_size: BatchSize = 1,
     shapes: Annotated[Shapes, typer.Option("--shapes", help="NAME:1x3x224x224, where more is dynamic.")] = None,
     all_layers: Annotated[bool, typer.Option("--all", help="Show pointwise kernels, too.")] = False,
 ) -> None:
@@ -121,8 +115,7 @@ def audit(
     from harness.single.build import require_file
 
     require_file(file, "an engine or an ONNX file")
-    ranges = _profiles(shapes, None, None, None)
-    _check_one_kind(ranges, batch_size)
+    ranges = _profiles(batch_size, shapes)
     with _as_usage_error():
         found = audit_file(
             file,
@@ -143,22 +136,21 @@ def _flag(key: str) -> str:
     return "--" + names.get(key, key).replace("_", "-")
 
 
-def _profiles(fixed: Shapes, least: Shapes, best: Shapes, most: Shapes) -> tuple[dict[str, Any], ...]:
+def _profiles(
+    batch_size: int, fixed: Shapes, least: Shapes = None, best: Shapes = None, most: Shapes = None
+) -> tuple[dict[str, Any], ...]:
     """One profile from the flags; trtexec's rule: `--shapes` is all three, and a missing one takes its neighbour's."""
     every, low, mid, high = (_shapes(each) for each in (fixed, least, best, most))
     names = dict.fromkeys([*every, *low, *mid, *high])
     if not names:
         return ()
+    if batch_size > 1:
+        raise UsageError("--batch-size has no effect beside shapes, which hold the batch", fix="leave --batch-size out")
     profile = {}
     for name in names:
         optimal = mid.get(name) or every.get(name) or high.get(name) or low[name]
         profile[name] = {"min": low.get(name, optimal), "opt": optimal, "max": high.get(name, optimal)}
     return (profile,)
-
-
-def _check_one_kind(ranges: Sequence[object], batch_size: int) -> None:
-    if ranges and batch_size > 1:
-        raise UsageError("--batch-size has no effect beside shapes, which hold the batch", fix="leave --batch-size out")
 
 
 def _shapes(texts: Shapes) -> dict[str, tuple[int, ...]]:
@@ -171,13 +163,20 @@ def _shapes(texts: Shapes) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _read_samples(file: Path) -> npt.NDArray[np.float32]:
+def _read_samples(file: Path | None) -> dict[str, Any]:
     import numpy as np
 
+    if file is None:
+        return {}
     try:
-        return np.asarray(np.load(file, allow_pickle=False), np.float32)
+        return {"samples": np.asarray(np.load(file, allow_pickle=False), np.float32), "samples_name": file.name}
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}", fix="save an array with numpy.save") from error
+
+
+def _print_engine(engine: BuiltEngine, file: Path, target: str) -> None:
+    typer.echo(f"{file}: {file.stat().st_size:,} bytes, built in {engine.build_s:.1f} s for {target}")
+    _print_coverage(engine.layers)
 
 
 def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:

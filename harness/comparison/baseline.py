@@ -127,7 +127,7 @@ def baseline_text(baseline: Baseline) -> str:
     return _ITEM.sub(lambda found: f"{found.group(1)}{{{' '.join(found.group(2).split())}}}", text) + "\n"
 
 
-def load_baseline(path: Path, name: str | None = None) -> Snapshot:
+def load_baseline(path: Path) -> Snapshot:
     """Read what `save_baseline` of any version wrote; ValueError (pydantic's included) when it does not fit."""
     baseline = Baseline.model_validate_json(upgraded_baseline(read_bounded(path, MAX_RECORD_BYTES)))
     rows, material = [], {}
@@ -154,7 +154,7 @@ def load_baseline(path: Path, name: str | None = None) -> Snapshot:
     )
     check_rows(results.rows)
     check_values(results)
-    return Snapshot(name or str(path), results, material, is_baseline=True)
+    return Snapshot(str(path), results, material, is_baseline=True)
 
 
 def packed_bits(flags: npt.NDArray[np.bool_]) -> str:

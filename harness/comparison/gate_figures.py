@@ -10,15 +10,15 @@ from typing import Literal
 
 from harness.comparison.environments import EnvironmentDifference, differences
 from harness.comparison.latency_ratio import degrees_of, latency_ratio
-from harness.comparison.paired_figures import TOO_ALIKE, paired_gain
 from harness.comparison.same_samples import accuracy_change
 from harness.comparison.snapshot import Snapshot
-from harness.figures import SPEEDUP, TOP1, FigureValue, find_figure, read, section_reason
-from harness.results import ConfidenceInterval, Interval, Latency, Row
+from harness.figures import METRICS, SPEEDUP, TOP1, TOP5, FigureValue, find_figure, read, section_reason
+from harness.results import ConfidenceInterval, Interval, Latency, PairedComparison, Row
 from harness.scenario.gates import GateSpec
 from harness.stats.between_runs import at_level, independent_difference
 
 _AS_MULTIPLE = "both as multiples of FP32's own figure in their session"
+_TOO_ALIKE = "it differs from FP32 on too few samples"
 _NOT_PAIRED = "judged on the intervals of both figures: none of their difference is recorded"
 
 
@@ -80,16 +80,27 @@ def _against_fp32(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) -> G
         why = "there is no FP32 row" if reference is None else section_reason(reference, gate.metric)
         return GateFigure(None, reason=f"nothing to compare with: {why}")
     name = reference.variant.id
-    pair = paired_gain(row, gate.metric)
-    if pair is not None and pair.interval is None:
-        return GateFigure(None, compared_with=name, reason=f"{TOO_ALIKE}: no interval of the difference is known")
-    if pair is not None and pair.interval is not None:
+    pair = paired_with_fp32(row, gate.metric)
+    if pair is not None and pair.difference is not None:
+        if pair.interval is None:
+            return GateFigure(None, compared_with=name, reason=f"{_TOO_ALIKE}: no interval of the difference is known")
         # Both predicted the same samples: intervals of two separate shares would answer another question.
-        return _related(gate, other.value, own.value, pair.interval, name)
+        return _related(gate, other.value, own.value, pair.interval.ends, name)
     if row.latency is not None and _from_speedup(row, gate.metric) is not None:
         return _latency_against_fp32(gate, row, row.latency, other, name)
     figure = _unpaired(gate, row, other, own, name)
     return figure if figure.interval is None else replace(figure, reason=_NOT_PAIRED)
+
+
+def paired_with_fp32(row: Row, metric: str) -> PairedComparison | None:
+    """What the row records about a figure and FP32's on the same samples; None where it is not compared so."""
+    section, _, name = metric.partition(".")
+    if section == METRICS:
+        own = row.metrics.get(name)
+        return None if own is None else own.comparison
+    if row.accuracy is None:
+        return None
+    return {TOP1: row.accuracy.comparison, TOP5: row.accuracy.top5_comparison}.get(metric)
 
 
 def _latency_against_fp32(gate: GateSpec, row: Row, latency: Latency, other: FigureValue, name: str) -> GateFigure:
@@ -139,9 +150,8 @@ def _against_baseline(gate: GateSpec, row: Row, own: FigureValue, sides: Sides) 
         return GateFigure(None, reason=f"not comparable with {name}: {refusal}")
     if gate.metric == TOP1:
         change = accuracy_change(sides.baseline, sides.run, row.variant.id, confidence=confidence)
-        if change is not None:
-            low, high = change.drop_ci
-            return _related(gate, other.value, own.value, (-high, -low), name)
+        if change is not None and change.comparison.interval is not None:
+            return _related(gate, other.value, own.value, change.comparison.interval.ends, name)
     if _from_speedup(row, gate.metric) is not None and row.latency is not None and stored.latency is not None:
         return _latency_against_baseline(gate, row, stored, other, name, confidence)
     if other.interval is not None:

@@ -13,7 +13,7 @@ from harness.comparison.gate_figures import GateFigure, Sides, compared_figure
 from harness.comparison.snapshot import Snapshot
 from harness.errors import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, EXIT_OK
 from harness.figures import catalog, find_figure
-from harness.results import Gate, GateVerdict, Row
+from harness.results import ConfidenceInterval, Gate, GateVerdict, Row
 from harness.scenario.gate_selection import judged_by
 from harness.scenario.gates import GateSpec
 from harness.stats.intervals import holm
@@ -100,7 +100,7 @@ def gate_figure(gate: Gate) -> str:
         words = {"of": " that of", "below": " below that of", "above": " above that of", None: ", compared with"}
         text += f"{words[gate.relation]} {gate.compared_with}"
     if gate.interval is not None:
-        text += f" ({' to '.join(in_unit(gate, end) for end in gate.interval)})"
+        text += f" ({' to '.join(in_unit(gate, end) for end in gate.interval.ends)})"
     return text + (f", {gate.basis}" if gate.basis else "")
 
 
@@ -138,10 +138,10 @@ def _judge(gate: GateSpec, sides: Sides, confidence: float) -> Iterator[Gate]:
     adjusted = iter(holm([_breach_p_value(case, confidence) for case in cases if case.figure.value is not None]))
     for case in cases:
         p_value = next(adjusted) if case.figure.value is not None else 1.0
-        yield _gate(case, _verdict(case, p_value, confidence))
+        yield _gate(case, _verdict(case, p_value, confidence), confidence)
 
 
-def _gate(case: _Case, verdict: GateVerdict) -> Gate:
+def _gate(case: _Case, verdict: GateVerdict, confidence: float) -> Gate:
     figure = case.figure
     alone = figure.value is not None and figure.interval is None and not figure.is_exact
     return Gate(
@@ -151,7 +151,7 @@ def _gate(case: _Case, verdict: GateVerdict) -> Gate:
         value=figure.value,
         verdict=verdict,
         reason=figure.reason or (_FIGURE_ALONE if alone else None),
-        interval=figure.interval,
+        interval=None if figure.interval is None else ConfidenceInterval.of(figure.interval, confidence),
         compared_with=figure.compared_with,
         relation=None if figure.compared_with is None else _relation(case.gate),
         unit=case.unit,

@@ -116,22 +116,14 @@ def _at(found: FigureValue | None, wanted: float) -> FigureValue | None:
 
 def _accuracy(base: Snapshot, new: Snapshot, pair: _SnapshotPair) -> Candidate | None:
     found = accuracy_change(base, new, pair.now.variant.id, confidence=pair.confidence)
-    old, now = pair.old.accuracy, pair.now.accuracy
-    if found is None or old is None or now is None:
+    if found is None or found.comparison.interval is None:
         return None
-    margin = _margin(TOP1, now.comparison, old.comparison)
-    gain = (-found.drop_ci[1], -found.drop_ci[0])
-    comparison = PairedComparison(
-        value=now.top1,
-        reference_value=old.top1,
-        difference=-found.drop,
-        interval=ConfidenceInterval.of(gain, pair.confidence),
-        margin=margin,
-        p_value=None if found.is_identical else found.p_value,
-    )
+    margin = _margin(TOP1, *(each.accuracy.comparison for each in (pair.now, pair.old) if each.accuracy))
+    comparison = found.comparison.model_copy(update={"margin": margin})
     if found.is_identical:
         note = "the engine is byte for byte the same"
         return pair.candidate(TOP1, comparison, lambda _: "same", is_paired=found.is_paired, note=note)
+    gain = found.comparison.interval.ends
     return pair.candidate(
         TOP1,
         comparison,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,3 +92,27 @@ def source_args(spec: DatasetSpec, kind: type[ArgsT]) -> ArgsT:
         raise DataError(
             f"data source `{spec.source}`: argument `{name}`: {problem['msg'].lower()}", fix="correct `dataset.args`"
         ) from None
+
+
+class GeneratedSource(DataSource):
+    """A source that makes its images: there is nothing to find and nothing to download."""
+
+    version: ClassVar[int]
+    """Goes up whenever the same arguments would give other images."""
+
+    def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
+        """Nothing to find; the fingerprint is of the arguments and counts."""
+        if spec.location != "auto":
+            raise DataError(
+                f"data source `{self.name}` generates its images: there is no `location: {spec.location}`",
+                fix="use `location: auto`",
+            )
+        args = source_args(spec, self.args_type)
+        counts = (spec.train_samples, spec.calibration_samples, spec.test_samples)
+        fingerprint = hashlib.sha256(f"{self.version} {args!r} {counts}".encode()).hexdigest()
+        return Located("generated", fingerprint)
+
+
+def generated_steps(mean: float, std: float) -> tuple[tuple[str, str], ...]:
+    """How images that were generated are preprocessed, as `Reading` holds it."""
+    return (("resize", "none: generated"), ("value scale", "0 to 1"), ("mean", f"{mean:g}"), ("std", f"{std:g}"))

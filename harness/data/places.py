@@ -13,7 +13,6 @@ from harness.errors import DataError
 from harness.paths import cache_or_temporary_folder, expanded
 
 ENVIRONMENT_VARIABLE = "HARNESS_DATA"
-APPLICATION = "quant-harness"
 ORDER: tuple[Location, ...] = ("env", "cache", "system", "package", "embedded")
 """After an explicit path, which is never replaced by another place."""
 

@@ -79,16 +79,21 @@ class _Pairs:
         """What was lost."""
         return paired_difference(fp32_right, right, confidence=self.judgement.confidence, seed=self.seed)
 
-    def comparison(self, fp32_right: Flags, right: Flags, found: PairedDifference) -> PairedComparison:
+    def comparison(self, fp32_right: Flags, right: Flags) -> PairedComparison:
         """The same as a record, not judged yet."""
-        low, high = found.drop_ci
-        return PairedComparison(
+        return self.recorded(fp32_right, right, self.difference(fp32_right, right))
+
+    def recorded(
+        self, fp32_right: Flags, right: Flags, found: PairedDifference, margin: float | None = None
+    ) -> PairedComparison:
+        """A difference that was found already."""
+        return PairedComparison.of_shares(
+            float(right.mean()),
+            float(fp32_right.mean()),
+            found,
+            self.judgement.confidence,
             reference=self.reference_id,
-            value=float(right.mean()),
-            reference_value=float(fp32_right.mean()),
-            difference=0.0 - found.drop,
-            interval=ConfidenceInterval(low=0.0 - high, high=0.0 - low, confidence=self.judgement.confidence),
-            p_value=found.p_value,
+            margin=margin,
         )
 
 
@@ -97,16 +102,10 @@ def _top1(ranks: Ranks, fp32_ranks: Ranks | None, pairs: _Pairs) -> dict[str, An
     figures: dict[str, Any] = {"top1": float(right.mean()), "top1_interval": pairs.share(right)}
     if fp32_ranks is None:
         return figures
-    found, margin = pairs.difference(fp32_ranks == 0, right), pairs.judgement.accuracy_margin
-    tests = found.margin_tests(margin)
-    against_margin = {
-        "margin": margin,
-        "non_inferiority_p_value": tests.non_inferiority,
-        "non_superiority_p_value": tests.non_superiority,
-    }
+    found = pairs.difference(fp32_ranks == 0, right)
     bootstrap = found.bootstrap_ci
     return figures | {
-        "comparison": pairs.comparison(fp32_ranks == 0, right, found).model_copy(update=against_margin),
+        "comparison": pairs.recorded(fp32_ranks == 0, right, found, pairs.judgement.accuracy_margin),
         "drop_bootstrap_interval": bootstrap and ConfidenceInterval.of(bootstrap, pairs.judgement.confidence),
     }
 
@@ -116,10 +115,7 @@ def _top5(ranks: Ranks, fp32_ranks: Ranks | None, pairs: _Pairs) -> dict[str, An
     figures: dict[str, Any] = {"top5": float(right.mean()), "top5_interval": pairs.share(right)}
     if fp32_ranks is None:
         return figures
-    fp32_right = fp32_ranks < TOP_K
-    return figures | {
-        "top5_comparison": pairs.comparison(fp32_right, right, pairs.difference(fp32_right, right)),
-    }
+    return figures | {"top5_comparison": pairs.comparison(fp32_ranks < TOP_K, right)}
 
 
 def _classes(right: Flags, fp32_right: Flags | None, labels: Labels, pairs: _Pairs) -> tuple[ClassAccuracy, ...]:
@@ -131,10 +127,7 @@ def _classes(right: Flags, fp32_right: Flags | None, labels: Labels, pairs: _Pai
 
 def _class(label: int, right: Flags, fp32_right: Flags | None, chosen: Flags, pairs: _Pairs) -> ClassAccuracy:
     own = right[chosen]
-    comparison = None
-    if fp32_right is not None:
-        other = fp32_right[chosen]
-        comparison = pairs.comparison(other, own, pairs.difference(other, own))
+    comparison = None if fp32_right is None else pairs.comparison(fp32_right[chosen], own)
     return ClassAccuracy(
         label=label, n=len(own), recall=float(own.mean()), interval=pairs.share(own), comparison=comparison
     )

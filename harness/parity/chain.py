@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, get_args
 from harness.parity.noise import decibels, error_of
 from harness.results import (
     Agreement,
-    ConfidenceInterval,
     LayerParity,
     PairedComparison,
     Parity,
@@ -91,18 +90,11 @@ def _step(
     labels = chain.labels[:n]
     right, right_before = after.argmax(axis=1) == labels, before.argmax(axis=1) == labels
     found = paired_difference(right_before, right, confidence=confidence, seed=seed)
-    low, high = found.drop_ci
-    comparison = PairedComparison(
-        reference=start,
-        value=float(right.mean()),
-        reference_value=float(right_before.mean()),
-        difference=0.0 - found.drop,
-        interval=ConfidenceInterval(low=0.0 - high, high=0.0 - low, confidence=confidence),
-        p_value=found.p_value,
-        p_value_adjusted=min(1.0, found.p_value * steps),
-        family_size=steps,
+    comparison = PairedComparison.of_shares(
+        float(right.mean()), float(right_before.mean()), found, confidence, reference=start
     )
-    return plain.model_copy(update={"comparison": comparison})
+    corrected = {"p_value_adjusted": min(1.0, found.p_value * steps), "family_size": steps}
+    return plain.model_copy(update={"comparison": comparison.model_copy(update=corrected)})
 
 
 def _between(

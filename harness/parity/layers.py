@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -151,12 +151,3 @@ def _update(compared: _Compared, expected: Array, alone: Array, behind_others: A
 def _like(value: Array, example: Array) -> Array:
     """The value with the type and shape that the file has: it may hold (N, T, C) as rows (N x T, C)."""
     return value.astype(example.dtype).reshape(example.shape)
-
-
-def first_fault(layers: Iterable[LayerParity]) -> Mapping[LayerStep, LayerParity]:
-    """The first faulty layer of each step, in execution order."""
-    found: dict[LayerStep, LayerParity] = {}
-    for layer in layers:
-        if layer.is_fault:
-            found.setdefault(layer.step, layer)
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,11 +79,6 @@ def runner(model: ModelProto, open_session: OpenSession = reference_session) -> 
         return dict(zip(outputs, session.run(outputs, given), strict=True))
 
     return run
-
-
-def element_types(arrays: Arrays, names: Iterable[str]) -> dict[str, int]:
-    """ONNX element type of each named array."""
-    return {name: helper.np_dtype_to_tensor_dtype(arrays[name].dtype) for name in names}
 
 
 def _copy(model: ModelProto) -> ModelProto:

@@ -15,8 +15,8 @@ from harness.errors import StageError
 from harness.quantization.calibrators.base import Calibrator
 from harness.quantization.capture.graph import quiet_torch
 from harness.quantization.capture.graph_tensors import attribute
+from harness.quantization.capture.operators import BATCH_NORM
 from harness.quantization.histogram import Histogram
-from harness.quantization.kept import hide_batch_norms, show_batch_norms
 from harness.quantization.placement.quantizer import PlacementQuantizer
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
@@ -168,3 +168,31 @@ def load_state(prepared: GraphModule, path: Path) -> None:
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
     set_mode(prepared, "quantize")
+
+
+def kept_batch_norm(*args: object) -> torch.Tensor:
+    """`aten.batch_norm` under a name that passes over the graph do not know."""
+    result: torch.Tensor = BATCH_NORM(*args)
+    return result
+
+
+def hide_batch_norms(graph_module: GraphModule) -> None:
+    """Rename every batch norm of the graph, in place.
+
+    `prepare_pt2e` and `convert_pt2e` fold batch norms themselves, whoever else reads the layer's output or weight.
+    """
+    _rename(graph_module, BATCH_NORM, kept_batch_norm)
+
+
+def show_batch_norms(graph_module: object) -> GraphModule:
+    """The network with the names of its batch norms as before."""
+    assert isinstance(graph_module, GraphModule)
+    _rename(graph_module, kept_batch_norm, BATCH_NORM)
+    return graph_module
+
+
+def _rename(graph_module: GraphModule, old: object, new: object) -> None:
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and node.target is old:
+            node.target = new
+    graph_module.recompile()

@@ -8,7 +8,8 @@ from harness.figures import TOP1, heading
 from harness.report import markdown
 from harness.report.tables import Table
 from harness.report.variants import NONE
-from harness.results.sensitivity import Analysis, LayerCost, SensitivityRecord, SkipSearch, SkipSetAccuracy
+from harness.results import PairedComparison
+from harness.results.sensitivity import Analysis, LayerCost, SensitivityRecord, SkipSearch
 from harness.words.phrases import counted, label, margin_points, percent, points
 
 NETWORK = "(network itself)"
@@ -45,11 +46,11 @@ def accuracy_table(analysis: Analysis) -> Table | None:
         return None
     rows = [
         ("FP32", percent(analysis.fp32_top1), NONE),
-        ("all layers quantized", percent(analysis.quantized.top1), drop(analysis.quantized)),
+        ("all layers quantized", _top1(analysis.quantized), drop(analysis.quantized)),
     ]
     chosen = analysis.search.chosen if analysis.search is not None else None
     if chosen is not None and chosen.skip:
-        rows.append((f"without {', '.join(chosen.skip)}", percent(chosen.judged.top1), drop(chosen.judged)))
+        rows.append((f"without {', '.join(chosen.skip)}", _top1(chosen.judged), drop(chosen.judged)))
     return Table(
         f"Top-1 on {_held_out(analysis)}",
         ("Network", heading(TOP1), heading("accuracy.drop")),
@@ -75,12 +76,16 @@ def decibels_text(sqnr_db: float | None) -> str:
     return _IDENTICAL if sqnr_db is None else f"{sqnr_db:.1f}"
 
 
-def drop(judged: SkipSetAccuracy | None) -> str:
+def drop(judged: PairedComparison | None) -> str:
     """Loss against FP32 with its interval, in points."""
-    if judged is None:
+    if judged is None or judged.loss is None or judged.loss_interval is None:
         return NONE
-    low, high = judged.drop_ci
-    return f"{points(judged.drop)} ({points(low)} to {points(high)})"
+    low, high = judged.loss_interval
+    return f"{points(judged.loss)} ({points(low)} to {points(high)})"
+
+
+def _top1(judged: PairedComparison) -> str:
+    return NONE if judged.value is None else percent(judged.value)
 
 
 def conclusion(analysis: Analysis) -> str:
@@ -91,13 +96,13 @@ def conclusion(analysis: Analysis) -> str:
     budget = f"the budget of {margin_points(search.budget)} points"
     if search.status == "too_few_samples":
         return (
-            f"{counted(_n(analysis), 'held-out sample')} cannot prove {budget}: with no prediction changed they prove "
+            f"{counted(analysis.n, 'held-out sample')} cannot prove {budget}: with no prediction changed they prove "
             f"a loss below {points(search.provable_drop)} points. Raise the budget, or use more training samples."
         )
     if search.status == "nothing_to_skip":
         return f"All layers quantized meet {budget}: nothing needs to be skipped."
     assert search.chosen is not None
-    figures = f"loss {drop(search.chosen.judged)} points on {counted(search.chosen.judged.n, 'held-out sample')}"
+    figures = f"loss {drop(search.chosen.judged)} points on {counted(analysis.n, 'held-out sample')}"
     if search.status == "unreachable":
         what = ", ".join(search.chosen.skip) or "nothing"
         return f"No skip set meets {budget}. The closest skips {what}: {figures}."
@@ -107,8 +112,8 @@ def conclusion(analysis: Analysis) -> str:
 
 def _caution(search: SkipSearch) -> str:
     """That the best of many looks better than it is, with the interval that allows for it."""
-    assert search.chosen_ci is not None
-    low, high = map(points, search.chosen_ci)
+    assert search.chosen_interval is not None
+    low, high = points(0.0 - search.chosen_interval.high), points(0.0 - search.chosen_interval.low)
     return (
         f"It is the pick of {counted(len(search.trials), 'skip set')}; when that is allowed for, the interval is "
         f"{low} to {high}. Run the scenario with it to see the loss on test samples."
@@ -154,11 +159,7 @@ def render_sensitivity(record: SensitivityRecord, directory: Path) -> Path:
 
 def _held_out(analysis: Analysis) -> str:
     parts = ", ".join(f"{count:,} {name}" for name, count in analysis.held_out.items())
-    return f"{counted(_n(analysis), 'held-out sample')} of the training part ({parts}); the test samples are not used"
-
-
-def _n(analysis: Analysis) -> int:
-    return sum(analysis.held_out.values())
+    return f"{counted(analysis.n, 'held-out sample')} of the training part ({parts}); the test samples are not used"
 
 
 def _skipped(analysis: Analysis) -> frozenset[str]:

@@ -40,7 +40,7 @@ def gates_table(results: RunResults, *, passed: bool) -> Table | None:
             gate.metric,
             gate.limit,
             NONE if gate.value is None else in_unit(gate, gate.value),
-            " to ".join(in_unit(gate, end) for end in gate.interval) if gate.interval else NONE,
+            " to ".join(in_unit(gate, end) for end in gate.interval.ends) if gate.interval else NONE,
             f"{gate.relation or ''} {gate.compared_with or NONE}".strip(),
             "; ".join(filter(None, (gate.basis, gate.reason))) or NONE,
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from harness.results.base import Record
 from harness.stats.terms import ChangeKind, Interval, Verdict
+
+if TYPE_CHECKING:
+    from harness.stats.intervals import PairedDifference
 
 
 class ConfidenceInterval(Record):
@@ -64,6 +67,32 @@ class PairedComparison(Record):
     """Whether the loss is proven to be smaller than the margin, for all comparisons at once."""
     verdict: Verdict | None = None
     """What is proven, for all comparisons at once; None until it is judged (`harness.verdicts`)."""
+
+    @classmethod
+    def of_shares(
+        cls,
+        value: float,
+        reference_value: float,
+        found: PairedDifference,
+        confidence: float,
+        *,
+        reference: str | None = None,
+        margin: float | None = None,
+    ) -> PairedComparison:
+        """Two shares of right predictions on the same samples, not judged yet; with a margin also its tests."""
+        low, high = found.drop_ci
+        against_margin = None if margin is None else found.margin_tests(margin)
+        return cls(
+            reference=reference,
+            value=value,
+            reference_value=reference_value,
+            difference=0.0 - found.drop,
+            interval=ConfidenceInterval(low=0.0 - high, high=0.0 - low, confidence=confidence),
+            margin=margin,
+            p_value=found.p_value,
+            non_inferiority_p_value=against_margin and against_margin.non_inferiority,
+            non_superiority_p_value=against_margin and against_margin.non_superiority,
+        )
 
     @model_serializer(mode="wrap")
     def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.choice import EngineChoice
 from harness.results.data import Dataset, Example, Fp32Weights, WeightsFile
 from harness.results.network import Network
+from harness.results.paired import ConfidenceInterval
 from harness.results.row import Row
 from harness.results.upgrade import upgraded_results
 from harness.results.variant import Variant
-from harness.stats.terms import Interval
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 MAX_RECORD_BYTES: Final = 2**28
 """A larger file is refused before it is read."""
 Environment = Annotated[dict[str, Any], AfterValidator(check_environment)]
@@ -38,7 +38,7 @@ class Gate(Record):
     verdict: GateVerdict
     """`pass`: the whole interval keeps the limit. `fail`: a breach is proven. `inconclusive`: anything else."""
     reason: str | None = None
-    interval: Interval | None = None
+    interval: ConfidenceInterval | None = None
     """Interval of `value`; None where it is exact or no interval is known."""
     compared_with: str | None = None
     """Id of the FP32 row, or the file of the baseline."""
@@ -112,7 +112,7 @@ class Conclusion(Record):
 class RunResults(Record):
     """Everything one run found out."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     scenario: str
     scenario_file: str | None = None
     question: str | None = None

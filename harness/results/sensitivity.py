@@ -10,23 +10,12 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from harness.results import Interval, Record, Variant
+from harness.results import ConfidenceInterval, PairedComparison, Record, Variant
+from harness.results.upgrade import upgraded_sensitivity
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 SearchStatus = Literal["nothing_to_skip", "found", "unreachable", "too_few_samples"]
-
-
-class SkipSetAccuracy(Record):
-    """Top-1 on the held-out samples, and the paired difference to FP32 on the same samples."""
-
-    top1: float
-    n: int
-    drop: float
-    """FP32 top-1 minus this one (positive: a loss)."""
-    drop_ci: Interval
-    p_value: float
-    """Exact McNemar test of equal error rates."""
 
 
 class LayerCost(Record):
@@ -42,15 +31,16 @@ class LayerCost(Record):
     """Other layers are inside it (or it is the whole network): a skip pattern of this name would skip them too."""
     sqnr_db: float | None
     """10 log10(sum(y**2) / sum((y - q)**2)) of the network's outputs; None when nothing changed (infinite)."""
-    alone: SkipSetAccuracy | None = None
-    """Accuracy with this layer alone quantized; only for the layers that cost the most."""
+    alone: PairedComparison | None = None
+    """Top-1 against FP32 with this layer alone quantized; only for the layers that cost the most."""
 
 
 class Trial(Record):
     """One skip set that was judged."""
 
     skip: tuple[str, ...]
-    judged: SkipSetAccuracy
+    judged: PairedComparison
+    """Top-1 on the held-out samples against FP32 on the same samples."""
 
 
 class SkipSearch(Record):
@@ -64,8 +54,8 @@ class SkipSearch(Record):
     """The smallest budget that this many samples can prove when no prediction changes at all."""
     chosen: Trial | None
     """The skip set that was found; when none meets the budget, the one that came closest."""
-    chosen_ci: Interval | None
-    """Interval of the chosen set's drop that allows for its having been picked among all trials (Bonferroni)."""
+    chosen_interval: ConfidenceInterval | None
+    """Interval of the chosen set's difference that allows for its having been picked among all trials (Bonferroni)."""
     trials: tuple[Trial, ...]
     """All of them, in the order in which they were tried."""
 
@@ -80,8 +70,8 @@ class Ranking(Record):
     layers: tuple[LayerCost, ...]
     fp32_top1: float | None = None
     """On the held-out samples; None without labels."""
-    quantized: SkipSetAccuracy | None = None
-    """All layers quantized, on the held-out samples."""
+    quantized: PairedComparison | None = None
+    """Top-1 against FP32 with all layers quantized, on the held-out samples."""
     held_out: dict[str, int] = Field(default_factory=dict)
     """Where the held-out samples come from, and how many from where."""
 
@@ -99,6 +89,11 @@ class Analysis(Ranking):
     """Nothing was computed: all came from the store."""
 
     @property
+    def n(self) -> int:
+        """Held-out samples."""
+        return sum(self.held_out.values())
+
+    @property
     def meets_budget(self) -> bool:
         """Whether a skip set, or none, is proven to meet the budget; true where no budget can be judged."""
         return self.search is None or self.search.status in ("nothing_to_skip", "found")
@@ -114,7 +109,7 @@ class Failure(Record):
 class SensitivityRecord(Record):
     """One call of `harness sensitivity`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     scenario: str
     scenario_file: str
     started_at: str
@@ -130,4 +125,4 @@ class SensitivityRecord(Record):
     @classmethod
     def load(cls, path: Path) -> SensitivityRecord:
         """Read what `save` wrote."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        return cls.model_validate_json(upgraded_sensitivity(path.read_bytes()))

@@ -1,6 +1,6 @@
-"""From records of version 1, whose every kind of comparison had fields of its own, to the shape of today.
+"""From records of earlier versions, whose kinds of comparisons had fields of their own, to the shape of today.
 
-What is not as version 1 wrote it is left alone, so that reading it fails with the place and the reason.
+What is not as those versions wrote it is left alone, so that reading it fails with the place and the reason.
 """
 
 from __future__ import annotations
@@ -24,12 +24,24 @@ _LARGEST = 1e100
 
 def upgraded_results(text: bytes | str) -> bytes | str:
     """`results.json` of any version as one of today; other text as it is."""
-    plain = _of_version(text, "schema_version", 1)
+    plain = _of_version(text, "schema_version", 1, 2)
     if plain is None:
         return text
     confidence = _confidence(plain)
-    if isinstance(plain.get("rows"), list):
+    if isinstance(plain.get("gates"), list):
+        plain["gates"] = [_gate(gate, confidence) for gate in plain["gates"]]
+    if plain["schema_version"] == 1 and isinstance(plain.get("rows"), list):
         plain["rows"] = [upgraded_row(row, confidence) for row in plain["rows"]]
+    return json.dumps(plain | {"schema_version": 3})
+
+
+def upgraded_sensitivity(text: bytes | str) -> bytes | str:
+    """The same for `sensitivity.json`."""
+    plain = _of_version(text, "schema_version", 1)
+    if plain is None:
+        return text
+    if isinstance(plain.get("analyses"), list):
+        plain["analyses"] = [_analysis(each) for each in plain["analyses"]]
     return json.dumps(plain | {"schema_version": 2})
 
 
@@ -57,6 +69,42 @@ def upgraded_row(row: Any, confidence: float) -> Any:
     if isinstance(row.get("metrics"), dict):
         changed["metrics"] = {name: _metric(value, confidence) for name, value in row["metrics"].items()}
     return changed
+
+
+def _gate(old: Any, confidence: float) -> Any:
+    return _intervals(old, {"interval": "interval"}, confidence) if isinstance(old, dict) else old
+
+
+def _analysis(old: Any) -> Any:
+    """One analysed variant, whose accuracies are at the confidence of its search."""
+    if not isinstance(old, dict):
+        return old
+    new, search = dict(old), old.get("search")
+    confidence = _confidence(search) if isinstance(search, dict) else _DEFAULT_CONFIDENCE
+    if isinstance(old.get("layers"), list):
+        new["layers"] = [_judged(layer, "alone", confidence) for layer in old["layers"]]
+    if isinstance(search, dict):
+        new["search"] = _search(search, confidence)
+    return _judged(new, "quantized", confidence)
+
+
+def _search(old: _Plain, confidence: float) -> _Plain:
+    new = dict(old)
+    ends, trials = new.pop("chosen_ci", None), old.get("trials")
+    if isinstance(trials, list):
+        new["trials"] = [_judged(trial, "judged", confidence) for trial in trials]
+        strict = 1 - (1 - confidence) / max(len(trials), 1)
+        new["chosen_interval"] = _interval(ends, strict, is_loss=True)
+    return new | {"chosen": _judged(old.get("chosen"), "judged", confidence)}
+
+
+def _judged(holder: Any, key: str, confidence: float) -> Any:
+    """A record of the sensitivity analysis, with the accuracy that it holds under this key as a comparison."""
+    if not isinstance(holder, dict) or not isinstance(holder.get(key), dict):
+        return holder
+    found = dict(holder[key])
+    found = _compared(found | {"drop_ci95": found.pop("drop_ci", None)}, found.get("top1"), confidence)
+    return holder | {key: found.get("comparison", holder[key])}
 
 
 def _accuracy(old: _Plain, confidence: float) -> _Plain:
@@ -179,10 +227,10 @@ def _confidence(plain: _Plain, otherwise: float = _DEFAULT_CONFIDENCE) -> float:
     return found if _is_number(found) else otherwise
 
 
-def _of_version(text: bytes | str, key: str, version: int) -> _Plain | None:
-    """JSON of this version; None for anything else."""
+def _of_version(text: bytes | str, key: str, *versions: int) -> _Plain | None:
+    """JSON of one of these versions; None for anything else."""
     try:
         plain = from_json(text)
     except ValueError:
         return None
-    return plain if isinstance(plain, dict) and plain.get(key) == version else None
+    return plain if isinstance(plain, dict) and _is_number(plain.get(key)) and plain[key] in versions else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harness.load import MODULE, availability
 from harness.results import Variant
 from harness.runs.importable import import_problem
+from harness.scenario import Scenario
 from harness.targets import get_target
 from harness.targets.base import Availability, Target
 from harness.toolkits import DEFAULT, get_toolkit
@@ -32,6 +34,15 @@ def _cannot_build(target: Target, toolkit: Toolkit) -> str | None:
     if toolkit.writes_onnx or toolkit.suffix == target.own_suffix:
         return None
     return f"{toolkit.name} writes no ONNX file but a model (`{toolkit.suffix}`) that {target.name} cannot build"
+
+
+def check_load(scenario: Scenario) -> None:
+    """ScenarioError when the scenario asks for load scenarios and LoadGen is not installed."""
+    found = availability()
+    found = with_imports(found, (MODULE,)) if found.usable else found
+    if scenario.measurement.load and not found.usable:
+        message = f"load scenarios cannot run: {found.detail}"
+        raise scenario.error(("measurement", "load"), message, fix=found.fix, on_key=True)
 
 
 def checked_availability(member: Target | Toolkit) -> Availability:

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.machine.energy import Device, why_not
 from harness.results import Energy
-from harness.runs.plan import Planner, VariantPlan
+from harness.runs.passes import Measured, measure_each
+from harness.runs.plan import VariantPlan
 from harness.targets import get_target
 
-Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
+if TYPE_CHECKING:
+    from harness.runs.preparation import Prepared
 
 
 def run_energy(
-    plans: Sequence[VariantPlan],
-    planner: Planner,
-    executor: LocalExecutor,
-    outcomes: Mapping[str, Outcome],
-    measurement_id: str,
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
 ) -> Measured:
-    """One task for each variant whose engine was built, can run here, and whose device counts its energy."""
+    """Of each variant whose device counts its energy; none when the scenario does not ask for it."""
+    if not prepared.resolved.measurement.energy:
+        return []
     reason_by_device = cache(why_not)
-    tasks = {
-        planner.energy(plan, measurement_id): (plan.variant.id,)
-        for plan in plans
-        if plan.engine_runs(outcomes) and reason_by_device(_device(plan)) is None
-    }
-    finished = executor.run(list(tasks))
-    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+    def task_of(plan: VariantPlan) -> Task | None:
+        is_counted = reason_by_device(_device(plan)) is None
+        return prepared.planner.energy(plan, measurement_id) if is_counted else None
+
+    return measure_each(prepared.plans, executor, outcomes, task_of)
 
 
 def energy_of(plan: VariantPlan, outcome: Outcome | None) -> Energy | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, Done, Failed, Outcome
+from harness.runs.passes import Measured, measure
 from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import LatencyResult
 from harness.verdicts.latency import speedups
@@ -16,7 +17,6 @@ from harness.verdicts.latency import speedups
 if TYPE_CHECKING:
     from harness.runs.preparation import Prepared
 
-Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
 Groups = Mapping[str, Sequence[VariantPlan]]
 """Variants that are timed together, by the id of the FP32 row that all of them are compared with."""
 
@@ -58,11 +58,6 @@ def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) 
     return {reference: group for reference, group in groups.items() if reference in ids}
 
 
-def by_variant(measured: Measured) -> dict[str, Outcome]:
-    """The outcome of the task of each variant."""
-    return {variant_id: outcome for _, outcome, ids in measured for variant_id in ids}
-
-
 def timed_by_variant(measured: Measured) -> dict[str, Outcome]:
     """The outcome of each variant: an engine that failed while its group was timed fails alone."""
     return {variant_id: _of_variant(outcome, task, variant_id) for task, outcome, ids in measured for variant_id in ids}
@@ -77,8 +72,7 @@ def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, measureme
         )
         for reference, group in groups.items()
     }
-    finished = executor.run(list(tasks))
-    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+    return measure(executor, tasks)
 
 
 def _n_speedups(reference: str, group: Sequence[VariantPlan]) -> int:

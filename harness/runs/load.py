@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Outcome
 from harness.engine.store import Artifact
-from harness.load import MODULE, availability
 from harness.load.base import LoadMeasured
 from harness.load.logs import ACCURACY, read_predictions
-from harness.runs.availability import with_imports
-from harness.runs.plan import VariantPlan
-from harness.scenario import Scenario
+from harness.runs.passes import Measured, measure_each
 from harness.stages.artifacts import LoadResults
+
+if TYPE_CHECKING:
+    from harness.runs.preparation import Prepared
 
 LOGS = "load"
 """Folder of the run that LoadGen's logs are kept in, by variant."""
 _PREDICTIONS = f"accuracy/{ACCURACY}"
 
 
-def check_load(scenario: Scenario) -> None:
-    """ScenarioError when the scenario asks for load scenarios and LoadGen is not installed."""
-    found = availability()
-    found = with_imports(found, (MODULE,)) if found.usable else found
-    if scenario.measurement.load and not found.usable:
-        message = f"load scenarios cannot run: {found.detail}"
-        raise scenario.error(("measurement", "load"), message, fix=found.fix, on_key=True)
+def run_load(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
+) -> Measured:
+    """All load scenarios of a variant in one task; none when the scenario has no load scenario."""
+    return measure_each(prepared.plans, executor, outcomes, lambda plan: prepared.planner.load(plan, measurement_id))
 
 
-def run_each(
-    plans: Sequence[VariantPlan],
-    make_task: Callable[[VariantPlan, str], Task | None],
-    executor: LocalExecutor,
-    outcomes: Mapping[str, Outcome],
-    run_id: str,
-) -> list[tuple[Task, Outcome, tuple[str, ...]]]:
-    """The task of each variant whose engine was built and runs here, where `make_task` has one for it."""
-    tasks: dict[Task, str] = {}
-    for plan in plans:
-        if plan.engine_runs(outcomes) and (task := make_task(plan, run_id)) is not None:
-            tasks[task] = plan.variant.id
-    finished = executor.run(list(tasks)) if tasks else {}
-    return [(task, finished[task.key], (variant_id,)) for task, variant_id in tasks.items()]
+def run_streams(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
+) -> Measured:
+    """Inferences side by side, in one task for each variant whose target can; none when the scenario asks for none."""
+    return measure_each(prepared.plans, executor, outcomes, lambda plan: prepared.planner.streams(plan, measurement_id))
 
 
 def load_measured(artifact: Artifact, outputs: npt.NDArray[np.float32] | None) -> LoadMeasured:

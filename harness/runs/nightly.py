@@ -29,6 +29,7 @@ from harness.runs.preparation import Prepared, RunOptions, prepare_runs
 from harness.scenario import load_scenario
 
 SUFFIXES = (".yaml", ".yml")
+_RECENT_RUNS = 5
 _NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
 
 
@@ -198,11 +199,11 @@ def _save(snapshot: Snapshot, name: str, folder: Path) -> Path:
     return path
 
 
-def recent_steps(nightly: NightlyRun, runs: int = 5) -> list[Trend]:
+def recent_steps(nightly: NightlyRun) -> list[Trend]:
     """Series with the steps that began within the last few runs, and no others."""
     found = []
     for trend in nightly.trends:
-        steps = tuple(each for each in trend.steps if each.step.index >= len(trend.entries) - runs)
+        steps = tuple(each for each in trend.steps if each.step.index >= len(trend.entries) - _RECENT_RUNS)
         if steps:
             found.append(replace(trend, steps=steps))
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
-from harness.runs.latency import Measured
+from harness.runs.passes import Measured, measure
 from harness.runs.plan import VariantPlan
 from harness.runs.selection import device_class
 from harness.stages.artifacts import PeakResult
@@ -27,8 +27,7 @@ def run_peaks(prepared: Prepared, executor: LocalExecutor, timed: Collection[str
             threads = prepared.resolved.targets[plan.variant.target].threads
             by_threads.setdefault(threads, []).append(plan.variant.id)
     tasks = {prepared.planner.peak(threads): tuple(ids) for threads, ids in by_threads.items()}
-    finished = executor.run(list(tasks))
-    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+    return measure(executor, tasks)
 
 
 def peaks_of(outcome: Outcome | None) -> Mapping[str, float]:

@@ -16,9 +16,9 @@ from harness.errors import DataError, ScenarioError
 from harness.machine.environment import fingerprint
 from harness.quantization.capture.modules import Modules
 from harness.results import Dataset, Variant, WeightsFile
+from harness.runs.availability import check_load
 from harness.runs.calibration_data import CalibrationData, data_config, load_calibration
 from harness.runs.expected import check_expected
-from harness.runs.load import check_load
 from harness.runs.networks import Networks, describe_networks
 from harness.runs.plan import Planner, VariantPlan
 from harness.runs.plugins import Plugins

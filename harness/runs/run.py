@@ -14,8 +14,7 @@ from harness.comparison.gates import judge_gates
 from harness.comparison.snapshot import snapshot_of_run
 from harness.data.doubts import doubts
 from harness.engine.graph import Task
-from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import Done, Outcome
+from harness.engine.outcomes import Done
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence
@@ -24,9 +23,10 @@ from harness.runs.choices import choose
 from harness.runs.energy import run_energy
 from harness.runs.executing import Display, executing
 from harness.runs.explanations import calibrations, keep_log, networks
-from harness.runs.latency import Measured, by_variant, run_latency, timed_by_variant
-from harness.runs.load import keep_logs, run_each
+from harness.runs.latency import run_latency, timed_by_variant
+from harness.runs.load import keep_logs, run_load, run_streams
 from harness.runs.own_metrics import compute_own
+from harness.runs.passes import Measured, Pass, by_variant
 from harness.runs.peak import recorded_peaks, run_peaks
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
@@ -44,6 +44,8 @@ from harness.words.chance import chance_warnings, guessing_warnings
 from harness.words.conclusions import conclude
 
 LATENCY_SAMPLES = "samples/latency.parquet"
+_PASSES: dict[str, Pass] = {"latency": run_latency, "energy": run_energy, "load": run_load, "streams": run_streams}
+"""What measures after the builds, in this order: nothing else runs meanwhile."""
 
 
 def run_scenario(
@@ -62,28 +64,25 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     with executing(prepared, store, options, display) as (executor, checked):
         prepared = checked
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
-        measured = run_latency(prepared, executor, outcomes, _measurement_id(run_id, started))
-        energy = _energy(prepared, executor, outcomes, _measurement_id(run_id, started))
-        loaded, streams = (
-            run_each(prepared.plans, make_task, executor, outcomes, _measurement_id(run_id, started))
-            for make_task in (prepared.planner.load, prepared.planner.streams)
-        )
-        timed = timed_by_variant(measured)
-        peaks = run_peaks(prepared, executor, timed)
-    after_builds = [*measured, *peaks, *(energy or ()), *loaded, *streams]
+        # In the key of whatever is measured anew in each run.
+        measurement_id = f"{run_id} {started.isoformat()}"
+        measured = {name: run(prepared, executor, outcomes, measurement_id) for name, run in _PASSES.items()}
+        timed = timed_by_variant(measured["latency"])
+        measured["peak"] = run_peaks(prepared, executor, timed)
+    after_builds = [each for found in measured.values() for each in found]
     run_outcomes = RunOutcomes(
         outcomes | {task.key: outcome for task, outcome, _ in after_builds},
         latency=timed,
-        peaks=by_variant(peaks),
-        energy=None if energy is None else by_variant(energy),
-        load=by_variant(loaded),
-        streams=by_variant(streams),
+        peaks=by_variant(measured["peak"]),
+        energy=by_variant(measured["energy"]) if prepared.resolved.measurement.energy else None,
+        load=by_variant(measured["load"]),
+        streams=by_variant(measured["streams"]),
     )
     about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
     rows, evidence = _rows(prepared, run_outcomes)
     rows = judge_run(rows, confidence=verdict.confidence, correction=verdict.correction)
     problems = Problems()
-    rows = _keep_all(rows, evidence, run_outcomes, measured, prepared, directory, problems)
+    rows = _keep_all(rows, evidence, run_outcomes, measured["latency"], prepared, directory, problems)
     rows, examples = _keep_examples(rows, evidence, prepared, directory, problems)
     correct = {item.variant.id: item.correct for item in evidence if item.correct is not None}
     results = RunResults(
@@ -94,7 +93,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         started_at=started.isoformat(timespec="seconds"),
         wall_s=time.perf_counter() - clock,
         confidence=verdict.confidence,
-        environment=environment | _settings(prepared) | recorded_peaks(peaks, prepared.plans, timed),
+        environment=environment | _settings(prepared) | recorded_peaks(measured["peak"], prepared.plans, timed),
         datasets=prepared.datasets,
         weights=prepared.weights,
         fp32_weights=_fp32_weights(prepared.plans, run_outcomes),
@@ -113,17 +112,21 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         calibration_samples=_calibration_samples(prepared.plans, run_outcomes),
         calibrations=calibrations(prepared.plans, run_outcomes),
         networks=networks(prepared.plans, run_outcomes),
-        warnings=(
-            *doubts(prepared.splits),
-            *chance_warnings(rows, prepared.splits.n_classes),
-            *guessing_warnings(rows),
-            *_outliers(prepared.plans, run_outcomes),
-        ),
+        warnings=_warnings(prepared, rows, run_outcomes),
     )
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
     problems.raise_first(directory)
     return results
+
+
+def _warnings(prepared: Prepared, rows: Sequence[Row], run_outcomes: RunOutcomes) -> tuple[str, ...]:
+    return (
+        *doubts(prepared.splits),
+        *chance_warnings(rows, prepared.splits.n_classes),
+        *guessing_warnings(rows),
+        *_outliers(prepared.plans, run_outcomes),
+    )
 
 
 def _keep_all(
@@ -176,19 +179,6 @@ def _gates(prepared: Prepared, results: RunResults, directory: Path) -> tuple[Ga
         baseline_file=baseline_file(prepared.about).relative_to(prepared.about.root),
         confidence=prepared.resolved.verdict.confidence,
     )
-
-
-def _measurement_id(run_id: str, started: datetime) -> str:
-    """In the key of whatever is measured anew in each run."""
-    return f"{run_id} {started.isoformat()}"
-
-
-def _energy(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
-) -> Measured | None:
-    if not prepared.resolved.measurement.energy:
-        return None
-    return run_energy(prepared.plans, prepared.planner, executor, outcomes, measurement_id)
 
 
 def _rows(prepared: Prepared, run_outcomes: RunOutcomes) -> tuple[list[Row], list[Evidence]]:

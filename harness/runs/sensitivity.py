@@ -176,10 +176,12 @@ def _with_fragment(analysis: Analysis, scenario: Scenario, directory: Path) -> A
     skip = tuple(sorted({*analysis.variant.skip, *search.chosen.skip}))
     variant = analysis.variant.model_copy(update={"skip": skip})
     judged = search.chosen.judged
+    assert judged.loss is not None and judged.loss_interval is not None
+    low, high = judged.loss_interval
     comment = (
         f"{analysis.variant.id}: a skip set for a loss of at most {search.budget * 100:g} points "
-        f"of top-1.\nOn {judged.n} held-out samples: {judged.drop * 100:.2f} points "
-        f"({judged.drop_ci[0] * 100:.2f} to {judged.drop_ci[1] * 100:.2f}), the pick of {len(search.trials)} sets.\n"
+        f"of top-1.\nOn {analysis.n} held-out samples: {judged.loss * 100:.2f} points "
+        f"({low * 100:.2f} to {high * 100:.2f}), the pick of {len(search.trials)} sets.\n"
         f"Add the entry to `matrix.include` of {scenario.path.name}; `harness run` then judges it on test samples."
     )
     text = include_fragment([variant], comment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from harness.quantization.capture.graph import CAPTURE_NOTES, capture
 from harness.quantization.capture.modules import module_classes
 from harness.quantization.network import Origin, QuantizedNetwork, batches_of
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
+from harness.quantization.replacement.replaced import Replaced
 from harness.quantization.replacement.walk import replace_as_the_model_says
 from harness.quantization.settings import DEFAULT_PERCENTILE, Rule
 from harness.results import StepCheck, Variant
@@ -79,23 +80,38 @@ def quantize(
     data = calibration_data if isinstance(calibration_data, torch.Tensor) else _repeatable(calibration_data)
     samples = _few(data)
     shape = tuple(samples.shape[1:])
-    eager = inference_copy(model)
-    replaced = replace_as_the_model_says(eager)
-    float_graph = capture(eager, shape)
-    is_same = module_classes(replaced.model) == module_classes(eager)
-    graph = float_graph if is_same else capture(replaced.model, shape)
-    changed, step_notes = change_weights(graph, config.ptq_steps)
-    prepared = quantized.prepare(changed, make_quantizer(config, graph, replaced))
+    captured = _captured(model, shape)
+    changed, step_notes = change_weights(captured.graph, config.ptq_steps)
+    prepared = quantized.prepare(changed, make_quantizer(config, captured.graph, captured.replaced))
     if not quantized.tensor_quantizers(prepared):
         raise UsageError("nothing is left to quantize", fix="skip fewer modules")
-    checks = tuple(_checks(eager, float_graph, replaced.model, graph, prepared, config, samples)) if check else ()
+    checks = tuple(_checks(captured, prepared, config, samples)) if check else ()
     network = QuantizedNetwork(prepared, input_shape=shape, target=target, inputs="histogram")
     network.calibrate(batches_of(data), calibrator, percentile)
     outliers = quantized.outlier_notes(prepared, quantized.collected_histograms(prepared), chosen)
     corrections = correct(prepared, config.ptq_steps, lambda: batches_of(data)) if config.ptq_steps else []
-    notes = (*graph.meta.get(CAPTURE_NOTES, ()), *step_notes, *outliers, *corrections)
-    network.origin = Origin(float_graph, samples, checks, notes)
+    notes = (*captured.graph.meta.get(CAPTURE_NOTES, ()), *step_notes, *outliers, *corrections)
+    network.origin = Origin(captured.float_graph, samples, checks, notes)
     return network.eval()
+
+
+class _Captured(NamedTuple):
+    """A network on its way to quantization."""
+
+    eager: nn.Module
+    float_graph: GraphModule
+    replaced: Replaced
+    """With the modules that the model file says should be replaced."""
+    graph: GraphModule
+    """Of `replaced`; `float_graph` where nothing was replaced."""
+
+
+def _captured(model: nn.Module, shape: tuple[int, ...]) -> _Captured:
+    eager = inference_copy(model)
+    replaced = replace_as_the_model_says(eager)
+    float_graph = capture(eager, shape)
+    is_same = module_classes(replaced.model) == module_classes(eager)
+    return _Captured(eager, float_graph, replaced, float_graph if is_same else capture(replaced.model, shape))
 
 
 def _config(
@@ -162,18 +178,12 @@ def _few(data: Data) -> torch.Tensor:
 
 
 def _checks(
-    eager: nn.Module,
-    float_graph: GraphModule,
-    replaced: nn.Module,
-    graph: GraphModule,
-    prepared: GraphModule,
-    config: QuantizerConfig,
-    samples: torch.Tensor,
+    captured: _Captured, prepared: GraphModule, config: QuantizerConfig, samples: torch.Tensor
 ) -> Iterator[StepCheck]:
     """Each network against the one that it was made from, as the stages of a scenario check them."""
     array = samples.numpy()
-    yield check_capture(eager, float_graph, array)
-    if graph is not float_graph:
-        yield check_capture(replaced, graph, array)
-    reference = change_weights(graph, changing_the_function(config.ptq_steps))[0]
+    yield check_capture(captured.eager, captured.float_graph, array)
+    if captured.graph is not captured.float_graph:
+        yield check_capture(captured.replaced.model, captured.graph, array)
+    reference = change_weights(captured.graph, changing_the_function(config.ptq_steps))[0]
     yield check_prepared(reference, prepared, array)

@@ -29,7 +29,8 @@ from harness.quantization.sensitivity.layer_costs import (
     only,
 )
 from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
-from harness.results.sensitivity import LayerCost, Ranking, SkipSearch, SkipSetAccuracy, Trial
+from harness.results import PairedComparison
+from harness.results.sensitivity import LayerCost, Ranking, SkipSearch, Trial
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
 from harness.stages.loading import (
     STATE,
@@ -109,7 +110,7 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
         status="too_few_samples",
         provable_drop=provable,
         chosen=None,
-        chosen_ci=None,
+        chosen_interval=None,
         trials=(),
     )
     if provable >= config.budget:
@@ -117,8 +118,14 @@ def search(config: SearchConfig, inputs: Inputs, folder: Path, context: StageCon
     found = smallest_skip_set(skip_candidates(ranking), judge, config.budget)
     trials = {skip: Trial(skip=skip, judged=_judged(fp32, correct[skip], config)) for skip in found.trials}
     strict = config.model_copy(update={"confidence": 1 - (1 - config.confidence) / len(trials)})
-    chosen = {"chosen": trials[found.skip], "chosen_ci": _difference(fp32, correct[found.skip], strict).drop_ci}
-    return untried.model_copy(update={"status": found.status, "trials": tuple(trials.values()), **chosen})
+    return untried.model_copy(
+        update={
+            "status": found.status,
+            "chosen": trials[found.skip],
+            "chosen_interval": _judged(fp32, correct[found.skip], strict).interval,
+            "trials": tuple(trials.values()),
+        }
+    )
 
 
 def skip_candidates(ranking: Sequence[LayerCost]) -> list[str]:
@@ -169,15 +176,9 @@ def _difference(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) 
     return paired_difference(fp32, correct, confidence=config.confidence, seed=config.seed)
 
 
-def _judged(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> SkipSetAccuracy:
-    difference = _difference(fp32, correct, config)
-    return SkipSetAccuracy(
-        top1=float(correct.mean()),
-        n=difference.n,
-        drop=difference.drop,
-        drop_ci=difference.drop_ci,
-        p_value=difference.p_value,
-    )
+def _judged(fp32: Flags, correct: Flags, config: RankConfig | SearchConfig) -> PairedComparison:
+    found = _difference(fp32, correct, config)
+    return PairedComparison.of_shares(float(correct.mean()), float(fp32.mean()), found, config.confidence)
 
 
 def _cost(layer: QuantizedLayer, sqnr_db: float) -> LayerCost:

@@ -91,7 +91,7 @@ def estimate_ratio(log_ratios: Sequence[Sequence[Rounds]]) -> RatioEstimate:
 
 
 def own_verdict(estimate: RatioEstimate, margin: float, band: float, analyses: int = 1) -> OwnVerdict:
-    """What the estimate of a speedup says best; `harness.stats.verdict.latency_verdict` defines the words.
+    """What the estimate of a speedup says best; docs/design/statistics.md defines the words.
 
     Args:
         estimate: above ratio 1 the variant is faster.

@@ -46,7 +46,7 @@ def judge_family(
 ) -> tuple[CorrectedTest, ...]:
     """Judge comparisons together.
 
-    With one comparison, or without correction, the words are those of `harness.stats.verdict.accuracy_verdict`: the
+    With one comparison, or without correction, a verdict is what the interval says (docs/design/statistics.md): the
     margin is tested on each side at half of 1 - confidence, which is what the interval does.
     """
     adjust = holm if correction == "holm" else tuple

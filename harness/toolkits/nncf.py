@@ -54,8 +54,7 @@ class Nncf(Toolkit):
         nncf = import_nncf()
         from nncf.experimental.torch.fx import quantize_pt2e
 
-        from harness.toolkits.support.affine import write_batch_norms_as_affine
-        from harness.toolkits.support.nncf_quantizer import ReadableQuantizer
+        from harness.toolkits.support.nncf_quantizer import ReadableQuantizer, write_batch_norms_as_affine
 
         graph = source.make_graph()
         write_batch_norms_as_affine(graph)  # NNCF would fold them, whoever else reads the layer

@@ -14,14 +14,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
 
 from harness.engine.source_closure import Package, closure
 from harness.machine.installed import module_version
 from harness.training.file_sums import Dependencies, FileSum, file_sha256
 from harness.training.model_files import PACKAGE_PREFIX
-from harness.training.network_digest import network_sha256
 from harness.training.settings import parse_factory
 from harness.training.user_files import Imported, is_users
 from harness.training.watch import FileAccessLog, watched
@@ -127,3 +130,37 @@ def _libraries_of(model: nn.Module) -> set[str]:
 def _harness_modules(names: set[str]) -> set[str]:
     ours = Package.of("harness")
     return {module for name in names if (module := ours.module_of(name)) is not None}
+
+
+def network_sha256(model: nn.Module) -> str:
+    """sha256 over layers, their numbers (such as a dropout's share), and all tensors in them with their values."""
+    total = hashlib.sha256()
+    for name, module in model.named_modules():
+        total.update(f"{name} {type(module).__qualname__}\n".encode())
+        for key, value in sorted(_attributes(module), key=itemgetter(0)):
+            total.update(f"{key} ".encode())
+            if isinstance(value, torch.Tensor):
+                _add_tensor(total, value)
+            else:
+                total.update(f"{value!r}\n".encode())
+    return total.hexdigest()
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    yield from module.named_parameters(recurse=False)
+    yield from module.named_buffers(recurse=False)
+    for name, value in vars(module).items():
+        if _is_number(value) or isinstance(value, torch.Tensor):
+            yield name, value
+
+
+def _is_number(value: object) -> bool:
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(each, bool | int | float | complex) for each in numbers)
+
+
+def _add_tensor(total: Any, tensor: torch.Tensor) -> None:
+    total.update(f"{tensor.dtype} {tuple(tensor.shape)} {tensor.layout}\n".encode())
+    if tensor.layout == torch.strided and tensor.device.type != "meta" and not tensor.is_quantized:
+        plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        total.update(plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b"")

@@ -69,8 +69,8 @@ def predict(
     return torch.cat(logits).to(torch.float32).numpy()
 
 
-def top1(model: nn.Module, samples: Samples, batch_size: int = DEFAULT_BATCH_SIZE) -> float:
+def top1(model: nn.Module, samples: Samples) -> float:
     """Share of samples, or of pixels, whose largest logit is that of their label; DataError without labels."""
     labels = samples.required_labels().numpy()
-    right = predict(model, samples, batch_size).argmax(axis=1) == labels
+    right = predict(model, samples).argmax(axis=1) == labels
     return float(right[labels != IGNORED_LABEL].mean())

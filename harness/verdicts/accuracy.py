@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from harness.results import Accuracy, ClassAccuracy, MetricValue, PairedComparison, Row
+from harness.results import Accuracy, ClassAccuracy, PairedComparison, Row
 from harness.stats.family import CorrectedTest, Correction, PairedTest, judge_family
 from harness.stats.intervals import MarginTests, holm
 from harness.verdicts.quality import TOP1, Quality, quality, task_qualities
 
-_Compared = TypeVar("_Compared", Accuracy, MetricValue, ClassAccuracy)
-_Updates = dict[tuple[str, str], dict[str, Any]]
-"""Updates of comparisons, by variant id and name of the figure."""
+_Judged = dict[tuple[str, str], PairedComparison]
+"""Comparisons with their verdicts, by variant id and name of the figure."""
 
 
 def judge_accuracy(rows: Sequence[Row], *, confidence: float, correction: Correction) -> list[Row]:
@@ -23,7 +22,7 @@ def judge_accuracy(rows: Sequence[Row], *, confidence: float, correction: Correc
     interval of its difference is `inconclusive`, and in no family. p-values of classes are adjusted for the classes of
     their row.
     """
-    updates: _Updates = {}
+    judged: _Judged = {}
     for figures in (_main_figures, _figures_beside):
         compared = {
             (row.variant.id, each.name): each.comparison
@@ -31,17 +30,24 @@ def judge_accuracy(rows: Sequence[Row], *, confidence: float, correction: Correc
             for each in figures(row)
             if each.comparison is not None
         }
-        updates |= _judged_family(compared, confidence, correction)
-    return [_with(row, updates) for row in rows]
+        together = judge_together(list(compared.values()), confidence=confidence, correction=correction)
+        judged |= zip(compared, together, strict=True)
+    return [_with(row, judged) for row in rows]
 
 
-def _judged_family(
-    compared: Mapping[tuple[str, str], PairedComparison], confidence: float, correction: Correction
-) -> _Updates:
-    tested = {key: found for key, each in compared.items() if (found := _tests(each)) is not None}
-    judged = judge_family(list(tested.values()), confidence=confidence, correction=correction)
-    undecided: _Updates = {key: {"verdict": "inconclusive"} for key in compared}
-    return undecided | {key: _update(word, len(judged)) for key, word in zip(tested, judged, strict=True)}
+def judge_together(
+    compared: Sequence[PairedComparison], *, confidence: float, correction: Correction
+) -> list[PairedComparison]:
+    """One family of comparisons with their verdicts; `inconclusive` and in no family are those without an interval."""
+    tests = [_tests(each) for each in compared]
+    family = [test for test in tests if test is not None]
+    judged = iter(judge_family(family, confidence=confidence, correction=correction))
+    return [
+        each.model_copy(
+            update={"verdict": "inconclusive"} if test is None else _update(next(judged), len(family)),
+        )
+        for each, test in zip(compared, tests, strict=True)
+    ]
 
 
 def proven_classes(rows: Sequence[Row], *, confidence: float) -> list[tuple[Row, ClassAccuracy]]:
@@ -90,15 +96,19 @@ def _update(judged: CorrectedTest, family_size: int) -> dict[str, Any]:
     }
 
 
-def _with(row: Row, updates: _Updates) -> Row:
+def _with(row: Row, judged: _Judged) -> Row:
     variant, accuracy = row.variant.id, row.accuracy
     if accuracy is not None:
-        accuracy = _with_classes(_updated(accuracy, updates.get((variant, TOP1), {})))
-    metrics = {name: _updated(metric, updates.get((variant, name), {})) for name, metric in row.metrics.items()}
+        found = judged.get((variant, TOP1), accuracy.comparison)
+        accuracy = _with_classes(accuracy.model_copy(update={"comparison": found}))
+    metrics = {
+        name: metric.model_copy(update={"comparison": judged.get((variant, name), metric.comparison)})
+        for name, metric in row.metrics.items()
+    }
     return row.model_copy(update={"accuracy": accuracy, "metrics": metrics})
 
 
-def _updated(record: _Compared, update: dict[str, Any]) -> _Compared:
+def _updated(record: ClassAccuracy, update: dict[str, Any]) -> ClassAccuracy:
     if record.comparison is None:
         return record
     return record.model_copy(update={"comparison": record.comparison.model_copy(update=update)})

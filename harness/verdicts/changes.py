@@ -6,7 +6,7 @@ from harness.stats.terms import Interval, Verdict
 
 
 def by_interval(gain: Interval, margin: float, test_agrees: bool) -> Verdict:
-    """As `accuracy_verdict`, of a gain: within the margin is the same; else zero is left out and the test agrees."""
+    """Of a gain: within the margin is the same; else zero is left out and the test agrees."""
     low, high = gain
     if -margin < low and high < margin:
         return "same"
@@ -23,7 +23,7 @@ def by_value(gain: float, margin: float) -> Verdict:
 
 
 def of_time_ratio(ratio: float, interval: Interval, margin: float, is_proven: bool) -> Verdict:
-    """Verdict on new time over old time; as `latency_verdict`: noise is no reason to call two engines the same."""
+    """Verdict on new time over old time; noise is no reason to call two engines the same."""
     low, high = interval
     if 1 / (1 + margin) < low and high < 1 + margin:
         return "same"

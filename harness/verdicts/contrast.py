@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.results import Interval, Row, Verdict
-from harness.stats.family import Correction, PairedTest, judge_family
-from harness.stats.intervals import DEFAULT_RESAMPLES, PairedDifference, paired_difference
+from harness.results import Interval, PairedComparison, Row, Verdict
+from harness.stats.family import Correction
+from harness.stats.intervals import DEFAULT_RESAMPLES, paired_difference
+from harness.stats.verdict import is_proven
+from harness.verdicts.accuracy import judge_together
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Per variant id, one boolean per test sample: whether the prediction was right."""
@@ -28,25 +30,36 @@ class Contrast:
 
     ptq: Row
     qat: Row
-    gain: float
-    """Accuracy of QAT minus accuracy of PTQ, as a share."""
-    gain_ci: Interval
-    p_value: float
-    """Corrected for the pairs of the run."""
-    verdict: Verdict
-    """Verdict on QAT, with PTQ as the reference."""
-    is_proven: bool
-    """A difference in either direction is proven, however small."""
+    comparison: PairedComparison
+    """Top-1 of QAT against PTQ, corrected for the pairs of the run."""
 
+    @property
+    def gain(self) -> float:
+        """Accuracy of QAT minus accuracy of PTQ, as a share."""
+        return self.comparison.difference or 0.0
 
-@dataclass(frozen=True)
-class SiblingRows:
-    """A QAT row and its PTQ sibling before they are judged."""
+    @property
+    def gain_ci(self) -> Interval:
+        """Interval of `gain`."""
+        assert self.comparison.interval is not None
+        return self.comparison.interval.ends
 
-    ptq: Row
-    qat: Row
-    loss: PairedDifference
-    comparison: PairedTest
+    @property
+    def p_value(self) -> float:
+        """Corrected for the pairs of the run."""
+        assert self.comparison.p_value_adjusted is not None
+        return self.comparison.p_value_adjusted
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict on QAT, with PTQ as the reference."""
+        return self.comparison.verdict or "inconclusive"
+
+    @property
+    def is_proven(self) -> bool:
+        """A difference in either direction is proven, however small."""
+        assert self.comparison.interval is not None
+        return is_proven(self.gain_ci, self.p_value, 1 - self.comparison.interval.confidence)
 
 
 def contrasts(
@@ -62,24 +75,10 @@ def contrasts(
 
     They are a family of their own beside the comparisons with FP32, and are corrected together.
     """
-    found = [
-        _pair(ptq, qat, correct, confidence, resamples, seed)
-        for ptq, qat in siblings(rows)
-        if ptq.variant.id in correct and qat.variant.id in correct
-    ]
-    judged = judge_family([pair.comparison for pair in found], confidence=confidence, correction=correction)
-    return tuple(
-        Contrast(
-            ptq=pair.ptq,
-            qat=pair.qat,
-            gain=-pair.loss.drop,
-            gain_ci=(-pair.loss.drop_ci[1], -pair.loss.drop_ci[0]),
-            p_value=word.p_value,
-            verdict=word.verdict,
-            is_proven=word.is_proven,
-        )
-        for pair, word in zip(found, judged, strict=True)
-    )
+    pairs = [(ptq, qat) for ptq, qat in siblings(rows) if ptq.variant.id in correct and qat.variant.id in correct]
+    compared = [_compared(ptq, qat, correct, confidence, resamples, seed) for ptq, qat in pairs]
+    judged = judge_together(compared, confidence=confidence, correction=correction)
+    return tuple(Contrast(ptq, qat, comparison) for (ptq, qat), comparison in zip(pairs, judged, strict=True))
 
 
 def siblings(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
@@ -94,10 +93,14 @@ def _identity(row: Row) -> str:
     return json.dumps(shared, sort_keys=True)
 
 
-def _pair(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> SiblingRows:
+def _compared(ptq: Row, qat: Row, correct: Correct, confidence: float, resamples: int, seed: int) -> PairedComparison:
+    sides = correct[ptq.variant.id], correct[qat.variant.id]
     compared = qat.accuracy.comparison if qat.accuracy else None
-    margin = (compared.margin if compared else None) or 0.0
-    loss = paired_difference(
-        correct[ptq.variant.id], correct[qat.variant.id], confidence=confidence, resamples=resamples, seed=seed
+    return PairedComparison.of_shares(
+        float(sides[1].mean()),
+        float(sides[0].mean()),
+        paired_difference(*sides, confidence=confidence, resamples=resamples, seed=seed),
+        confidence,
+        reference=ptq.variant.id,
+        margin=(compared.margin if compared else None) or 0.0,
     )
-    return SiblingRows(ptq, qat, loss, PairedTest(loss.drop_ci, loss.p_value, loss.margin_tests(margin)))

@@ -26,12 +26,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oracles import engines
 from oracles.faults import weight_scales, with_wrong_weight_scale
+from oracles.first_fault import first_fault
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch
 
 from harness.data.load import load_splits
 from harness.data.settings import DatasetSpec
 from harness.exporting.onnx_export import export_onnx
-from harness.parity.layers import compare_layers, first_fault
+from harness.parity.layers import compare_layers
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.results import LayerParity, Row, RunResults

@@ -173,20 +173,20 @@ def test_an_engine_without_its_record(tmp_path: Path):
 
 class TestShapes:
     def test_one_shape_is_all_three(self):
-        (profile,) = _profiles(["x:2x3"], None, None, None)
+        (profile,) = _profiles(1, ["x:2x3"])
         assert profile == {"x": {"min": (2, 3), "opt": (2, 3), "max": (2, 3)}}
 
     def test_a_missing_one_is_the_optimum(self):
-        (profile,) = _profiles(None, ["x:1x3"], ["x:4x3"], None)
+        (profile,) = _profiles(1, None, ["x:1x3"], ["x:4x3"])
         assert profile == {"x": {"min": (1, 3), "opt": (4, 3), "max": (4, 3)}}
 
     def test_several_inputs_in_one_flag_as_trtexec_writes_them(self):
-        (profile,) = _profiles(["a:1x3,b:1x4"], None, None, None)
+        (profile,) = _profiles(1, ["a:1x3,b:1x4"])
         assert profile["b"]["max"] == (1, 4)
 
     def test_none(self):
-        assert _profiles(None, None, None, None) == ()
+        assert _profiles(1, None) == ()
 
     def test_no_shape(self):
         with pytest.raises(UsageError, match="is not a shape"):
-            _profiles(["x:1xN"], None, None, None)
+            _profiles(1, ["x:1xN"])

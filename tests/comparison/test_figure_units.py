@@ -6,8 +6,8 @@ import pytest
 from oracles.comparisons import dropped, interval
 from oracles.recorded_runs import FP32, PTQ, recorded
 
+from harness.comparison.gate_figures import paired_with_fp32
 from harness.comparison.gates import gate_message, judge_gates
-from harness.comparison.paired_figures import paired_gain
 from harness.figures import catalog, figure, read
 from harness.results import Gate, MetricValue
 from harness.scenario.gates import GateSpec
@@ -34,7 +34,7 @@ def test_a_multiple_has_no_unit_and_all_else_has_the_figures_own(name: str, rela
         limit="at most 1",
         value=0.5,
         verdict="fail",
-        interval=(0.25, 0.75),
+        interval=interval(0.25, 0.75),
         compared_with=None if relation is None else FP32,
         relation=relation,
         unit=unit,
@@ -77,7 +77,7 @@ class TestPairs:
         relation = "below" if higher else "above"
         spec = GateSpec.model_validate({"metric": "metrics.mean_iou", "at_most": 0.02, relation: "fp32"})
         (found,) = judge_gates([spec], run.snapshot(), None)
-        assert found.interval == pytest.approx((0.008, 0.012))
+        assert found.interval is not None and found.interval.ends == pytest.approx((0.008, 0.012))
         assert found.verdict == "pass"  # the two wide intervals could not tell
 
     def test_without_a_paired_interval_nothing_is_decided(self) -> None:
@@ -101,10 +101,10 @@ class TestPairs:
         compared = dropped(0.89, 0.01, (0.005, 0.015))
         top5 = {"top5": 0.89, "top5_interval": interval(0.79, 0.99), "top5_comparison": compared}
         run.rows[PTQ] = run.rows[PTQ].model_copy(update={"accuracy": ptq.model_copy(update=top5)})
-        pair = paired_gain(run.rows[PTQ], "accuracy.top5")
-        assert pair is not None and pair.interval == (-0.015, -0.005)
+        pair = paired_with_fp32(run.rows[PTQ], "accuracy.top5")
+        assert pair is not None and pair.interval is not None and pair.interval.ends == (-0.015, -0.005)
         spec = GateSpec.model_validate({"metric": "latency.median_ms", "at_least": 0.3, "below": "fp32"})
         (found,) = judge_gates([spec], run.snapshot(), None)
-        low, high = found.interval or (0.0, 0.0)
+        low, high = found.interval.ends if found.interval else (0.0, 0.0)
         assert found.value == pytest.approx(1 - 1 / 1.5) and low < found.value < high
         assert found.verdict == "pass"  # FP32 takes 1 ms; the ratio of the same rounds is 1.5, ± 1 %

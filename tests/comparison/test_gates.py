@@ -43,7 +43,7 @@ class TestIntervals:
     def test_the_whole_interval_decides(self, limit, verdict):
         found = only(recorded().add(PTQ, correct=right(lost=10)), {"metric": "accuracy.drop", "at_most": limit})
         assert found.value == pytest.approx(0.01)
-        assert found.interval is not None and 0.001 < found.interval[0] < 0.012 < found.interval[1] < 0.03
+        assert found.interval is not None and 0.001 < found.interval.low < 0.012 < found.interval.high < 0.03
         assert found.verdict == verdict
 
     @pytest.mark.parametrize(("limit", "verdict"), [(1.4, "pass"), (1.5, "inconclusive"), (1.6, "fail")])
@@ -67,13 +67,13 @@ class TestIntervals:
         run = recorded().snapshot()
         strict = replace(run, results=run.results.model_copy(update={"confidence": 0.9999}))
         (found,) = judge_gates([gate], strict, None, confidence=0.9999)
-        assert found.interval == pytest.approx(wilson_interval(997, 1000, 0.9999))
+        assert found.interval.ends == pytest.approx(wilson_interval(997, 1000, 0.9999))
         assert found.verdict == "inconclusive"  # at 95 % it passes
 
     def test_agreement_has_the_interval_of_a_share(self):
         found = only(recorded(), {"metric": "parity.torch_vs_engine.top1_agreement", "at_least": 0.99})
         # Wilson of 997 of 1,000.
-        assert found.interval == pytest.approx((0.9912, 0.9990), abs=5e-5)
+        assert found.interval.ends == pytest.approx((0.9912, 0.9990), abs=5e-5)
         assert found.verdict == "pass"
 
 
@@ -120,14 +120,14 @@ class TestAgainstFP32:
     def test_time_as_a_multiple_of_fp32_is_that_of_the_same_rounds(self):
         found = only(recorded(), {"metric": "latency.median_ms", "at_most": 0.7, "of": "fp32"})
         assert found.value == pytest.approx(1 / 1.5)
-        assert found.interval == pytest.approx((1 / 1.515075, 1 / 1.485075), rel=1e-5)
+        assert found.interval.ends == pytest.approx((1 / 1.515075, 1 / 1.485075), rel=1e-5)
         assert found.verdict == "pass"
 
     def test_accuracy_below_fp32_is_paired(self):
         found = only(recorded().add(PTQ, correct=right(lost=10)), {"metric": "top1", "at_most": 0.02, "below": "fp32"})
         assert found.value == pytest.approx(0.01)
         # Two separate shares of 1,000 would have an interval of about ± 2.7 points.
-        assert found.interval[1] - found.interval[0] < 0.02
+        assert found.interval.high - found.interval.low < 0.02
         assert found.verdict == "pass"
 
     def test_fp32_rows_are_judged_when_they_are_named_only(self):
@@ -144,7 +144,7 @@ class TestAgainstTheBaseline:
             baseline=recorded(),
         )
         assert found.value == pytest.approx(0.03)
-        assert found.interval[1] - found.interval[0] < 0.03
+        assert found.interval.high - found.interval.low < 0.03
         assert (found.verdict, found.compared_with) == ("fail", "baselines/b.json")
 
     @pytest.mark.parametrize(("slower", "verdict"), [(1.0, "pass"), (1.06, "inconclusive"), (1.2, "fail")])

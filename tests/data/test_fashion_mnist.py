@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.located import locate
 
 from harness.data.load import load_splits
-from harness.data.locate import locate
 from harness.data.make_embedded import draw
 from harness.data.samples import shared_images
 from harness.data.settings import DatasetSpec

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracles.located import locate
 from PIL import Image
 
 from harness.data.collect_photos import chosen
 from harness.data.load import load_splits
-from harness.data.locate import locate
 from harness.data.preprocessing import ImageArgs, crops_of
 from harness.data.samples import Splits
 from harness.data.settings import DatasetSpec

@@ -4,11 +4,11 @@ import sys
 
 import numpy as np
 import pytest
+from oracles.located import locate
 from pydantic import ValidationError
 
 from harness.data import sources
 from harness.data.load import load_splits
-from harness.data.locate import locate
 from harness.data.settings import DatasetSpec
 from harness.data.sources import data_source, data_sources
 from harness.errors import DataError
@@ -32,8 +32,10 @@ def test_an_unknown_source_names_the_nearest():
 
 def test_finding_data_does_not_load_torch(tmp_path):
     code = (
-        "import sys, pathlib; from harness.data.locate import locate; from harness.data.settings import DatasetSpec;"
-        "locate(DatasetSpec(source='fashion_mnist', location='embedded'), pathlib.Path());"
+        "import sys, pathlib; from harness.data.sources import data_source;"
+        "from harness.data.settings import DatasetSpec;"
+        "spec = DatasetSpec(source='fashion_mnist', location='embedded');"
+        "data_source('fashion_mnist').locate(spec, pathlib.Path(), download=False);"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,10 +2,10 @@
 
 import numpy as np
 from oracles.comparisons import dropped, faster, interval
+from oracles.single_verdicts import accuracy_verdict, latency_verdict
 
 from harness.results import Accuracy, Latency, Row, Size, Variant
 from harness.stats.intervals import paired_difference, wilson_interval
-from harness.stats.verdict import accuracy_verdict, latency_verdict
 
 MARGIN = 0.005
 

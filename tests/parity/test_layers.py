@@ -13,12 +13,13 @@ import torch
 from onnx import ModelProto
 from oracles import engines
 from oracles.faults import weight_scales, with_wrong_activation_scale, with_wrong_weight_scale
+from oracles.first_fault import first_fault
 from oracles.networks import INPUT_SHAPE, MIXED_NETWORKS, NETWORKS, captured, make_batch
 from torch.fx import GraphModule
 
 from harness.exporting.onnx_export import export_onnx
 from harness.parity.comparison_points import comparison_points
-from harness.parity.layers import compare_layers, first_fault
+from harness.parity.layers import compare_layers
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.results import LayerParity

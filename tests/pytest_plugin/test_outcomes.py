@@ -62,7 +62,7 @@ class TestFailure:
         write_script(
             scripted,
             rows={MAX: {"accuracy": ACCURACY, "files": {"engine": "engines/a.onnx", "onnx": "models/a.onnx"}}},
-            gates=[gate("fail", value=0.0625, interval=[0.01, 0.12]), gate("pass", MSE, value=0.0)],
+            gates=[gate("fail", value=0.0625, interval=interval(0.01, 0.12).plain()), gate("pass", MSE, value=0.0)],
         )
         result = run(TINY)
         result.assert_outcomes(passed=2, failed=1)
@@ -110,7 +110,7 @@ class TestFailure:
 
 
 class TestInconclusive:
-    SCRIPT = staticmethod(lambda: [gate("inconclusive", value=0.005, interval=[-0.01, 0.02])])
+    SCRIPT = staticmethod(lambda: [gate("inconclusive", value=0.005, interval=interval(-0.01, 0.02).plain())])
 
     def test_it_passes_and_the_summary_says_why_it_is_open(self, scripted, run) -> None:
         write_script(scripted, gates=self.SCRIPT())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from oracles.comparisons import faster, interval, lost_by
+from oracles.single_verdicts import latency_verdict
 
 from harness.results import (
     Accuracy,
@@ -35,7 +36,6 @@ from harness.results import (
 )
 from harness.stats.clusters import estimate_ratio
 from harness.stats.intervals import paired_difference, wilson_interval
-from harness.stats.verdict import latency_verdict
 from harness.verdicts.accuracy import judge_accuracy
 from harness.words.conclusions import conclude
 

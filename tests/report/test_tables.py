@@ -104,7 +104,7 @@ class TestTables:
             limit="at most 0.7 of fp32",
             value=2 / 3,
             verdict="pass",
-            interval=(0.66, 0.6734),
+            interval=interval(0.66, 0.6734),
             compared_with="net-fp32",
         )
         missing = Gate(

@@ -26,6 +26,7 @@ from harness.history.trends import trends
 from harness.report.flat import frame
 from harness.report.render import html_text, markdown_text
 from harness.results import Row, RunResults
+from harness.results.sensitivity import SensitivityRecord
 from harness.results.upgrade import upgraded_baseline, upgraded_results, upgraded_row
 from harness.words.phrases import TIMES
 
@@ -163,8 +164,8 @@ def test_damaged_records_of_version_1_raise_nothing_but_that_they_do_not_fit(wro
                 Row.model_validate(upgraded_row(row, 0.95))
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"schema_version": 2}', b'{"schema_version": "1"}', b"\xff"])
-def test_what_is_not_of_version_1_is_left_alone(text: bytes) -> None:
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b'{"schema_version": 3}', b'{"schema_version": "1"}', b"\xff"])
+def test_what_is_not_of_an_earlier_version_is_left_alone(text: bytes) -> None:
     assert upgraded_results(text) is text
     assert upgraded_baseline(text) is text
 
@@ -203,3 +204,48 @@ def test_comparisons_of_version_1_have_their_reference_and_verdict(results: RunR
     metric = row.metrics["mean_iou"].comparison
     assert metric is not None and metric.loss == pytest.approx(metric.reference_value - metric.value)
     assert results.row(FP32).accuracy.comparison is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_gates_of_versions_1_and_2_have_the_interval_of_the_confidence_of_their_run(
+    tmp_path: Path, version: int
+) -> None:
+    stored = plain("results-v1.json")
+    gate = {"variant": PTQ, "metric": "accuracy.drop", "limit": "at most 0.01", "verdict": "pass", "value": 0.004}
+    gates = [gate | {"interval": [0.001, 0.007]}, gate | {"interval": [1.2, "Infinity"]}, gate]
+    rows = [] if version == 2 else stored["rows"]
+    (tmp_path / "results.json").write_text(
+        json.dumps(stored | {"schema_version": version, "confidence": 0.9, "rows": rows, "gates": gates})
+    )
+    found = RunResults.load(tmp_path / "results.json").gates
+    assert [each.interval and (*each.interval.ends, each.interval.confidence) for each in found] == [
+        (0.001, 0.007, 0.9),
+        (1.2, math.inf, 0.9),
+        None,
+    ]
+
+
+def test_a_sensitivity_analysis_of_version_1_is_read() -> None:
+    """Written by version 1 for a network whose first layer must be skipped; the environment was left out."""
+    stored = plain("sensitivity-v1.json")["analyses"][0]
+    (analysis,) = SensitivityRecord.load(FILES / "sensitivity-v1.json").analyses
+    search, trials = analysis.search, stored["search"]["trials"]
+    assert search is not None and search.chosen is not None and search.chosen_interval is not None
+    judged = [
+        *(each.judged for each in search.trials),
+        search.chosen.judged,
+        analysis.quantized,
+        analysis.layers[0].alone,
+    ]
+    written = [*trials, stored["search"]["chosen"], {"judged": stored["quantized"]}]
+    written = [*(each["judged"] for each in written), stored["layers"][0]["alone"]]
+    for now, then in zip(judged, written, strict=True):
+        assert now is not None and now.interval is not None
+        assert (now.value, now.loss, now.p_value) == (then["top1"], pytest.approx(then["drop"]), then["p_value"])
+        assert now.loss_interval == pytest.approx(then["drop_ci"])
+        assert now.reference_value == pytest.approx(stored["fp32_top1"])
+        assert now.interval.confidence == search.confidence
+    low, high = stored["search"]["chosen_ci"]
+    assert search.chosen_interval.ends == pytest.approx((-high, -low))
+    assert search.chosen_interval.confidence == pytest.approx(1 - (1 - search.confidence) / len(trials))
+    assert analysis.n == trials[0]["judged"]["n"]

@@ -8,7 +8,7 @@ import pytest
 
 from harness import load
 from harness.errors import ScenarioError
-from harness.runs.load import check_load
+from harness.runs.availability import check_load
 from harness.runs.preparation import RunOptions, prepare_run
 from harness.scenario import load_scenario
 

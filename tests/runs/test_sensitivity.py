@@ -118,7 +118,7 @@ class TestAnalysis:
         assert first.sqnr_db == pytest.approx(0.0, abs=0.5)
         assert first.alone is not None
         assert second.alone is not None
-        assert first.alone.drop > 0.4 > second.alone.drop
+        assert first.alone.loss > 0.4 > second.alone.loss
         assert all(cost.alone is None for cost in others)  # `top` is 2
 
     def test_it_is_one_pass_over_the_calibration_samples(self, analysis: Analysis) -> None:
@@ -133,17 +133,19 @@ class TestAnalysis:
         # 5,000 training images less 100 for calibration: a tenth of 4,900, and the 100.
         assert analysis.held_out == {"validation": 490, "calibration": 100}
         assert analysis.quantized is not None
-        assert analysis.search.chosen.judged.n == analysis.quantized.n == 590
-        assert analysis.quantized.top1 == pytest.approx(0.1, abs=0.05)  # chance
-        assert analysis.fp32_top1 == pytest.approx(analysis.quantized.top1 + analysis.quantized.drop)
-        assert analysis.search.chosen.judged.drop_ci[1] < 0.05
+        assert analysis.n == 590
+        assert analysis.quantized.value == pytest.approx(0.1, abs=0.05)  # chance
+        assert analysis.fp32_top1 == pytest.approx(analysis.quantized.value + analysis.quantized.loss)
+        assert analysis.search.chosen.judged.loss_interval[1] < 0.05
 
     def test_the_interval_is_wider_when_the_choice_among_sets_is_allowed_for(self, analysis: Analysis) -> None:
         search = analysis.search
         # Nothing, all candidates, `wide`: three sets, so 1 - 0.05 / 3 instead of 0.95.
         assert len(search.trials) == 3
-        low, high = search.chosen.judged.drop_ci
-        assert search.chosen_ci[0] < low < high < search.chosen_ci[1]
+        low, high = search.chosen.judged.interval.ends
+        wider = search.chosen_interval
+        assert wider.low < low < high < wider.high
+        assert wider.confidence == pytest.approx(1 - 0.05 / 3)
 
     def test_the_fragment_pasted_into_the_scenario_adds_the_variant(self, project: Path, analysis: Analysis) -> None:
         fragment = (project / "reports" / "first" / str(analysis.fragment)).read_text(encoding="utf-8")

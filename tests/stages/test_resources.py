@@ -176,7 +176,9 @@ class TestRunEnergy:
         )
         executor = LocalExecutor(store, isolation="none")
         outcomes = executor.run([plan.tasks["build"]])
-        return lambda: energy_run.run_energy([plan], planner, executor, outcomes, "measurement_id")  # type: ignore[arg-type]
+        resolved = SimpleNamespace(measurement=SimpleNamespace(energy=True))
+        prepared: Any = SimpleNamespace(resolved=resolved, plans=[plan], planner=planner)
+        return lambda: energy_run.run_energy(prepared, executor, outcomes, "measurement_id")
 
     def test_nothing_is_started_where_nothing_counts(
         self, run: Callable[[], Any], plan: VariantPlan, without_counters: None

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.single_verdicts import latency_verdict
 from scipy import stats
 
 from harness.stats.clusters import TRIM, RatioEstimate, estimate_ratio, own_verdict
-from harness.stats.verdict import latency_verdict
 
 LN2 = math.log(2)
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles.comparisons import compared_as
+from oracles.single_verdicts import accuracy_verdict
 
 from harness.stats.family import PairedTest, judge_family
 from harness.stats.intervals import MarginTests, holm, paired_difference
-from harness.stats.verdict import accuracy_verdict, is_non_inferior
+from harness.stats.verdict import is_non_inferior
 from harness.verdicts.accuracy import judge_accuracy
 
 MARGIN = 0.005

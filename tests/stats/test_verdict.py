@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.single_verdicts import accuracy_verdict, latency_verdict
 
-from harness.stats.verdict import accuracy_verdict, is_non_inferior, is_proven, latency_verdict
+from harness.stats.verdict import is_non_inferior, is_proven
 
 MARGIN = 0.005
 intervals = st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)).map(lambda ends: (min(ends), max(ends)))

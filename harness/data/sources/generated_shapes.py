@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,15 +9,12 @@ import numpy.typing as npt
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict
 
-from harness.data.base import Arrays, DataSource, Labels, Located, source_args
+from harness.data.base import Arrays, GeneratedSource, Labels, Located, generated_steps, source_args
 from harness.data.reading import Reading
 from harness.data.settings import DatasetSpec
 from harness.data.tasks import Task
-from harness.errors import DataError
 from harness.fields import Share
 
-VERSION = 1
-"""Goes up whenever the same arguments would give other images."""
 DEFAULT_TRAIN_SAMPLES, DEFAULT_TEST_SAMPLES = 2_000, 500
 CLASS_NAMES = ("background", "disc", "square")
 N_CLASSES = len(CLASS_NAMES)
@@ -38,24 +33,13 @@ class GeneratedShapesArgs(BaseModel):
     """Standard deviation of what is added to every pixel; 1 is the distance from black to white."""
 
 
-class GeneratedShapes(DataSource):
+class GeneratedShapes(GeneratedSource):
     """Grey shapes of random size and place on a grey background, later ones over earlier ones, with noise."""
 
     name = "generated_shapes"
+    version = 1
     args_type = GeneratedShapesArgs
     task: ClassVar[Task] = "segmentation"
-
-    def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
-        """Nothing to find; the fingerprint is of the arguments and counts."""
-        if spec.location != "auto":
-            raise DataError(
-                f"data source `{self.name}` generates its images: there is no `location: {spec.location}`",
-                fix="use `location: auto`",
-            )
-        args = source_args(spec, GeneratedShapesArgs)
-        counts = (spec.train_samples, spec.calibration_samples, spec.test_samples)
-        fingerprint = hashlib.sha256(f"{VERSION} {args!r} {counts}".encode()).hexdigest()
-        return Located("generated", fingerprint)
 
     def read(self, located: Located, spec: DatasetSpec, seed: int) -> Arrays:
         """Images (N, 1, size, size) uint8 and labels (N, size, size); equal for equal `seed`, arguments and counts."""
@@ -65,7 +49,7 @@ class GeneratedShapes(DataSource):
         train = [_image(rng, args) for _ in range(n_train)]
         test = [_image(rng, args) for _ in range(spec.test_samples or DEFAULT_TEST_SAMPLES)]
         (train_images, train_labels), (test_images, test_labels) = _stacked(train), _stacked(test)
-        steps = (("resize", "none: generated"), ("value scale", "0 to 1"), ("mean", f"{MEAN:g}"), ("std", f"{STD:g}"))
+        steps = generated_steps(MEAN, STD)
         reading = Reading(class_names=CLASS_NAMES, preprocessing=steps)
         return Arrays(train_images, train_labels, test_images, test_labels, N_CLASSES, (MEAN,), (STD,), reading)
 

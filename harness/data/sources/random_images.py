@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from harness.data.base import Arrays, DataSource, Located, source_args
+from harness.data.base import Arrays, GeneratedSource, Located, generated_steps, source_args
 from harness.data.reading import Reading
 from harness.data.settings import DatasetSpec
-from harness.errors import DataError
 from harness.fields import Count
 
-VERSION = 1
-"""Goes up whenever the same arguments would give other images."""
 DEFAULT_TEST_SAMPLES = 64
 MEAN, STD = 0.5, 0.25
 
@@ -32,27 +26,16 @@ class RandomImagesArgs(BaseModel):
     """Classes of the network; the images have none."""
 
 
-class RandomImages(DataSource):
+class RandomImages(GeneratedSource):
     """Pixels with a normal distribution; exactly as many images as the scenario asks for.
 
     Without `train_samples` the training part holds none beyond calibration.
     """
 
     name = "random_images"
+    version = 1
     args_type = RandomImagesArgs
     has_labels = False
-
-    def locate(self, spec: DatasetSpec, root: Path, *, download: bool) -> Located:
-        """Nothing to find; the fingerprint is of the arguments and counts."""
-        if spec.location != "auto":
-            raise DataError(
-                f"data source `{self.name}` generates its images: there is no `location: {spec.location}`",
-                fix="use `location: auto`",
-            )
-        args = source_args(spec, RandomImagesArgs)
-        counts = (spec.train_samples, spec.calibration_samples, spec.test_samples)
-        fingerprint = hashlib.sha256(f"{VERSION} {args!r} {counts}".encode()).hexdigest()
-        return Located("generated", fingerprint)
 
     def read(self, located: Located, spec: DatasetSpec, seed: int) -> Arrays:
         """Images (N, *input_shape) uint8; equal for equal `seed`, arguments and counts."""
@@ -61,7 +44,7 @@ class RandomImages(DataSource):
         train = _images(rng, (spec.train_samples or 0) + spec.calibration_samples, args.input_shape)
         test = _images(rng, spec.test_samples or DEFAULT_TEST_SAMPLES, args.input_shape)
         channels = args.input_shape[0]
-        steps = (("resize", "none: generated"), ("value scale", "0 to 1"), ("mean", f"{MEAN:g}"), ("std", f"{STD:g}"))
+        steps = generated_steps(MEAN, STD)
         mean, std = (MEAN,) * channels, (STD,) * channels
         return Arrays(train, None, test, None, args.n_classes, mean, std, Reading(preprocessing=steps))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import onnxruntime
 
 from harness.exporting.onnx_file import load_onnx
 from harness.exporting.onnxruntime_errors import explain
-from harness.targets.base import Engine, EngineGraph, Session
+from harness.targets.base import BoundSession, Engine, EngineGraph
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.onnxruntime.audit import audit, source_names, tensor_types
 from harness.targets.onnxruntime.canonical import canonicalize
@@ -78,29 +77,16 @@ def weight_bytes(path: Path) -> int:
     )
 
 
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(BoundSession):
     """One CPU session with its own thread pool."""
 
     def __init__(self, path: Path, options: OnnxRuntimeOptions) -> None:
         self._session = open_session(str(path), options.model_dump())
         self._input = self._session.get_inputs()[0].name
-        self._timed: tuple[Array, Callable[[], object]] | None = None
 
     def run(self, batch: Array) -> Array:
         """Outputs of one batch."""
         return np.asarray(self._session.run(None, {self._input: batch})[0])
-
-    def time_runs(self, batch: Array, runs: int) -> list[float]:
-        """Wall-clock milliseconds of each inference, with input and output in buffers that are bound beforehand.
-
-        `InferenceSession.run` wraps the input and allocates the output every time, which a deployment need not do.
-        """
-        # The last buffers are kept, so that a turn does not begin with new memory.
-        if self._timed is None or self._timed[0] is not batch:
-            self._timed = batch, self.prepared(batch)
-        infer, clock = self._timed[1], time.perf_counter_ns
-        stamps = [(clock(), infer(), clock()) for _ in range(runs)]
-        return [(end - start) / 1e6 for start, _, end in stamps]
 
     def prepared(self, batch: Array) -> Callable[[], object]:
         """With input and outputs bound; the batch itself is the input's buffer."""

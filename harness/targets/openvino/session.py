@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -15,7 +14,7 @@ import openvino
 
 from harness.errors import StageError
 from harness.exporting.onnx_file import check_operators, load_onnx, name_nodes
-from harness.targets.base import Engine, Session
+from harness.targets.base import BoundSession, Engine
 from harness.targets.engine_record import EngineRecord, sha256
 from harness.targets.openvino import OpenVinoOptions
 from harness.targets.openvino.audit import audit
@@ -58,7 +57,7 @@ def audit_engine(engine_path: Path, onnx_path: Path) -> tuple[Layer, ...]:
     return audit(_compiled(engine_path, options), onnx_path, options)
 
 
-class OpenVinoSession(Session):
+class OpenVinoSession(BoundSession):
     """One compiled network with one inference request.
 
     It has one batch size. Other batches are cut into pieces of that size, the last one filled up by repeating samples.
@@ -68,7 +67,6 @@ class OpenVinoSession(Session):
         self._compiled = _compiled(path, options)
         self._request = self._compiled.create_infer_request()
         self._size: int = self._compiled.input(0).shape[0]
-        self._timed: tuple[Array, Callable[[], object]] | None = None
 
     def run(self, batch: Array) -> Array:
         """Outputs of a batch of any size."""
@@ -79,14 +77,6 @@ class OpenVinoSession(Session):
         whole = piece if len(piece) == self._size else np.resize(piece, (self._size, *piece.shape[1:]))
         outputs = self._request.infer({0: np.ascontiguousarray(whole)}, share_inputs=True)
         return np.array(outputs[0][: len(piece)])
-
-    def time_runs(self, batch: Array, runs: int) -> list[float]:
-        """Wall-clock milliseconds of each inference, input and output in buffers that are bound beforehand."""
-        if self._timed is None or self._timed[0] is not batch:
-            self._timed = batch, self.prepared(batch)
-        infer, clock = self._timed[1], time.perf_counter_ns
-        stamps = [(clock(), infer(), clock()) for _ in range(runs)]
-        return [(end - start) / 1e6 for start, _, end in stamps]
 
     def prepared(self, batch: Array) -> Callable[[], object]:
         """With input and outputs bound, by a request of its own."""

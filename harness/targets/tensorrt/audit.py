@@ -9,6 +9,7 @@ from harness.exporting.mac_formulas import Shape
 from harness.exporting.macs import WeightedLayer, weighted_layers
 from harness.results import Layer
 from harness.targets.engine_record import EngineLayer
+from harness.targets.onnxruntime.audit import not_found
 from harness.targets.tensorrt.layers import UNKNOWN
 
 INT8 = "Int8"
@@ -47,16 +48,7 @@ def _executing(node: str, layers: Sequence[EngineLayer]) -> EngineLayer | None:
 
 def _weighted(source: WeightedLayer, layer: EngineLayer | None, compute_capability: str | None) -> Layer:
     if layer is None:
-        return Layer(
-            name=source.name,
-            op=source.op,
-            input_type="unknown",
-            weight_type="unknown",
-            output_type="unknown",
-            macs=source.macs,
-            int8=False,
-            reason="not found among the engine's layers: it was merged into another one",
-        )
+        return not_found(source, "not found among the engine's layers: it was merged into another one")
     source_type = _first(layer.inputs)
     if source_type == UNKNOWN and layer.weights:  # a kernel has weights of the type that it multiplies in
         source_type = layer.weights[0]

@@ -1,4 +1,4 @@
-"""Find a data set without reading it into memory."""
+"""Where the data of a scenario is, as runs find it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,4 @@ from harness.data.sources import data_source
 
 
 def locate(spec: DatasetSpec, root: Path, *, download: bool = False) -> Located:
-    """Where the data of `spec` is; relative paths start at `root`.
-
-    With `download`, a data set that is on no part of this machine is fetched into the user's cache first.
-    Raises DataError for an unknown source, data that is not there, and data that is damaged.
-    """
     return data_source(spec.source).locate(spec, root, download=download)

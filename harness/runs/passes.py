@@ -1,0 +1,44 @@
+"""What measures after the builds: passes one after the other, each with tasks of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from harness.engine.graph import Task
+from harness.engine.local import LocalExecutor
+from harness.engine.outcomes import Outcome
+from harness.runs.plan import VariantPlan
+
+if TYPE_CHECKING:
+    from harness.runs.preparation import Prepared
+
+Outcomes = Mapping[str, Outcome]
+Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
+"""Tasks with their outcomes and the ids of the variants that each is of."""
+Pass = Callable[["Prepared", LocalExecutor, Outcomes, str], Measured]
+"""From the outcomes of the builds, and what is in the key of whatever is measured anew in each run."""
+
+
+def measure(executor: LocalExecutor, tasks: Mapping[Task, tuple[str, ...]]) -> Measured:
+    """Run the tasks, each with the ids of its variants."""
+    finished = executor.run(list(tasks)) if tasks else {}
+    return [(task, finished[task.key], ids) for task, ids in tasks.items()]
+
+
+def measure_each(
+    plans: Sequence[VariantPlan],
+    executor: LocalExecutor,
+    outcomes: Outcomes,
+    task_of: Callable[[VariantPlan], Task | None],
+) -> Measured:
+    """One task for each variant whose engine was built and runs here, where `task_of` has one."""
+    tasks = {
+        task: (plan.variant.id,) for plan in plans if plan.engine_runs(outcomes) and (task := task_of(plan)) is not None
+    }
+    return measure(executor, tasks)
+
+
+def by_variant(measured: Measured) -> dict[str, Outcome]:
+    """The outcome of the task of each variant."""
+    return {variant_id: outcome for _, outcome, ids in measured for variant_id in ids}

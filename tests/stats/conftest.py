@@ -1,7 +1,0 @@
-import pytest
-from oracles.row_lab import Lab
-
-
-@pytest.fixture
-def lab():
-    return Lab()

@@ -16,7 +16,7 @@ from harness.cli import history as cli_history
 from harness.cli import init as cli_init
 from harness.cli import nightly as cli_nightly
 from harness.cli import ship as cli_ship
-from harness.cli.output import print_tables
+from harness.cli.output import output_width, print_tables
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_OK,
@@ -283,15 +283,11 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 def _print_summary(done: CompleteRun, *, strict: bool) -> int:
     """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
     from harness.comparison.gates import gate_messages, worst_exit_code
-    from harness.words.choice import choice_title
+    from harness.words.decision import decision_lines
 
     results = done.results
-    for choice in results.choices:
-        typer.echo(f"\n{choice_title(choice)}:")
-        typer.echo("  " + choice.text.splitlines()[0])
-    for conclusion in results.conclusions:
-        typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
-        typer.echo("  " + conclusion.text.splitlines()[0])
+    for line in decision_lines(results, output_width()):
+        typer.echo(line)
     for warning in results.warnings:
         typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]

@@ -44,7 +44,8 @@ class OpenPoint(Record):
     variants: tuple[str, ...] = ()
     """Variant ids, the most promising first."""
     images: int | None = None
-    """Test images that would decide the first of them, if what was observed is true; None where no figure tells."""
+    """Test images that would prove that the first of them keeps its accuracy, if its loss is what was observed; None
+    where no number of them would."""
     text: str = ""
     """In words."""
 

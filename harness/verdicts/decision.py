@@ -198,11 +198,11 @@ def _undecided_engine(group: Together, best: Row | None) -> list[Row]:
 
 
 def needed_images(row: Row) -> int | None:
-    """Test images that decide whether the row keeps its accuracy, if the loss is what was observed.
+    """Test images that show that the row keeps its accuracy, if its loss is what was observed.
 
-    Intervals shrink with the root of the number of images: it decides once the interval ends before the margin, or
-    begins above zero. The interval is widened for the comparisons that were judged together (Bonferroni, which asks for
-    no less than Holm). None where that many were there already, or no margin or interval is known.
+    Intervals shrink with the root of the number of images, and this one must end before the margin. It is widened for
+    the comparisons that were judged together (Bonferroni, which asks for no less than Holm). None where the observed
+    loss reaches the margin, where that many images were there already, and where no margin or interval is known.
     """
     found = quality(row)
     compared = found.comparison if found else None
@@ -210,18 +210,9 @@ def needed_images(row: Row) -> int | None:
         return None
     alpha = 1 - compared.interval.confidence
     widened = _z(alpha / max(1, compared.family_size or 1)) / _z(alpha)
-    distances = list(_distances(compared.loss or 0.0, compared.loss_interval or (0.0, 0.0), compared.margin))
-    factor = widened * min(distances, default=0.0)
+    loss, (_, high) = compared.loss or 0.0, compared.loss_interval or (0.0, 0.0)
+    factor = widened * (high - loss) / (compared.margin - loss) if loss < compared.margin else 0.0
     return _rounded_up(found.record.n * factor**2) if factor > 1 else None
-
-
-def _distances(loss: float, interval: tuple[float, float], margin: float) -> Iterator[float]:
-    """By how much the interval must shrink: to end before the margin, and to begin above zero."""
-    low, high = interval
-    if loss < margin:
-        yield (high - loss) / (margin - loss)
-    if loss > 0:
-        yield (loss - low) / loss
 
 
 def _z(alpha: float) -> float:
@@ -240,7 +231,9 @@ def _figures(group: Together, row: Row, lost: Sequence[tuple[Row, ClassAccuracy]
     reference = next(iter(group.named(against)), None)
     found = quality(row)
     compared = found.comparison if found else None
-    losses = [ClassLoss(name=each.name or str(each.label), **_loss(each.comparison)) for is_of, each in lost if is_of is row]
+    losses = [
+        ClassLoss(name=each.name or str(each.label), **_loss(each.comparison)) for is_of, each in lost if is_of is row
+    ]
     return {
         "variant": row.variant.id,
         "reference": reference.variant.id if reference else None,

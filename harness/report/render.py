@@ -140,6 +140,7 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
         "results": results,
         "groups": shown,
         "decisions": [(decision_title(found), found) for found in decisions_of(results)],
+        "doubts": f"{counted(len(results.warnings), 'warning')} below may put it in doubt",
         "gates": _gates(results),
         "details": _details(results),
         "definitions": definitions(results),

@@ -228,7 +228,8 @@ def _rounded_up(number: float) -> int:
 def _figures(group: Together, row: Row, lost: Sequence[tuple[Row, ClassAccuracy]]) -> dict[str, Any]:
     timed = (row.latency.across or row.latency) if row.latency else None
     against = timed.comparison.reference if timed and timed.comparison else None
-    reference = next(iter(group.named(against)), None)
+    own_fp32 = [each for each in group.rows if each is not row and each.variant.is_fp32_of(row.variant)]
+    reference = next(iter([*group.named(against), *own_fp32]), None)
     found = quality(row)
     compared = found.comparison if found else None
     losses = [

@@ -189,9 +189,7 @@ def _first_unknown(told: Told) -> str:
     if told.unknown("latency"):
         kept = [row for row in told.ran if row.variant.method != "fp32" and keeps_accuracy(row)]
         count = sum(row.variant.method != "fp32" for row in told.ran)
-        return "speed was not measured" + (
-            f"; {len(kept)} of {counted(count, 'variant')} keep accuracy" if count else ""
-        )
+        return "speed was not measured" + (f"; accuracy is kept by {len(kept)} of {count}" if count else "")
     if all(row.variant.method == "fp32" for row in told.ran):
         return "only FP32 ran here"
     for kind, tell in (("accuracy", _accuracy_unknown), ("speed", _speed_unknown), ("engine", _speed_unknown)):
@@ -288,8 +286,10 @@ def _why(told: Told) -> Iterator[str]:
     found = told.decision
     if found.variant is not None:
         yield from _why_it(told, told.row(found.variant))
-    if found.as_good:
-        yield f"Not proven slower, with more work or no less: {told.names(found.as_good)}."
+    engines = told.unknown("engine")
+    as_good = [each for each in found.as_good if engines is None or each not in engines.variants]
+    if as_good:
+        yield f"Not proven slower, for as much work or more: {told.names(as_good)}."
     if found.without_quantization not in {None, found.variant, found.reference}:
         row = told.row(found.without_quantization or "")
         timed = row.latency.across or row.latency if row.latency else None

@@ -90,8 +90,10 @@ def decision_lines(results: RunResults, width: int) -> Iterator[str]:
     for found in decisions_of(results):
         yield f"\n{decision_title(found)}:"
         yield textwrap.fill(found.headline, width, initial_indent="  ", subsequent_indent="  ")
+        if found.open:
+            yield "  Not proven:"
         for point in found.open:
-            yield textwrap.fill(f"not proven: {point.text}", width, initial_indent="  - ", subsequent_indent="    ")
+            yield textwrap.fill(point.text, width, initial_indent="  - ", subsequent_indent="    ")
 
 
 def _worded(told: Told) -> Decision:

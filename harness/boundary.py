@@ -118,10 +118,10 @@ def _run(command: Callable[[], object]) -> int:
         _debug(error)
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _said("interrupted; finished stages are kept and will not run again", EXIT_INTERRUPTED)
+        return _said("interrupted; finished stages are kept: the same command goes on from there", EXIT_INTERRUPTED)
     except Terminated as error:
         name = signal.Signals(error.number).name
-        message = f"ended by {name}; finished stages are kept and will not run again"
+        message = f"ended by {name}; finished stages are kept: the same command goes on from there"
         return _said(message, EXIT_TERMINATED - signal.SIGTERM + error.number)
     except BaseException as error:
         return _of_libraries(error)

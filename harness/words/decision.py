@@ -81,8 +81,10 @@ def recommended_ids(results: RunResults) -> list[str]:
 
 
 def decision_title(found: Decision) -> str:
-    """`resnet8, batch 1, on onnxruntime, openvino`."""
-    return f"{found.model}, batch {found.batch_size}" + (f", on {', '.join(found.targets)}" if found.targets else "")
+    """`resnet8, batch 1, on onnxruntime and openvino`."""
+    *others, last = found.targets or ("",)
+    place = f"{', '.join(others)} and {last}" if others else last
+    return f"{found.model}, batch {found.batch_size}" + (f", on {place}" if place else "")
 
 
 def decision_lines(results: RunResults, width: int) -> Iterator[str]:

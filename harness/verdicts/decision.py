@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 from statistics import NormalDist
@@ -117,7 +117,7 @@ def _decision(group: Together, lost: Sequence[tuple[Row, ClassAccuracy]], gains:
     )
 
 
-def _ids(rows: Iterator[Row] | Sequence[Row] | Any) -> tuple[str, ...]:
+def _ids(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(row.variant.id for row in rows)
 
 

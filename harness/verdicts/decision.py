@@ -111,14 +111,18 @@ def _decision(group: Together, lost: Sequence[tuple[Row, ClassAccuracy]], gains:
         worse=_ids(row for row in group.ran if _is_worse(row)),
         not_faster=_ids(slow),
         qat_gains=tuple(gains[row.variant.id] for row in group.rows if row.variant.id in gains and row.status == "ok"),
-        smallest=group.choice.smallest if group.choice else None,
-        without_quantization=group.choice.without_quantization if group.choice else None,
+        smallest=_first_id(group.named(group.choice.smallest)) if group.choice else None,
+        without_quantization=_first_id(group.named(group.choice.without_quantization)) if group.choice else None,
         open=points,
     )
 
 
 def _ids(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(row.variant.id for row in rows)
+
+
+def _first_id(rows: Sequence[Row]) -> str | None:
+    return rows[0].variant.id if rows else None
 
 
 def _best(group: Together) -> Row | None:
@@ -212,7 +216,7 @@ def needed_images(row: Row) -> int | None:
     widened = _z(alpha / max(1, compared.family_size or 1)) / _z(alpha)
     loss, (_, high) = compared.loss or 0.0, compared.loss_interval or (0.0, 0.0)
     factor = widened * (high - loss) / (compared.margin - loss) if loss < compared.margin else 0.0
-    return _rounded_up(found.record.n * factor**2) if factor > 1 else None
+    return _rounded_up(found.record.n * factor**2) if 1 < factor < inf else None
 
 
 def _z(alpha: float) -> float:

@@ -142,6 +142,10 @@ class TestOverEngines:
         assert not any(line.startswith("Not proven slower") for line in found.why)
         assert "would be faster still: a larger `measurement.budget_s`" in opened(found, "engine").text
 
+    def test_rows_that_a_damaged_choice_names_may_be_missing(self, rows):
+        choice = self.choice(verdict="best", best="gone", fastest="gone", smallest="gone", without_quantization="gone")
+        assert decided(rows, choices=(choice,)).outcome == "not_proven"
+
     def test_threads_that_differ_are_said(self, rows):
         more = rows[3].latency.model_copy(update={"threads": 4})
         choice = self.choice(verdict="best", best=OV_PTQ, fastest=OV_PTQ)

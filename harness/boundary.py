@@ -67,6 +67,9 @@ _OF_THE_MACHINE = {
 """Errors of the operating system that say something about files and not about the harness; what to do about each."""
 
 
+_INTERRUPTED = "interrupted; finished stages are kept: the same command goes on from there"
+
+
 class Terminated(BaseException):
     """The process was asked to end."""
 
@@ -118,20 +121,22 @@ def _run(command: Callable[[], object]) -> int:
         _debug(error)
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _said("interrupted; finished stages are kept and will not run again", EXIT_INTERRUPTED)
+        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
     except Terminated as error:
         name = signal.Signals(error.number).name
-        message = f"ended by {name}; finished stages are kept and will not run again"
+        message = f"ended by {name}; finished stages are kept: the same command goes on from there"
         return _said(message, EXIT_TERMINATED - signal.SIGTERM + error.number)
     except BaseException as error:
         return _of_libraries(error)
+    if found == EXIT_INTERRUPTED:  # the command-line library turns the exception into a number
+        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
     return found if isinstance(found, int) else 0
 
 
 def _of_libraries(error: BaseException) -> int:
     """What the command-line library, the operating system or an import raised; the rest is unforeseen."""
     if type(error).__name__ == "Abort":
-        return _said("interrupted", EXIT_INTERRUPTED)
+        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
     if hasattr(error, "format_message") and hasattr(error, "show"):  # click's, wherever typer has it from
         error.show()
         return EXIT_USAGE

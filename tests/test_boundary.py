@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from oracles.command_line import harness
 
 from harness.boundary import run_guarded
@@ -211,3 +212,15 @@ def test_the_measuring_lock_of_another_user_can_be_taken(tmp_path: Path) -> None
         lock.chmod(mode)
         ended = shell(f'cd / && HARNESS_MEASURING_LOCK={lock} {OTHER} {sys.executable} -c "{code}"')
         assert (ended.stdout, ended.returncode) == ("holding\n", 0), ended.stderr
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also through the command-line library, which turns the exception into a number."""
+    app = typer.Typer()
+
+    @app.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run_guarded(lambda: app([], standalone_mode=False)) == 130
+    assert "finished stages are kept: the same command goes on from there" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.cli import history as cli_history
 from harness.cli import init as cli_init
 from harness.cli import nightly as cli_nightly
 from harness.cli import ship as cli_ship
-from harness.cli.output import print_tables
+from harness.cli.output import output_width, print_tables
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_OK,
@@ -87,6 +88,10 @@ def run(
         bool, typer.Option("--history/--no-history", help="Append the run to the history, for `harness history`.")
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the decisions as JSON, a line per scenario; the rest goes to stderr."),
+    ] = False,
 ) -> None:
     """Run scenarios: train, quantize, build, measure, judge, report."""
     from harness.runs.complete import run_all, run_options
@@ -101,7 +106,7 @@ def run(
         if done.not_reported is not None:
             _tell(f"harness: {done.not_reported}")
             exit_codes.append(done.not_reported.exit_code)
-        exit_codes.append(_print_summary(done, strict=strict))
+        exit_codes.append(print_summary(done, strict=strict, as_json=as_json))
     raise typer.Exit(most_severe(exit_codes))
 
 
@@ -217,8 +222,6 @@ def schema() -> None:
 
     `harness init` writes it beside the scenario. After an update: `harness schema > scenarios/scenario.schema.json`.
     """
-    import json
-
     from harness.scenario.json_schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
@@ -280,18 +283,17 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
     return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
-def _print_summary(done: CompleteRun, *, strict: bool) -> int:
-    """Conclusions, failures, gates that do not pass and the report's place; the exit code."""
+def print_summary(done: CompleteRun, *, strict: bool, as_json: bool) -> int:
+    """Decisions, failures, gates that do not pass and the report's place; the exit code."""
     from harness.comparison.gates import gate_messages, worst_exit_code
-    from harness.words.choice import choice_title
+    from harness.words.decision import decision_lines
 
     results = done.results
-    for choice in results.choices:
-        typer.echo(f"\n{choice_title(choice)}:")
-        typer.echo("  " + choice.text.splitlines()[0])
-    for conclusion in results.conclusions:
-        typer.echo(f"\n{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}:")
-        typer.echo("  " + conclusion.text.splitlines()[0])
+    if as_json:
+        plain = {"run": results.run_id, "decisions": [found.plain() for found in results.decisions]}
+        typer.echo(json.dumps(plain, ensure_ascii=False))
+    for line in decision_lines(results, output_width()):
+        typer.echo(line, err=as_json)
     for warning in results.warnings:
         typer.echo(f"\nwarning: {warning}", err=True)
     failed = [row for row in results.rows if row.status == "failed"]
@@ -301,7 +303,7 @@ def _print_summary(done: CompleteRun, *, strict: bool) -> int:
         typer.echo(f"\n{message}", err=True)
     html = next((path for path in done.written if path.suffix == ".html"), done.directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
-    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}")
+    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}", err=as_json)
     return most_severe([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,11 @@ def print_tables(tables: Iterable[Table | None]) -> None:
         for row in content.rows:
             table.add_row(*row)
         console.print(table, "")
+
+
+def output_width() -> int:
+    """Columns for sentences: those of the terminal from 60 to 100, and 80 where there is none."""
+    return min(100, max(60, shutil.get_terminal_size((80, 24)).columns)) if sys.stdout.isatty() else 80
 
 
 def write_text(path: Path, text: str) -> None:

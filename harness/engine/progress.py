@@ -1,4 +1,4 @@
-"""Shows on stderr how a run proceeds: bars on a terminal, a line for each event elsewhere."""
+"""Shows on stderr how a run proceeds: bars on a terminal, a line for each finished stage elsewhere."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def progress_display(*, quiet: bool = False, stream: TextIO | None = None) -> It
 
 
 class Lines:
-    """One line for each thing that happens, for logs."""
+    """One line for each stage that ends, for logs; seldom one for a stage that takes long."""
 
     def __init__(self, stream: TextIO, interval_s: float = LINE_INTERVAL_S) -> None:
         self._stream = stream
@@ -64,7 +64,6 @@ class Lines:
             case TaskStarted(key, label):
                 self._labels[key] = label
                 self._spoke_at[key] = time.monotonic()
-                self._say(f"{label}: started")
             case TaskProgress(key):
                 self._say_seldom(key, event)
             case TaskNote(key, text):

@@ -9,7 +9,7 @@ import pytest
 
 from harness.comparison.gates import gate_messages
 from harness.results import Row, RunResults
-from harness.words.choice import choice_title
+from harness.words.decision import decision_title, decisions_of
 from harness.words.phrases import milliseconds, percent, speed
 
 _NONE = "-"
@@ -24,11 +24,8 @@ def write_summary(terminal: pytest.TerminalReporter, folders: Sequence[Path]) ->
         if terminal.config.get_verbosity() >= 0:
             for line in table(results):
                 terminal.write_line(line)
-            for choice in results.choices:
-                terminal.write_line(f"{choice_title(choice)}: {choice.text.splitlines()[0]}")
-            for conclusion in results.conclusions:
-                place = f"{conclusion.model} on {conclusion.target}, batch {conclusion.batch_size}"
-                terminal.write_line(f"{place}: {conclusion.text.splitlines()[0]}")
+            for found in decisions_of(results):
+                terminal.write_line(f"{decision_title(found)}: {found.headline}")
             # A test that passes tells nothing, and a gate without variants has no test.
             for line in gate_messages([gate for gate in results.gates if gate.verdict == "inconclusive"]):
                 terminal.write_line(line)

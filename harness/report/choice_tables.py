@@ -9,8 +9,7 @@ from harness.report.variants import NONE
 from harness.results import EngineChoice, Row, RunResults
 from harness.verdicts.quality import quality
 from harness.verdicts.recommend import keeps_accuracy
-from harness.words.choice import row_name
-from harness.words.phrases import byte_size, speed, speed_interval, three_digits
+from harness.words.phrases import byte_size, row_name, speed, speed_interval, three_digits
 
 _HEADINGS = ("Model", "Variant", "Median, ms", "Speedup", "Interval", "Verdict", "Keeps accuracy", "Engine")
 

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, catalog, figures_of
 from harness.report.accuracy_tables import class_name, worst_classes
 from harness.results import ConfidenceInterval, Latency, Row, RunResults
+from harness.words.decision import recommended_ids
 
 _COUNTS = (
     *(
@@ -32,7 +33,8 @@ _COUNTS = (
 
 def frame(results: RunResults) -> pd.DataFrame:
     """One row per variant; units are in the column names, shares are fractions, absent figures are empty."""
-    flat = pd.DataFrame([_flat(results, row) for row in results.rows])
+    recommended = recommended_ids(results)
+    flat = pd.DataFrame([_flat(results, row, row.variant.id in recommended) for row in results.rows])
     # Pandas would print counts as floats where some rows have none.
     return flat.astype({name: "Int64" for name in _COUNTS if name in flat})
 
@@ -44,11 +46,10 @@ def csv_text(results: RunResults) -> str:
     return text
 
 
-def _flat(results: RunResults, row: Row) -> dict[str, Any]:
+def _flat(results: RunResults, row: Row, is_recommended: bool) -> dict[str, Any]:
     variant = row.variant.model_dump()
     variant["skip"] = " ".join(row.variant.skip)
     variant["ptq_steps"] = " ".join(row.variant.ptq_steps)
-    recommended = {conclusion.recommended for conclusion in results.conclusions}
     figures = partial(_figures, row, results.confidence)
     return {
         "run_id": results.run_id,
@@ -57,7 +58,7 @@ def _flat(results: RunResults, row: Row) -> dict[str, Any]:
         **variant,
         "status": row.status,
         "reason": row.reason,
-        "recommended": row.variant.id in recommended,
+        "recommended": is_recommended,
         **figures("accuracy"),
         **_own_metrics(row, results.confidence),
         **_accuracy(row),

@@ -35,7 +35,7 @@ from harness.report.layer_views import legend
 from harness.report.page import environment, page_parts
 from harness.report.variants import TOO_FEW, Group, address, groups
 from harness.results import RunResults
-from harness.words.choice import choice_title
+from harness.words.decision import decision_title, decisions_of
 from harness.words.phrases import counted, level
 
 _UNBROKEN = re.compile(r"(?<=\d) (?=(?:ms|%|KiB|MiB|points)(?!\w)|±)|(?<=±) |(?<=p) (?=[=<] )|(?<=p [=<]) ")
@@ -139,7 +139,8 @@ def _context(results: RunResults, shown: tuple[Group, ...]) -> dict[str, Any]:
     return {
         "results": results,
         "groups": shown,
-        "choices": [(choice_title(found), *found.text.splitlines()) for found in results.choices],
+        "decisions": [(decision_title(found), found) for found in decisions_of(results)],
+        "doubts": f"{counted(len(results.warnings), 'warning')} below may put it in doubt",
         "gates": _gates(results),
         "details": _details(results),
         "definitions": definitions(results),

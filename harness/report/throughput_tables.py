@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.report.tables import Table
 from harness.report.variants import NONE
 from harness.results import Interval, Row, RunResults, StreamThroughput, Variant
-from harness.words.choice import row_name
-from harness.words.phrases import counted
+from harness.words.phrases import counted, row_name
 
 _CAPTION = (
     "Samples per second: batch size divided by its median time, and the interval of that median. The best batch has "

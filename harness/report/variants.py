@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from harness.figures import AGREEMENT
-from harness.results import Accuracy, Conclusion, Interval, Latency, MetricValue, Row, RunResults, Verdict
+from harness.results import Accuracy, Interval, Latency, MetricValue, Row, RunResults, Verdict
+from harness.words.decision import recommended_ids
 from harness.words.phrases import (
     byte_size,
     label,
@@ -86,13 +87,11 @@ class VariantLine:
 
 @dataclass(frozen=True)
 class Group:
-    """The rows of one model, target and batch size with their conclusion."""
+    """The rows of one model, target and batch size with what is said of their figures."""
 
     key: str
     title: str
-    headline: str
     details: tuple[str, ...]
-    recommended: str | None
     rows: tuple[Row, ...]
     lines: tuple[VariantLine, ...]
     has_accuracy: bool
@@ -112,24 +111,22 @@ def groups(results: RunResults) -> tuple[Group, ...]:
     found: dict[tuple[str, str, int], list[Row]] = {}
     for row in results.rows:
         found.setdefault(row.variant.group, []).append(row)
-    conclusions = {(each.model, each.target, each.batch_size): each for each in results.conclusions}
+    details = {(each.model, each.target, each.batch_size): each.text.splitlines() for each in results.conclusions}
+    recommended = recommended_ids(results)
     return tuple(
-        _group(f"g{number}", rows, conclusions.get(key)) for number, (key, rows) in enumerate(found.items(), start=1)
+        _group(f"g{number}", rows, details.get(key, []), recommended)
+        for number, (key, rows) in enumerate(found.items(), start=1)
     )
 
 
-def _group(key: str, rows: Sequence[Row], conclusion: Conclusion | None) -> Group:
+def _group(key: str, rows: Sequence[Row], details: Sequence[str], recommended: Sequence[str]) -> Group:
     first = rows[0].variant
-    headline, *details = conclusion.text.splitlines() if conclusion and conclusion.text else [""]
-    recommended = conclusion.recommended if conclusion else None
     return Group(
         key=key,
         title=f"{first.model} on {first.place}, batch {first.batch_size}",
-        headline=headline,
         details=tuple(details),
-        recommended=recommended,
         rows=tuple(rows),
-        lines=tuple(_line(row, row.variant.id == recommended) for row in rows),
+        lines=tuple(_line(row, row.variant.id in recommended) for row in rows),
         has_accuracy=any(row.accuracy for row in rows),
         has_unlabelled=not any(row.accuracy for row in rows) and any(AGREEMENT in row.metrics for row in rows),
         has_latency=any(row.latency for row in rows),

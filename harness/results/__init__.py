@@ -19,6 +19,7 @@ from harness.results.data import (
     Split,
     WeightsFile,
 )
+from harness.results.decision import ClassLoss, Decision, OpenPoint, Outcome, QatGain, Unknown
 from harness.results.engine import Coverage, Deployment, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.network import Network, Operator
@@ -62,12 +63,14 @@ __all__ = [
     "ChoiceVerdict",
     "ChosenRanges",
     "ClassAccuracy",
+    "ClassLoss",
     "Conclusion",
     "ConfidenceInterval",
     "Confusion",
     "Cost",
     "Coverage",
     "Dataset",
+    "Decision",
     "Deployment",
     "Energy",
     "EngineChoice",
@@ -90,10 +93,13 @@ __all__ = [
     "MetricValue",
     "Network",
     "NetworkInput",
+    "OpenPoint",
     "Operator",
+    "Outcome",
     "PairedComparison",
     "Parity",
     "ParityStep",
+    "QatGain",
     "Record",
     "Representation",
     "Row",
@@ -108,6 +114,7 @@ __all__ = [
     "Status",
     "StepCheck",
     "StreamThroughput",
+    "Unknown",
     "Variant",
     "Verdict",
     "WeightsFile",

@@ -34,5 +34,5 @@ class EngineChoice(Record):
     """The fastest of FP32, FP16 and BF16; None where no row of these is proven faster than the others."""
     unproven: tuple[str, ...] = ()
     """Proven to be faster than `fastest`, but not to keep their accuracy; nor are they proven to lose it."""
-    text: str
-    """In words; the first line is the decision."""
+    text: str = ""
+    """In words, in records from before runs had decisions."""

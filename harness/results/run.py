@@ -13,6 +13,7 @@ from harness.results.calibration import Calibration
 from harness.results.checks import check_environment, check_rows, check_values
 from harness.results.choice import EngineChoice
 from harness.results.data import Dataset, Example, Fp32Weights, WeightsFile
+from harness.results.decision import Decision, QatGain
 from harness.results.network import Network
 from harness.results.paired import ConfidenceInterval
 from harness.results.row import Row
@@ -106,7 +107,9 @@ class Conclusion(Record):
     batch_size: int
     text: str
     recommended: str | None = None
-    """Variant id to ship, or None when nothing is proven."""
+    """Variant id to ship of this target alone, or None when nothing is proven."""
+    qat_gains: tuple[QatGain, ...] = ()
+    """QAT against PTQ of the same settings; none in records from before they were kept."""
 
 
 class RunResults(Record):
@@ -128,6 +131,8 @@ class RunResults(Record):
     fp32_weights: tuple[Fp32Weights, ...] = ()
     """Empty in records from before it was kept."""
     rows: tuple[Row, ...]
+    decisions: tuple[Decision, ...] = ()
+    """What to do with each model; none in records from before they were kept."""
     conclusions: tuple[Conclusion, ...] = ()
     choices: tuple[EngineChoice, ...] = ()
     """Which engine, where the scenario has several targets on one kind of device."""

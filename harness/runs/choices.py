@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from harness.metrics.base import Evidence
 from harness.results import EngineChoice, Row
 from harness.runs.selection import device_class
-from harness.verdicts.choice import Contest, decide, n_comparisons
+from harness.verdicts.choice import Contest, choice_record, decide, n_comparisons
 from harness.verdicts.seeds import representatives, seed_spreads
 from harness.verdicts.settings import Judgement
-from harness.words.choice import choice
-from harness.words.phrases import listed
 
 _Key = tuple[str, int, str]
 
@@ -33,10 +31,10 @@ def choose(rows: Sequence[Row], evidence: Sequence[Evidence], judgement: Judgeme
     corrects = judgement.correction == "holm"
     comparisons = sum(map(n_comparisons, contests.values())) if corrects else 1
     return tuple(
-        choice(contests[key], decide(contests[key], comparisons), key[2])
+        choice_record(contests[key], decide(contests[key], comparisons), key[2])
         if key in contests
-        else _nothing_to_choose(key, group)
-        for key, group in several.items()
+        else EngineChoice(model=key[0], batch_size=key[1], device=key[2], verdict="none")
+        for key in several
     )
 
 
@@ -56,19 +54,3 @@ def _contest(rows: Sequence[Row], evidence: dict[str, Evidence], judgement: Judg
             continue
         yield Contest(together, timings, reference, judgement.latency_margin, judgement.confidence, analyses)
         return
-
-
-def _nothing_to_choose(key: _Key, rows: Sequence[Row]) -> EngineChoice:
-    model, batch_size, device = key
-    timed = _places([row for row in rows if row.status == "ok" and row.latency is not None])
-    missing = []
-    for place in _places(rows):
-        if place in timed:
-            continue
-        reasons = Counter(row.reason for row in rows if row.variant.place == place and row.reason)
-        missing.append(place + (f" ({reasons.most_common(1)[0][0]})" if reasons else ""))
-    what = f"only {timed[0]} was timed" if len(timed) == 1 else "no engine was timed"
-    if len(timed) > 1:
-        what = f"{listed(timed)} were not timed in the same rounds, because the FP32 row of the reference failed"
-    text = f"No choice between engines: {what}" + (f"; without figures: {listed(missing)}" if missing else "") + "."
-    return EngineChoice(model=model, batch_size=batch_size, device=device, verdict="none", text=text)

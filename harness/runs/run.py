@@ -42,6 +42,7 @@ from harness.verdicts.run import judge_run
 from harness.verdicts.seeds import seed_spreads
 from harness.words.chance import chance_warnings, guessing_warnings
 from harness.words.conclusions import conclude
+from harness.words.decision import decisions_of
 
 LATENCY_SAMPLES = "samples/latency.parquet"
 _PASSES: dict[str, Pass] = {"latency": run_latency, "energy": run_energy, "load": run_load, "streams": run_streams}
@@ -114,6 +115,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         networks=networks(prepared.plans, run_outcomes),
         warnings=_warnings(prepared, rows, run_outcomes),
     )
+    results = results.model_copy(update={"decisions": decisions_of(results)})
     results = results.model_copy(update={"gates": _gates(prepared, results, directory)})
     save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
     problems.raise_first(directory)

@@ -11,6 +11,7 @@ from harness.results import Row, RunResults
 from harness.verdicts.quality import quality
 from harness.verdicts.recommend import keeps_accuracy
 from harness.version import __version__
+from harness.words.decision import recommended_ids
 from harness.words.figures import value_words
 from harness.words.phrases import byte_size, label, level, milliseconds, percent, points, speed
 
@@ -73,8 +74,8 @@ def _doubts_of_accuracy(row: Row) -> Iterator[str]:
 
 
 def _standing(results: RunResults, row: Row) -> str:
-    recommended = any(each.recommended == row.variant.id for each in results.conclusions)
-    return "The run recommends it on this target." if recommended else "**The run does not recommend it.**"
+    recommended = row.variant.id in recommended_ids(results)
+    return "The run recommends it." if recommended else "**The run does not recommend it.**"
 
 
 def _usage(missing: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.results import ChoiceVerdict, Row
+from harness.results import ChoiceVerdict, EngineChoice, Row
 from harness.timing.samples import Timings
 from harness.verdicts.latency import JudgedSpeedup, judge_speedup
 from harness.verdicts.quality import quality
@@ -70,7 +70,7 @@ class SpeedRanking:
 
 
 @dataclass(frozen=True)
-class Decision:
+class ContestOutcome:
     """What a contest proves."""
 
     verdict: ChoiceVerdict
@@ -93,7 +93,7 @@ def n_comparisons(contest: Contest) -> int:
     return 2 * max(0, len(candidates) - 1) + max(0, len(floats) - 1) + sum(map(_is_undecided, contest.rows))
 
 
-def decide(contest: Contest, comparisons: int) -> Decision:
+def decide(contest: Contest, comparisons: int) -> ContestOutcome:
     """The choice among all rows of a contest.
 
     Candidates are rows that are proven to keep their accuracy against FP32 on their own target. Of those that are not
@@ -108,7 +108,7 @@ def decide(contest: Contest, comparisons: int) -> Decision:
     is_judged = any(quality(row) for row in contest.rows)
     candidates = _candidates(contest.rows)
     if not candidates:
-        return Decision("none", is_judged)
+        return ContestOutcome("none", is_judged)
     threshold = (1 - contest.confidence) / max(1, comparisons)
     ranking = _rank(contest, candidates, threshold)
     floats = [row for row in candidates if row.variant.method in FLOATS]
@@ -117,7 +117,7 @@ def decide(contest: Contest, comparisons: int) -> Decision:
         for row in contest.rows
         if _is_undecided(row) and _is_faster(contest.compare(ranking.fastest, row), threshold)
     ]
-    found = Decision(
+    found = ContestOutcome(
         verdict=_verdict(ranking, unproven) if is_judged else "none",
         is_judged=is_judged,
         ranking=ranking,
@@ -126,7 +126,30 @@ def decide(contest: Contest, comparisons: int) -> Decision:
         unproven=tuple(sorted(unproven, key=lambda row: -_ratio(contest, row))),
     )
     best = _best(contest, found, candidates, threshold)
-    return Decision(**{**found.__dict__, "best": best})
+    return ContestOutcome(**{**found.__dict__, "best": best})
+
+
+def choice_record(contest: Contest, found: ContestOutcome, device: str) -> EngineChoice:
+    """What the contest proves, as the run keeps it."""
+    first, ranking, floats = contest.rows[0].variant, found.ranking, found.floats
+    return EngineChoice(
+        model=first.model,
+        batch_size=first.batch_size,
+        device=device,
+        reference=contest.reference,
+        verdict=found.verdict,
+        best=found.best.variant.id if found.best else None,
+        fastest=ranking.fastest.variant.id if ranking else None,
+        as_fast=tuple(tie.row.variant.id for tie in ranking.ties) if ranking else (),
+        smallest=found.smallest.variant.id if found.smallest else None,
+        without_quantization=floats.fastest.variant.id if floats and not floats.ties else None,
+        unproven=tuple(row.variant.id for row in found.unproven),
+    )
+
+
+def least_work(rows: Sequence[Row]) -> Row:
+    """The row to take of several that are as fast: the least work, then the smallest engine."""
+    return min(rows, key=_preference)
 
 
 def speed_over_reference(contest: Contest, row: Row) -> JudgedSpeedup | None:
@@ -166,15 +189,14 @@ def _verdict(ranking: SpeedRanking, unproven: Sequence[Row]) -> ChoiceVerdict:
     return "equal" if all(tie.is_same for tie in elsewhere) else "undecided"
 
 
-def _best(contest: Contest, found: Decision, candidates: Sequence[Row], threshold: float) -> Row | None:
+def _best(contest: Contest, found: ContestOutcome, candidates: Sequence[Row], threshold: float) -> Row | None:
     if found.verdict not in ("best", "equal") or found.ranking is None:
         return None
-    by_work = sorted(found.ranking.first, key=_preference)
+    least = least_work(found.ranking.first)
     if found.verdict == "equal":
-        return by_work[0]
+        return least
     place = found.ranking.fastest.variant.place
     others = [row for row in candidates if row.variant.place != place]
-    least = by_work[0]
     is_proven = all(_is_faster(contest.compare(row, least), threshold) for row in others)
     return least if is_proven else found.ranking.fastest
 

@@ -49,9 +49,9 @@ def recommend(rows: Sequence[Row]) -> Recommendation | None:
     if not candidates:
         return None
     fastest = max(candidates, key=lambda row: _speedup(row) or 0.0)
-    as_fast = [row for row in candidates if not _is_proven_faster(fastest, row)]
+    as_fast = [row for row in candidates if not is_proven_faster(fastest, row)]
     chosen = min(as_fast, key=_preference)
-    may_be_better = [row for row in measured if _is_undecided(row) and _is_proven_faster(row, chosen)]
+    may_be_better = [row for row in measured if _is_undecided(row) and is_proven_faster(row, chosen)]
     if chosen.variant.method == "fp32" and may_be_better:
         return None
     same_work = [row for row in as_fast if row is not chosen and row.variant.method == chosen.variant.method]
@@ -71,7 +71,7 @@ def _speedup_interval(row: Row) -> tuple[float, float]:
     return point, point
 
 
-def _is_proven_faster(row: Row, other: Row) -> bool:
+def is_proven_faster(row: Row, other: Row) -> bool:
     """Against FP32 by the verdict, which holds for all rows of the run.
 
     Between two others: intervals against the same FP32 rounds do not touch, and the ratio exceeds the band that does

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.figures import AGREEMENT
-from harness.results import Conclusion, Method, Row, SeedSpread, Status
+from harness.results import Conclusion, ConfidenceInterval, Method, QatGain, Row, SeedSpread, Status
 from harness.stats.family import Correction
 from harness.stats.intervals import DEFAULT_RESAMPLES
 from harness.verdicts.contrast import Contrast, Correct, contrasts
-from harness.verdicts.quality import quality, task_qualities
-from harness.verdicts.recommend import Recommendation, recommend
+from harness.verdicts.quality import quality
+from harness.verdicts.recommend import recommend
 from harness.verdicts.seeds import representatives, seed_spreads
 from harness.words.accuracy import (
     accuracy_headline,
@@ -23,7 +23,6 @@ from harness.words.accuracy import (
 )
 from harness.words.phrases import (
     bits,
-    byte_size,
     counted,
     label,
     listed,
@@ -31,12 +30,11 @@ from harness.words.phrases import (
     milliseconds,
     noise,
     percent,
-    plus_minus,
     speed,
     speed_interval,
     speed_range,
 )
-from harness.words.task_metrics import loss_text, task_details, task_headline
+from harness.words.task_metrics import task_details, task_headline
 
 _METHODS: tuple[Method, ...] = ("fp16", "bf16", "ptq", "qat")
 _LEFT_OUT: dict[Status, str] = {
@@ -76,8 +74,9 @@ def conclude(
     `correct` holds, per variant id, one boolean per test sample (all in the same order); rows without it are left out
     of the QAT-against-PTQ tests (see `harness.verdicts.contrast`). Of variants that differ in their QAT seed alone the
     one with the median accuracy stands for all (see `harness.verdicts.seeds`). The margins are those of the rows. The
-    first line of a text is the conclusion, the other lines are the figures behind it. Simulated rows are spoken of
-    apart and are never recommended; where accuracy was not measured nothing is recommended either.
+    first line of a text sums up the others, which are the figures behind the decision (`harness.words.decision`).
+    Simulated rows are spoken of apart and are never recommended; where accuracy was not measured nothing is recommended
+    either.
     """
     spreads = seed_spreads(rows)
     shown = representatives(rows, spreads)
@@ -89,22 +88,35 @@ def conclude(
                 tuple(row for row in shown if row.variant.group == key),
                 tuple(pair for pair in pairs if pair.qat.variant.group == key),
                 tuple(spread for spread in spreads if spread.group == key),
-            )
+            ),
+            confidence,
         )
         for key in dict.fromkeys(row.variant.group for row in rows)
     )
 
 
-def _conclusion(cell: RowGroup) -> Conclusion:
+def _gain(pair: Contrast, confidence: float) -> QatGain:
+    return QatGain(
+        qat=pair.qat.variant.id,
+        ptq=pair.ptq.variant.id,
+        gain=pair.gain,
+        interval=ConfidenceInterval.of(pair.gain_ci, confidence),
+        p_value=pair.p_value,
+        verdict=pair.verdict,
+    )
+
+
+def _conclusion(cell: RowGroup, confidence: float) -> Conclusion:
     deployed = cell.with_status("ok")
     found = recommend(deployed)
-    lines = [_headline(cell, deployed), *_lines(cell, deployed, found)]
+    lines = [_headline(cell, deployed), *_lines(cell, deployed)]
     return Conclusion(
         model=cell.model,
         target=cell.target,
         batch_size=cell.batch_size,
         text="\n".join(dict.fromkeys(lines)),
         recommended=found.row.variant.id if found else None,
+        qat_gains=tuple(_gain(pair, confidence) for pair in cell.pairs),
     )
 
 
@@ -126,10 +138,8 @@ def _headline(cell: RowGroup, deployed: Sequence[Row]) -> str:
     return _left_out(cell, "No figures") or "No figures."
 
 
-def _lines(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | None) -> Iterator[str]:
+def _lines(cell: RowGroup, deployed: Sequence[Row]) -> Iterator[str]:
     is_judged = any(quality(row) for row in deployed)
-    if is_judged and any(row.latency for row in deployed):
-        yield _shipping(cell, deployed, found)
     if is_judged:
         yield from filter(None, [baseline(deployed), *(method_details(deployed, each) for each in _METHODS)])
         yield from filter(None, [contrast_details(_pairs_of(cell, deployed))])
@@ -143,37 +153,6 @@ def _lines(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | None
     yield from _simulated_details(cell)
     if any(quality(row) or row.latency for row in cell.rows):
         yield from filter(None, [_left_out(cell)])
-
-
-def _shipping(cell: RowGroup, deployed: Sequence[Row], found: Recommendation | None) -> str:
-    if found is None:
-        return (
-            "Nothing to ship is proven yet: the variants that may be faster than FP32 are not proven to keep their "
-            "accuracy within the margin."
-        )
-    variant = found.row.variant
-    if variant.method == "fp32":
-        return "Keep FP32: no variant is both proven faster and proven to keep its accuracy within the margin."
-    reference = next((row for row in deployed if row.variant.method == "fp32"), None)
-    text = f"Ship {label(variant)}: " + ", ".join(_figures(found.row, reference)) + "."
-    if found.ties:
-        others = counted(len(found.ties), f"other {method_name(variant.method)} variant")
-        text += f" {others} cannot be distinguished from it."
-    return text
-
-
-def _figures(row: Row, reference: Row | None) -> Iterator[str]:
-    latency, accuracy, size = row.latency, row.accuracy, row.size
-    if latency and latency.speedup:
-        instead = f" instead of {milliseconds(reference.latency.median_ms)}" if reference and reference.latency else ""
-        yield f"{speed(latency.speedup)} the speed of FP32 ({milliseconds(latency.median_ms)}{instead})"
-    compared = accuracy.comparison if accuracy else None
-    if accuracy and compared and compared.loss is not None and compared.loss_interval:
-        yield f"top-1 {percent(accuracy.top1)}, a drop of {plus_minus(compared.loss, compared.loss_interval)} points"
-    for found in task_qualities(row):
-        yield loss_text(found)
-    if size and size.engine_bytes and reference and reference.size and reference.size.engine_bytes:
-        yield f"engine {byte_size(size.engine_bytes)} instead of {byte_size(reference.size.engine_bytes)}"
 
 
 def _latency_headline(deployed: Sequence[Row]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from harness.results import Interval, Variant
+from harness.results import Interval, Row, Variant
 from harness.results.variant import OWN_TOOLKIT
 
 MINUS = "\N{MINUS SIGN}"
@@ -28,6 +28,11 @@ def method_name(method: str) -> str:
 def label(variant: Variant) -> str:
     """Short name of a variant within its model, target and batch size, for instance `PTQ entropy per-tensor`."""
     return " ".join([method_name(variant.method), *quantization_parts(variant)])
+
+
+def row_name(row: Row) -> str:
+    """`PTQ percentile 99.99 per-channel on openvino`."""
+    return f"{label(row.variant)} on {row.variant.place}"
 
 
 def quantization_parts(variant: Variant) -> list[str]:

@@ -42,11 +42,6 @@ def task_details(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def loss_text(found: Quality) -> str:
-    """The value and what was lost, for instance `mean_iou 0.843, a loss of 0.0040 (0.0010 to 0.0090)`."""
-    return f"{found.name} {three_digits(found.value)}, a loss of {_loss(found)}"
-
-
 def _compared(rows: Sequence[Row]) -> list[tuple[Row, Quality]]:
     first = [(row, found[0]) for row in rows if (found := task_qualities(row))]
     return [(row, each) for row, each in first if each.loss is not None]

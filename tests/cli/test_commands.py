@@ -1,5 +1,6 @@
 """The command line: what it prints, and its exit codes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,10 @@ from typer.testing import CliRunner
 
 from harness import __version__
 from harness.cli import app, main
+from harness.cli.commands import print_summary
+from harness.results import Decision, RunResults
+from harness.runs.complete import CompleteRun
+from harness.words.decision import decisions_of
 
 REPOSITORY = Path(__file__).parents[2]
 QUICKSTART = REPOSITORY / "scenarios" / "quickstart.yaml"
@@ -180,3 +185,28 @@ def test_bad_arguments_exit_2_with_one_message(
     printed = capsys.readouterr().err
     assert message in printed
     assert "Traceback" not in printed
+
+
+class TestTheEndOfARun:
+    @pytest.fixture
+    def done(self) -> CompleteRun:
+        results = RunResults.load(REPOSITORY / "reports" / "example" / "results.json")
+        results = results.model_copy(update={"decisions": decisions_of(results)})
+        return CompleteRun(results, Path("reports/example"), (Path("reports/example/report.html"),))
+
+    def test_the_decisions_come_first_and_fit_80_columns(
+        self, done: CompleteRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert print_summary(done, strict=False, as_json=False) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].startswith(f"{done.results.decisions[0].model}, batch 1, on ")
+        assert max(map(len, lines)) <= 80
+        assert lines[-1] == "report: reports/example/report.html"
+
+    def test_as_json_they_are_all_of_stdout(self, done: CompleteRun, capsys: pytest.CaptureFixture[str]) -> None:
+        print_summary(done, strict=False, as_json=True)
+        printed = capsys.readouterr()
+        plain = json.loads(printed.out)
+        assert plain["run"] == done.results.run_id
+        assert [Decision.model_validate(each) for each in plain["decisions"]] == list(done.results.decisions)
+        assert done.results.decisions[0].headline.split()[0] in printed.err

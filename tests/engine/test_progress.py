@@ -55,7 +55,7 @@ def events(done: Outcome) -> list[Event]:
 
 
 class TestLines:
-    def test_one_for_each_event_but_not_for_each_step(self, events: list[Event]) -> None:
+    def test_one_for_each_stage_that_ends(self, events: list[Event]) -> None:
         stream = io.StringIO()
         with progress_display(stream=stream) as listener:
             for event in events:
@@ -63,10 +63,8 @@ class TestLines:
         assert stream.getvalue().splitlines() == [
             "[2/5] stages: 5, of which in the store: 2",
             "[2/5] artifact aaaaaaaaaaaa of stage `train` is damaged (x has another checksum); it is made again",
-            "[2/5] train: started",
             "[2/5] train: half time",
             "[3/5] train: done in 12.3 s",
-            "[3/5] build [b]: started",
             "[4/5] build [b]: failed: crashed with signal SIGSEGV",
             "[5/5] measure: not run, because `build [b]` failed",
         ]
@@ -89,7 +87,7 @@ class TestLines:
         lines(TaskStarted(A, "train"))
         lines(TaskProgress(A, 1, 4, "epochs"))
         lines(TaskProgress(A, 7, None, ""))
-        assert stream.getvalue().splitlines()[2:] == ["[0/1] train: 25% epochs", "[0/1] train: 7"]
+        assert stream.getvalue().splitlines()[1:] == ["[0/1] train: 25% epochs", "[0/1] train: 7"]
 
 
 class TestBars:

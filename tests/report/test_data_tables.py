@@ -54,11 +54,12 @@ def test_disjoint_is_said_only_of_parts_that_were_compared(quickstart) -> None:
     assert "training and calibration" not in found
 
 
-def test_warnings_stand_before_the_conclusions(quickstart) -> None:
+def test_warnings_stand_right_below_the_decision_which_points_to_them(quickstart) -> None:
     doubtful = quickstart.model_copy(update={"warnings": ("4 training images are <i>test</i> images too",)})
     page, text = html_text(doubtful), markdown_text(doubtful)
-    assert page.index("Before you rely on this") < page.index("What this run shows")
-    assert text.index("Before you rely on this") < text.index("What this run shows")
+    for found in (page, text):
+        warnings, figures = found.index("Before you rely on this"), found.index("Figures behind it")
+        assert found.index("1 warning below may put it in doubt") < warnings < figures
     assert "are &lt;i&gt;test&lt;/i&gt; images too" in page
     assert "Before you rely on this" not in html_text(quickstart) + markdown_text(quickstart)
 

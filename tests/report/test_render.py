@@ -143,9 +143,19 @@ class TestPage:
         assert len(page.figures) > 8
         assert all(page.figures)
 
-    def test_conclusions_come_before_figures(self, html):
-        headline = html.index("PTQ is enough; QAT buys nothing that 10,000")
-        assert html.index("Does INT8 keep the accuracy") < headline < html.index("<table") < html.index('class="chart"')
+    def test_the_decision_comes_first(self, html):
+        headline, details = html.index("Ship PTQ "), html.index("PTQ is enough; QAT buys nothing that 10,000")
+        assert html.index("Does INT8 keep the accuracy") < headline < details < html.index("<table")
+        assert html.index("<table") < html.index('class="chart"')
+        assert html.index('class="card ship"') < headline
+
+    def test_an_older_record_gets_a_decision_from_its_rows(self, quickstart):
+        older = quickstart.model_dump(mode="json")
+        for name in ("decisions", "choices", "qat_seeds"):
+            del older[name]
+        for each in older["conclusions"]:
+            del each["qat_gains"]
+        assert html_text(RunResults.model_validate(older)).count("Ship PTQ ") >= 2
 
     def test_verdicts_are_words_beside_colours(self, lossy_html):
         for kind in ("better", "same", "worse"):
@@ -195,7 +205,7 @@ class TestPage:
         rows = tuple(row for row in lossy.rows if row.status == "simulated")
         page = Page(html_text(lossy.model_copy(update={"rows": rows, "conclusions": ()})))
         assert page.figures[0] == "Drop of top-1 of each variant against FP32"
-        assert "No conclusion was drawn." in page.text
+        assert "Nothing proven yet: no engine gave figures here." in page.text
 
     def test_an_empty_run_still_renders(self, quickstart):
         empty = quickstart.model_copy(update={"rows": (), "conclusions": (), "stages": (), "gates": (), "datasets": ()})
@@ -280,7 +290,7 @@ class TestUntrustedText:
 class TestMarkdown:
     def test_holds_the_same_table_and_conclusion(self, quickstart):
         text = markdown_text(quickstart)
-        assert "**PTQ is enough; QAT buys nothing that 10,000 images can prove.**" in text
+        assert text.index("**Ship PTQ ") < text.index("- PTQ is enough; QAT buys nothing that 10,000 images can prove.")
         lines = [line for line in text.splitlines() if line.startswith("| PTQ max per-channel")]
         assert len(lines) == 2
         assert "n too small" in text

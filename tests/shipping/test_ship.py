@@ -26,10 +26,10 @@ from harness.data.load import load_splits
 from harness.data.samples import Samples
 from harness.data.settings import DatasetSpec
 from harness.errors import StageError, UsageError
-from harness.results import Conclusion, EngineChoice, Gate, RunResults
+from harness.results import Decision, Gate, RunResults
 from harness.shipping import ship
 from harness.shipping.card import not_proven
-from harness.shipping.choose import chosen_row, recommended_ids
+from harness.shipping.choose import chosen_row
 from harness.standalone.program import normalised
 from harness.targets import targets
 
@@ -245,20 +245,21 @@ class TestWhatIsRefused:
 class TestWhichRow:
     @staticmethod
     def with_recommended(run: Path, *recommended: str | None) -> RunResults:
-        conclusions = tuple(
-            Conclusion(model="net", target=f"t{number}", batch_size=1, text="Why.", recommended=each)
+        decisions = tuple(
+            Decision(
+                model=f"net{number}",
+                batch_size=1,
+                targets=("t",),
+                outcome="ship" if each else "not_proven",
+                variant=each,
+                headline="Why.",
+            )
             for number, each in enumerate(recommended)
         )
-        return load_results(run).model_copy(update={"conclusions": conclusions, "choices": ()})
+        return load_results(run).model_copy(update={"decisions": decisions})
 
     def test_the_recommended_row_needs_no_name(self, run_folder: Path) -> None:
         assert chosen_row(self.with_recommended(run_folder, ORT), None).variant.id == ORT
-
-    def test_the_best_engine_comes_before_the_best_row_of_each(self, run_folder: Path) -> None:
-        results = self.with_recommended(run_folder, VARIANTS[0], ORT)
-        best = EngineChoice(model="net", batch_size=1, device="CPU", verdict="best", best=ORT, text="Deploy it.")
-        assert recommended_ids(results) == [VARIANTS[0], ORT]
-        assert recommended_ids(results.model_copy(update={"choices": (best,)})) == [ORT]
 
     def test_several_are_listed(self, run_folder: Path) -> None:
         results = self.with_recommended(run_folder, VARIANTS[0], VARIANTS[2])

@@ -8,6 +8,7 @@ from report.conftest import many, quickstart, rich  # noqa: F401 - fixtures
 from harness.report.render import html_text
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.slow
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPENED = "document.getElementById('all-variants_wrapper') !== null"
 FILTER = """() => {

@@ -78,6 +78,7 @@ def test_every_figure_is_drawn_and_nothing_sticks_out(opened, report, width, sch
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("width", "scheme"), [(1600, "dark"), (400, "light")])
 def test_axe_finds_no_violation(opened, report, width, scheme):
     page = opened(report, width, scheme)

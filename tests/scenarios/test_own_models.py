@@ -54,6 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
     return results, directory
 
 
+@pytest.mark.slow
 def test_the_row_has_all_figures_but_those_of_an_onnx_file(run: tuple[RunResults, Path]) -> None:
     row = run[0].row(ROW)
     assert row.status == "ok"

@@ -149,6 +149,7 @@ class TestAccuracy:
         assert (found.verdict, found.best, found.fastest) == ("none", None, OV_PTQ)
 
 
+@pytest.mark.slow
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("names", [2, 4])
 def test_equal_engines_have_no_winner(lab, names):

@@ -59,6 +59,7 @@ class TestPublishedStubs:
     def test_tensorrt_10_is_what_the_code_is_typed_with(self, tensorrt_10: Path):
         assert complaints(COMMON.format(module="tensorrt_bindings"), tensorrt_10) == []
 
+    @pytest.mark.slow
     def test_a_name_that_was_removed_is_found(self, tensorrt_10: Path, tmp_path: Path):
         without = published(tensorrt_10, tmp_path)
         stub = without / "tensorrt_bindings" / "tensorrt.pyi"

@@ -150,7 +150,6 @@ class TestAccuracy:
 
 
 @pytest.mark.slow
-@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("names", [2, 4])
 def test_equal_engines_have_no_winner(lab, names):
     """In 400 runs of engines that differ by chance alone, the rate of a wrong `best` is at most 1 - confidence."""

@@ -14,6 +14,10 @@ from harness.engine.store import Store
 
 pytest_plugins = ["pytester"]
 
+# Workers side by side share the cores: a pool of threads in each would slow all of them down. Set before torch is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell starts what runs in the background with SIGINT ignored, and so would be the processes that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -42,7 +42,7 @@ class FileAccessLog:
 
     def note(self, path: object, *, reads: bool) -> None:
         """Note a file, unless it is not the user's, or a library opens it while it is being imported."""
-        if not isinstance(path, str | bytes | os.PathLike) or threading.get_ident() in self._others:
+        if not isinstance(path, str | bytes | os.PathLike) or threading.get_native_id() in self._others:
             return
         name = source_of_cache(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100  # links stay
         if is_users(name) and (name.endswith(".py") or not _in_import_of_library(sys._getframe(2))):
@@ -53,7 +53,8 @@ class FileAccessLog:
 def watched() -> Iterator[FileAccessLog]:
     """Record what is opened inside the block, in this thread and those that it starts."""
     _install_hook()
-    others = frozenset(each.ident for each in threading.enumerate()) - {threading.get_ident()}
+    # By the system's number: Python gives the `ident` of a thread that ended to the next one that starts.
+    others = frozenset(each.native_id for each in threading.enumerate()) - {threading.get_native_id()}
     watch = FileAccessLog(_others=others)
     _active.append(watch)
     try:

@@ -14,7 +14,7 @@ from harness.engine.store import Store
 
 pytest_plugins = ["pytester"]
 
-# Workers side by side share the cores: a pool of threads in each would slow all of them down. Set before torch is loaded.
+# Workers side by side share the cores. A pool of threads in each would slow them all. Set before torch is loaded.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -188,6 +188,21 @@ def point(place: Sequence[float | int], tip: Iterable[str], **more: Any) -> Opti
     return {"value": list(place), "tip": "\n".join(filter(None, tip)), **more}
 
 
+def cell(place: Sequence[float | int], tip: Iterable[str], colour: str, **more: Any) -> Option:
+    """An item of a heat map, in a colour of its own: those of the page, and so of its dark and printed forms."""
+    return point(
+        place, tip, visualMap=False, itemStyle={"color": colour, "borderColor": SURFACE, "borderWidth": 1}, **more
+    )
+
+
+def heat_map(cells: Sequence[Option], **style: Any) -> Option:
+    """The parts of a chart that draw `cells`; ECharts asks for a scale of numbers, which is not shown."""
+    return {
+        "visualMap": {"show": False, "min": 0, "max": 1, "inRange": {"color": ["#888888"]}},
+        "series": [{"type": "heatmap", "data": list(cells), **style}],
+    }
+
+
 def bars(name: str, ends: Iterable[tuple[Sequence[float], Sequence[float]]], colour: str) -> Option:
     """Intervals as lines from one place to another."""
     return {

@@ -10,7 +10,6 @@ from harness.report.charts import (
     INK,
     MUTED,
     SERIES,
-    SURFACE,
     Choice,
     Chooser,
     Extent,
@@ -18,7 +17,10 @@ from harness.report.charts import (
     Option,
     Views,
     bars,
+    cell,
     heat,
+    heat_map,
+    marked,
     name_axis,
     narrow,
     option,
@@ -152,14 +154,13 @@ def _confusion(row: Row, fp32: Row | None) -> Option | None:
     most = max((each.n for each in inside), default=1)
     before = _counts(fp32)
     cells = [
-        point(
+        cell(
             (places[each.predicted], places[each.label], each.n),
             (
                 f"{names.get(each.label, each.label)} taken for {names.get(each.predicted, each.predicted)}: {each.n}",
                 "" if before is None or row is fp32 else f"FP32: {before.get((each.label, each.predicted), 0)}",
             ),
-            visualMap=False,
-            itemStyle={"color": heat(each.n / most), "borderColor": SURFACE, "borderWidth": 1},
+            heat(each.n / most),
             label={"color": "var(--heat-text)" if each.n > most / 2 else INK},
         )
         for each in inside
@@ -174,8 +175,7 @@ def _confusion(row: Row, fp32: Row | None) -> Option | None:
             "axisLabel": {"rotate": 50, "color": INK, "interval": 0, "width": 100, "overflow": "truncate"},
         },
         yAxis=name_axis(texts, axisLabel={"color": INK, "interval": 0, "width": 118, "overflow": "truncate"}),
-        visualMap={"show": False, "min": 0, "max": 1, "inRange": {"color": ["#888888"]}},
-        series=[{"type": "heatmap", "data": cells, "label": {"show": True, "fontSize": 10}}],
+        **heat_map(cells, label={"show": True, "fontSize": 10}),
     )
     return narrow(base, grid={"left": 92, "right": 6}, yAxis={"axisLabel": {"width": 84}})
 
@@ -193,13 +193,7 @@ def _classes(row: Row) -> Option | None:
     moved = sorted(compared, key=lambda each: -abs(each.drop or 0.0))[:_MOST_CLASSES]
     shown = sorted(moved, key=lambda each: -(each.drop or 0.0))
     colour = SERIES[1]
-    line = {
-        "silent": True,
-        "symbol": "none",
-        "label": {"show": False},
-        "data": [{"xAxis": 0}],
-        "lineStyle": {"color": MUTED},
-    }
+    zero = marked("markLine", [{"xAxis": 0}], lineStyle={"color": MUTED})
     ends = [tuple(100 * end for end in (each.drop or 0.0, *interval)) for each in shown for interval in _ends(each)]
     along = Extent.of(ends or [(0.0,)], least_span=1.0, keep=[0.0, *((each.drop or 0.0) * 100 for each in shown)])
     points = [point(((each.drop or 0.0) * 100, place), _class_tip(each)) for place, each in enumerate(shown)]
@@ -217,7 +211,7 @@ def _classes(row: Row) -> Option | None:
         ),
         series=[
             bars("interval", arms, colour),
-            {"type": "scatter", "name": "loss", "color": colour, "symbolSize": 9, "data": points, "markLine": line},
+            {"type": "scatter", "name": "loss", "color": colour, "symbolSize": 9, "data": points, **zero},
         ],
     )
     return narrow(base, grid={"left": 104}, yAxis={"axisLabel": {"width": 92}})
@@ -263,13 +257,7 @@ def _range_names(found: Calibration, rows: dict[str, Row]) -> list[tuple[str, di
         variants = [rows[name].variant for name in ranges.variants if name in rows]
         ptq = [variant for variant in variants if variant.method == "ptq"]
         words = [calibrator_name(variant) for variant in ptq] or [label(variant) for variant in variants]
-        names += (
-            [(name, ranges.amax) for name in dict.fromkeys(words)][:1]
-            if ptq
-            else [(words[0], ranges.amax)]
-            if words
-            else []
-        )
+        names += [(name, ranges.amax) for name in words[:1]]
     return names[:_MOST_MARKS]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.report.charts import INK, LINE, NARROW_NAMES, SURFACE, Option, heat, name_axis, narrow, option, point
+from harness.report.charts import INK, LINE, NARROW_NAMES, Option, cell, heat, heat_map, name_axis, narrow, option
 from harness.report.parity_tables import decibels
 from harness.report.tables import with_types
 from harness.report.variants import NONE, Group
 from harness.results import Layer, LayerParity, Network, Row
+from harness.results.engine import precision_name
 from harness.words.phrases import label, percent
 
 _MERGED = "merged"
@@ -22,7 +23,7 @@ _PRECISIONS = {
     _MERGED: "var(--merged)",
 }
 """Colours of what a layer computes in; `merged`: the engine has no layer of this name."""
-_FLOATS = {"float": "FP32", "float32": "FP32", "float16": "FP16", "half": "FP16", "bfloat16": "BF16"}
+_FLOATS = frozenset({"FP32", "FP16", "BF16"})
 _LONGEST_COLUMN = 16
 """Ranks of the graph that stand below each other before the next column begins."""
 _COLUMN_PX, _RANK_PX, _LANE_PX = 220, 46, 150
@@ -48,7 +49,8 @@ def precision(layer: Layer) -> str:
     """What the layer computes in."""
     if layer.int8:
         return "INT8"
-    return _FLOATS.get(layer.input_type.lower().partition("+")[0], "other")
+    name = precision_name(layer.input_type.partition("+")[0])
+    return name if name in _FLOATS else "other"
 
 
 def layer_rows(row: Row) -> list[list[str]] | None:
@@ -95,7 +97,7 @@ def precision_map(group: Group) -> Option | None:
             kind = precision(layers[name]) if name in layers else _MERGED
             reason = layers[name].reason if name in layers else None
             tip = (label(row.variant), name, kind, reason or "")
-            cells.append(_cell(column, place, _PRECISIONS[kind], tip))
+            cells.append(cell((column, place, 0), tip, _PRECISIONS[kind]))
     return _heat_map(rows, names, cells)
 
 
@@ -109,7 +111,8 @@ def noise_map(group: Group) -> Option | None:
     for place, row in enumerate(rows):
         for name, found in _noise(row).items():
             shown = _decibels(found, "sqnr_db")
-            cells.append(_cell(names.index(name), place, heat(_damage(found)), (label(row.variant), name, shown)))
+            tip = (label(row.variant), name, shown)
+            cells.append(cell((names.index(name), place, 0), tip, heat(_damage(found))))
     return _heat_map(rows, names, cells)
 
 
@@ -123,13 +126,6 @@ def _damage(found: LayerParity) -> float:
 def _weighted(rows: Sequence[Row]) -> list[str]:
     layers = (layer for row in rows if row.coverage for layer in row.coverage.layers)
     return list(dict.fromkeys(layer.name for layer in layers if layer.macs))
-
-
-def _cell(column: int, place: int, colour: str, tip: Sequence[str]) -> Option:
-    # The map has no scale of numbers: colours are those of the page, and so of its dark and printed forms.
-    return point(
-        (column, place, 0), tip, visualMap=False, itemStyle={"color": colour, "borderColor": SURFACE, "borderWidth": 1}
-    )
 
 
 def _heat_map(rows: Sequence[Row], names: Sequence[str], cells: Sequence[Option]) -> Option:
@@ -150,8 +146,7 @@ def _heat_map(rows: Sequence[Row], names: Sequence[str], cells: Sequence[Option]
             "axisLine": {"lineStyle": {"color": LINE}},
         },
         yAxis=name_axis([label(row.variant) for row in rows]),
-        visualMap={"show": False, "min": 0, "max": 1, "inRange": {"color": ["#888888"]}},
-        series=[{"type": "heatmap", "data": list(cells)}],
+        **heat_map(cells),
     )
     return narrow(base, grid={"left": 132, "right": 8}, yAxis=NARROW_NAMES)
 

@@ -29,8 +29,8 @@ from harness.report import (
 from harness.report.charts import Choice
 from harness.report.definitions import definitions
 from harness.report.explorer import choosers
-from harness.report.figures import group_charts
 from harness.report.flat import csv_text
+from harness.report.group_charts import group_charts
 from harness.report.layer_views import legend
 from harness.report.page import environment, page_parts
 from harness.report.variants import TOO_FEW, Group, address, groups

@@ -19,7 +19,7 @@ from harness.results.data import (
     Split,
     WeightsFile,
 )
-from harness.results.decision import ClassLoss, Decision, OpenPoint, Outcome, QatGain, Unknown
+from harness.results.decision import ClassLoss, Decision, DecisionOutcome, OpenPoint, QatGain, Unknown
 from harness.results.engine import Coverage, Deployment, Layer
 from harness.results.load import Load, LoadAccuracy, LoadResult
 from harness.results.network import Network, Operator
@@ -71,6 +71,7 @@ __all__ = [
     "Coverage",
     "Dataset",
     "Decision",
+    "DecisionOutcome",
     "Deployment",
     "Energy",
     "EngineChoice",
@@ -95,7 +96,6 @@ __all__ = [
     "NetworkInput",
     "OpenPoint",
     "Operator",
-    "Outcome",
     "PairedComparison",
     "Parity",
     "ParityStep",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.results.base import Record
-from harness.results.paired import ConfidenceInterval
-from harness.stats.terms import Verdict
+from harness.results.paired import ConfidenceInterval, PairedComparison
 
-Outcome = Literal["ship", "keep_fp32", "not_proven"]
+DecisionOutcome = Literal["ship", "keep_fp32", "not_proven"]
 Unknown = Literal["labels", "latency", "accuracy", "speed", "engine", "simulated", "not_run"]
 
 
@@ -16,13 +15,9 @@ class QatGain(Record):
     """A QAT row against the PTQ row of the same settings, on the same samples."""
 
     qat: str
-    ptq: str
-    gain: float
-    """Accuracy of QAT minus accuracy of PTQ, as a share."""
-    interval: ConfidenceInterval
-    p_value: float
-    """Corrected for the pairs of the run."""
-    verdict: Verdict
+    """Id of the QAT row."""
+    comparison: PairedComparison
+    """Its top-1 with that of the PTQ row as the reference, corrected for the pairs of the run."""
 
 
 class ClassLoss(Record):
@@ -57,7 +52,7 @@ class Decision(Record):
     batch_size: int
     targets: tuple[str, ...]
     """Places that gave figures."""
-    outcome: Outcome
+    outcome: DecisionOutcome
     """`ship`: the variant is proven faster than FP32 and proven to keep its accuracy. `keep_fp32`: every other variant
     is proven to lose accuracy or proven not to be faster. `not_proven`: the data are too few to say either."""
     variant: str | None = None

@@ -19,6 +19,11 @@ _SPELLINGS = {
 _NAMES = {spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings}
 
 
+def precision_name(spelling: str) -> str | None:
+    """`FP32`, `FP16`, `BF16`, `TF32` or `INT8`, however a library writes it; None for anything else."""
+    return _NAMES.get(spelling.lower())
+
+
 class Deployment(Record):
     """What opening the engine elsewhere takes."""
 
@@ -56,7 +61,7 @@ class Layer(Record):
         """
         if self.weight_type is None:
             return None
-        return "INT8" if self.int8 else _NAMES.get(self.weight_type.lower())
+        return "INT8" if self.int8 else precision_name(self.weight_type)
 
 
 class Coverage(Record):

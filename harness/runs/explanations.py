@@ -18,28 +18,28 @@ from harness.quantization.prepared import activation_scales
 from harness.results import CalibratedTensor, Calibration, ChosenRanges, Network, Variant
 from harness.runs.plan import VariantPlan
 from harness.runs.rows import RunOutcomes
-from harness.stages.artifacts import file_of
+from harness.stages.artifacts import onnx_of
 from harness.stages.loading import HISTOGRAMS, STATE
 from harness.targets import get_target
 
 _BINS = 64
 
 
-def calibrations(plans: Sequence[VariantPlan], findings: RunOutcomes) -> tuple[Calibration, ...]:
+def calibrations(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> tuple[Calibration, ...]:
     """One record for each calibration pass, with the ranges of every variant that was made from it."""
     passes: dict[str, tuple[Artifact, list[VariantPlan]]] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "calibrate")
+        artifact = run_outcomes.artifact(plan, "calibrate")
         if artifact is not None:
             passes.setdefault(artifact.manifest.key, (artifact, []))[1].append(plan)
-    return tuple(_calibration(artifact, users, findings) for artifact, users in passes.values())
+    return tuple(_calibration(artifact, users, run_outcomes) for artifact, users in passes.values())
 
 
-def _calibration(artifact: Artifact, users: Sequence[VariantPlan], findings: RunOutcomes) -> Calibration:
+def _calibration(artifact: Artifact, users: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> Calibration:
     histograms = load_histograms(artifact.file(HISTOGRAMS))
     variants: dict[str, list[str]] = {}
     for plan in users:
-        state = findings.artifact(plan, "finetune") or findings.artifact(plan, "quantize")
+        state = run_outcomes.artifact(plan, "finetune") or run_outcomes.artifact(plan, "quantize")
         if state is not None:
             variants.setdefault(json.dumps(_ranges(state, plan.variant)), []).append(plan.variant.id)
     ranges = tuple(ChosenRanges(variants=tuple(ids), amax=json.loads(amax)) for amax, ids in variants.items())
@@ -79,19 +79,20 @@ def _tensor(name: str, histogram: Histogram) -> CalibratedTensor:
     )
 
 
-def networks(plans: Sequence[VariantPlan], findings: RunOutcomes) -> tuple[Network, ...]:
+def networks(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> tuple[Network, ...]:
     """The structure of every model, from the file of its first variant that was exported."""
     files: dict[str, Path] = {}
     for plan in plans:
-        artifact = findings.artifact(plan, "export")
-        if artifact is not None:
-            files.setdefault(plan.variant.model, file_of(artifact))
+        artifact = run_outcomes.artifact(plan, "export")
+        path = None if artifact is None else onnx_of(artifact)
+        if path is not None:
+            files.setdefault(plan.variant.model, path)
     return tuple(Network(model=model, operators=operators(path)) for model, path in files.items())
 
 
-def keep_log(plan: VariantPlan, findings: RunOutcomes, directory: Path) -> str | None:
+def keep_log(plan: VariantPlan, run_outcomes: RunOutcomes, directory: Path) -> str | None:
     """Write what happened in each of the variant's stages; the file's name in the run's folder, None without stages."""
-    tasks = [(task, findings.outcomes.get(task.key)) for task in plan.all_tasks]
+    tasks = [(task, run_outcomes.outcomes.get(task.key)) for task in plan.all_tasks]
     lines = [line for task, outcome in tasks if outcome is not None for line in _log(task, outcome)]
     if not lines:
         return None

@@ -91,10 +91,7 @@ def _usage(missing: Sequence[str]) -> str:
 
 def _figures(results: RunResults, row: Row) -> Table:
     """Every figure of the row that stands in `results.csv`, with that of FP32."""
-    reference = next(
-        (each for each in results.rows if each.variant.group == row.variant.group and each.variant.method == "fp32"),
-        row,
-    )
+    reference = results.fp32_of(row.variant) or row
     lines: dict[str, tuple[str, str, str]] = {}
     for figure in figures_of(row):
         value = _shown(figure, row, results.confidence) if figure.section in _SECTIONS else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from harness.errors import DataError, UsageError
+from harness.fields import ActivationWidth
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.capture.eager import inference_copy
@@ -29,8 +30,6 @@ from harness.verification.figures import N_SAMPLES
 from harness.verification.torch_steps import check_capture, check_prepared
 
 Data = torch.Tensor | Iterable[Any]
-_WIDTHS = (*range(2, 9), 16)
-"""Widths of activations, in bits."""
 
 
 def quantize(
@@ -146,7 +145,7 @@ def _config(
 
 
 def _require_width(target: str, activation_bits: int) -> None:
-    if activation_bits not in _WIDTHS:
+    if activation_bits not in get_args(ActivationWidth):
         raise UsageError(f"`activation_bits` is {activation_bits!r}", fix="give 2 to 8, or 16")
     named = {"id": target, "model": target, "target": target}
     reason = get_target(target).refusal(Variant(**named, method="ptq", activation_bits=activation_bits, batch_size=1))

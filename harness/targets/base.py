@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.errors import StageError
 from harness.results import Layer, Variant
 from harness.targets.settings import TargetOptions
 
@@ -246,7 +247,7 @@ class Target(ABC):
 
     def as_written(self, path: Path) -> Callable[[Array], Array]:
         """A model of `own_suffix` as a function of a batch, computed as the file says: nothing is fused or rounded."""
-        raise NotImplementedError(f"{self.name} has no format of its own")
+        raise StageError(f"{self.name} has no format of its own: {path.name}")
 
     def rounds_floats(self, options: BuildOptions) -> bool:
         """Whether the engine computes an FP32 file in fewer bits."""

@@ -8,7 +8,7 @@ wrong `best`, of one claim or more, is at most 1 - confidence however many rows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.results import ChoiceVerdict, EngineChoice, Row
 from harness.timing.samples import Timings
@@ -126,7 +126,7 @@ def decide(contest: Contest, comparisons: int) -> ContestOutcome:
         unproven=tuple(sorted(unproven, key=lambda row: -_ratio(contest, row))),
     )
     best = _best(contest, found, candidates, threshold)
-    return ContestOutcome(**{**found.__dict__, "best": best})
+    return replace(found, best=best)
 
 
 def choice_record(contest: Contest, found: ContestOutcome, device: str) -> EngineChoice:

@@ -13,9 +13,9 @@ from harness.results import (
     ClassLoss,
     ConfidenceInterval,
     Decision,
+    DecisionOutcome,
     EngineChoice,
     OpenPoint,
-    Outcome,
     PairedComparison,
     QatGain,
     Row,
@@ -141,7 +141,7 @@ def _best(group: Together) -> Row | None:
     return found_row if found_row.variant.method == "fp32" or _speed_verdict(found_row) == "better" else fastest
 
 
-def _outcome(group: Together, best: Row | None, points: Sequence[OpenPoint]) -> Outcome:
+def _outcome(group: Together, best: Row | None, points: Sequence[OpenPoint]) -> DecisionOutcome:
     unknown = {point.unknown for point in points}
     if best is None or unknown & {"labels", "latency"}:
         return "not_proven"
@@ -236,9 +236,7 @@ def _figures(group: Together, row: Row, lost: Sequence[tuple[Row, ClassAccuracy]
     reference = next(iter([*group.named(against), *own_fp32]), None)
     found = quality(row)
     compared = found.comparison if found else None
-    losses = [
-        ClassLoss(name=each.name or str(each.label), **_loss(each.comparison)) for is_of, each in lost if is_of is row
-    ]
+    loss, loss_interval = _loss(compared)
     return {
         "variant": row.variant.id,
         "reference": reference.variant.id if reference else None,
@@ -246,19 +244,27 @@ def _figures(group: Together, row: Row, lost: Sequence[tuple[Row, ClassAccuracy]
         "speedup_interval": timed.speedup_interval if timed else None,
         "size_ratio": _size_ratio(row, reference),
         "metric": found.name if found else None,
-        **{name if name == "loss" else "loss_interval": value for name, value in _loss(compared).items()},
+        "loss": loss,
+        "loss_interval": loss_interval,
         "margin": compared.margin if compared else None,
-        "class_losses": tuple(sorted(losses, key=lambda each: -each.loss)),
+        "class_losses": _class_losses(row, lost),
         "as_good": _as_good(group, row),
     }
 
 
-def _loss(compared: PairedComparison | None) -> dict[str, Any]:
-    if compared is None or compared.loss is None:
-        return {}
+def _class_losses(row: Row, lost: Sequence[tuple[Row, ClassAccuracy]]) -> tuple[ClassLoss, ...]:
+    compared = [(each.name or str(each.label), *_loss(each.comparison)) for is_of, each in lost if is_of is row]
+    found = [
+        ClassLoss(name=name, loss=loss, interval=interval) for name, loss, interval in compared if loss is not None
+    ]
+    return tuple(sorted(found, key=lambda each: -each.loss))
+
+
+def _loss(compared: PairedComparison | None) -> tuple[float | None, ConfidenceInterval | None]:
+    if compared is None:
+        return None, None
     ends, interval = compared.loss_interval, compared.interval
-    known = ConfidenceInterval.of(ends, interval.confidence) if ends and interval else None
-    return {"loss": compared.loss, "interval": known}
+    return compared.loss, ConfidenceInterval.of(ends, interval.confidence) if ends and interval else None
 
 
 def _size_ratio(row: Row, reference: Row | None) -> float | None:

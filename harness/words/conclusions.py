@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.figures import AGREEMENT
-from harness.results import Conclusion, ConfidenceInterval, Method, QatGain, Row, SeedSpread, Status
+from harness.results import Conclusion, Method, QatGain, Row, SeedSpread, Status
 from harness.stats.family import Correction
 from harness.stats.intervals import DEFAULT_RESAMPLES
 from harness.verdicts.contrast import Contrast, Correct, contrasts
@@ -88,25 +88,13 @@ def conclude(
                 tuple(row for row in shown if row.variant.group == key),
                 tuple(pair for pair in pairs if pair.qat.variant.group == key),
                 tuple(spread for spread in spreads if spread.group == key),
-            ),
-            confidence,
+            )
         )
         for key in dict.fromkeys(row.variant.group for row in rows)
     )
 
 
-def _gain(pair: Contrast, confidence: float) -> QatGain:
-    return QatGain(
-        qat=pair.qat.variant.id,
-        ptq=pair.ptq.variant.id,
-        gain=pair.gain,
-        interval=ConfidenceInterval.of(pair.gain_ci, confidence),
-        p_value=pair.p_value,
-        verdict=pair.verdict,
-    )
-
-
-def _conclusion(cell: RowGroup, confidence: float) -> Conclusion:
+def _conclusion(cell: RowGroup) -> Conclusion:
     deployed = cell.with_status("ok")
     found = recommend(deployed)
     lines = [_headline(cell, deployed), *_lines(cell, deployed)]
@@ -116,7 +104,7 @@ def _conclusion(cell: RowGroup, confidence: float) -> Conclusion:
         batch_size=cell.batch_size,
         text="\n".join(dict.fromkeys(lines)),
         recommended=found.row.variant.id if found else None,
-        qat_gains=tuple(_gain(pair, confidence) for pair in cell.pairs),
+        qat_gains=tuple(QatGain(qat=pair.qat.variant.id, comparison=pair.comparison) for pair in cell.pairs),
     )
 
 

@@ -34,7 +34,7 @@ from harness.words.phrases import (
 
 
 @dataclass(frozen=True)
-class Told:
+class RecordedDecision:
     """A decision and the record that its words are taken from."""
 
     decision: Decision
@@ -56,8 +56,8 @@ class Told:
     @property
     def rows(self) -> list[Row]:
         """All rows of the decision's targets that gave figures."""
-        told = self.decision
-        groups = {(told.model, place, told.batch_size) for place in told.targets}
+        found = self.decision
+        groups = {(found.model, place, found.batch_size) for place in found.targets}
         return [row for row in self.results.rows if row.variant.group in groups]
 
     @property
@@ -72,7 +72,7 @@ class Told:
 
 def decisions_of(results: RunResults) -> tuple[Decision, ...]:
     """As the record has them; made from its rows where it is older than they are."""
-    return results.decisions or tuple(_worded(Told(found, results)) for found in decide_models(results))
+    return results.decisions or tuple(_worded(RecordedDecision(found, results)) for found in decide_models(results))
 
 
 def recommended_ids(results: RunResults) -> list[str]:
@@ -98,41 +98,47 @@ def decision_lines(results: RunResults, width: int) -> Iterator[str]:
             yield textwrap.fill(point.text, width, initial_indent="  - ", subsequent_indent="    ")
 
 
-def _worded(told: Told) -> Decision:
-    headlines: dict[str, Callable[[Told], str]] = {"ship": _ship, "keep_fp32": _keep, "not_proven": _not_proven}
-    found = told.decision
-    others = [text for text in (_qat(told), _losses(told)) if text]
+def _worded(recorded: RecordedDecision) -> Decision:
+    headlines: dict[str, Callable[[RecordedDecision], str]] = {
+        "ship": _ship,
+        "keep_fp32": _keep,
+        "not_proven": _not_proven,
+    }
+    found = recorded.decision
+    others = [text for text in (_qat(recorded), _losses(recorded)) if text]
     rest = f" {'; '.join(others)}." if others else ""
-    points = tuple(each.model_copy(update={"text": _OPEN[each.unknown](told, each)}) for each in found.open)
+    points = tuple(each.model_copy(update={"text": _OPEN[each.unknown](recorded, each)}) for each in found.open)
     return found.model_copy(
-        update={"headline": headlines[found.outcome](told) + rest, "why": tuple(_why(told)), "open": points}
+        update={"headline": headlines[found.outcome](recorded) + rest, "why": tuple(_why(recorded)), "open": points}
     )
 
 
-def _ship(told: Told) -> str:
-    found = told.decision
+def _ship(recorded: RecordedDecision) -> str:
+    found = recorded.decision
     assert found.variant is not None
-    row = told.row(found.variant)
-    seeds = next((each for each in told.results.qat_seeds if each.representative == found.variant), None)
+    row = recorded.row(found.variant)
+    seeds = next((each for each in recorded.results.qat_seeds if each.representative == found.variant), None)
     median = f" (the median of {counted(seeds.value.n, 'seed')})" if seeds else ""
-    return f"Ship {label(row.variant)} on {row.variant.place}{median}: {', '.join(_figures(told))}{_classes(found)}."
+    return (
+        f"Ship {label(row.variant)} on {row.variant.place}{median}: {', '.join(_figures(recorded))}{_classes(found)}."
+    )
 
 
-def _figures(told: Told) -> Iterator[str]:
-    found = told.decision
+def _figures(recorded: RecordedDecision) -> Iterator[str]:
+    found = recorded.decision
     if found.speedup is not None:
-        yield f"{speed(found.speedup)} {_fp32(told)}"
+        yield f"{speed(found.speedup)} {_fp32(recorded)}"
     if found.size_ratio is not None:
         yield f"{found.size_ratio:.2f}{TIMES} the bytes"
     if found.loss is not None and found.metric is not None:
         yield f"{found.metric} {_change(found.metric, found.loss, _ends(found))} (kept)"
 
 
-def _fp32(told: Told) -> str:
+def _fp32(recorded: RecordedDecision) -> str:
     """With its target where that is another one."""
-    found = told.decision
-    reference = told.row(found.reference).variant.place if found.reference else None
-    own = told.row(found.variant).variant.place if found.variant else None
+    found = recorded.decision
+    reference = recorded.row(found.reference).variant.place if found.reference else None
+    own = recorded.row(found.variant).variant.place if found.variant else None
     return "FP32" if reference in {None, own} else f"FP32 on {reference}"
 
 
@@ -168,62 +174,62 @@ def _classes(found: Decision) -> str:
     return f"; but {word} {listed(parts, at_most=3)} points of recall provably lost"
 
 
-def _keep(told: Told) -> str:
-    found = told.decision
+def _keep(recorded: RecordedDecision) -> str:
+    found = recorded.decision
     assert found.variant is not None
     count = len(found.worse) + len(found.not_faster)
     parts = [
         f"{len(found.worse)} provably less accurate" if found.worse else "",
         f"{len(found.not_faster)} proven not faster" if found.not_faster else "",
     ]
-    gain = f" ({speed(found.speedup)} {_fp32(told)})" if found.speedup is not None else ""
+    gain = f" ({speed(found.speedup)} {_fp32(recorded)})" if found.speedup is not None else ""
     why = f": of {counted(count, 'other variant')} {', '.join(filter(None, parts))}" if count else ""
-    return f"Keep FP32 on {told.row(found.variant).variant.place}{gain}{why}."
+    return f"Keep FP32 on {recorded.row(found.variant).variant.place}{gain}{why}."
 
 
-def _not_proven(told: Told) -> str:
-    return f"Nothing proven yet: {_first_unknown(told)}."
+def _not_proven(recorded: RecordedDecision) -> str:
+    return f"Nothing proven yet: {_first_unknown(recorded)}."
 
 
-def _first_unknown(told: Told) -> str:
-    if not told.ran:
+def _first_unknown(recorded: RecordedDecision) -> str:
+    if not recorded.ran:
         return "no engine gave figures here"
-    if told.unknown("labels"):
-        return f"accuracy was not measured{_fastest(told)}"
-    if told.unknown("latency"):
-        kept = [row for row in told.ran if row.variant.method != "fp32" and keeps_accuracy(row)]
-        count = sum(row.variant.method != "fp32" for row in told.ran)
+    if recorded.unknown("labels"):
+        return f"accuracy was not measured{_fastest(recorded)}"
+    if recorded.unknown("latency"):
+        kept = [row for row in recorded.ran if row.variant.method != "fp32" and keeps_accuracy(row)]
+        count = sum(row.variant.method != "fp32" for row in recorded.ran)
         return "speed was not measured" + (f"; accuracy is kept by {len(kept)} of {count}" if count else "")
-    if all(row.variant.method == "fp32" for row in told.ran):
+    if all(row.variant.method == "fp32" for row in recorded.ran):
         return "only FP32 ran here"
     for kind, tell in (("accuracy", _accuracy_unknown), ("speed", _speed_unknown), ("engine", _speed_unknown)):
-        point = told.unknown(kind)
+        point = recorded.unknown(kind)
         if point is not None:
-            return tell(told, point)
+            return tell(recorded, point)
     return "no variant is proven both to keep accuracy and to be faster"
 
 
-def _fastest(told: Told) -> str:
-    timed = [(row, each) for row in told.ran if row.latency and (each := row.latency.across or row.latency).speedup]
+def _fastest(recorded: RecordedDecision) -> str:
+    timed = [(row, each) for row in recorded.ran if row.latency and (each := row.latency.across or row.latency).speedup]
     if not timed:
         return ""
     row, found = max(timed, key=lambda each: each[1].speedup or 0.0)
-    return f"; the fastest is {told.name(row.variant.id)}, {speed(found.speedup or 1.0)} FP32"
+    return f"; the fastest is {recorded.name(row.variant.id)}, {speed(found.speedup or 1.0)} FP32"
 
 
-def _accuracy_unknown(told: Told, point: OpenPoint) -> str:
-    row = told.row(point.variants[0])
+def _accuracy_unknown(recorded: RecordedDecision, point: OpenPoint) -> str:
+    row = recorded.row(point.variants[0])
     n = _images(row)
     figures = [_speed(row).partition(" (")[0], _row_change(row)]
     return (
-        f"{n} cannot show that {told.name(row.variant.id)} ({', '.join(filter(None, figures))}) "
+        f"{n} cannot show that {recorded.name(row.variant.id)} ({', '.join(filter(None, figures))}) "
         f"keeps accuracy within the margin of {_margin(row)}{f'; about {point.images:,} would' if point.images else ''}"
     )
 
 
-def _speed_unknown(told: Told, point: OpenPoint) -> str:
-    row = told.row(point.variants[0])
-    return f"{told.name(row.variant.id)} keeps accuracy, but is not proven faster: {_speed(row) or 'no speedup'}"
+def _speed_unknown(recorded: RecordedDecision, point: OpenPoint) -> str:
+    row = recorded.row(point.variants[0])
+    return f"{recorded.name(row.variant.id)} keeps accuracy, but is not proven faster: {_speed(row) or 'no speedup'}"
 
 
 def _speed(row: Row) -> str:
@@ -246,12 +252,13 @@ def _margin(row: Row) -> str:
     return f"{margin_points(margin)} points" if found and found.name == TOP1 else f"{margin:g}"
 
 
-def _qat(told: Told) -> str | None:
+def _qat(recorded: RecordedDecision) -> str | None:
     """What QAT adds to PTQ of the same settings; None where that was not compared."""
-    gains = told.decision.qat_gains
-    won = [each.gain for each in gains if each.verdict == "better"]
-    lost = [-each.gain for each in gains if each.verdict == "worse"]
-    shipped = next((each for each in gains if each.qat == told.decision.variant), None)
+    gains = recorded.decision.qat_gains
+    compared = [each.comparison for each in gains]
+    won = [each.difference or 0.0 for each in compared if each.verdict == "better"]
+    lost = [each.loss or 0.0 for each in compared if each.verdict == "worse"]
+    shipped = next((each for each in gains if each.qat == recorded.decision.variant), None)
     if won:
         share = f" in {len(won)} of {len(gains)}" if len(won) < len(gains) else ""
         return f"QAT gains {point_range(won)} points over PTQ{share}"
@@ -260,63 +267,65 @@ def _qat(told: Told) -> str | None:
     return "QAT buys nothing here" if gains and shipped is None else None
 
 
-def _losses(told: Told) -> str | None:
+def _losses(recorded: RecordedDecision) -> str | None:
     """The largest proven losses: by calibrator where all rows of it lose, else by variant."""
     lost: dict[str, list[float]] = {}
-    for variant_id in told.decision.worse:
-        row = told.row(variant_id)
+    for variant_id in recorded.decision.worse:
+        row = recorded.row(variant_id)
         found = quality(row)
         if found is not None:
-            lost.setdefault(_recipe(told, row), []).append(found.loss or 0.0)
+            lost.setdefault(_recipe(recorded, row), []).append(found.loss or 0.0)
     if not lost:
         return None
-    is_top1 = any(row.accuracy for row in told.ran)
+    is_top1 = any(row.accuracy for row in recorded.ran)
     shown = point_range if is_top1 else lambda values: f"{three_digits(max(values))}"
     parts = [f"{name} loses {shown(values)}" for name, values in sorted(lost.items(), key=lambda each: -max(each[1]))]
     return listed(parts, at_most=2) + (" points" if is_top1 and len(parts) <= 2 else "")
 
 
-def _recipe(told: Told, row: Row) -> str:
+def _recipe(recorded: RecordedDecision, row: Row) -> str:
     def recipe(other: Row) -> tuple[str, str]:
         return other.variant.method, calibrator_name(other.variant)
 
-    alike = [other.variant.id for other in told.ran if recipe(other) == recipe(row)]
-    if set(alike) <= set(told.decision.worse):
+    alike = [other.variant.id for other in recorded.ran if recipe(other) == recipe(row)]
+    if set(alike) <= set(recorded.decision.worse):
         return " ".join(filter(None, [method_name(row.variant.method), calibrator_name(row.variant)]))
-    return told.name(row.variant.id)
+    return recorded.name(row.variant.id)
 
 
-def _why(told: Told) -> Iterator[str]:
-    found = told.decision
+def _why(recorded: RecordedDecision) -> Iterator[str]:
+    found = recorded.decision
     if found.variant is not None:
-        yield from _why_it(told, told.row(found.variant))
-    engines = told.unknown("engine")
+        yield from _why_it(recorded, recorded.row(found.variant))
+    engines = recorded.unknown("engine")
     as_good = [each for each in found.as_good if engines is None or each not in engines.variants]
     if as_good:
-        yield f"Not proven slower, for as much work or more: {told.names(as_good)}."
+        yield f"Not proven slower, for as much work or more: {recorded.names(as_good)}."
     if found.without_quantization not in {None, found.variant, found.reference}:
-        row = told.row(found.without_quantization or "")
+        row = recorded.row(found.without_quantization or "")
         timed = row.latency.across or row.latency if row.latency else None
         gain = f", {speed(timed.speedup)} FP32" if timed and timed.speedup else ""
-        yield f"Fastest without quantization: {told.name(row.variant.id)}{gain}."
+        yield f"Fastest without quantization: {recorded.name(row.variant.id)}{gain}."
     if found.smallest not in {None, found.variant}:
-        size = told.row(found.smallest or "").size
-        yield f"Smallest engine: {told.name(found.smallest or '')}, {byte_size((size and size.engine_bytes) or 0)}."
-    threads = {row.variant.place: row.latency.threads for row in told.ran if row.latency}
+        size = recorded.row(found.smallest or "").size
+        yield f"Smallest engine: {recorded.name(found.smallest or '')}, {byte_size((size and size.engine_bytes) or 0)}."
+    threads = {row.variant.place: row.latency.threads for row in recorded.ran if row.latency}
     if len(set(threads.values())) > 1:
         yield f"Threads differ, as the scenario says: {', '.join(f'{name} {n}' for name, n in threads.items())}."
-    agreement = [(told.name(row.variant.id), row.metrics[AGREEMENT]) for row in told.ran if AGREEMENT in row.metrics]
-    if agreement and told.unknown("labels"):
+    agreement = [
+        (recorded.name(row.variant.id), row.metrics[AGREEMENT]) for row in recorded.ran if AGREEMENT in row.metrics
+    ]
+    if agreement and recorded.unknown("labels"):
         shown = listed([f"{name} {percent(each.value, 1)}" for name, each in agreement])
         yield f"Same class as FP32 on {counted(agreement[0][1].n or 0, 'image')}: {shown}."
 
 
-def _why_it(told: Told, row: Row) -> Iterator[str]:
-    found, latency = told.decision, row.latency
+def _why_it(recorded: RecordedDecision, row: Row) -> Iterator[str]:
+    found, latency = recorded.decision, row.latency
     if latency is None or row.variant.method == "fp32":
         return
     interval = f" ({speed_interval(found.speedup_interval.ends)})" if found.speedup_interval else ""
-    reference = told.row(found.reference) if found.reference else None
+    reference = recorded.row(found.reference) if found.reference else None
     before = f" instead of {milliseconds(reference.latency.median_ms)}" if reference and reference.latency else ""
     gain = f"{speed(found.speedup)}{interval}, " if found.speedup is not None else ""
     yield f"Faster: {gain}{milliseconds(latency.median_ms)}{before}."
@@ -327,8 +336,8 @@ def _why_it(told: Told, row: Row) -> Iterator[str]:
         yield f"Accuracy kept: {quality_found.name} {loss} on {_images(row)}; the margin is {_margin(row)}."
 
 
-def _open_accuracy(told: Told, point: OpenPoint) -> str:
-    row = told.row(point.variants[0])
+def _open_accuracy(recorded: RecordedDecision, point: OpenPoint) -> str:
+    row = recorded.row(point.variants[0])
     count = len(point.variants)
     need = (
         f"about {point.images:,} test images prove it{'' if count == 1 else ' of the first'} if its loss is what was "
@@ -336,27 +345,27 @@ def _open_accuracy(told: Told, point: OpenPoint) -> str:
         if point.images
         else "more test images decide; the observed loss is no smaller than the margin"
     )
-    return f"Whether {told.names(point.variants)} keep{'s' if count == 1 else ''} accuracy: {need}."
+    return f"Whether {recorded.names(point.variants)} keep{'s' if count == 1 else ''} accuracy: {need}."
 
 
-def _open_speed(told: Told, point: OpenPoint) -> str:
+def _open_speed(recorded: RecordedDecision, point: OpenPoint) -> str:
     verb = "is" if len(point.variants) == 1 else "are"
-    return f"Whether {told.names(point.variants)} {verb} faster than FP32: {_MORE_ROUNDS}"
+    return f"Whether {recorded.names(point.variants)} {verb} faster than FP32: {_MORE_ROUNDS}"
 
 
-def _open_engine(told: Told, point: OpenPoint) -> str:
-    return f"Whether {told.names(point.variants)} would be faster still: {_MORE_ROUNDS}"
+def _open_engine(recorded: RecordedDecision, point: OpenPoint) -> str:
+    return f"Whether {recorded.names(point.variants)} would be faster still: {_MORE_ROUNDS}"
 
 
 _MORE_ROUNDS = "a larger `measurement.budget_s` or a quieter machine decides."
 
 
-def _open_simulated(told: Told, point: OpenPoint) -> str:
-    return f"The speed of {told.names(point.variants)}: simulated, no engine here runs these numbers as integers."
+def _open_simulated(recorded: RecordedDecision, point: OpenPoint) -> str:
+    return f"The speed of {recorded.names(point.variants)}: simulated, no engine here runs these numbers as integers."
 
 
-def _open_not_run(told: Told, point: OpenPoint) -> str:
-    rows = [told.row(each) for each in point.variants]
+def _open_not_run(recorded: RecordedDecision, point: OpenPoint) -> str:
+    rows = [recorded.row(each) for each in point.variants]
     groups = Counter((row.variant.place, row.status, row.reason) for row in rows)
     parts = [
         f"{counted(count, 'variant')} on {place} {'built but not run' if status == 'built' else status}"
@@ -366,7 +375,7 @@ def _open_not_run(told: Told, point: OpenPoint) -> str:
     return f"Not run here: {listed(parts, at_most=3)}."
 
 
-_OPEN: dict[str, Callable[[Told, OpenPoint], str]] = {
+_OPEN: dict[str, Callable[[RecordedDecision, OpenPoint], str]] = {
     "labels": lambda *_: "Whether accuracy is kept: test images with labels decide.",
     "latency": lambda *_: "Whether anything is faster: `measurement.latency` decides.",
     "accuracy": _open_accuracy,

@@ -48,8 +48,14 @@ def test_variants_with_equal_layers_share_one_table(quickstart):
 
 
 def test_precision_is_what_the_engine_computes_in():
-    kinds = [layer("a", int8=True), layer("b"), layer("c", input_type="Half"), layer("d", input_type="FP8")]
-    assert [precision(each) for each in kinds] == ["INT8", "FP32", "FP16", "other"]
+    kinds = [
+        layer("a", int8=True),
+        layer("b"),
+        layer("c", input_type="Half"),
+        layer("d", input_type="FP8"),
+        layer("e", input_type="f32"),
+    ]
+    assert [precision(each) for each in kinds] == ["INT8", "FP32", "FP16", "other", "FP32"]
 
 
 def test_the_map_of_precisions_has_a_cell_for_every_variant_and_weighted_layer(quickstart):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from oracles.whole_runs import run_whole
 
-from harness.engine.outcomes import ignore
-from harness.engine.store import Store
 from harness.report import render
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare_run
-from harness.runs.run import run_scenario
-from harness.scenario import load_scenario
 from harness.timing.samples import AA_CONTROL
 
 pytest.importorskip("openvino")
@@ -44,20 +38,7 @@ ORT_PTQ, OV_PTQ = "net-ptq-max-perchannel-onnxruntime-b1", "net-ptq-max-perchann
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
-    project = tmp_path_factory.mktemp("project")
-    (project / "models").mkdir()
-    shutil.copy(REPOSITORY / "models" / "resnet.py", project / "models")
-    (project / "across.yaml").write_text(SCENARIO, encoding="utf-8")
-    directory = project / "report"
-    directory.mkdir()
-    options = RunOptions(jobs=1, isolation="none")
-    with pytest.MonkeyPatch.context() as patch:
-        # Never wait for a measurement that goes on elsewhere on this machine: the times here are of no interest.
-        patch.setenv("HARNESS_MEASURING_LOCK", str(project / "measuring.lock"))
-        prepared = prepare_run(load_scenario(project / "across.yaml"), options)
-        results = run_scenario(
-            prepared, directory, Store(project / "store"), options, lambda: contextlib.nullcontext(ignore)
-        )
+    results, directory = run_whole(tmp_path_factory.mktemp("project"), SCENARIO)
     render(results, directory)
     return results, directory
 

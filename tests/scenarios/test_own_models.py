@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from pathlib import Path
 
 import pytest
+from oracles.whole_runs import run_whole
 
-from harness.engine.outcomes import ignore
-from harness.engine.store import Store
 from harness.report import render
 from harness.report.variants import NONE
 from harness.results import RunResults
-from harness.runs.preparation import RunOptions, prepare_run
-from harness.runs.run import run_scenario
-from harness.scenario import load_scenario
 
 pytest.importorskip("nncf")
 pytest.importorskip("openvino")
@@ -39,17 +33,7 @@ ELSEWHERE = "net-ptq-nncf-openvino-max-perchannel-onnxruntime-b1"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResults, Path]:
-    project = tmp_path_factory.mktemp("project")
-    (project / "models").mkdir()
-    shutil.copy(REPOSITORY / "models" / "resnet.py", project / "models")
-    (project / "own.yaml").write_text(SCENARIO, encoding="utf-8")
-    directory = project / "report"
-    directory.mkdir()
-    options = RunOptions(jobs=1, isolation="none")
-    prepared = prepare_run(load_scenario(project / "own.yaml"), options)
-    results = run_scenario(
-        prepared, directory, Store(project / "store"), options, lambda: contextlib.nullcontext(ignore)
-    )
+    results, directory = run_whole(tmp_path_factory.mktemp("project"), SCENARIO)
     render(results, directory)
     return results, directory
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from oracles.whole_runs import run_whole
 from PIL import Image
-
-from harness.engine.outcomes import ignore
-from harness.engine.store import Store
-from harness.runs.preparation import RunOptions, prepare_run
-from harness.runs.run import run_scenario
-from harness.scenario import load_scenario
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = ("'); raise SystemExit(9) #", '"""{0} %s\\', "`<b>\nnewline")
@@ -59,15 +53,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a complete run."""
     pytest.importorskip("openvino")
     project = tmp_path_factory.mktemp("project")
-    (project / "models").mkdir()
-    shutil.copy(REPOSITORY / "models" / "resnet.py", project / "models")
     write_photos(project / "photos")
-    (project / "photos.yaml").write_text(SCENARIO, encoding="utf-8")
-    directory = project / "run"
-    directory.mkdir()
-    options = RunOptions(jobs=1, isolation="none")
-    prepared = prepare_run(load_scenario(project / "photos.yaml"), options)
-    store = project / "store"
-    run_scenario(prepared, directory, Store(store), options, lambda: contextlib.nullcontext(ignore))
-    shutil.rmtree(store)  # nothing that is shipped comes from there
+    _, directory = run_whole(project, SCENARIO)
+    shutil.rmtree(project / "store")  # nothing that is shipped comes from there
     return directory

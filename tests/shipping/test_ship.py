@@ -205,7 +205,7 @@ class TestWhatIsRefused:
         assert [*tmp_path.glob("out*"), *tmp_path.glob(".shipping*")] == []
 
     def test_a_path_out_of_the_runs_folder_is_refused(self, own: Path, tmp_path: Path) -> None:
-        edit_rows(own, files=load_results(own).row(ORT).files | {"onnx": "../photos.yaml"})
+        edit_rows(own, files=load_results(own).row(ORT).files | {"onnx": "../scenario.yaml"})
         with pytest.raises(UsageError, match="is not in the run's folder"):
             ship(own, ORT, tmp_path / "out")
 

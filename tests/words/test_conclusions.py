@@ -84,8 +84,8 @@ class TestDetails:
         rows = [lab.row("fp32"), lab.row("ptq", lost=300), lab.row("qat", lost=60)]
         conclusion, _, _ = only(rows, lab.correct)
         (gain,) = conclusion.qat_gains
-        assert (gain.ptq, gain.qat) == (rows[1].variant.id, rows[2].variant.id)
-        assert (gain.gain, gain.verdict) == (pytest.approx(0.024), "better")
+        assert (gain.comparison.reference, gain.qat) == (rows[1].variant.id, rows[2].variant.id)
+        assert (gain.comparison.difference, gain.comparison.verdict) == (pytest.approx(0.024), "better")
 
     def test_qat_pairs_are_listed_with_their_test(self, lab):
         rows = [lab.row("fp32"), lab.row("ptq", lost=5), lab.row("qat", lost=2)]

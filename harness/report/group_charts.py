@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from harness.report.charts import (
     INK,
@@ -24,56 +23,32 @@ from harness.report.charts import (
     point,
     value_axis,
 )
-from harness.results import Accuracy, Row
+from harness.report.spots import (
+    Spot,
+    laid_around_fp32,
+    loss_spot,
+    margin_of,
+    median_ends,
+    median_ms,
+    scale_of,
+    seconds_made,
+    tail_ms,
+    tip,
+    usual_ms,
+)
+from harness.results import Row
 from harness.verdicts.contrast import siblings
-from harness.verdicts.quality import Quality, quality
-from harness.words.phrases import byte_size, calibrator_name, label, level, method_name, speed, three_digits
+from harness.verdicts.quality import quality
+from harness.words.phrases import calibrator_name, label, level, method_name
 
 _SYMBOLS = {"fp32": "diamond", "fp16": "pin", "bf16": "arrow", "ptq": "rect", "qat": "triangle"}
 _METHOD_COLOURS = {"fp32": INK, "fp16": SERIES[2], "bf16": SERIES[3], "ptq": SERIES[0], "qat": SERIES[1]}
-_LEAST_POINTS = 1.0
-"""Smallest length of an axis of accuracy, in points."""
 _LEAST_RELATIVE = 0.25
 """Smallest length of an axis of latency, relative to the median row."""
 _SMALLEST_PX, _LARGEST_PX = 9, 26
 _ROW_PX = 24
 _FRONT = "Pareto front"
 _SHIFTED = {"labelLayout": {"hideOverlap": True}}
-
-
-class Scale(NamedTuple):
-    """How the quality of a group is drawn."""
-
-    name: str
-    factor: float
-    unit: str
-    least_span: float
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A row with its quality, as its axis shows it."""
-
-    row: Row
-    value: float
-    low: float
-    high: float
-
-    @property
-    def ends(self) -> tuple[float, float, float]:
-        """Value and interval."""
-        return self.value, self.low, self.high
-
-    @property
-    def name(self) -> str:
-        """Name of the row within its group."""
-        return label(self.row.variant)
-
-    @property
-    def series(self) -> str:
-        """What stands in the legend: method and calibrator."""
-        variant = self.row.variant
-        return f"{method_name(variant.method)} {calibrator_name(variant)}".strip()
 
 
 def group_charts(rows: Sequence[Row], key: str, confidence: float) -> list[Chart]:
@@ -93,16 +68,16 @@ def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     judged = [(row, found) for row in rows if (found := quality(row)) and row.latency]
     if len(judged) < 2:
         return None
-    scale, spots = _scale(judged[0][1]), [_laid_around_fp32(row, found, rows) for row, found in judged]
+    scale, spots = scale_of(judged[0][1]), [laid_around_fp32(row, found, rows) for row, found in judged]
     reference = [spot.value for spot in spots if spot.row.variant.method == "fp32"]
-    medians = [_median(spot.row) for spot in spots]
+    medians = [median_ms(spot.row) for spot in spots]
     across = Extent.of(
         [(median,) for median in medians],
         least_span=_LEAST_RELATIVE * sorted(medians)[len(medians) // 2],
-        keep=[_median(spot.row) for spot in spots if spot.row.variant.method == "fp32"],
+        keep=[median_ms(spot.row) for spot in spots if spot.row.variant.method == "fp32"],
     )
     up = Extent.of([spot.ends for spot in spots], least_span=scale.least_span, keep=reference)
-    series = [_front(spots, across, up, judged[0][1].higher_is_better, reference, _margin(judged, scale))]
+    series = [_front(spots, across, up, judged[0][1].higher_is_better, reference, margin_of(judged, scale))]
     size = _sizes(rows)
     for name in dict.fromkeys(spot.series for spot in spots):
         series += _spots(name, [spot for spot in spots if spot.series == name], across, up, size, spots)
@@ -129,7 +104,7 @@ def _front(
 ) -> Option:
     sign = 1 if is_higher else -1
     best: list[Spot] = []
-    for spot in sorted(spots, key=lambda each: (_median(each.row), -sign * each.value)):
+    for spot in sorted(spots, key=lambda each: (median_ms(each.row), -sign * each.value)):
         if not best or sign * spot.value > sign * best[-1].value:
             best.append(spot)
     return {
@@ -139,7 +114,7 @@ def _front(
         "silent": True,
         "color": MUTED,
         "lineStyle": {"color": MUTED, "type": "dashed", "width": 1.2},
-        "data": [[across.clamped(_median(spot.row)), up.clamped(spot.value)] for spot in best],
+        "data": [[across.clamped(median_ms(spot.row)), up.clamped(spot.value)] for spot in best],
         **marked("markLine", [{"yAxis": value} for value in reference], lineStyle={"color": MUTED, "type": "dotted"}),
         **marked(
             "markArea",
@@ -153,11 +128,13 @@ def _spots(
     name: str, own: Sequence[Spot], across: Extent, up: Extent, size: Callable[[Row], float], every: Sequence[Spot]
 ) -> list[Option]:
     colour = _colour(own[0].row, [spot.row for spot in every])
-    upright = [((_median(spot.row), up.clamped(spot.low)), (_median(spot.row), up.clamped(spot.high))) for spot in own]
-    lying = [((low, spot.value), (high, spot.value)) for spot in own for low, high in _median_ends(spot.row)]
+    upright = [
+        ((median_ms(spot.row), up.clamped(spot.low)), (median_ms(spot.row), up.clamped(spot.high))) for spot in own
+    ]
+    lying = [((low, spot.value), (high, spot.value)) for spot in own for low, high in median_ends(spot.row)]
     inside = [pair for pair in (*upright, *lying) if all(across.holds(x) and up.holds(y) for x, y in pair)]
     points = [
-        _mark(spot, (_median(spot.row), spot.value), across, up, colour, symbolSize=size(spot.row)) for spot in own
+        _mark(spot, (median_ms(spot.row), spot.value), across, up, colour, symbolSize=size(spot.row)) for spot in own
     ]
     symbol = _SYMBOLS[own[0].row.variant.method]
     return [
@@ -171,7 +148,7 @@ def _mark(spot: Spot, place: tuple[float, float], across: Extent, up: Extent, co
     x, y = place
     is_hollow = spot.row.variant.per_channel is False
     style = {"color": SURFACE if is_hollow else colour, "borderColor": colour, "borderWidth": 1.8}
-    shown = point((across.clamped(x), up.clamped(y)), _tip(spot.row), itemStyle=style, **more)
+    shown = point((across.clamped(x), up.clamped(y)), tip(spot.row), itemStyle=style, **more)
     if across.holds(x) and up.holds(y):
         return shown
     turn = 270 if x > across.high else 90 if x < across.low else 180 if y < up.low else 0
@@ -186,10 +163,10 @@ def losses(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     judged = [(row, found) for row in rows if (found := quality(row)) and found.loss is not None]
     if not judged:
         return None
-    scale = _scale(judged[0][1])
+    scale = scale_of(judged[0][1])
     ordered = sorted(judged, key=lambda each: _recipe(each[0]))
-    spots = [_loss(row, found, scale) for row, found in ordered]
-    margin = _margin(judged, scale)
+    spots = [loss_spot(row, found, scale) for row, found in ordered]
+    margin = margin_of(judged, scale)
     along = Extent.of([spot.ends for spot in spots], least_span=scale.least_span, keep=[-margin, 0, margin])
     methods = list(dict.fromkeys(spot.row.variant.method for spot in spots))
     series: list[Option] = []
@@ -220,10 +197,10 @@ def _lying(method: str, own: Sequence[tuple[int, Spot]], along: Extent) -> list[
 
 def latencies(rows: Sequence[Row], key: str) -> Chart | None:
     """The distribution of each variant's inferences; None when no row was timed."""
-    spots = [Spot(row, *[_median(row)] * 3) for row in rows if row.latency is not None]
+    spots = [Spot(row, *[median_ms(row)] * 3) for row in rows if row.latency is not None]
     if not spots:
         return None
-    usual = [(_usual(spot.row),) for spot in spots]
+    usual = [(usual_ms(spot.row),) for spot in spots]
     along = Extent.of(
         usual,
         least_span=_LEAST_RELATIVE * max(spot.value for spot in spots),
@@ -236,10 +213,10 @@ def latencies(rows: Sequence[Row], key: str) -> Chart | None:
         parts = latency.distribution_ms
         box = list(map(along.clamped, parts)) if parts else ["-"] * 5
         boxes.append(
-            {"value": box, "tip": "\n".join(_tip(spot.row)), "itemStyle": {"borderColor": colour, "color": SURFACE}}
+            {"value": box, "tip": "\n".join(tip(spot.row)), "itemStyle": {"borderColor": colour, "color": SURFACE}}
         )
         points.append(_mark(spot, (spot.value, place), along, Extent(-1, len(spots)), colour, symbolSize=8))
-        arms.append(((along.clamped(spot.value), place), (along.clamped(_tail(spot.row)), place)))
+        arms.append(((along.clamped(spot.value), place), (along.clamped(tail_ms(spot.row)), place)))
     series = [
         {
             "type": "boxplot",
@@ -267,15 +244,15 @@ def qat_cost(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     pairs = [
         (ptq, qat)
         for ptq, qat in siblings(rows)
-        if all((own := found[row.variant.id]) and own.loss is not None and _seconds(row) for row in (ptq, qat))
+        if all((own := found[row.variant.id]) and own.loss is not None and seconds_made(row) for row in (ptq, qat))
     ]
     if not pairs:
         return None
     members = [row for pair in pairs for row in pair]
     judged = [(row, known) for row in members if (known := found[row.variant.id])]
-    scale = _scale(judged[0][1])
-    spots = {row.variant.id: _loss(row, known, scale) for row, known in judged}
-    margin = _margin(judged, scale)
+    scale = scale_of(judged[0][1])
+    spots = {row.variant.id: loss_spot(row, known, scale) for row, known in judged}
+    margin = margin_of(judged, scale)
     up = Extent.of([each.ends for each in spots.values()], least_span=scale.least_span, keep=[0.0])
     series: list[Option] = []
     for number, (ptq, qat) in enumerate(pairs):
@@ -299,7 +276,7 @@ def qat_cost(rows: Sequence[Row], key: str, at: str) -> Chart | None:
 
 def _journey(ptq: Spot, qat: Spot, up: Extent, colour: str) -> list[Option]:
     name = ptq.name.removeprefix("PTQ ")
-    places = [(spot, (_seconds(spot.row), spot.value)) for spot in (ptq, qat)]
+    places = [(spot, (seconds_made(spot.row), spot.value)) for spot in (ptq, qat)]
     across = Extent(0.0, float("inf"))
     arms = [((x, up.clamped(spot.low)), (x, up.clamped(spot.high))) for spot, (x, _) in places]
     points = [
@@ -336,39 +313,6 @@ def _recipe(row: Row) -> tuple[str, ...]:
     return (calibrator_name(variant), str(variant.per_channel is False), name, variant.method)
 
 
-def _scale(found: Quality) -> Scale:
-    if isinstance(found.record, Accuracy) or found.record.unit == "share":
-        return Scale(found.name, 100.0, "%", _LEAST_POINTS)
-    return Scale(found.name, 1.0, found.record.unit, abs(found.value) * _LEAST_POINTS / 100 or 1.0)
-
-
-def _margin(judged: Sequence[tuple[Row, Quality]], scale: Scale) -> float:
-    compared = [found.comparison for _, found in judged if found.comparison]
-    return max((each.margin * scale.factor for each in compared if each.margin), default=0.0)
-
-
-def _laid_around_fp32(row: Row, found: Quality, rows: Sequence[Row]) -> Spot:
-    """Ends are those of the difference to FP32, on which verdicts rest; without it those of the row's own value."""
-    scale = _scale(found)
-    value = found.value * scale.factor
-    compared = found.comparison
-    if compared is not None and compared.interval is not None and compared.reference_value is not None:
-        ends = [(compared.reference_value + end) * scale.factor for end in compared.interval.ends]
-        return Spot(row, value, min(value, *ends), max(value, *ends))
-    if row.variant.method == "fp32" and any(each.variant.method != "fp32" for each in rows):
-        return Spot(row, value, value, value)
-    own = found.record.top1_interval if isinstance(found.record, Accuracy) else found.record.interval
-    low, high = own.ends if own else (found.value, found.value)
-    return Spot(row, value, low * scale.factor, high * scale.factor)
-
-
-def _loss(row: Row, found: Quality, scale: Scale) -> Spot:
-    assert found.comparison is not None and found.loss is not None
-    low, high = found.comparison.loss_interval or (found.loss, found.loss)
-    value = found.loss * scale.factor
-    return Spot(row, value, min(value, low * scale.factor), max(value, high * scale.factor))
-
-
 def _colour(row: Row, rows: Sequence[Row]) -> str:
     """One for each calibrator."""
     names = list(dict.fromkeys(filter(None, (calibrator_name(each.variant) for each in rows))))
@@ -386,55 +330,3 @@ def _sizes(rows: Sequence[Row]) -> Callable[[Row], float]:
         return round(_SMALLEST_PX + (_LARGEST_PX - _SMALLEST_PX) * share, 1)
 
     return size
-
-
-def _tip(row: Row) -> list[str]:
-    """The row's figures line by line."""
-    return [label(row.variant), *_figures(row), *([row.status] if row.status != "ok" else [])]
-
-
-def _figures(row: Row) -> Iterator[str]:
-    found, latency = quality(row), row.latency
-    if found is not None:
-        scale = _scale(found)
-        yield f"{found.name} {found.value * scale.factor:.4g} {scale.unit}".strip()
-        if found.loss is not None:
-            lost = _loss(row, found, scale)
-            yield f"drop {lost.value:.2f} ({lost.low:.2f} to {lost.high:.2f}), {found.verdict or 'not judged'}"
-    if latency is not None:
-        yield f"median {three_digits(latency.median_ms)} ms"
-        if latency.p99_ms is not None:
-            yield f"99th percentile {three_digits(latency.p99_ms)} ms"
-        if latency.speedup is not None:
-            yield f"{speed(latency.speedup)} FP32, {latency.verdict or 'not judged'}"
-    if row.size is not None and row.size.engine_bytes is not None:
-        yield f"engine {byte_size(row.size.engine_bytes)}"
-    if seconds := _seconds(row):
-        yield f"made in {three_digits(seconds)} s"
-
-
-def _median(row: Row) -> float:
-    assert row.latency is not None
-    return row.latency.median_ms
-
-
-def _median_ends(row: Row) -> list[tuple[float, float]]:
-    found = row.latency.median_interval if row.latency else None
-    return [found.ends] if found else []
-
-
-def _tail(row: Row) -> float:
-    assert row.latency is not None
-    return row.latency.p99_ms or row.latency.p90_ms or row.latency.median_ms
-
-
-def _usual(row: Row) -> float:
-    """The slowest that is no exception."""
-    parts = row.latency.distribution_ms if row.latency else None
-    return parts[-1] if parts else _tail(row)
-
-
-def _seconds(row: Row) -> float:
-    """Seconds that the row needed beyond FP32; 0 where nothing is known."""
-    cost = row.cost
-    return sum(filter(None, (cost.calibrate_s, cost.quantize_s, cost.finetune_s))) if cost else 0.0

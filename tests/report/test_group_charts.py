@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.report import figures
+from harness.report import group_charts
 
 
 def rows_of(results, model):
@@ -30,7 +30,7 @@ def place_of(chart, name):
 
 def test_one_point_per_row_with_its_name(quickstart):
     rows = rows_of(quickstart, "resnet")
-    chart = figures.pareto(rows, "k", "Bars")
+    chart = group_charts.pareto(rows, "k", "Bars")
     assert len(names(chart)) == len(rows)
     assert {"FP32", "PTQ max per-channel", "QAT max per-tensor"} <= set(names(chart))
     median, top1 = place_of(chart, "PTQ max per-channel")
@@ -39,24 +39,24 @@ def test_one_point_per_row_with_its_name(quickstart):
 
 
 def test_methods_differ_in_shape_calibrators_in_colour_and_granularities_in_filling(quickstart):
-    chart = figures.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
+    chart = group_charts.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
     drawn = {series["name"]: series for series in base(chart)["series"] if series["type"] == "scatter"}
     assert len({drawn[name]["symbol"] for name in ("FP32", "PTQ max", "QAT max")}) == 3
     assert drawn["PTQ max"]["color"] == drawn["QAT max"]["color"] != drawn["PTQ mse"]["color"]
     filled, hollow = (item["itemStyle"]["color"] for item in drawn["PTQ max"]["data"])
-    assert filled != hollow == figures.SURFACE
+    assert filled != hollow == group_charts.SURFACE
 
 
 def test_the_area_of_a_mark_is_that_of_the_engine(quickstart):
-    chart = figures.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
+    chart = group_charts.pareto(rows_of(quickstart, "resnet"), "k", "Bars")
     sizes = {item["tip"].splitlines()[0]: item["symbolSize"] for item in points(chart)}
-    assert sizes["FP32"] > sizes["PTQ max per-channel"] > figures._SMALLEST_PX
+    assert sizes["FP32"] > sizes["PTQ max per-channel"] > group_charts._SMALLEST_PX
 
 
 def test_the_front_holds_the_rows_that_no_row_beats(quickstart):
     rows = rows_of(quickstart, "resnet")
     (front,) = [
-        series for series in base(figures.pareto(rows, "k", "Bars"))["series"] if series["name"] == "Pareto front"
+        series for series in base(group_charts.pareto(rows, "k", "Bars"))["series"] if series["name"] == "Pareto front"
     ]
     best = [
         row
@@ -71,7 +71,7 @@ def test_the_front_holds_the_rows_that_no_row_beats(quickstart):
 
 def test_intervals_are_laid_around_fp32(quickstart):
     fp32, ptq, *_ = rows_of(quickstart, "resnet")
-    found = figures._laid_around_fp32(ptq, figures.quality(ptq), [fp32, ptq])
+    found = group_charts.laid_around_fp32(ptq, group_charts.quality(ptq), [fp32, ptq])
     low, high = ptq.accuracy.comparison.loss_interval
     assert found.low == pytest.approx((fp32.accuracy.top1 - high) * 100)
     assert found.high == pytest.approx((fp32.accuracy.top1 - low) * 100)
@@ -83,7 +83,7 @@ def test_an_outlier_becomes_an_arrow_with_its_value_at_the_edge(quickstart):
     broken = others[0].model_copy(
         update={"accuracy": others[0].accuracy.model_copy(update={"top1": 0.312, "comparison": lost})}
     )
-    chart = figures.pareto([fp32, broken, *others[1:]], "k", "Bars")
+    chart = group_charts.pareto([fp32, broken, *others[1:]], "k", "Bars")
     (arrow,) = [item for item in points(chart) if item.get("symbol") == "arrow"]
     assert arrow["value"][1] == pytest.approx(base(chart)["yAxis"]["min"], abs=0.01)
     assert arrow["label"]["formatter"] == "PTQ max per-channel: 31.2"
@@ -91,7 +91,7 @@ def test_an_outlier_becomes_an_arrow_with_its_value_at_the_edge(quickstart):
 
 
 def test_ptq_and_qat_of_one_recipe_are_neighbours(quickstart):
-    chart = figures.losses(rows_of(quickstart, "resnet"), "k", "Bars")
+    chart = group_charts.losses(rows_of(quickstart, "resnet"), "k", "Bars")
     labels = base(chart)["yAxis"]["data"]
     place = labels.index("PTQ max per-channel")
     assert labels[place + 1] == "QAT max per-channel"
@@ -102,7 +102,7 @@ def test_ptq_and_qat_of_one_recipe_are_neighbours(quickstart):
 
 
 def test_rows_without_accuracy_are_left_out_of_the_losses(lossy):
-    assert sorted(names(figures.losses(lossy.rows, "k", "Bars"))) == [
+    assert sorted(names(group_charts.losses(lossy.rows, "k", "Bars"))) == [
         "PTQ max per-channel w4a8",
         "PTQ percentile 99 per-tensor",
         "QAT max per-channel w4a8",
@@ -112,21 +112,21 @@ def test_rows_without_accuracy_are_left_out_of_the_losses(lossy):
 
 def test_latencies_start_at_zero_and_show_the_distribution(rich):
     rows = rows_of(rich, "resnet")
-    chart = figures.latencies(rows, "k")
+    chart = group_charts.latencies(rows, "k")
     assert base(chart)["xAxis"]["min"] == 0
     (boxes,) = [series["data"] for series in base(chart)["series"] if series["type"] == "boxplot"]
     assert boxes[0]["value"] == pytest.approx(rows[0].latency.distribution_ms)
 
 
 def test_a_record_without_distributions_shows_medians_and_tails(latency_only):
-    chart = figures.latencies(latency_only.rows, "k")
+    chart = group_charts.latencies(latency_only.rows, "k")
     assert names(chart) == ["FP32", "PTQ max per-channel", "PTQ max per-tensor"]
     assert points(chart, "boxplot")[0]["value"] == ["-"] * 5
     assert len(points(chart, "lines")) == 3
 
 
 def test_each_qat_row_is_joined_to_its_own_ptq(rich):
-    chart = figures.qat_cost(rows_of(rich, "resnet"), "k", "Bars")
+    chart = group_charts.qat_cost(rows_of(rich, "resnet"), "k", "Bars")
     lines = [series for series in base(chart)["series"] if series["type"] == "line"]
     assert [series["name"] for series in lines] == ["max per-channel", "max per-tensor"]
     (ptq_s, _), (qat_s, _) = (item["value"] for item in lines[0]["data"])
@@ -134,13 +134,13 @@ def test_each_qat_row_is_joined_to_its_own_ptq(rich):
 
 
 def test_nothing_to_draw_is_none(latency_only):
-    assert figures.pareto(latency_only.rows, "k", "Bars") is None
-    assert figures.losses(latency_only.rows, "k", "Bars") is None
-    assert figures.qat_cost(latency_only.rows, "k", "Bars") is None
-    assert figures.latencies([], "k") is None
+    assert group_charts.pareto(latency_only.rows, "k", "Bars") is None
+    assert group_charts.losses(latency_only.rows, "k", "Bars") is None
+    assert group_charts.qat_cost(latency_only.rows, "k", "Bars") is None
+    assert group_charts.latencies([], "k") is None
 
 
 def test_colours_are_those_of_the_page(rich):
-    charts = figures.group_charts(rows_of(rich, "resnet"), "k", 0.95)
+    charts = group_charts.group_charts(rows_of(rich, "resnet"), "k", 0.95)
     assert len(charts) == 4
     assert "#" not in json.dumps([chart.option for chart in charts])

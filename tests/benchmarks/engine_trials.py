@@ -134,7 +134,7 @@ def _row(name: str, timings: Timings, analyses: int) -> Row:
     if name != REFERENCE:
         latency["across"] = _timed(judge_speedup(timings, REFERENCE, name, **judge), REFERENCE)
     interval = {"low": 0.88, "high": 0.92, "confidence": settings.confidence}
-    kept = {"value": 0.9, "reference_value": 0.9, "is_non_inferior": True}
+    kept = {"value": 0.9, "reference_value": 0.9, "difference": 0.0, "is_non_inferior": True}
     accuracy = Accuracy.model_validate({"top1": 0.9, "n": 1000, "top1_interval": interval, "comparison": kept})
     variant = _variant(name, method if target else "fp32", target or REFERENCE)
     return Row(variant=variant, status="ok", accuracy=accuracy, latency=Latency.model_validate(latency))

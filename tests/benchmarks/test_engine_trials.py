@@ -9,7 +9,6 @@ import pytest
 
 from harness.engine.lock import measuring
 
-pytestmark = pytest.mark.slow
 TRIALS = int(os.environ.get("ENGINE_TRIALS", "3"))
 
 
@@ -22,6 +21,15 @@ def trials():
     return module
 
 
+def test_a_trial_runs(tmp_path, trials):
+    engines = trials.make_engines(tmp_path, "onnxruntime")
+    with measuring(what="benchmark"):
+        found = trials.one_trial(engines, trials.default_plan(0.5), seed=0)
+    assert found["processes"] >= 1
+    assert len(found["words"]) == 6
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnxruntime", "openvino"])
 def test_false_alarms(tmp_path, trials, kind):
     pytest.importorskip(kind)

@@ -29,7 +29,7 @@ Compatibility = Annotated[
     typer.Option("--hardware-compatibility", help="ampere_plus or same_compute_capability; target tensorrt."),
 ]
 SamplesFile = Annotated[
-    Path | None, typer.Option(help="Inputs (.npy) that --fp16 is checked on. Default: normal random numbers.")
+    Path | None, typer.Option(help="Inputs (.npy) that --fp16 is checked on. Default: random images.")
 ]
 Capability = Annotated[
     str | None,

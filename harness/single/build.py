@@ -79,8 +79,8 @@ def build(
         fp16: write FP16 into the network first.
         int8: refuse a file that has no Q/DQ nodes.
         compute_capability: GPU generation such as `SM86`; `tensorrt-rtx` builds without a GPU.
-        samples: inputs (N, C, H, W), an array or a tensor, that the engine is checked on. Default: normal random
-            numbers.
+        samples: inputs (N, C, H, W), an array or a tensor, that the engine is checked on. Default: random
+            images.
         check: whether to run the engine, where it can run here, and compare its outputs with those of the file.
         options: build options of the target, for instance `threads`, or `workspace_mib` for TensorRT.
 

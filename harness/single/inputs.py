@@ -55,7 +55,7 @@ def _fixed_batch(path: Path) -> int | None:
 
 
 def _samples(request: BuildRequest, what: str) -> Floats:
-    """The samples of a request, or normal random numbers of the size that the network takes."""
+    """The samples of a request, or random ones of the size that the network takes."""
     loaded = load_onnx(request.model)
     name_nodes(loaded)
     check_operators(loaded, request.model.name)
@@ -66,7 +66,26 @@ def _samples(request: BuildRequest, what: str) -> Floats:
     if request.samples is not None:
         return _fitting(request.samples, request.samples_name, fixed)
     shape = _profile_shape(loaded, value.name, request) or fixed
-    return np.random.default_rng(0).standard_normal((N_SAMPLES, *shape[1:]), dtype=np.float32)
+    return random_samples(shape[1:])
+
+
+def random_samples(shape: tuple[int, ...]) -> Floats:
+    """Random inputs that a network tells apart, shape (N_SAMPLES, *shape).
+
+    Images of independent pixels all look alike to a trained network: its outputs hardly vary, and rounding decides how.
+    So images are fields of colour, from few and large ones to many, each image brighter or darker as a whole.
+    """
+    draw = np.random.default_rng(0)
+    if len(shape) != 3:
+        return draw.standard_normal((N_SAMPLES, *shape), dtype=np.float32)
+    channels, height, width = shape
+    images = []
+    for index in range(N_SAMPLES):
+        fields = 2 + 3 * index
+        coarse = draw.standard_normal((channels, fields, fields)) + draw.standard_normal()
+        rows, columns = (np.arange(size) * fields // size for size in (height, width))
+        images.append(coarse[:, rows][:, :, columns])
+    return np.stack(images).astype(np.float32)
 
 
 def _profile_shape(loaded: Any, name: str, request: BuildRequest) -> tuple[int, ...] | None:

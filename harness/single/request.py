@@ -35,7 +35,7 @@ class BuildRequest:
     int8: bool = False
     """Refuse a file without Q/DQ nodes."""
     samples: Floats | None = None
-    """Inputs that are checked on; None for normal random numbers."""
+    """Inputs that are checked on; None for random images."""
     samples_name: str = "`samples`"
     check: bool = True
 

@@ -29,12 +29,27 @@ class NncfOpenVino(Toolkit):
         """It has no `entropy` calibrator, and decides granularity itself."""
         return refusal_of_own_placement(variant)
 
+    def read(self, onnx_path: Path) -> Any:
+        """The FP32 file with its weights in the shape in which layers read them.
+
+        OpenVINO reads weights of depthwise convolutions and biases with a Reshape behind them. NNCF 3.4 takes the wrong
+        axis of such weights for the channels and corrects no such bias.
+        """
+        import openvino
+        from openvino.passes import ConstantFolding, Manager
+
+        network = openvino.Core().read_model(onnx_path)
+        folding = Manager()
+        folding.register_pass(ConstantFolding())
+        folding.run_passes(network)
+        return network
+
     def quantize(self, source: NetworkSource, destination: Path, batches: Batches, request: Request) -> None:
         """Quantize the network and save it as IR."""
         nncf = import_nncf()
         import openvino
 
-        network = _read(source.onnx_path)
+        network = self.read(source.onnx_path)
         skipped = names_of_modules([op.get_friendly_name() for op in network.get_ops()], request.skip)
         ranges = activation_ranges(request.calibrator, request.percentile)
         try:
@@ -49,22 +64,6 @@ class NncfOpenVino(Toolkit):
             first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise StageError(f"NNCF failed: {first_line}") from error
         openvino.save_model(quantized, destination, compress_to_fp16=False)
-
-
-def _read(onnx_path: Path) -> Any:
-    """The FP32 file with its weights in the shape in which layers read them.
-
-    OpenVINO reads weights of depthwise convolutions and biases with a Reshape behind them. NNCF 3.4 takes the wrong
-    axis of such weights for the channels and corrects no such bias.
-    """
-    import openvino
-    from openvino.passes import ConstantFolding, Manager
-
-    network = openvino.Core().read_model(onnx_path)
-    folding = Manager()
-    folding.register_pass(ConstantFolding())
-    folding.run_passes(network)
-    return network
 
 
 TOOLKIT = NncfOpenVino()

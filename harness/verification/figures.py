@@ -28,6 +28,11 @@ FLOAT_ENGINE_DB = 40.0
 """An engine against its file in FP32, where engines may multiply in TF32, or with 16-bit activations alone."""
 QUANTIZED_ENGINE_DB = 15.0
 """The same where values are rounded to 8-bit integers or FP16: what falls to the other side of a step is carried on."""
+NUDGE = 1e-4
+"""Share by which inputs are moved to see what rounding alone does: less than a tenth of a step of 8 bits."""
+NUDGES = 2
+CARRIED_DB = 3.0
+"""What two disturbances of that size may differ by in their effect."""
 CONSTANT_POWER = 1e-3
 """Outputs that hardly vary between samples count as if they varied by this share of their power: float rounding is
 relative to what they are, not to how they vary."""
@@ -88,6 +93,20 @@ def is_rounding(expected: Sequence[Array], got: Sequence[Array], exact: Sequence
         return False
     mine, theirs = sqnr_db(exact, expected), sqnr_db(exact, got)
     return theirs >= LEAST_DB and theirs >= mine - ROUNDING_DB
+
+
+def carried_db(step: CheckedStep, run: Run, inputs: Sequence[Array], outputs: Sequence[Array], fix: str) -> float:
+    """How well a quantized network agrees with itself when its inputs move by far less than a step.
+
+    In deep networks a value that falls to the other side of a step is carried on and grows. No other execution of such
+    a network can be asked to agree better than that.
+    """
+    figures = []
+    for seed in range(NUDGES):
+        draw = np.random.default_rng(seed)
+        nudged = [batch + (batch * draw.uniform(-NUDGE, NUDGE, batch.shape)).astype(batch.dtype) for batch in inputs]
+        figures.append(sqnr_db(outputs, run_all(step, run, nudged, fix)))
+    return min(figures)
 
 
 def require_same_shape(step: CheckedStep, expected: Sequence[Array], got: Sequence[Array], fix: str) -> None:

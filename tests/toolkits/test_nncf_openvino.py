@@ -59,6 +59,14 @@ def quantize(tmp_path: Path) -> Quantize:
     return run
 
 
+def test_read_as_it_is_the_depthwise_convolution_stays_in_fp32(
+    quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "TOOLKIT", get_toolkit("nncf-openvino-unfolded"))
+    layers = layers_of(quantize("depthwise"))
+    assert [name for name, layer in layers.items() if not layer.int8] == ["depthwise.0"]
+
+
 def layers_of(model: Path) -> dict[str, Layer]:
     (model.parent / "engine").mkdir()
     engine = TARGET.build(model, model.parent / "engine", TARGET.build_options(variant(), threads=1))

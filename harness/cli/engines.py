@@ -42,8 +42,14 @@ def build(
     save_engine: Annotated[Path, typer.Option("--save-engine", help="File to write.", show_default=False)],
     target: TargetName = _DEFAULT_TARGET,
     fp16: Annotated[bool, typer.Option("--fp16", help="Write FP16 into the network first.")] = False,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Let what is not INT8 run in BF16; target openvino.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="The file has Q/DQ nodes; refuse it when it has none.")] = False,
     compute_capability: Capability = None,
+    device: Annotated[str | None, typer.Option("--device", help="CPU, GPU or NPU; target openvino.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the engine on a CPU.")] = None,
+    streams: Annotated[
+        int | None, typer.Option("--streams", min=1, help="Inferences side by side; target openvino.")
+    ] = None,
     batch_size: BatchSize = 1,
     shapes: Annotated[Shapes, typer.Option("--shapes", help="NAME:1x3x224x224, min = opt = max.")] = None,
     min_shapes: Annotated[Shapes, typer.Option("--min-shapes", help="NAME:1x3x224x224, for each input.")] = None,
@@ -61,12 +67,15 @@ def build(
     verbose: Annotated[bool, typer.Option("--verbose", help="Print the builder's log.")] = False,
 ) -> None:
     """Build one engine from an ONNX file, and say what it executes in INT8."""
-    from harness.single.build import build_engine, engine_options, require_file
+    from harness.single.build import build_engine, engine_options, floats_of, require_file
     from harness.single.request import BuildRequest, given_shapes
 
     ranges = _profiles(batch_size, shapes, min_shapes, opt_shapes, max_shapes)
     given: dict[str, Any] = {
         **given_shapes(target, ranges),
+        "device": device,
+        "threads": threads,
+        "streams": streams,
         "workspace_mib": workspace,
         "timing_cache": None if timing_cache is None else str(timing_cache),
         "optimization_level": optimization_level,
@@ -76,7 +85,7 @@ def build(
     given |= {name: True for name, is_on in {**switches, "verbose": verbose}.items() if is_on}
     chosen, options = engine_options(
         target,
-        fp16=fp16,
+        floats=floats_of(fp16=fp16, bf16=bf16, spell=_flag),
         int8=int8,
         compute_capability=compute_capability,
         batch_size=batch_size,

@@ -75,7 +75,7 @@ def audit_file(
         return Audit(_of_engine(file, name, onnx or found.source, spell), name, is_engine=True)
     chosen, options = engine_options(
         name,
-        fp16=False,
+        floats="fp32",
         int8=False,
         compute_capability=compute_capability,
         batch_size=batch_size,

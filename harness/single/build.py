@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UsageError
 from harness.metrics.coverage import coverage_of
@@ -16,6 +16,8 @@ from harness.results import Coverage, Layer, Method, StepCheck, Variant
 from harness.single.request import BuildRequest, Spelling, Tell, quoted
 from harness.targets import get_target
 from harness.targets.base import AUDIT_SUFFIX, BuildOptions, Session, Target
+
+Floats = Literal["fp32", "fp16", "bf16"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +65,7 @@ def build(
     out: Path | str | None = None,
     batch_size: int = 1,
     fp16: bool = False,
+    bf16: bool = False,
     int8: bool = False,
     compute_capability: str | None = None,
     samples: Any = None,
@@ -77,6 +80,7 @@ def build(
         out: the file to write; None for one beside the ONNX file, `NAME.TARGET.engine…`.
         batch_size: the largest batch of a file with a dynamic batch.
         fp16: write FP16 into the network first.
+        bf16: let what is not INT8 run in BF16, where the target has such kernels.
         int8: refuse a file that has no Q/DQ nodes.
         compute_capability: GPU generation such as `SM86`; `tensorrt-rtx` builds without a GPU.
         samples: inputs (N, C, H, W), an array or a tensor, that the engine is checked on. Default: random
@@ -92,7 +96,12 @@ def build(
     model = Path(onnx_path)
     require_file(model, "an ONNX file")
     chosen, known = engine_options(
-        target, fp16=fp16, int8=int8, compute_capability=compute_capability, batch_size=batch_size, given=options
+        target,
+        floats=floats_of(fp16=fp16, bf16=bf16),
+        int8=int8,
+        compute_capability=compute_capability,
+        batch_size=batch_size,
+        given=options,
     )
     request = BuildRequest(
         model,
@@ -107,10 +116,17 @@ def build(
     return build_engine(request)
 
 
+def floats_of(*, fp16: bool, bf16: bool, spell: Spelling = quoted) -> Floats:
+    """The precision that two switches ask for; UsageError where they ask for two."""
+    if fp16 and bf16:
+        raise UsageError(f"{spell('fp16')} and {spell('bf16')} are two precisions", fix="give one of them")
+    return "fp16" if fp16 else "bf16" if bf16 else "fp32"
+
+
 def engine_options(
     name: str,
     *,
-    fp16: bool,
+    floats: Floats,
     int8: bool,
     compute_capability: str | None,
     batch_size: int,
@@ -119,7 +135,8 @@ def engine_options(
 ) -> tuple[Target, BuildOptions]:
     """The target of this name with its build options; UsageError for one that cannot be used or does not have them.
 
-    `given` holds options by their names in the target's options; those that are None or empty count as not given.
+    `floats` is the precision of what is not INT8. `given` holds options by their names in the target's options; those
+    that are None or empty count as not given.
     """
     from pydantic import ValidationError
 
@@ -129,7 +146,8 @@ def engine_options(
     availability = checked_availability(target)
     if not availability.usable:
         raise UsageError(f"target {name}: {availability.detail}", fix=availability.fix)
-    method: Method = "ptq" if int8 else "fp16" if fp16 else "fp32"
+    wanted = {key: value for key, value in given.items() if value is not None and value not in ((), {})}
+    method: Method = "ptq" if int8 else floats
     variant = Variant(
         id=name,
         model=name,
@@ -137,16 +155,18 @@ def engine_options(
         weight_bits=8 if int8 else None,
         activation_bits=8 if int8 else None,
         target=name,
-        compute_capability=compute_capability,
+        compute_capability=compute_capability or wanted.get("device"),
         batch_size=batch_size,
     )
-    refusal = target.refusal(variant) or (
-        target.refusal(variant.model_copy(update={"method": "fp16"})) if fp16 else None
-    )
-    if refusal:
-        raise UsageError(refusal)
+    of_floats = variant.model_copy(update={"method": floats})
+    for asked in (variant, of_floats):
+        if (refusal := target.refusal(asked)) is not None:
+            raise UsageError(refusal)
     options = target.build_options(variant, threads=1)
-    wanted = {key: value for key, value in given.items() if value is not None and value not in ((), {})}
+    if floats == "bf16":
+        # FP16 is written into the file; BF16 is an option of the engine.
+        precision = target.build_options(of_floats, threads=1).model_dump()["precision"]
+        options = target.options_from(options.model_dump() | {"precision": precision})
     if compute_capability is not None:
         wanted["compute_capability"] = compute_capability
     for key in wanted.keys() - set(type(options).model_fields):

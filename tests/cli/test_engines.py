@@ -1,17 +1,22 @@
 """`harness build` and `harness audit`: what they print, and how they fail."""
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from oracles.networks import INPUT_SHAPE, captured
 from oracles.onnx_files import float_network, qdq_network, save
 
 from harness.cli.engines import _profiles
 from harness.errors import UsageError
+from harness.exporting.onnx_export import export_onnx
+from harness.machine.hardware import has_bf16
 from harness.targets import get_target
 from harness.targets.engine_record import EngineRecord, sha256
 
@@ -190,3 +195,46 @@ class TestShapes:
     def test_no_shape(self):
         with pytest.raises(UsageError, match="is not a shape"):
             _profiles(1, ["x:1xN"])
+
+
+class TestOpenVino:
+    """The switches that only OpenVINO has."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        pytest.importorskip("openvino")
+
+    def test_bf16_runs_in_bf16(self, tmp_path: Path):
+        if not has_bf16():
+            pytest.skip("this CPU has no BF16")
+        export_onnx(captured("residual"), INPUT_SHAPE, tmp_path / "m.onnx", integer_biases=False)
+        done = harness(
+            "build", tmp_path / "m.onnx", "--target", "openvino", "--bf16", "--save-engine", tmp_path / "e.zip"
+        )
+        assert done.returncode == 0, done.stderr
+        shown = harness("audit", tmp_path / "e.zip").stdout
+        assert "bfloat16" in shown
+        assert harness(*build, "--save-engine", tmp_path / "f.zip").returncode == 0
+        assert "bfloat16" not in harness("audit", tmp_path / "f.zip").stdout
+
+    def test_threads_and_streams_are_in_the_engine(self, tmp_path: Path):
+        export_onnx(captured("residual"), INPUT_SHAPE, tmp_path / "m.onnx", integer_biases=False)
+        arguments = ("--threads", "2", "--streams", "2", "--save-engine", tmp_path / "e.zip")
+        assert harness("build", tmp_path / "m.onnx", "--target", "openvino", *arguments).returncode == 0
+        options = json.loads(zipfile.ZipFile(tmp_path / "e.zip").read("options.json"))
+        assert (options["threads"], options["streams"]) == (2, 2)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--target", "openvino", "--device", "NPUX"), "finds no NPUX on this machine"),
+            (("--target", "onnxruntime", "--bf16"), "no BF16 kernels"),
+            (("--target", "onnxruntime", "--device", "CPU"), "target onnxruntime has no option --device"),
+            (("--target", "openvino", "--bf16", "--fp16"), "--fp16 and --bf16 are two precisions"),
+        ],
+    )
+    def test_what_cannot_be(self, tmp_path: Path, arguments: tuple[str, ...], words: str):
+        export_onnx(captured("residual"), INPUT_SHAPE, tmp_path / "m.onnx", integer_biases=False)
+        done = harness("build", tmp_path / "m.onnx", *arguments, "--save-engine", tmp_path / "e.zip")
+        assert done.returncode == 2
+        assert words in " ".join(done.stderr.split())

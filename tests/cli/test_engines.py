@@ -208,10 +208,8 @@ class TestOpenVino:
         if not has_bf16():
             pytest.skip("this CPU has no BF16")
         export_onnx(captured("residual"), INPUT_SHAPE, tmp_path / "m.onnx", integer_biases=False)
-        done = harness(
-            "build", tmp_path / "m.onnx", "--target", "openvino", "--bf16", "--save-engine", tmp_path / "e.zip"
-        )
-        assert done.returncode == 0, done.stderr
+        build = ("build", tmp_path / "m.onnx", "--target", "openvino")
+        assert harness(*build, "--bf16", "--save-engine", tmp_path / "e.zip").returncode == 0
         shown = harness("audit", tmp_path / "e.zip").stdout
         assert "bfloat16" in shown
         assert harness(*build, "--save-engine", tmp_path / "f.zip").returncode == 0

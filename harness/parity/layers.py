@@ -15,12 +15,12 @@ from harness.parity.engine_points import EnginePoint, candidate_tensors, located
 from harness.parity.onnx_graph import cut, exposed, runner
 from harness.parity.torch_points import TorchPoints
 from harness.results import LayerParity, LayerStep
+from harness.targets.base import EngineGraph, EngineTensors
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
     from harness.parity.onnx_graph import Array, Arrays, Run
-    from harness.targets.base import EngineGraph
 
 _KEPT_CHANNELS = 8
 """Faulty channels that a record lists."""
@@ -31,7 +31,7 @@ def compare_layers(
     batches: Iterable[torch.Tensor],
     *,
     prepared: GraphModule | None = None,
-    engine: EngineGraph | None = None,
+    engine: EngineGraph | EngineTensors | None = None,
 ) -> tuple[LayerParity, ...]:
     """Compare a Q/DQ file with the fake-quantized network `prepared`, and `engine` with the file, at every point.
 
@@ -39,11 +39,13 @@ def compare_layers(
     """
     all_points = comparison_points(model)
     free = runner(exposed(model, {point.tensor: point.element_type for point in all_points}))
-    comparisons: list[_FromTorch | _FromFile] = []
+    comparisons: list[_FromTorch | _FromFile | _FromEngine] = []
     if prepared is not None:
         comparisons.append(_FromTorch(model, all_points, prepared))
-    if engine is not None:
+    if isinstance(engine, EngineGraph):
         comparisons.append(_FromFile(engine, all_points))
+    elif engine is not None:
+        comparisons.append(_FromEngine(model, free, engine, all_points))
     for batch in batches:
         values = free({model.graph.input[0].name: batch.numpy()})
         for comparison in comparisons:
@@ -134,6 +136,38 @@ class _FromFile:
         for each in self._located:
             alone, behind_others = each.from_engine(pieces[each.tensor]), each.from_engine(free[each.tensor])
             _update(self._compared[each.point.tensor], values[each.point.tensor], alone, behind_others)
+
+    def records(self) -> list[LayerParity]:
+        return [compared.record(self.step) for compared in self._compared.values()]
+
+
+class _FromEngine:
+    """An engine that takes no inner tensors: the pieces of the file are fed with what the engine computes instead.
+
+    Only quantized tensors and the output are read, which every engine writes down. To hand out another one would keep
+    the engine from computing it together with what follows.
+    """
+
+    step: LayerStep = "onnx_quantized → engine"
+
+    def __init__(self, model: ModelProto, free: Run, engine: EngineTensors, points: Sequence[ComparisonPoint]) -> None:
+        self._input, self._free, self._engine = model.graph.input[0].name, free, engine
+        readable = [each for each in points if each.is_output or each.kind == "quantized"]
+        readable = [each for each in readable if each.tensor in engine.names]
+        self._tensors = [each.tensor for each in readable]
+        self._pieces = runner(cut(model, {each.tensor: each.element_type for each in readable}))
+        self._compared = _new(readable)
+
+    def update(self, batch: torch.Tensor, _values: Arrays) -> None:
+        size = self._engine.batch_size
+        for start in range(0, len(batch) - size + 1, size):
+            given = {self._input: batch[start : start + size].numpy()}
+            computed, free = self._engine.values(given[self._input], self._tensors), self._free(given)
+            found = {tensor: _like(computed[tensor], free[tensor]) for tensor in self._tensors}
+            pieces = self._pieces({**given, **found})
+            for tensor, compared in self._compared.items():
+                compared.alone.update(pieces[tensor], found[tensor])
+                compared.behind_others.update(free[tensor], found[tensor])
 
     def records(self) -> list[LayerParity]:
         return [compared.record(self.step) for compared in self._compared.values()]

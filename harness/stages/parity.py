@@ -41,14 +41,14 @@ def predict_onnx(config: PredictOnnxConfig, inputs: Inputs, folder: Path, contex
 def layers(config: LayersConfig, inputs: Inputs, folder: Path, context: StageContext) -> LayersResult:
     """Each layer of a quantized variant: fake-quantized network, Q/DQ file and, where it can be opened, engine."""
     torch.set_num_threads(context.threads)
-    prepared = graph = None
+    prepared = engine = None
     if config.quantizer is not None:
         prepared = load_quantized(config.model, config.quantizer, inputs)
     if config.build is not None:
         target = get_target(config.build.target)
-        graph = target.graph(file_of(inputs["build"]), target.options_from(config.build.options))
+        engine = target.inside(file_of(inputs["build"]), target.options_from(config.build.options))
     samples = read_splits(config.data).test
     count = min(config.samples, len(samples))
     batches = first_batches(samples, count, max(1, predict_batch(samples) // _SMALLER_BATCHES))
-    found = compare_layers(onnx.load(file_of(inputs["onnx"])), batches, prepared=prepared, engine=graph)
+    found = compare_layers(onnx.load(file_of(inputs["onnx"])), batches, prepared=prepared, engine=engine)
     return LayersResult(samples=count, layers=tuple(found))

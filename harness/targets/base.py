@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -81,6 +81,19 @@ class EngineGraph:
     """ONNX element type of every tensor."""
     names: Callable[[NodeProto], tuple[str, ...]]
     """Names under which the ONNX file that it was built from may know a node."""
+
+
+class EngineTensors(ABC):
+    """An engine whose inner tensors can be read, and not given from outside."""
+
+    names: frozenset[str]
+    """Tensors of the ONNX file that can be read."""
+    batch_size: int
+    """Samples of a batch, exactly: in which axis of an inner tensor they lie is not known."""
+
+    @abstractmethod
+    def values(self, batch: Array, names: Collection[str]) -> dict[str, Array]:
+        """These tensors for one batch, as the engine computes them, in the layout of the ONNX file."""
 
 
 class Placement(NamedTuple):
@@ -272,8 +285,8 @@ class Target(ABC):
         """What runs a shipped engine; None where there is no such program."""
         return None
 
-    def graph(self, path: Path, options: BuildOptions) -> EngineGraph | None:
-        """The engine as a graph whose tensors can be read and replaced; None where it cannot be inspected."""
+    def inside(self, path: Path, options: BuildOptions) -> EngineGraph | EngineTensors | None:
+        """The tensors in the engine, to be read and, in a graph, replaced; None where it cannot be inspected."""
         return None
 
     @abstractmethod

@@ -91,7 +91,7 @@ def cases(network: str, folder: Path) -> Iterator[Case]:
 
 
 def _onnxruntime(prepared: torch.fx.GraphModule, path: Path, engine: engines.Engine, name: str) -> Iterator[Case]:
-    file, graph = onnx.load(path), engines.TARGET.graph(engine.path, engine.options)
+    file, graph = onnx.load(path), engines.TARGET.inside(engine.path, engine.options)
     yield Case(name, "Q/DQ ONNX", file, _from_torch(prepared))
     yield Case(name, "engine", graph.model, _from_file(file, graph, samples()))
 
@@ -114,7 +114,7 @@ def run_cases(folder: Path) -> Iterator[Case]:
             first.setdefault((row.variant.model, row.variant.per_channel), row)
     for row in first.values():
         file = onnx.load(folder / row.files["onnx"])
-        graph = engines.TARGET.graph(folder / row.files["engine"], engines.TARGET.build_options(row.variant, 1))
+        graph = engines.TARGET.inside(folder / row.files["engine"], engines.TARGET.build_options(row.variant, 1))
         name = f"{row.variant.model}, per {'channel' if row.variant.per_channel else 'tensor'}"
         yield Case(name, "engine", graph.model, _from_file(file, graph, batches))
 

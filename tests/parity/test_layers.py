@@ -52,7 +52,7 @@ def build(tmp_path_factory: pytest.TempPathFactory):
     def make(name: str, bits: int = 8, per_channel: bool = True) -> Built:
         prepared = engines.prepare(name, per_channel=per_channel, weight_bits=bits)
         path, engine = engines.build(prepared, tmp_path_factory.mktemp(name))
-        return Built(prepared, onnx.load(path), engines.TARGET.graph(engine.path, engine.options))
+        return Built(prepared, onnx.load(path), engines.TARGET.inside(engine.path, engine.options))
 
     return make
 

@@ -126,7 +126,7 @@ class OnnxRuntime(Target):
         """ONNX Runtime alone."""
         return PredictScript(Path(__file__).with_name("predict.py"), ("onnxruntime",))
 
-    def graph(self, path: Path, options: BuildOptions) -> EngineGraph:
+    def inside(self, path: Path, options: BuildOptions) -> EngineGraph:
         """The optimized graph, every tensor of which can be handed out."""
         from harness.targets.onnxruntime.session import engine_graph
 

@@ -15,6 +15,7 @@ from harness.targets.base import (
     Availability,
     BuildOptions,
     Engine,
+    EngineTensors,
     Placement,
     PredictScript,
     Session,
@@ -177,6 +178,12 @@ class OpenVino(Target):
         from harness.targets.openvino.session import OpenVinoSession
 
         return OpenVinoSession(path, _narrowed(options))
+
+    def inside(self, path: Path, options: BuildOptions) -> EngineTensors:
+        """Every tensor that the IR has of the ONNX file can be read."""
+        from harness.targets.openvino.inner_tensors import OpenVinoTensors
+
+        return OpenVinoTensors(path, _narrowed(options))
 
     def predict_script(self) -> PredictScript:
         """OpenVINO alone."""

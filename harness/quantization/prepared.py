@@ -24,6 +24,7 @@ with quiet_torch():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 _SCALE, _ZERO_POINT, _WEIGHT_SCALE = "activation_scale:", "activation_zero_point:", "weight_scale:"
+_FIXED_SCALE = "fixed_weight_scale:"
 
 
 def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphModule:
@@ -135,13 +136,14 @@ def quantized_weights(prepared: GraphModule) -> list[tuple[WeightQuantizer, torc
 
 
 def save_state(prepared: GraphModule, path: Path) -> None:
-    """Write weights and activation ranges; weight scales follow from the weights unless they were learned."""
+    """Write weights and activation ranges; weight scales follow from the weights unless learned or fixed."""
     inside = {id(t) for q in tensor_quantizers(prepared) for t in (*q.parameters(), *q.buffers())}
     tensors = {name: t for name, t in prepared.state_dict(keep_vars=True).items() if id(t) not in inside}
     for quantizer in activation_quantizers(prepared):
         tensors[_SCALE + quantizer.name] = quantizer.scale
         tensors[_ZERO_POINT + quantizer.name] = quantizer.zero_point
     tensors |= {_WEIGHT_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.learned}
+    tensors |= {_FIXED_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.is_fixed and not q.learned}
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
 
 
@@ -163,6 +165,8 @@ def load_state(prepared: GraphModule, path: Path) -> None:
     for weight_quantizer in weight_quantizers(prepared):
         if (scale := tensors.pop(_WEIGHT_SCALE + weight_quantizer.name, None)) is not None:
             weight_quantizer.set_learned(scale)
+        if (scale := tensors.pop(_FIXED_SCALE + weight_quantizer.name, None)) is not None:
+            weight_quantizer.fix(scale)
     own = prepared.state_dict(keep_vars=True)
     with torch.no_grad():
         for name, tensor in tensors.items():

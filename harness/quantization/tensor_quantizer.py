@@ -153,13 +153,15 @@ class WeightQuantizer(TensorQuantizer):
     ) -> None:
         super().__init__(integer, range_rule)
         self.calibrator = calibrator
+        self.is_fixed = False
+        """Whether the scale stays although the weight changes, which was rounded for it."""
         if channel_axis is not None:
             self.qscheme = torch.per_channel_symmetric
             self.ch_axis = channel_axis
 
     def fit(self, weight: torch.Tensor) -> None:
-        """Take scale and zero point from the weight, unless the scale is learned."""
-        if self.learned:
+        """Take scale and zero point from the weight, unless the scale is learned or fixed."""
+        if self.learned or self.is_fixed:
             return
         with torch.no_grad():
             amax = self._fixed_amax(weight) if self.range_rule.amax is not None else self._amax(weight.detach())
@@ -177,6 +179,20 @@ class WeightQuantizer(TensorQuantizer):
                 fix=f"give 1 or {channels} numbers",
             )
         return amax.reshape(()) if self.ch_axis < 0 else amax.expand(channels)
+
+    def fix(self, scale: torch.Tensor | None = None) -> None:
+        """Keep this scale, by default the one that it has, whatever the weight is from now on."""
+        if scale is not None:
+            self.scale = scale.detach().clone()
+            self.zero_point = torch.zeros_like(self.scale, dtype=torch.int32)
+        self.is_fixed = True
+
+    def follow(self, factor: torch.Tensor) -> None:
+        """Multiply fixed scales as the weight was, by one factor for each channel; a single scale is fixed no more."""
+        if self.is_fixed and self.ch_axis < 0:
+            self.is_fixed = False
+        elif self.is_fixed:
+            self.scale = self.scale * factor.to(self.scale.dtype)
 
     def set_learned(self, scale: torch.Tensor) -> None:
         """Take a scale that was learned; it no longer follows the weight."""

@@ -27,6 +27,7 @@ from harness.quantization.ptq.steps import (
     correct,
     get_ptq_step,
     ptq_steps,
+    weight_rounding,
 )
 from harness.quantization.settings import ptq_step_names
 from harness.targets import get_target
@@ -234,6 +235,83 @@ def test_reestimation_restores_mean_and_deviation_of_every_former_batch_norm() -
         wanted = seen["fp32"]
         torch.testing.assert_close(found[layer].mean((0, 2, 3)), wanted.mean((0, 2, 3)), rtol=0, atol=2e-3)
         torch.testing.assert_close(found[layer].std((0, 2, 3)), wanted.std((0, 2, 3)), rtol=0.02, atol=0)
+
+
+class TestWeightRounding:
+    NAME = "weight_rounding"
+
+    @staticmethod
+    def linear(weights: list[float]) -> GraphModule:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(len(weights), 1))
+        with torch.no_grad():
+            network[1].weight.copy_(torch.tensor([weights]))
+            network[1].bias.zero_()
+        return capture(network, (len(weights), 1, 1))
+
+    @staticmethod
+    def integers(prepared: GraphModule) -> list[float]:
+        (layer,) = quantized_layers(prepared)
+        return weight_of(prepared, layer).detach().flatten().round(decimals=3).tolist()
+
+    def test_inputs_that_go_together_share_their_error(self) -> None:
+        # Steps of 1. Inputs 2 and 3 are equal: 0.4 + 0.4 is 0 + 1 rather than 0 + 0.
+        x = torch.rand(200, 3, 1, 1, generator=torch.Generator().manual_seed(0))
+        x[:, 2] = x[:, 1]
+        assert self.integers(ptq(self.linear([127.0, 0.4, 0.4]), (self.NAME,), x)) == [127.0, 0.0, 1.0]
+
+    def test_inputs_that_have_nothing_in_common_are_rounded_to_nearest(self) -> None:
+        x = torch.eye(3).repeat(50, 1).reshape(-1, 3, 1, 1)
+        assert self.integers(ptq(self.linear([127.0, 0.4, 0.6]), (self.NAME,), x)) == [127.0, 0.0, 1.0]
+
+    @pytest.mark.parametrize("per_channel", [True, False])
+    @pytest.mark.parametrize("network", ["depthwise", "grouped", "concat"])
+    def test_fewer_bits_lose_less(self, network: str, per_channel: bool) -> None:
+        data, reference = make_batch(N_SAMPLES), captured(network)
+        options = {"weight_bits": 3, "per_channel": per_channel}
+        nearest, rounded = (ptq(reference, steps, data, **options) for steps in ((), (self.NAME,)))
+        wanted = reference(data)
+        errors = [float((prepared(data) - wanted).square().mean().detach()) for prepared in (nearest, rounded)]
+        assert errors[1] < 0.8 * errors[0]
+
+    def test_block_of_columns_and_single_columns_agree(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.manual_seed(0)
+        x = torch.randn(500, 20, dtype=torch.float64) @ torch.randn(20, 20, dtype=torch.float64)
+        rows, scales = torch.randn(1, 4, 20, dtype=torch.float64), torch.full((1, 4), 0.3, dtype=torch.float64)
+        moments = weight_rounding.SecondMoments((x.T @ x / len(x)).unsqueeze(0))
+        whole = weight_rounding.round_with_feedback(rows, moments, scales, -7, 7)
+        monkeypatch.setattr(weight_rounding, "BLOCK", 3)
+        assert torch.equal(weight_rounding.round_with_feedback(rows, moments, scales, -7, 7), whole)
+        steps = whole / 0.3
+        torch.testing.assert_close(steps, steps.round())
+
+    def test_scales_stay_whatever_the_calibrator_of_weights_would_choose_now(self) -> None:
+        data, reference = make_batch(N_SAMPLES), captured("residual")
+        nearest, rounded = (ptq(reference, steps, data, weight_bits=4) for steps in ((), (self.NAME,)))
+        nearest(data)
+        for before, after in zip(
+            quantized.weight_quantizers(nearest), quantized.weight_quantizers(rounded), strict=True
+        ):
+            torch.testing.assert_close(after.scale, before.scale)
+
+    @pytest.mark.parametrize("steps", [(NAME, "batch_norm_reestimation"), ("batch_norm_reestimation", NAME)])
+    @pytest.mark.parametrize("per_channel", [True, False])
+    def test_it_goes_with_reestimation_in_either_order(self, steps: tuple[str, ...], per_channel: bool) -> None:
+        data, reference = make_batch(N_SAMPLES), captured("depthwise")
+        none, both = (ptq(reference, names, data, weight_bits=4, per_channel=per_channel) for names in ((), steps))
+        wanted = reference(data)
+        errors = [float((prepared(data) - wanted).square().mean().detach()) for prepared in (none, both)]
+        assert errors[1] < errors[0]
+
+    def test_layers_that_cannot_be_rounded_are_told(self) -> None:
+        shared = nn.Conv2d(3, 3, 3, padding=1)
+        graph = capture(nn.Sequential(shared, nn.ReLU(), shared), INPUT_SHAPE)
+        changed, _ = change_weights(graph, (self.NAME,))
+        prepared = quantized.prepare(changed, quantizer())
+        quantized.collect(prepared, make_batch(N_SAMPLES))
+        quantized.set_ranges(prepared, quantized.collected_histograms(prepared), make_calibrator("max"))
+        notes = correct(prepared, (self.NAME,), lambda: iter([make_batch(N_SAMPLES)]))
+        assert len(notes) == 1
+        assert "rounded to nearest: shared weights" in notes[0]
 
 
 class TestCrossLayerEqualization:

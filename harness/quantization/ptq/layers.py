@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch.fx import GraphModule, Node
@@ -67,6 +68,38 @@ def _past_quantizers(graph_module: GraphModule, tensor: Node) -> Iterator[Node]:
             graph_module.get_submodule(str(user.target)), WeightQuantizer
         )
         yield from user.users if is_quantizer else (user,)
+
+
+def weight_quantizer_of(prepared: GraphModule, layer: Node) -> WeightQuantizer:
+    """The quantizer of a layer's weight."""
+    quantizer = prepared.get_submodule(_weight_module(layer))
+    assert isinstance(quantizer, WeightQuantizer)
+    return quantizer
+
+
+class ConvolutionArguments(NamedTuple):
+    """How a convolution over two dimensions walks over its input."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+def convolution_arguments(layer: Node) -> ConvolutionArguments | None:
+    """Of a convolution over two dimensions with padding in numbers; None for any other layer."""
+    if layer.target is not torch.ops.aten.conv2d.default:
+        return None
+    given = (*layer.args[3:], *(None,) * (4 - len(layer.args[3:])))
+    stride, padding, dilation = (_pair(given[index], default) for index, default in ((0, 1), (1, 0), (2, 1)))
+    groups = given[3] if given[3] is not None else 1
+    assert isinstance(groups, int)
+    return ConvolutionArguments(stride, padding, dilation, groups)
+
+
+def _pair(value: Any, default: int) -> tuple[int, int]:
+    numbers = [default] if value is None else list(value)
+    return (numbers[0], numbers[-1])
 
 
 def channel_axis(layer: Node) -> int:

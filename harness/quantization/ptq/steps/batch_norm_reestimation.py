@@ -9,7 +9,14 @@ from torch.fx import GraphModule, Node
 
 from harness.quantization.capture.batch_norm import BATCH_NORMS
 from harness.quantization.ptq.base import Batches, CalibratedStep
-from harness.quantization.ptq.layers import Moments, bias_of, shares_weights, weight_of, weight_path
+from harness.quantization.ptq.layers import (
+    Moments,
+    bias_of,
+    shares_weights,
+    weight_of,
+    weight_path,
+    weight_quantizer_of,
+)
 from harness.quantization.ptq.node_by_node import Outputs
 from harness.quantization.ptq.sequential import correct_in_order
 
@@ -43,6 +50,7 @@ class BatchNormReestimation(CalibratedStep):
             assert bias is not None
             factor = _factor(wanted.std, found.std)
             weight.data *= factor.to(weight.dtype).reshape(-1, *[1] * (weight.ndim - 1))
+            weight_quantizer_of(prepared, layer).follow(factor)
             bias.data.copy_((bias.double() - found.mean) * factor + wanted.mean)
             return True
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.report.tables import Table
 
 _LOG_WIDTH = 160
 """Columns of tables that are not printed to a terminal."""
+_GAP = 2
+"""Columns between those of a table."""
+_LEAST_FIRST = 14
+"""Columns of the first column of a table, however narrow the terminal is."""
 
 
 def print_tables(tables: Iterable[Table | None]) -> None:
     """Print tables as a report has them; None is left out."""
-    from rich.console import Console
     from rich.table import Table as RichTable
 
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    console = _console(None if sys.stdout.isatty() else _LOG_WIDTH)
     for content in tables:
         if content is None:
             continue
@@ -34,9 +41,59 @@ def print_tables(tables: Iterable[Table | None]) -> None:
         console.print(table, "")
 
 
+def _console(width: int | None) -> Console:
+    """Prints text as it is, in bold at most, and not even that where `NO_COLOR` asks for plain text."""
+    from rich.console import Console
+
+    return Console(
+        markup=False,
+        highlight=False,
+        emoji=False,
+        width=width,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
 def output_width() -> int:
     """Columns for sentences: those of the terminal from 60 to 100, and 80 where there is none."""
     return min(100, max(60, shutil.get_terminal_size((80, 24)).columns)) if sys.stdout.isatty() else 80
+
+
+def table_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Collection[int], width: int
+) -> Iterator[str]:
+    """A table in `width` columns; where it is wider, the first column goes on in the next line, at spaces."""
+    from rich.cells import cell_len
+
+    every = [tuple(headings), *map(tuple, rows)]
+    widths = [max(cell_len(row[place]) for row in every) for place in range(len(headings))]
+    others = sum(each + _GAP for each in widths[1:])
+    widths[0] = max(min(widths[0], width - others), min(_LEAST_FIRST, widths[0]))
+    for row in every:
+        first = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
+        cells = [first[0] + " " * (widths[0] - cell_len(first[0]))]
+        for place in range(1, len(row)):
+            padding = " " * (widths[place] - cell_len(row[place]))
+            cells.append(padding + row[place] if place in numeric else row[place] + padding)
+        yield (" " * _GAP).join(cells).rstrip()
+        yield from first[1:]
+
+
+def bulleted(text: str, mark: str, width: int) -> Iterator[str]:
+    """A text in lines of at most `width` columns after a mark, all set in alike.
+
+    What has no space, such as a path, is not broken.
+    """
+    lines = text.splitlines() or [""]
+    for number, line in enumerate(lines):
+        yield from textwrap.wrap(
+            line,
+            width,
+            initial_indent=" " * len(mark) if number else mark,
+            subsequent_indent=" " * len(mark),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [""]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -70,8 +70,13 @@ class VariantPlan:
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a failing representation leaves the row as it is."""
 
-    def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
-        """Whether its engine was built and can run here, and those of `others` that it has were done."""
+    def engine_runs(self, outcomes: Mapping[str, Outcome] | None, *others: str) -> bool:
+        """Whether its engine was built and can run here, and those of `others` that it has were done.
+
+        Without `outcomes`, before anything ran: whether that is to be expected.
+        """
+        if outcomes is None:
+            return self.is_measured
         tasks = [self.tasks[name] for name in ("build", *others) if name in self.tasks]
         return self.is_measured and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
 

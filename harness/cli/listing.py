@@ -50,11 +50,12 @@ def _named(kind: str, names: Sequence[str]) -> str:
 
 
 def _finding(mark: str, what: str, detail: str, fix: str | None, width: int) -> Iterator[str]:
-    head = f"{mark}  {what}"
-    if len(head) <= _NAMES_WIDTH:
-        yield from bulleted(visible(detail), head.ljust(_NAMES_WIDTH + 1), width)
+    head, text = f"{mark}  {what}", visible(detail)
+    is_long = max(map(len, text.split()), default=0) > width - _NAMES_WIDTH - 1  # a path, which is not to be broken
+    if len(head) <= _NAMES_WIDTH and not is_long:
+        yield from bulleted(text, head.ljust(_NAMES_WIDTH + 1), width)
     else:
         yield from bulleted(visible(what), f"{mark}  ", width)
-        yield from bulleted(visible(detail), " " * (_NAMES_WIDTH + 1), width)
+        yield from bulleted(text, " " * (4 if is_long else _NAMES_WIDTH + 1), width)
     if fix:
         yield f"    fix: {visible(fix)}"

@@ -63,14 +63,15 @@ def table_lines(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Collection[int], width: int
 ) -> Iterator[str]:
     """A table in `width` columns; where it is wider, the first column goes on in the next line, at spaces."""
-    from rich.cells import cell_len
+    from rich.cells import cell_len, chop_cells
 
     every = [tuple(headings), *map(tuple, rows)]
     widths = [max(cell_len(row[place]) for row in every) for place in range(len(headings))]
     others = sum(each + _GAP for each in widths[1:])
     widths[0] = max(min(widths[0], width - others), min(_LEAST_FIRST, widths[0]))
     for row in every:
-        first = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
+        wrapped = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
+        first = [part for line in wrapped for part in chop_cells(line, widths[0]) or [""]]
         cells = [first[0] + " " * (widths[0] - cell_len(first[0]))]
         for place in range(1, len(row)):
             padding = " " * (widths[place] - cell_len(row[place]))

@@ -20,6 +20,7 @@ from harness.stages.catalog import (
     BUILD,
     ENERGY,
     EXPORT,
+    LAYER_TIMES,
     LOAD,
     MEASURE,
     MEMORY,
@@ -33,12 +34,14 @@ from harness.stages.configs import (
     EnergyConfig,
     ExportConfig,
     LayersConfig,
+    LayerTimesConfig,
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
     PeakConfig,
     PredictConfig,
     PredictTorchConfig,
+    ProfiledEngine,
     StreamsConfig,
     built,
 )
@@ -315,6 +318,22 @@ class Planner:
         )
         label = f"streams of {plan.variant.id}"
         return Task(STREAMS, config, {"build": plan.tasks["build"]}, label=label, requires=(plan.variant.target,))
+
+    def layer_times(self, plans: Sequence[VariantPlan]) -> Task:
+        """Times of the layers of these variants."""
+        engines = {
+            plan.variant.id: ProfiledEngine(
+                build=plan.build,
+                input_shape=self._resolved.networks[plan.variant.model].config.input_shape,
+                batch_size=plan.variant.batch_size,
+            )
+            for plan in plans
+            if plan.build is not None
+        }
+        config = LayerTimesConfig(machine=self._machine, engines=engines)
+        inputs = {plan.variant.id: plan.tasks["build"] for plan in plans if plan.variant.id in engines}
+        requires = tuple(dict.fromkeys(plan.variant.target for plan in plans))
+        return Task(LAYER_TIMES, config, inputs, label="times of the engines' layers", requires=requires)
 
     def peak(self, threads: int) -> Task:
         """What the CPU can multiply and add with so many threads."""

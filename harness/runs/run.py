@@ -24,6 +24,7 @@ from harness.runs.energy import energy_tasks
 from harness.runs.executing import Display, executing
 from harness.runs.explanations import calibrations, keep_log, networks
 from harness.runs.latency import latency_tasks, run_latency, timed_by_variant
+from harness.runs.layer_times import layer_times_tasks
 from harness.runs.load import keep_logs, load_tasks, streams_tasks
 from harness.runs.own_metrics import compute_own
 from harness.runs.passes import Measured, Pass, TasksOf, by_variant, run_tasks_of
@@ -50,6 +51,7 @@ _TASKS: dict[str, TasksOf] = {
     "energy": energy_tasks,
     "load": load_tasks,
     "streams": streams_tasks,
+    "layer_times": layer_times_tasks,
 }
 """What measures after the builds, in this order: nothing else runs meanwhile."""
 _PASSES: dict[str, Pass] = {name: run_tasks_of(tasks_of) for name, tasks_of in _TASKS.items()} | {
@@ -90,6 +92,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         energy=by_variant(measured["energy"]) if prepared.resolved.measurement.energy else None,
         load=by_variant(measured["load"]),
         streams=by_variant(measured["streams"]),
+        layer_times=by_variant(measured["layer_times"]),
     )
     about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
     rows, evidence = _rows(prepared, run_outcomes)

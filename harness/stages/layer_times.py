@@ -28,9 +28,7 @@ _BUDGET_MS: Final = 500.0
 """Of inferences of one engine, where they are not too slow for the fewest."""
 
 
-def measure_layers(
-    config: LayerTimesConfig, inputs: Inputs, folder: Path, context: StageContext
-) -> LayerTimesResult:
+def measure_layers(config: LayerTimesConfig, inputs: Inputs, folder: Path, context: StageContext) -> LayerTimesResult:
     """Each engine in turn, alone on the machine; one that fails leaves the others their times."""
     engines, missing = {}, {}
     with measuring(lambda holder: context.waiting(f"waiting for another measurement: {holder}")):

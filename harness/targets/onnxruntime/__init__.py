@@ -124,9 +124,7 @@ class OnnxRuntime(Target):
 
         return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
 
-    def time_layers(
-        self, path: Path, options: BuildOptions, batch: Array, runs: int
-    ) -> Sequence[Mapping[str, float]]:
+    def time_layers(self, path: Path, options: BuildOptions, batch: Array, runs: int) -> Sequence[Mapping[str, float]]:
         """From ONNX Runtime's profile of each node."""
         from harness.targets.onnxruntime.profile import time_layers
 

@@ -178,9 +178,7 @@ class OpenVino(Target):
 
         return OpenVinoSession(path, _narrowed(options))
 
-    def time_layers(
-        self, path: Path, options: BuildOptions, batch: Array, runs: int
-    ) -> Sequence[Mapping[str, float]]:
+    def time_layers(self, path: Path, options: BuildOptions, batch: Array, runs: int) -> Sequence[Mapping[str, float]]:
         """From OpenVINO's performance counters."""
         from harness.targets.openvino.session import time_layers
 

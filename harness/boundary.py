@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from harness.engine.process_tree import MARK_VARIABLE, kill_marked
 from harness.errors import EXIT_INTERRUPTED, EXIT_SOFTWARE, EXIT_TERMINATED, EXIT_USAGE, HarnessError
+from harness.text import visible
 
 DEBUG_VARIABLE = "HARNESS_DEBUG"
 """Set to show tracebacks on the terminal."""
@@ -181,7 +182,7 @@ def _has_working_directory() -> bool:
 
 def _said(message: str, code: int) -> int:
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"harness: {message}\n")
+        sys.stderr.write(f"harness: {visible(message)}\n")
     return code
 
 

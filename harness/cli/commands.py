@@ -17,7 +17,7 @@ from harness.cli import history as cli_history
 from harness.cli import init as cli_init
 from harness.cli import nightly as cli_nightly
 from harness.cli import ship as cli_ship
-from harness.cli.output import output_width, print_tables
+from harness.cli.output import output_width, print_tables, say
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_OK,
@@ -25,6 +25,7 @@ from harness.errors import (
     EXIT_VARIANT_FAILED,
     most_severe,
 )
+from harness.text import visible_json
 from harness.version import __version__
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"harness {__version__}")
+        say(f"harness {__version__}")
         raise typer.Exit
 
 
@@ -139,9 +140,9 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
                 broken.append(reason is not None)
         title = f"{scenario.name} ({path}): {len(variants)} variants"
         if number:
-            typer.echo()
+            say()
         for line in listed_variants(title, states, output_width()):
-            typer.echo(line)
+            say(line)
     raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
 
 
@@ -167,7 +168,7 @@ def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or thei
 
     for path in runs:
         for written in render(load_results(path), path if path.is_dir() else path.parent):
-            typer.echo(written)
+            say(written)
 
 
 @app.command()
@@ -235,7 +236,7 @@ def doctor() -> None:
 
     found = list(diagnose())
     for line in diagnosis_lines(found, output_width()):
-        typer.echo(line)
+        say(line)
     broken = any(finding.is_required_and_missing for finding in found)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
 
@@ -251,7 +252,7 @@ app.add_typer(cli_history.history, name="history")
 
 
 def _tell(message: str) -> None:
-    typer.echo(message, err=True)
+    say(message, err=True)
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
@@ -266,12 +267,12 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 
     for analysis in record.analyses:
         print_tables((layer_costs_table(analysis), accuracy_table(analysis)))
-        typer.echo(conclusion(analysis))
+        say(conclusion(analysis))
         if analysis.fragment is not None:
-            typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
+            say((written.parent / analysis.fragment).read_text(encoding="utf-8"))
     for failure in record.failures:
-        typer.echo(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
-    typer.echo(f"report: {written}")
+        say(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
+    say(f"report: {written}")
     if record.failures:
         return EXIT_VARIANT_FAILED
     return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
@@ -286,20 +287,20 @@ def print_summary(done: CompleteRun, *, strict: bool, as_json: bool) -> int:
     results = done.results
     if as_json:
         plain = {"run": results.run_id, "decisions": [found.plain() for found in results.decisions]}
-        typer.echo(json.dumps(plain, ensure_ascii=False))
+        typer.echo(visible_json(json.dumps(plain, ensure_ascii=False)))
     width = output_width()
     for line in (*rows_table(results, width), *without_figures(results.rows, width), *decision_lines(results, width)):
-        typer.echo(line, err=as_json)
+        say(line, err=as_json)
     for warning in results.warnings:
-        typer.echo(f"\nwarning: {warning}", err=True)
+        say(f"\nwarning: {warning}", err=True)
     for failure in failures(results.rows):
-        typer.echo(f"\n{failure}", err=True)
+        say(f"\n{failure}", err=True)
     failed = any(row.status == "failed" for row in results.rows)
     for message in gate_messages(results.gates):
-        typer.echo(f"\n{message}", err=True)
+        say(f"\n{message}", err=True)
     html = next((path for path in done.written if path.suffix == ".html"), done.directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
-    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}", err=as_json)
+    say(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}", err=as_json)
     return most_severe([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.output import say
 from harness.errors import StageError, UsageError
+from harness.text import visible
 
 if TYPE_CHECKING:
     from harness.results import Layer
@@ -95,7 +97,7 @@ def build(
         **_read_samples(samples if fp16 else None),
     )
     with _as_usage_error():
-        engine = build_engine(request, tell=typer.echo, spell=_flag)
+        engine = build_engine(request, tell=say, spell=_flag)
     _print_engine(engine, save_engine, chosen.name)
 
 
@@ -126,7 +128,7 @@ def audit(
             shapes=ranges,
             spell=_flag,
         )
-    typer.echo(f"{file.name} {'is an engine of' if found.is_engine else 'was built for'} {found.target}")
+    say(f"{file.name} {'is an engine of' if found.is_engine else 'was built for'} {found.target}")
     _print_layers(found.layers, all_layers=all_layers)
     _print_coverage(found.layers)
 
@@ -175,7 +177,7 @@ def _read_samples(file: Path | None) -> dict[str, Any]:
 
 
 def _print_engine(engine: BuiltEngine, file: Path, target: str) -> None:
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes, built in {engine.build_s:.1f} s for {target}")
+    say(f"{file}: {file.stat().st_size:,} bytes, built in {engine.build_s:.1f} s for {target}")
     _print_coverage(engine.layers)
 
 
@@ -191,15 +193,15 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
     for layer in layers:
         if all_layers or layer.weight_type is not None:
             table.add_row(
-                layer.name,
-                layer.op,
+                visible(layer.name),
+                visible(layer.op),
                 *((layer.provider or "",) if providers else ()),
                 layer.input_type,
                 layer.weight_type or "",
                 layer.output_type,
                 f"{layer.macs:,}" if layer.macs else "",
                 "yes" if layer.int8 else "no",
-                layer.reason or "",
+                visible(layer.reason or ""),
             )
     console = Console(markup=False)
     if not console.is_terminal:
@@ -212,14 +214,14 @@ def _print_coverage(layers: Sequence[Layer]) -> None:
 
     coverage = coverage_of(layers)
     if coverage is None:
-        typer.echo("no convolution or matrix product in the engine")
+        say("no convolution or matrix product in the engine")
         return
-    typer.echo(f"INT8: {coverage.int8_macs:.1%} of the multiply-accumulates, {coverage.int8_layers} layers")
+    say(f"INT8: {coverage.int8_macs:.1%} of the multiply-accumulates, {coverage.int8_layers} layers")
     float_layers = [layer for layer in layers if layer.weight_type is not None and not layer.int8]
     for reason in dict.fromkeys(layer.reason for layer in float_layers):
         names = [layer.name for layer in float_layers if layer.reason == reason]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        typer.echo(f"  {shown}: {reason}")
+        say(f"  {shown}: {reason}")
 
 
 @contextmanager

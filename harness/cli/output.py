@@ -10,7 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from harness.errors import UsageError
+from harness.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +28,11 @@ _LEAST_FIRST = 14
 """Columns of the first column of a table, however narrow the terminal is."""
 
 
+def say(text: object = "", *, nl: bool = True, err: bool = False) -> None:
+    """Print a text, lines and all, with characters in it that would act on a terminal as escapes."""
+    typer.echo(visible(str(text)), nl=nl, err=err)
+
+
 def print_tables(tables: Iterable[Table | None]) -> None:
     """Print tables as a report has them; None is left out."""
     from rich.table import Table as RichTable
@@ -37,7 +45,7 @@ def print_tables(tables: Iterable[Table | None]) -> None:
         for index, heading in enumerate(content.headings):
             table.add_column(heading, justify="right" if index in content.numeric else "left", overflow="fold")
         for row in content.rows:
-            table.add_row(*row)
+            table.add_row(*map(visible, row))
         console.print(table, "")
 
 

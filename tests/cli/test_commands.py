@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,14 @@ class TestTheEndOfARun:
         assert plain["run"] == done.results.run_id
         assert [Decision.model_validate(each) for each in plain["decisions"]] == list(done.results.decisions)
         assert done.results.decisions[0].headline.split()[0] in printed.err
+
+    def test_json_sends_no_control_characters_and_reads_the_same(
+        self, done: CompleteRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name = "a\x1b[31m\x9b31m\u202eb[red]\N{ROCKET}"
+        decision = done.results.decisions[0].model_copy(update={"model": name})
+        results = done.results.model_copy(update={"decisions": (decision,)})
+        print_summary(replace(done, results=results), strict=False, as_json=True)
+        printed = capsys.readouterr()
+        assert not set(printed.out + printed.err) & set("\x1b\x9b\u202e")
+        assert json.loads(printed.out)["decisions"][0]["model"] == name

@@ -181,7 +181,9 @@ def test_hostile_names_are_text_in_tables_figures_and_choices(opened, rich: RunR
     draw_all(page)
     page.locator("#g1-losses svg").hover(position={"x": 300, "y": 60})
     assert page.locator("img").count() == 0
-    assert page.locator("#layers-table tbody td").first.text_content() == ATTACK.replace("\x1b", r"\x1b") + "layer0/conv"
+    assert (
+        page.locator("#layers-table tbody td").first.text_content() == ATTACK.replace("\x1b", r"\x1b") + "layer0/conv"
+    )
     assert "<img src=x onerror=alert(1)>" in page.locator("#layers").text_content()
     assert page.locator("h1").inner_text() == ATTACK.replace("\x1b", r"\x1b")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.output import say
+from harness.cli.output import say, table_lines
 from harness.errors import StageError, UsageError
 from harness.text import visible
 
@@ -182,31 +184,27 @@ def _print_engine(engine: BuiltEngine, file: Path, target: str) -> None:
 
 
 def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """A line per layer: in a pipe with everything; on a terminal what there is room for, reasons follow below."""
+    from harness.report.tables import with_types
 
-    table = Table(box=None)
-    providers = any(layer.provider for layer in layers)
-    places = ("provider",) if providers else ()
-    for column in ("layer", "kernel", *places, "input", "weight", "output", "MACs", "INT8", "why not"):
-        table.add_column(column, no_wrap=True)
-    for layer in layers:
-        if all_layers or layer.weight_type is not None:
-            table.add_row(
-                visible(layer.name),
-                visible(layer.op),
-                *((layer.provider or "",) if providers else ()),
-                layer.input_type,
-                layer.weight_type or "",
-                layer.output_type,
-                f"{layer.macs:,}" if layer.macs else "",
-                "yes" if layer.int8 else "no",
-                visible(layer.reason or ""),
-            )
-    console = Console(markup=False)
-    if not console.is_terminal:
-        console = Console(markup=False, width=_PAGE_WIDTH)
-    console.print(table)
+    shown = [layer for layer in layers if all_layers or layer.weight_type is not None]
+    places = ("provider",) if any(layer.provider for layer in layers) else ()
+    is_terminal = sys.stdout.isatty()
+    types = ("types",) if is_terminal else ("input", "weight", "output")
+    headings = ("layer", "kernel", *places, *types, "MACs", "INT8", *(() if is_terminal else ("why not",)))
+    rows = []
+    for layer in shown:
+        provider = (layer.provider or "",) if places else ()
+        each = (with_types(layer),) if is_terminal else (layer.input_type, layer.weight_type or "", layer.output_type)
+        macs = f"{layer.macs:,}" if layer.macs else ""
+        reason = () if is_terminal else (layer.reason or "",)
+        row = (layer.name, layer.op, *provider, *each, macs, "yes" if layer.int8 else "no", *reason)
+        rows.append(tuple(map(visible, row)))
+    width = shutil.get_terminal_size().columns if is_terminal else _PAGE_WIDTH
+    for line in table_lines(headings, rows, {headings.index("MACs")}, width):
+        say(line)
+    if is_terminal and all_layers:
+        _print_reasons([layer for layer in shown if layer.weight_type is None])
 
 
 def _print_coverage(layers: Sequence[Layer]) -> None:
@@ -217,8 +215,12 @@ def _print_coverage(layers: Sequence[Layer]) -> None:
         say("no convolution or matrix product in the engine")
         return
     say(f"INT8: {coverage.int8_macs:.1%} of the multiply-accumulates, {coverage.int8_layers} layers")
-    float_layers = [layer for layer in layers if layer.weight_type is not None and not layer.int8]
-    for reason in dict.fromkeys(layer.reason for layer in float_layers):
+    _print_reasons([layer for layer in layers if layer.weight_type is not None and not layer.int8])
+
+
+def _print_reasons(float_layers: Sequence[Layer]) -> None:
+    """Why layers are not integer, each reason once."""
+    for reason in dict.fromkeys(layer.reason for layer in float_layers if layer.reason):
         names = [layer.name for layer in float_layers if layer.reason == reason]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         say(f"  {shown}: {reason}")

@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ _LOG_WIDTH = 160
 """Columns of tables that are not printed to a terminal."""
 _GAP = 2
 """Columns between those of a table."""
-_LEAST_FIRST = 14
-"""Columns of the first column of a table, however narrow the terminal is."""
+_LEAST_TEXT = 10
+"""Columns of a text in a table, however narrow the terminal is."""
 
 
 def say(text: object = "", *, nl: bool = True, err: bool = False) -> None:
@@ -70,22 +71,35 @@ def output_width() -> int:
 def table_lines(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Collection[int], width: int
 ) -> Iterator[str]:
-    """A table in `width` columns; where it is wider, the first column goes on in the next line, at spaces."""
-    from rich.cells import cell_len, chop_cells
+    """A table in `width` columns; where it is wider, texts go on in the next line, at spaces if they have any."""
+    from rich.cells import cell_len
 
     every = [tuple(headings), *map(tuple, rows)]
     widths = [max(cell_len(row[place]) for row in every) for place in range(len(headings))]
-    others = sum(each + _GAP for each in widths[1:])
-    widths[0] = max(min(widths[0], width - others), min(_LEAST_FIRST, widths[0]))
+    texts = [place for place in range(len(headings)) if place not in numeric]
+    while sum(widths) + _GAP * (len(widths) - 1) > width:
+        widest = max(texts, key=lambda place: widths[place])
+        if widths[widest] <= _LEAST_TEXT:
+            break
+        widths[widest] -= 1
     for row in every:
-        wrapped = textwrap.wrap(row[0], widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
-        first = [part for line in wrapped for part in chop_cells(line, widths[0]) or [""]]
-        cells = [first[0] + " " * (widths[0] - cell_len(first[0]))]
-        for place in range(1, len(row)):
-            padding = " " * (widths[place] - cell_len(row[place]))
-            cells.append(padding + row[place] if place in numeric else row[place] + padding)
-        yield (" " * _GAP).join(cells).rstrip()
-        yield from first[1:]
+        cells = [_wrapped(cell, widths[place]) for place, cell in enumerate(row)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = []
+            for place, part in enumerate(parts):
+                padding = " " * (widths[place] - cell_len(part))
+                padded.append(padding + part if place in numeric else part + padding)
+            yield (" " * _GAP).join(padded).rstrip()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A text in lines of so many columns, the later ones set in."""
+    from rich.cells import cell_len, chop_cells
+
+    if cell_len(text) <= width:
+        return [text]
+    lines = textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+    return [part for line in lines for part in (chop_cells(line, width) if cell_len(line) > width else [line])]
 
 
 def bulleted(text: str, mark: str, width: int) -> Iterator[str]:

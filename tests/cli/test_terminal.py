@@ -16,11 +16,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from oracles.engine_stages import Weights, matrix
 from rich.cells import cell_len
 
 from harness.cli.listing import diagnosis_lines, listed_variants
 from harness.cli.output import table_lines
 from harness.cli.summary import failures, row_verdict, rows_table, without_figures
+from harness.engine.context import StageContext
 from harness.results import RunResults
 from harness.runs.doctor import DoctorCheck
 
@@ -148,6 +150,32 @@ def test_doctor_fits_the_terminal(start: Callable[..., Screen], columns: int) ->
     told = [line for line in screen.lines if not line.startswith("    fix: ")]
     assert max(map(len, told)) <= columns
     assert any(line.startswith("ok  target onnxruntime ") for line in told)
+
+
+@pytest.mark.parametrize("columns", [60, 120])
+def test_an_audit_is_readable_on_a_terminal(start: Callable[..., Screen], tmp_path: Path, columns: int) -> None:
+    matrix(Weights(mebibytes=1), {}, tmp_path, StageContext("a", 1))
+    file = str(tmp_path / "engine.onnx")
+    screen = start("-m", "harness", "audit", file, "--target", "onnxruntime", columns=columns)
+    assert screen.exit_code() == 0, screen.raw
+    assert "\x1b" not in screen.raw
+    assert screen.lines[1].split() == ["layer", "kernel", "types", "MACs", "INT8"]
+    assert screen.lines[2].split()[-2:] == ["262,144", "no"]
+    assert max(map(cell_len, screen.lines[1:-2])) <= columns
+    assert screen.raw.count("not quantized") == 1  # a reason stands once
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_plain"), [({}, False), ({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, True)], ids=str
+)
+def test_tables_are_plain_text_where_that_is_asked_for(
+    start: Callable[..., Screen], variables: dict[str, str], is_plain: bool
+) -> None:
+    code = "from harness.cli.output import *\nfrom harness.report.tables import Table\n"
+    screen = start("-c", f"{code}print_tables([Table('caption', ('a', 'b'), (('x', '[red]1'),))])", **variables)
+    assert screen.exit_code() == 0, screen.raw
+    assert "[red]1" in screen.raw
+    assert ("\x1b" not in screen.raw) == is_plain
 
 
 @pytest.mark.slow

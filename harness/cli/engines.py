@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _PAGE_WIDTH = 10_000
 """Page width of tables that go into a file or a pipe, wide enough to cut nothing off."""
+_KERNELS_WIDTH = 80
+"""Columns of a terminal that has room for the names of kernels."""
 _DEFAULT_TARGET = "tensorrt-rtx"
 _TRTEXEC_LEVELS = {"ampere+": "ampere_plus", "sameComputeCapability": "same_compute_capability"}
 
@@ -190,17 +192,19 @@ def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
     shown = [layer for layer in layers if all_layers or layer.weight_type is not None]
     places = ("provider",) if any(layer.provider for layer in layers) else ()
     is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else _PAGE_WIDTH
     types = ("types",) if is_terminal else ("input", "weight", "output")
-    headings = ("layer", "kernel", *places, *types, "MACs", "INT8", *(() if is_terminal else ("why not",)))
+    kernels = ("kernel",) if width >= _KERNELS_WIDTH else ()
+    headings = ("layer", *kernels, *places, *types, "MACs", "INT8", *(() if is_terminal else ("why not",)))
     rows = []
     for layer in shown:
         provider = (layer.provider or "",) if places else ()
         each = (with_types(layer),) if is_terminal else (layer.input_type, layer.weight_type or "", layer.output_type)
         macs = f"{layer.macs:,}" if layer.macs else ""
         reason = () if is_terminal else (layer.reason or "",)
-        row = (layer.name, layer.op, *provider, *each, macs, "yes" if layer.int8 else "no", *reason)
+        kernel = (layer.op,) if kernels else ()
+        row = (layer.name, *kernel, *provider, *each, macs, "yes" if layer.int8 else "no", *reason)
         rows.append(tuple(map(visible, row)))
-    width = shutil.get_terminal_size().columns if is_terminal else _PAGE_WIDTH
     for line in table_lines(headings, rows, {headings.index("MACs")}, width):
         say(line)
     if is_terminal and all_layers:

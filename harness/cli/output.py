@@ -25,6 +25,8 @@ _LOG_WIDTH = 160
 """Columns of tables that are not printed to a terminal."""
 _GAP = 2
 """Columns between those of a table."""
+_INDENT = 2
+"""Columns that a text which goes on in the next line is set in there."""
 _LEAST_TEXT = 10
 """Columns of a text in a table, however narrow the terminal is."""
 
@@ -76,12 +78,15 @@ def table_lines(
 
     every = [tuple(headings), *map(tuple, rows)]
     widths = [max(cell_len(row[place]) for row in every) for place in range(len(headings))]
-    texts = [place for place in range(len(headings)) if place not in numeric]
-    while sum(widths) + _GAP * (len(widths) - 1) > width:
-        widest = max(texts, key=lambda place: widths[place])
-        if widths[widest] <= _LEAST_TEXT:
-            break
-        widths[widest] -= 1
+    words = [max(_longest_word(row[place]) for row in every) for place in range(len(widths))]
+    least = [min(each, _LEAST_TEXT) for each in widths]
+    # Spaces first; a word is broken where nothing else helps.
+    for floors in ([max(pair) for pair in zip(words, least, strict=True)], least):
+        while sum(widths) + _GAP * (len(widths) - 1) > width:
+            able = [place for place in range(len(widths)) if place not in numeric and widths[place] > floors[place]]
+            if not able:
+                break
+            widths[max(able, key=lambda place: widths[place])] -= 1
     for row in every:
         cells = [_wrapped(cell, widths[place]) for place, cell in enumerate(row)]
         for parts in zip_longest(*cells, fillvalue=""):
@@ -92,13 +97,21 @@ def table_lines(
             yield (" " * _GAP).join(padded).rstrip()
 
 
+def _longest_word(text: str) -> int:
+    """Columns that a text needs if it is broken at spaces only."""
+    from rich.cells import cell_len
+
+    first, *others = text.split() or [""]
+    return max(cell_len(first), *(cell_len(word) + _INDENT for word in others), 0)
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     """A text in lines of so many columns, the later ones set in."""
     from rich.cells import cell_len, chop_cells
 
     if cell_len(text) <= width:
         return [text]
-    lines = textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+    lines = textwrap.wrap(text, width, subsequent_indent=" " * _INDENT, break_on_hyphens=False)
     return [part for line in lines for part in (chop_cells(line, width) if cell_len(line) > width else [line])]
 
 

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from harness.report.variants import Group, VariantLine
     from harness.results import Row, RunResults
 
-_HEADINGS = ("Variant", "Top-1", "Speedup", "Engine", "Verdict")
-_UNLABELLED = ("Variant", "As FP32", "Speedup", "Engine", "Verdict")
 _NUMERIC = frozenset({1, 2, 3})
+_AGREEMENT = "As FP32"
 
 
 def rows_table(results: RunResults, width: int) -> Iterator[str]:
@@ -22,36 +21,48 @@ def rows_table(results: RunResults, width: int) -> Iterator[str]:
     from harness.report.variants import groups
 
     for group in groups(results):
-        headings = _UNLABELLED if group.has_unlabelled else _HEADINGS
         yield ""
         yield from bulleted(visible(group.title), "", width)
+        headings = ("Variant", visible(_quality_heading(group)), "Speedup", "Engine", "Verdict")
         rows = [_cells(group, line, row) for line, row in zip(group.lines, group.rows, strict=True)]
         yield from table_lines(headings, rows, _NUMERIC, width)
 
 
+def _quality_heading(group: Group) -> str:
+    from harness.verdicts.quality import quality
+
+    judged = next(filter(None, map(quality, group.rows)), None)
+    return "Top-1" if group.has_accuracy else judged.name if judged else _AGREEMENT
+
+
 def _cells(group: Group, line: VariantLine, row: Row) -> tuple[str, ...]:
-    accuracy = line.unlabelled.value if group.has_unlabelled else line.top1.value
+    from harness.verdicts.quality import quality
+
+    judged = quality(row)
+    figure = f"{judged.value:.4f}" if judged else line.unlabelled.value
+    shown = line.top1.value if group.has_accuracy else figure
     name = visible(f"{line.method} {line.name}".strip())
-    return (name, accuracy, line.speedup.value, line.engine, row_verdict(row, is_recommended=line.is_recommended))
+    return (name, shown, line.speedup.value, line.engine, row_verdict(row, is_recommended=line.is_recommended))
 
 
 def row_verdict(row: Row, *, is_recommended: bool) -> str:
     """What the verdicts on accuracy and latency come to; the status of a row that was not measured."""
+    from harness.verdicts.quality import quality
+    from harness.verdicts.recommend import keeps_accuracy
+
     if row.status != "ok" or is_recommended or row.variant.method == "fp32":
         return row.status if row.status != "ok" else "recommended" if is_recommended else "reference"
-    accuracy = row.accuracy.verdict if row.accuracy else None
+    judged, is_kept = quality(row), keeps_accuracy(row)
     latency = row.latency.verdict if row.latency else None
-    if accuracy == "worse":
+    if judged and judged.verdict == "worse" and not is_kept:
         return "loses accuracy"
     if latency == "worse":
         return "slower"
-    if "inconclusive" in (accuracy, latency):
+    if latency == "inconclusive" or (judged and not is_kept):
         return "not proven"
-    words = (_ACCURACY.get(accuracy or ""), _SPEED.get(latency or ""))
-    return ", ".join(filter(None, words)) or "\N{EN DASH}"
+    return ", ".join(filter(None, ("kept" if is_kept else "", _SPEED.get(latency or "", "")))) or "\N{EN DASH}"
 
 
-_ACCURACY = {"same": "kept", "better": "kept"}
 _SPEED = {"better": "faster", "same": "not faster"}
 
 

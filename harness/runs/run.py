@@ -14,6 +14,7 @@ from harness.comparison.gates import judge_gates
 from harness.comparison.snapshot import snapshot_of_run
 from harness.data.doubts import doubts
 from harness.engine.graph import Task
+from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
@@ -78,10 +79,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         measurement_id = f"{run_id} {started.isoformat()}"
         executor.expect(_after(None, prepared, None, measurement_id))
         outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
-        measured = {}
-        for name, run in _PASSES.items():
-            executor.expect(_after(name, prepared, outcomes, measurement_id))
-            measured[name] = run(prepared, executor, outcomes, measurement_id)
+        measured = _measure(prepared, executor, outcomes, measurement_id)
         timed = timed_by_variant(measured["latency"])
         measured["peak"] = run_peaks(prepared, executor, timed)
     after_builds = [each for found in measured.values() for each in found]
@@ -129,6 +127,17 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
     problems.raise_first(directory)
     return results
+
+
+def _measure(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
+) -> dict[str, Measured]:
+    """What each pass found."""
+    measured = {}
+    for name, run in _PASSES.items():
+        executor.expect(_after(name, prepared, outcomes, measurement_id))
+        measured[name] = run(prepared, executor, outcomes, measurement_id)
+    return measured
 
 
 def _after(

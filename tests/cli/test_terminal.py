@@ -270,6 +270,35 @@ class TestSummary:
         assert list(failures(rows)) == [f"failed: {ids}\n  crashed"]
         assert [row_verdict(row, is_recommended=False) for row in rows[1:3]] == ["unavailable", "failed"]
 
+    @pytest.mark.parametrize(
+        ("is_non_inferior", "accuracy", "latency", "words"),
+        [
+            (True, "inconclusive", "better", "kept, faster"),  # as the decision says it: within the margin is kept
+            (True, "same", "same", "kept, not faster"),
+            (True, "worse", "better", "kept, faster"),
+            (False, "inconclusive", "better", "not proven"),
+            (False, "worse", "better", "loses accuracy"),
+            (True, "same", "worse", "slower"),
+            (True, "same", "inconclusive", "not proven"),
+        ],
+    )
+    def test_the_verdict_of_a_row_agrees_with_the_decision(
+        self, example: RunResults, is_non_inferior: bool, accuracy: str, latency: str, words: str
+    ) -> None:
+        row = example.rows[1]
+        assert row.accuracy is not None and row.accuracy.comparison is not None
+        assert row.latency is not None and row.latency.comparison is not None
+        judged = row.accuracy.comparison.model_copy(update={"verdict": accuracy, "is_non_inferior": is_non_inferior})
+        timed = row.latency.comparison.model_copy(update={"verdict": latency})
+        changed = row.model_copy(
+            update={
+                "accuracy": row.accuracy.model_copy(update={"comparison": judged}),
+                "latency": row.latency.model_copy(update={"comparison": timed}),
+            }
+        )
+        assert row_verdict(changed, is_recommended=False) == words
+        assert row_verdict(changed, is_recommended=True) == "recommended"
+
     def test_hostile_names_are_shown_as_text(self, example: RunResults) -> None:
         row = example.rows[1]
         variant = row.variant.model_copy(update={"model": HOSTILE, "calibrator": HOSTILE})

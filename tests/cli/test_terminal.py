@@ -123,15 +123,14 @@ def test_ctrl_c_in_a_terminal_shows_the_command_that_goes_on(start: Callable[...
     screen.read(lambda: "ready" in screen.raw)
     screen.press_ctrl_c()
     assert screen.exit_code() == 130
-    assert screen.lines[-2] == "  harness run 'a b.yaml'"
+    assert "  harness run 'a b.yaml'" in screen.lines, screen.raw
 
 
 def test_a_second_ctrl_c_ends_everything_at_once(start: Callable[..., Screen], tmp_path: Path) -> None:
     """Also what a child started in a session of its own."""
     screen = start("-c", CHILDREN, str(tmp_path / "log"), PYTHONPATH=f"{REPOSITORY}:{REPOSITORY}/tests")
-    started = lambda: [each for each in psutil.Process(screen.pid).children(recursive=True)]  # noqa: E731, C416
-    screen.read(lambda: len(started()) == 2)
-    family = started()
+    screen.read(lambda: len(psutil.Process(screen.pid).children(recursive=True)) == 2)
+    family = psutil.Process(screen.pid).children(recursive=True)
     screen.press_ctrl_c()
     screen.read(lambda: "tidying up" in screen.raw)
     screen.press_ctrl_c()
@@ -139,7 +138,8 @@ def test_a_second_ctrl_c_ends_everything_at_once(start: Callable[..., Screen], t
     assert screen.exit_code() == 130
     assert time.monotonic() - began < 60  # and not after ten minutes
     assert "ended at once" in screen.raw
-    assert [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+    _, alive = psutil.wait_procs(family, timeout=10)  # to be killed and to be gone are a moment apart
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -205,7 +205,8 @@ def test_a_run_shows_one_line_a_table_and_the_decision(
     interrupted.press_ctrl_c()
     assert interrupted.exit_code() == 130
     assert any(re.match(r"\d+ of \d+ stages are done and kept in ", line) for line in interrupted.lines)
-    assert interrupted.lines[-2].startswith(f"  python -m harness run {scenario} --no-history --out ")
+    again = f"  python -m harness run {scenario} --no-history --out "
+    assert any(line.startswith(again) for line in interrupted.lines)
     assert not (tmp_path / "3").exists()
 
 

@@ -11,10 +11,12 @@ import errno
 import io
 import os
 import platform
+import shlex
 import signal
 import sys
 import tempfile
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -22,7 +24,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from harness.engine.process_tree import MARK_VARIABLE, kill_marked
 from harness.errors import EXIT_INTERRUPTED, EXIT_SOFTWARE, EXIT_TERMINATED, EXIT_USAGE, HarnessError
+from harness.text import visible
 
 DEBUG_VARIABLE = "HARNESS_DEBUG"
 """Set to show tracebacks on the terminal."""
@@ -67,7 +71,9 @@ _OF_THE_MACHINE = {
 """Errors of the operating system that say something about files and not about the harness; what to do about each."""
 
 
-_INTERRUPTED = "interrupted; finished stages are kept: the same command goes on from there"
+_SHOW_CURSOR = b"\r\x1b[K\x1b[?25h"
+"""The line that showed the progress goes, and the cursor that it hid comes back."""
+_ENDED_AT_ONCE = _SHOW_CURSOR + b"harness: ended at once; finished stages are kept\n"
 
 
 class Terminated(BaseException):
@@ -121,22 +127,28 @@ def _run(command: Callable[[], object]) -> int:
         _debug(error)
         return _said(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
+        return _interrupted("interrupted", EXIT_INTERRUPTED)
     except Terminated as error:
         name = signal.Signals(error.number).name
-        message = f"ended by {name}; finished stages are kept: the same command goes on from there"
-        return _said(message, EXIT_TERMINATED - signal.SIGTERM + error.number)
+        return _interrupted(f"ended by {name}", EXIT_TERMINATED - signal.SIGTERM + error.number)
     except BaseException as error:
         return _of_libraries(error)
     if found == EXIT_INTERRUPTED:  # the command-line library turns the exception into a number
-        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
+        return _interrupted("interrupted", EXIT_INTERRUPTED)
     return found if isinstance(found, int) else 0
+
+
+def _interrupted(how: str, code: int) -> int:
+    """What the user has after a run was ended, and the command that goes on from there."""
+    name = Path(sys.argv[0]).name
+    command = shlex.join([*(["python", "-m", "harness"] if name == "__main__.py" else [name]), *sys.argv[1:]])
+    return _said(f"{how}; finished stages are kept, and the same command goes on from there:\n  {command}", code)
 
 
 def _of_libraries(error: BaseException) -> int:
     """What the command-line library, the operating system or an import raised; the rest is unforeseen."""
     if type(error).__name__ == "Abort":
-        return _said(_INTERRUPTED, EXIT_INTERRUPTED)
+        return _interrupted("interrupted", EXIT_INTERRUPTED)
     if hasattr(error, "format_message") and hasattr(error, "show"):  # click's, wherever typer has it from
         error.show()
         return EXIT_USAGE
@@ -170,7 +182,7 @@ def _has_working_directory() -> bool:
 
 def _said(message: str, code: int) -> int:
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"harness: {message}\n")
+        sys.stderr.write(f"harness: {visible(message)}\n")
     return code
 
 
@@ -274,21 +286,53 @@ def _flushed(code: int) -> int:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP as exceptions, so that workers are ended and folders tidied up."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {}
+    """Signals as exceptions, so that workers are ended and folders tidied up; a second Ctrl-C does not wait for that.
+
+    All processes that this one starts carry its mark, so that none is left behind then.
+    """
+    outer = os.environ.get(MARK_VARIABLE)
+    mark = "/".join(filter(None, (outer, uuid.uuid4().hex)))
+    os.environ[MARK_VARIABLE] = mark
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], object]] = {
+        signal.SIGTERM: _terminate,
+        signal.SIGHUP: _terminate,
+        signal.SIGINT: _Interrupt(mark),
+    }
+    before: dict[signal.Signals, Any] = {}
     with suppress(ValueError):  # not in the main thread
-        before = {number: signal.signal(number, _terminate) for number in numbers if _is_default(number)}
+        before = {number: signal.signal(number, each) for number, each in handlers.items() if _is_default(number)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if outer is None:
+            os.environ.pop(MARK_VARIABLE, None)
+        else:
+            os.environ[MARK_VARIABLE] = outer
 
 
 def _is_default(number: signal.Signals) -> bool:
     """`nohup` ignores SIGHUP, and that is to stay."""
-    return signal.getsignal(number) == signal.SIG_DFL
+    return signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+class _Interrupt:
+    """Ctrl-C as an exception, and the second one as the end of this process and of all that it started."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._is_ending = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal."""
+        if not self._is_ending:
+            self._is_ending = True
+            signal.default_int_handler(number, frame)
+        with suppress(OSError):
+            os.write(2, _ENDED_AT_ONCE if os.isatty(2) else _ENDED_AT_ONCE.removeprefix(_SHOW_CURSOR))
+        kill_marked(self._mark)
+        os._exit(EXIT_INTERRUPTED)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

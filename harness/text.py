@@ -14,6 +14,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def visible_json(text: str) -> str:
+    """JSON that reads the same, with these characters of its strings as JSON's own escapes."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def one_line(text: str) -> str:
     """On one line: control characters and bytes that are no UTF-8 as escapes, the middle of a long text left out."""
     decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -154,7 +154,9 @@ def test_signals_end_it_in_order(number: signal.Signals, code: int) -> None:
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
-    assert said.startswith("harness: ") and len(said.splitlines()) == 1
+    how, command = said.splitlines()
+    assert how.startswith("harness: ")
+    assert command.split()[0] == "-c"  # the name that it was started under
 
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -214,8 +216,11 @@ def test_the_measuring_lock_of_another_user_can_be_taken(tmp_path: Path) -> None
         assert (ended.stdout, ended.returncode) == ("holding\n", 0), ended.stderr
 
 
-def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also through the command-line library, which turns the exception into a number."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "run", "my scenario.yaml", "--jobs", "2"])
     app = typer.Typer()
 
     @app.command()
@@ -223,4 +228,6 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys: pytest.CaptureFixture
         raise KeyboardInterrupt
 
     assert run_guarded(lambda: app([], standalone_mode=False)) == 130
-    assert "finished stages are kept: the same command goes on from there" in capsys.readouterr().err
+    first, command = capsys.readouterr().err.strip().splitlines()
+    assert first == "harness: interrupted; finished stages are kept, and the same command goes on from there:"
+    assert command == "  harness run 'my scenario.yaml' --jobs 2"

@@ -17,7 +17,7 @@ from harness.cli import history as cli_history
 from harness.cli import init as cli_init
 from harness.cli import nightly as cli_nightly
 from harness.cli import ship as cli_ship
-from harness.cli.output import output_width, print_tables
+from harness.cli.output import output_width, print_tables, say
 from harness.errors import (
     EXIT_INCONCLUSIVE,
     EXIT_OK,
@@ -25,6 +25,7 @@ from harness.errors import (
     EXIT_VARIANT_FAILED,
     most_severe,
 )
+from harness.text import visible_json
 from harness.version import __version__
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"harness {__version__}")
+        say(f"harness {__version__}")
         raise typer.Exit
 
 
@@ -117,9 +118,7 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
     Networks are built, in a process of their own, and nothing runs through them. Exit code 3: some cannot be built;
     2: none can.
     """
-    from rich.console import Console
-    from rich.table import Table
-
+    from harness.cli.listing import listed_variants
     from harness.runs.networks import describe_networks
     from harness.runs.registries import check_registries
     from harness.runs.selection import selected
@@ -127,21 +126,23 @@ def list_variants(scenarios: Scenarios, select: Select = None) -> None:
 
     wanted = _selector(select)
     broken = []
-    for path in scenarios:
+    for number, path in enumerate(scenarios):
         scenario = load_scenario(path)
         plugins = check_registries(scenario)
         with plugins.active():
             scenario = plugins.with_settings(scenario)
             variants = selected(expand(scenario), wanted)
             reasons = describe_networks(scenario, None).reasons
-            table = Table(title=f"{scenario.name} ({path})", title_justify="left", box=None)
-            table.add_column("variant", no_wrap=True)
-            table.add_column("on this machine")
+            states = []
             for variant in variants:
                 reason = reasons.get(variant.model)
-                table.add_row(variant.id, _on_this_machine(variant) if reason is None else f"fails: {reason}")
+                states.append((variant.id, _on_this_machine(variant) if reason is None else f"fail: {reason}"))
                 broken.append(reason is not None)
-        Console(markup=False).print(table)
+        title = f"{scenario.name} ({path}): {len(variants)} variants"
+        if number:
+            say()
+        for line in listed_variants(title, states, output_width()):
+            say(line)
     raise typer.Exit(EXIT_OK if not any(broken) else EXIT_USAGE if all(broken) else EXIT_VARIANT_FAILED)
 
 
@@ -154,9 +155,9 @@ def _on_this_machine(variant: Variant) -> str:
     if reason is not None:
         return f"unavailable: {reason}"
     if not target.is_deployable(variant):
-        return "simulated"
+        return "simulated: no engine runs these numbers as integers"
     not_run = target.cannot_run(target.build_options(variant, 1))
-    return f"builds: {not_run}" if not_run else "runs"
+    return f"built, not run: {not_run}" if not_run else "run on this machine"
 
 
 @app.command()
@@ -167,7 +168,7 @@ def report(runs: Annotated[list[Path], typer.Argument(help="Run folders, or thei
 
     for path in runs:
         for written in render(load_results(path), path if path.is_dir() else path.parent):
-            typer.echo(written)
+            say(written)
 
 
 @app.command()
@@ -230,19 +231,13 @@ def schema() -> None:
 @app.command()
 def doctor() -> None:
     """Check this machine: what works and, for what does not, the one command that fixes it."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from harness.cli.listing import diagnosis_lines
     from harness.runs.doctor import diagnose
 
-    table = Table(box=None)
-    for column in ("", "what", "found", "fix"):
-        table.add_column(column)
-    broken = False
-    for finding in diagnose():
-        table.add_row(finding.mark, finding.what, finding.found, "" if finding.ok else finding.fix or "")
-        broken = broken or finding.is_required_and_missing
-    Console(markup=False).print(table)
+    found = list(diagnose())
+    for line in diagnosis_lines(found, output_width()):
+        say(line)
+    broken = any(finding.is_required_and_missing for finding in found)
     raise typer.Exit(EXIT_USAGE if broken else EXIT_OK)
 
 
@@ -257,7 +252,7 @@ app.add_typer(cli_history.history, name="history")
 
 
 def _tell(message: str) -> None:
-    typer.echo(message, err=True)
+    say(message, err=True)
 
 
 def _selector(expressions: Sequence[str] | None) -> Callable[[Variant], bool] | None:
@@ -272,38 +267,40 @@ def _print_sensitivity(record: SensitivityRecord, written: Path) -> int:
 
     for analysis in record.analyses:
         print_tables((layer_costs_table(analysis), accuracy_table(analysis)))
-        typer.echo(conclusion(analysis))
+        say(conclusion(analysis))
         if analysis.fragment is not None:
-            typer.echo((written.parent / analysis.fragment).read_text(encoding="utf-8"))
+            say((written.parent / analysis.fragment).read_text(encoding="utf-8"))
     for failure in record.failures:
-        typer.echo(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
-    typer.echo(f"report: {written}")
+        say(f"\nfailed: {failure.variant_id}\n  {failure.reason}", err=True)
+    say(f"report: {written}")
     if record.failures:
         return EXIT_VARIANT_FAILED
     return EXIT_OK if all(analysis.meets_budget for analysis in record.analyses) else EXIT_INCONCLUSIVE
 
 
 def print_summary(done: CompleteRun, *, strict: bool, as_json: bool) -> int:
-    """Decisions, failures, gates that do not pass and the report's place; the exit code."""
+    """Rows, decisions, failures, gates that do not pass and the report's place; the exit code."""
+    from harness.cli.summary import failures, rows_table, without_figures
     from harness.comparison.gates import gate_messages, worst_exit_code
     from harness.words.decision import decision_lines
 
     results = done.results
     if as_json:
         plain = {"run": results.run_id, "decisions": [found.plain() for found in results.decisions]}
-        typer.echo(json.dumps(plain, ensure_ascii=False))
-    for line in decision_lines(results, output_width()):
-        typer.echo(line, err=as_json)
+        typer.echo(visible_json(json.dumps(plain, ensure_ascii=False)))
+    width = output_width()
+    for line in (*rows_table(results, width), *without_figures(results.rows, width), *decision_lines(results, width)):
+        say(line, err=as_json)
     for warning in results.warnings:
-        typer.echo(f"\nwarning: {warning}", err=True)
-    failed = [row for row in results.rows if row.status == "failed"]
-    for row in failed:
-        typer.echo(f"\nfailed: {row.variant.id}\n  {row.reason}", err=True)
+        say(f"\nwarning: {warning}", err=True)
+    for failure in failures(results.rows):
+        say(f"\n{failure}", err=True)
+    failed = any(row.status == "failed" for row in results.rows)
     for message in gate_messages(results.gates):
-        typer.echo(f"\n{message}", err=True)
+        say(f"\n{message}", err=True)
     html = next((path for path in done.written if path.suffix == ".html"), done.directory)
     gates = f", {_gate_counts(results.gates)}" if results.gates else ""
-    typer.echo(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}", err=as_json)
+    say(f"\n{_counts(results.rows)}{gates} in {results.wall_s:.0f} s\nreport: {html}", err=as_json)
     return most_severe([worst_exit_code(results.gates, strict=strict), EXIT_VARIANT_FAILED if failed else EXIT_OK])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.output import print_tables, write_text
+from harness.cli.output import print_tables, say, write_text
 from harness.errors import EXIT_GATE_FAILED, UsageError, shortened
 from harness.paths import file_name_problem, require_inside
 
@@ -55,8 +55,8 @@ def save(
             raise UsageError(f"cannot write {path}: {error.strerror}", fix="choose another --to") from None
         failed = [row.variant.id for row in snapshot.results.rows if row.status == "failed"]
         for variant in failed:
-            typer.echo(f"{variant} failed in this run; the baseline says so", err=True)
-        typer.echo(f"{word}: {path} ({path.stat().st_size / 1024:.0f} KiB, {len(snapshot.rows)} variants)")
+            say(f"{variant} failed in this run; the baseline says so", err=True)
+        say(f"{word}: {path} ({path.stat().st_size / 1024:.0f} KiB, {len(snapshot.rows)} variants)")
 
 
 def compare(
@@ -100,14 +100,14 @@ def _print(comparison: Comparison) -> None:
     shown = changes_table(comparison, ("worse", "inconclusive", "better"))
     print_tables((shown, conditions_table(comparison)))
     for message in change_messages(comparison):
-        typer.echo(message, err=message.startswith("regression"))
-    typer.echo(f"{comparison_headline(comparison)}: {comparison_summary(comparison)}")
+        say(message, err=message.startswith("regression"))
+    say(f"{comparison_headline(comparison)}: {comparison_summary(comparison)}")
     if comparison.exit_code() == EXIT_GATE_FAILED and comparison.is_forced:
-        typer.echo("--force compared figures whose conditions forbid it", err=True)
+        say("--force compared figures whose conditions forbid it", err=True)
 
 
 def _write(path: Path, text: str) -> None:
     if path == _STDOUT:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
     else:
         write_text(path, text)

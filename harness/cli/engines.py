@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.output import say, table_lines
 from harness.errors import StageError, UsageError
+from harness.text import visible
 
 if TYPE_CHECKING:
     from harness.results import Layer
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
 
 _PAGE_WIDTH = 10_000
 """Page width of tables that go into a file or a pipe, wide enough to cut nothing off."""
+_KERNELS_WIDTH = 80
+"""Columns of a terminal that has room for the names of kernels."""
 _DEFAULT_TARGET = "tensorrt-rtx"
 _TRTEXEC_LEVELS = {"ampere+": "ampere_plus", "sameComputeCapability": "same_compute_capability"}
 
@@ -104,7 +110,7 @@ def build(
         **_read_samples(samples if fp16 else None),
     )
     with _as_usage_error():
-        engine = build_engine(request, tell=typer.echo, spell=_flag)
+        engine = build_engine(request, tell=say, spell=_flag)
     _print_engine(engine, save_engine, chosen.name)
 
 
@@ -135,7 +141,7 @@ def audit(
             shapes=ranges,
             spell=_flag,
         )
-    typer.echo(f"{file.name} {'is an engine of' if found.is_engine else 'was built for'} {found.target}")
+    say(f"{file.name} {'is an engine of' if found.is_engine else 'was built for'} {found.target}")
     _print_layers(found.layers, all_layers=all_layers)
     _print_coverage(found.layers)
 
@@ -184,36 +190,34 @@ def _read_samples(file: Path | None) -> dict[str, Any]:
 
 
 def _print_engine(engine: BuiltEngine, file: Path, target: str) -> None:
-    typer.echo(f"{file}: {file.stat().st_size:,} bytes, built in {engine.build_s:.1f} s for {target}")
+    say(f"{file}: {file.stat().st_size:,} bytes, built in {engine.build_s:.1f} s for {target}")
     _print_coverage(engine.layers)
 
 
 def _print_layers(layers: Sequence[Layer], *, all_layers: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    """A line per layer: in a pipe with everything; on a terminal what there is room for, reasons follow below."""
+    from harness.report.tables import with_types
 
-    table = Table(box=None)
-    providers = any(layer.provider for layer in layers)
-    places = ("provider",) if providers else ()
-    for column in ("layer", "kernel", *places, "input", "weight", "output", "MACs", "INT8", "why not"):
-        table.add_column(column, no_wrap=True)
-    for layer in layers:
-        if all_layers or layer.weight_type is not None:
-            table.add_row(
-                layer.name,
-                layer.op,
-                *((layer.provider or "",) if providers else ()),
-                layer.input_type,
-                layer.weight_type or "",
-                layer.output_type,
-                f"{layer.macs:,}" if layer.macs else "",
-                "yes" if layer.int8 else "no",
-                layer.reason or "",
-            )
-    console = Console(markup=False)
-    if not console.is_terminal:
-        console = Console(markup=False, width=_PAGE_WIDTH)
-    console.print(table)
+    shown = [layer for layer in layers if all_layers or layer.weight_type is not None]
+    places = ("provider",) if any(layer.provider for layer in layers) else ()
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else _PAGE_WIDTH
+    types = ("types",) if is_terminal else ("input", "weight", "output")
+    kernels = ("kernel",) if width >= _KERNELS_WIDTH else ()
+    headings = ("layer", *kernels, *places, *types, "MACs", "INT8", *(() if is_terminal else ("why not",)))
+    rows = []
+    for layer in shown:
+        provider = (layer.provider or "",) if places else ()
+        each = (with_types(layer),) if is_terminal else (layer.input_type, layer.weight_type or "", layer.output_type)
+        macs = f"{layer.macs:,}" if layer.macs else ""
+        reason = () if is_terminal else (layer.reason or "",)
+        kernel = (layer.op,) if kernels else ()
+        row = (layer.name, *kernel, *provider, *each, macs, "yes" if layer.int8 else "no", *reason)
+        rows.append(tuple(map(visible, row)))
+    for line in table_lines(headings, rows, {headings.index("MACs")}, width):
+        say(line)
+    if is_terminal and all_layers:
+        _print_reasons([layer for layer in shown if layer.weight_type is None])
 
 
 def _print_coverage(layers: Sequence[Layer]) -> None:
@@ -221,14 +225,18 @@ def _print_coverage(layers: Sequence[Layer]) -> None:
 
     coverage = coverage_of(layers)
     if coverage is None:
-        typer.echo("no convolution or matrix product in the engine")
+        say("no convolution or matrix product in the engine")
         return
-    typer.echo(f"INT8: {coverage.int8_macs:.1%} of the multiply-accumulates, {coverage.int8_layers} layers")
-    float_layers = [layer for layer in layers if layer.weight_type is not None and not layer.int8]
-    for reason in dict.fromkeys(layer.reason for layer in float_layers):
+    say(f"INT8: {coverage.int8_macs:.1%} of the multiply-accumulates, {coverage.int8_layers} layers")
+    _print_reasons([layer for layer in layers if layer.weight_type is not None and not layer.int8])
+
+
+def _print_reasons(float_layers: Sequence[Layer]) -> None:
+    """Why layers are not integer, each reason once."""
+    for reason in dict.fromkeys(layer.reason for layer in float_layers if layer.reason):
         names = [layer.name for layer in float_layers if layer.reason == reason]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        typer.echo(f"  {shown}: {reason}")
+        say(f"  {shown}: {reason}")
 
 
 @contextmanager

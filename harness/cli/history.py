@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli.output import print_tables, write_text
+from harness.cli.output import print_tables, say, write_text
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ def show(
     found = trends(entries(history_path(given=file)), choice)
     print_tables(trends_table(members, caption) for caption, members in sections(found))
     for kind, text in step_messages(found):
-        typer.echo(f"{kind}: {text}")
+        say(f"{kind}: {text}")
     if not found:
-        typer.echo("no run fits")
+        say("no run fits")
     if html is not None:
         write_text(html, html_text(found))
-        typer.echo(f"page: {html}")
+        say(f"page: {html}")
 
 
 @history.command()
@@ -94,7 +94,7 @@ def add(
     path = history_path(given=file)
     found = [results for run in runs for results in _records(run)]
     added = append(path, found)
-    typer.echo(f"{added} added, {len(found) - added} known: {path}")
+    say(f"{added} added, {len(found) - added} known: {path}")
 
 
 @history.command()
@@ -107,7 +107,7 @@ def export(
     from harness.history.place import history_path
 
     rows = export_parquet(history_path(given=file), parquet)
-    typer.echo(f"{rows} figures: {parquet}")
+    say(f"{rows} figures: {parquet}")
 
 
 def _records(path: Path) -> list[RunResults]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import say
 from harness.errors import EXIT_OK, EXIT_USAGE, UsageError
 
 _LOCAL = "file:"
@@ -41,19 +42,19 @@ def init(
     there = [path for path, _ in starter_files(line, directory.resolve().name) if (directory / path).exists()]
     if there and not add:
         for path in there:
-            typer.echo(f"exists: {directory / path}", err=True)
-        typer.echo("nothing written\n  fix: choose another folder, or `--add` to write only what is missing", err=True)
+            say(f"exists: {directory / path}", err=True)
+        say("nothing written\n  fix: choose another folder, or `--add` to write only what is missing", err=True)
         raise typer.Exit(EXIT_USAGE)
     written = write_starter(directory, line)
     for path in written.new:
-        typer.echo(f"written: {path}")
+        say(f"written: {path}")
     for path in written.kept:
-        typer.echo(f"kept: {path}")
+        say(f"kept: {path}")
     for path, text in written.incomplete:
-        typer.echo(f"\nadd to {path}, as pytest and the workflows rely on it:")
-        typer.echo(textwrap.indent(text, "    "), nl=False)
-    typer.echo(f"\nrequirements.txt installs `{line}`")
+        say(f"\nadd to {path}, as pytest and the workflows rely on it:")
+        say(textwrap.indent(text, "    "), nl=False)
+    say(f"\nrequirements.txt installs `{line}`")
     if f"@ {_LOCAL}" in line:
-        typer.echo("that is a place on this machine: name a repository or a version there before other machines use it")
-    typer.echo(f"next: cd {directory} && pytest")
+        say("that is a place on this machine: name a repository or a version there before other machines use it")
+    say(f"next: cd {directory} && pytest")
     raise typer.Exit(EXIT_OK)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.output import say
 from harness.errors import EXIT_GATE_FAILED, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def nightly(
     files = scenario_files(scenarios or [_SCENARIOS])
     prepared = prepare_files(files, options)
     for note in (note for item in prepared for note in item.notes):
-        typer.echo(note, err=True)
+        say(note, err=True)
     project = Project.at(prepared[0].about.root, baselines)
     with _folder(out, project.root) as directory:
         nightly = run_nightly(
@@ -65,8 +66,8 @@ def nightly(
         _write(nightly)
     exit_code = nightly.exit_code(strict=strict)
     for message in nightly_messages(nightly):
-        typer.echo(message, err=exit_code == EXIT_GATE_FAILED and message.startswith(("regression", "gate", "failed")))
-    typer.echo(f"{_outcome(nightly)}\nreport: {nightly.directory / 'nightly.md'}")
+        say(message, err=exit_code == EXIT_GATE_FAILED and message.startswith(("regression", "gate", "failed")))
+    say(f"{_outcome(nightly)}\nreport: {nightly.directory / 'nightly.md'}")
     raise typer.Exit(exit_code)
 
 

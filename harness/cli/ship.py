@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import say
+
 
 def ship(
     run: Annotated[Path, typer.Argument(help="Run folder, or its results.json.", show_default=False)],
@@ -23,7 +25,7 @@ def ship(
 
     shipped = write(run, variant, output)
     for note in shipped.notes:
-        typer.echo(note, err=True)
+        say(note, err=True)
     if shipped.checked:
-        typer.echo(shipped.checked)
-    typer.echo(f"shipped: {shipped.folder} ({shipped.row.variant.id})")
+        say(shipped.checked)
+    say(f"shipped: {shipped.folder} ({shipped.row.variant.id})")

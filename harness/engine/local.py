@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Literal, Protocol
@@ -10,8 +11,19 @@ from harness.engine.context import StageContext
 from harness.engine.execute import TaskRequest, execute, make_order
 from harness.engine.graph import Task, user_code
 from harness.engine.isolation import Finished, WorkerPool
-from harness.engine.outcomes import ArtifactDamaged, Listener, Outcome, RunStarted, ignore
+from harness.engine.outcomes import (
+    ArtifactDamaged,
+    Done,
+    Listener,
+    Outcome,
+    PendingTask,
+    RunInterrupted,
+    RunStarted,
+    TasksExpected,
+    ignore,
+)
 from harness.engine.schedule import Plan, TaskSchedule, make_plan
+from harness.engine.stage_times import StageTimes
 from harness.engine.store import Store
 from harness.errors import UsageError
 from harness.machine.hardware import stage_threads, usable_cores
@@ -91,6 +103,12 @@ class LocalExecutor:
         self._counted: set[str] = set()
         self._jobs = jobs if isolation == "process" else 1
         self._timeout_s = timeout_s
+        self._times = StageTimes(store.root)
+
+    def expect(self, tasks: Iterable[Task]) -> None:
+        """Announce what `run` will be asked for later, so that the time that is left can be estimated."""
+        left = [task for task in tasks if self._store.get(task.key) is None]
+        self._progress(TasksExpected(tuple(self._pending(task, task.label) for task in left)))
 
     def run(self, tasks: Iterable[Task], *, refresh: Collection[str] = ()) -> dict[str, Outcome]:
         """Outcome by key: of all `tasks`, and of those inputs that had to be looked at to get them.
@@ -103,16 +121,23 @@ class LocalExecutor:
         self._announce(plan)
         schedule = TaskSchedule(plan, self._progress)
         backend = self._backend()
+        started: dict[str, float] = {}
         try:
             while schedule.active:
                 # A new worker imports torch first: rather go on with a network that has one.
                 prefers = lambda task: backend.has_worker_for(user_code(task))  # noqa: E731
                 while (task := schedule.next_task(backend.capacity, prefers)) is not None:
+                    started[task.key] = time.monotonic()
                     backend.start(self._order(task, schedule.label(task.key), refresh=task.key in plan.stale))
                 for key, outcome in backend.wait():
+                    self._note_time(schedule.label(key), outcome, time.monotonic() - started[key])
                     schedule.finish(key, outcome)
+        except BaseException:  # Ctrl-C, or a request to end
+            self._progress(RunInterrupted(self._store.root))
+            raise
         finally:
             backend.close()
+            self._times.save()
             self._store.clean()
         return schedule.outcomes
 
@@ -120,7 +145,17 @@ class LocalExecutor:
         cached = plan.cached.keys() - self._counted
         pending = plan.pending.keys()
         self._counted |= cached | pending
-        self._progress(RunStarted(total=len(cached) + len(pending), cached=len(cached)))
+        tasks = tuple(self._pending(task, plan.labels[key]) for key, task in plan.pending.items())
+        self._progress(RunStarted(total=len(cached) + len(pending), cached=len(cached), pending=tasks, jobs=self._jobs))
+
+    def _pending(self, task: Task, label: str) -> PendingTask:
+        inputs = tuple(source.key for source in task.inputs.values())
+        return PendingTask(task.key, task.stage.name, task.stage.exclusive, inputs, self._times.seconds(label))
+
+    def _note_time(self, label: str, outcome: Outcome, seconds: float) -> None:
+        """With the start of its process, which a stage's own seconds leave out."""
+        if isinstance(outcome, Done) and not outcome.cached:
+            self._times.record(label, seconds)
 
     def _order(self, task: Task, label: str, *, refresh: bool) -> TaskRequest:
         alone = task.stage.exclusive and task.stage.isolate

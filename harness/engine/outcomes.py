@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from harness.engine.manifest import Damaged
@@ -60,11 +61,44 @@ Reply: TypeAlias = Done | Failed | Answer
 
 
 @dataclass(frozen=True)
+class PendingTask:
+    """A task that is to run."""
+
+    key: str
+    stage: str
+    is_exclusive: bool
+    """Runs alone."""
+    inputs: tuple[str, ...]
+    """Keys of what must be done before."""
+    expected_s: float | None
+    """What it took when it last ran on this machine; None where it never did."""
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """The plan is made. A second run of one executor counts only what the first did not."""
 
     total: int
     cached: int
+    pending: tuple[PendingTask, ...] = ()
+    """In an order in which they can run."""
+    jobs: int = 1
+    """Tasks at once."""
+
+
+@dataclass(frozen=True)
+class TasksExpected:
+    """What later runs of this executor will be asked for, if all goes well: with it, all that is left is known."""
+
+    tasks: tuple[PendingTask, ...]
+
+
+@dataclass(frozen=True)
+class RunInterrupted:
+    """The run ends before its tasks do."""
+
+    store: Path
+    """Where what they had finished is kept."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +158,16 @@ class ArtifactDamaged:
 
 
 Event: TypeAlias = (
-    RunStarted | TaskStarted | TaskProgress | TaskNote | TaskWaits | TaskWorks | TaskFinished | ArtifactDamaged
+    RunStarted
+    | TasksExpected
+    | RunInterrupted
+    | TaskStarted
+    | TaskProgress
+    | TaskNote
+    | TaskWaits
+    | TaskWorks
+    | TaskFinished
+    | ArtifactDamaged
 )
 Listener: TypeAlias = Callable[[Event], None]
 

@@ -1,10 +1,11 @@
-"""Shows on stderr how a run proceeds: bars on a terminal, a line for each finished stage elsewhere."""
+"""Shows on stderr how a run proceeds: one line that changes on a terminal, a line for each finished stage elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,19 +16,25 @@ from harness.engine.outcomes import (
     Failed,
     Listener,
     Outcome,
+    RunInterrupted,
     RunStarted,
     TaskFinished,
     TaskNote,
     TaskProgress,
+    TasksExpected,
     TaskStarted,
     ignore,
 )
+from harness.engine.remaining import Remaining, about, duration
+from harness.text import visible
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import Console
 
-LINE_INTERVAL_S = 30.0
-"""A task without bars says how far it is at most this often."""
+_REFRESHES_PER_S = 4
+_LEAST_LABEL = 30
+"""Columns that a label needs before anything stands beside it that can be spared."""
+_SEPARATOR = " · "
 
 
 @contextmanager
@@ -36,101 +43,144 @@ def progress_display(*, quiet: bool = False, stream: TextIO | None = None) -> It
     target = stream or sys.stderr
     if quiet:
         yield ignore
-    elif target.isatty():
-        with _bars(target) as bars:
-            yield Bars(bars)
-    else:
-        yield Lines(target)
+        return
+    if target.isatty():
+        from rich.console import Console
+
+        console = Console(file=target, markup=False, highlight=False, emoji=False)
+        if not console.is_dumb_terminal:  # such a terminal cannot change a line that it shows
+            with _changing_line(console) as line:
+                yield line
+            return
+    yield Lines(target)
+
+
+class Counts:
+    """How many stages there are and how many are done."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._announced = 0
+        self._later: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        match event:
+            case TasksExpected(tasks):
+                self._later = {task.key for task in tasks}
+            case RunStarted(total, cached, pending):
+                self._announced += total
+                self._later -= {task.key for task in pending}
+                self.done += cached
+            case TaskFinished():
+                self.done += 1
+
+    @property
+    def total(self) -> int:
+        """All stages, those too that are expected only."""
+        return self._announced + len(self._later)
+
+    def kept(self, event: RunInterrupted) -> str:
+        """What remains of a run that ends early."""
+        return f"{self.done} of {self.total} stages are done and kept in {event.store}"
 
 
 class Lines:
-    """One line for each stage that ends, for logs; seldom one for a stage that takes long."""
+    """One line for each stage that ends, and for what stages say, for logs."""
 
-    def __init__(self, stream: TextIO, interval_s: float = LINE_INTERVAL_S) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._interval_s = interval_s
-        self._total = 0
-        self._done = 0
+        self._counts = Counts()
         self._labels: dict[str, str] = {}
-        self._spoke_at: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        self._counts(event)
         match event:
-            case RunStarted(total, cached):
-                self._total += total
-                self._done += cached
-                self._say(f"stages: {total}, of which in the store: {cached}")
             case TaskStarted(key, label):
                 self._labels[key] = label
-                self._spoke_at[key] = time.monotonic()
-            case TaskProgress(key):
-                self._say_seldom(key, event)
             case TaskNote(key, text):
                 self._say(f"{self._labels.get(key, key[:6])}: {text}")
             case TaskFinished(_, label, outcome):
-                self._done += 1
                 self._say(f"{label}: {outcome_text(outcome, label)}")
             case ArtifactDamaged(damaged):
                 self._say(str(damaged))
-
-    def _say_seldom(self, key: str, event: TaskProgress) -> None:
-        now = time.monotonic()
-        if now - self._spoke_at.get(key, 0.0) >= self._interval_s:
-            self._spoke_at[key] = now
-            share = f"{event.done / event.total:.0%}" if event.total else f"{event.done:g}"
-            self._say(f"{self._labels.get(key, key[:6])}: {share} {event.text}".rstrip())
+            case RunInterrupted():
+                self._say(self._counts.kept(event))
 
     def _say(self, text: str) -> None:
-        print(f"[{self._done}/{self._total}] {text}", file=self._stream, flush=True)
+        line = f"[{self._counts.done}/{self._counts.total}] {visible(text)}"
+        print(line, file=self._stream, flush=True)
 
 
-class Bars:
-    """A bar for the whole run and one for each running task."""
+class Line:
+    """What runs, for how long the run has been going on, and how long it still takes where that is known."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._clock = clock
+        self._started = clock()
+        self._counts = Counts()
+        self._remaining = Remaining(clock)
         self._labels: dict[str, str] = {}
-        self._tasks: dict[str, TaskID] = {}
-        self._run: TaskID | None = None
-        self._total = 0
-        self._cached = 0
+        self._running: dict[str, str] = {}
+        """How far each task is, oldest first; empty where it does not say so."""
+        self._lock = threading.Lock()  # another thread draws
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Take one event; say what is to stay on the screen."""
+        with self._lock:
+            self._counts(event)
+            self._remaining(event)
+            match event:
+                case TaskStarted(key, label):
+                    self._labels[key] = label
+                    self._running[key] = ""
+                case TaskProgress(key, done, total) if key in self._running and total:
+                    self._running[key] = f"{done / total:.0%}"
+                case TaskFinished(key):
+                    self._running.pop(key, None)
+        told = self._told(event)
+        if told is not None:
+            self._say(visible(told))
+
+    def text(self, width: int) -> str:
+        """The line, in at most `width` columns."""
+        with self._lock:
+            running = [(self._labels[key], share) for key, share in self._running.items()]
+            left = self._remaining.seconds()
+            counts = f"[{self._counts.done}/{self._counts.total}]"
+        elapsed = duration(self._clock() - self._started)
+        idle = "collecting results" if self._labels else "preparing"
+        label, share = running[0] if running else (idle, "")
+        others = f"+{len(running) - 1}" if len(running) > 1 else ""
+        end = elapsed if left is None else f"{elapsed}, {about(left)}"
+        details = " ".join(filter(None, [share, others]))
+        # What a narrow terminal has no room for: how far the stage is, then the end of its name.
+        for extra in (f"{details}{_SEPARATOR}" if details else "", ""):
+            room = width - len(f"{counts} {_SEPARATOR}{extra}{end}")
+            if room >= _LEAST_LABEL:
+                break
+        return f"{counts} {shortened_to(visible(label), max(room, 1))}{_SEPARATOR}{extra}{end}"
+
+    def _told(self, event: Event) -> str | None:
         match event:
-            case RunStarted(total, cached):
-                self._extend(total, cached)
-            case TaskStarted(key, label):
-                self._labels[key] = label
-                self._tasks[key] = self._progress.add_task(label, total=None, text="")
-            case TaskProgress(key, done, total, text) if key in self._tasks:
-                self._progress.update(self._tasks[key], completed=done, total=total, text=text)
             case TaskNote(key, text):
-                self._say(f"{self._labels.get(key, key[:6])}: {text}")
-            case TaskFinished(key, label, outcome):
-                self._finish(key, label, outcome)
+                return f"{self._labels.get(key, key[:6])}: {text}"
+            case TaskFinished(_, label, Failed() as outcome):
+                return f"{label}: {outcome_text(outcome, label)}"
             case ArtifactDamaged(damaged):
-                self._say(str(damaged))
+                return str(damaged)
+            case RunInterrupted():
+                return self._counts.kept(event)
+        return None
 
-    def _extend(self, total: int, cached: int) -> None:
-        self._total += total
-        self._cached += cached
-        text = f"{self._cached} in the store" if self._cached else ""
-        if self._run is None:
-            self._run = self._progress.add_task("stages", total=None, text="")
-        self._progress.update(self._run, total=self._total, advance=cached, text=text)
 
-    def _finish(self, key: str, label: str, outcome: Outcome) -> None:
-        if key in self._tasks:
-            self._progress.remove_task(self._tasks.pop(key))
-        if self._run is not None:
-            self._progress.advance(self._run)
-        if isinstance(outcome, Failed):
-            self._say(f"{label}: {outcome_text(outcome, label)}")
+def shortened_to(text: str, columns: int) -> str:
+    """A text in at most so many columns of a terminal, its end left out where it is longer."""
+    from rich.cells import cell_len, set_cell_size
 
-    def _say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+    return text if cell_len(text) <= columns else f"{set_cell_size(text, columns - 1).rstrip()}…"
 
 
 def outcome_text(outcome: Outcome, label: str) -> str:
@@ -147,17 +197,14 @@ def outcome_text(outcome: Outcome, label: str) -> str:
 
 
 @contextmanager
-def _bars(stream: TextIO) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def _changing_line(console: Console) -> Iterator[Line]:
+    from rich.live import Live
+    from rich.text import Text
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
-    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-        yield progress
+    line = Line(lambda text: console.print(text, soft_wrap=True))
+
+    def draw() -> Text:
+        return Text(line.text(console.width - 1), no_wrap=True, overflow="crop")
+
+    with Live(get_renderable=draw, console=console, transient=True, refresh_per_second=_REFRESHES_PER_S):
+        yield line

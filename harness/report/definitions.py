@@ -56,6 +56,7 @@ def definitions(results: RunResults) -> tuple[tuple[str, str], ...]:
                 "it; below it the number of such layers.",
             )
         )
+    found += _layer_times(results)
     found += _parity([row.parity for row in results.rows if row.parity])
     found += _own_metrics(results)
     if results.calibration_samples:
@@ -114,6 +115,23 @@ def _accuracy(accuracies: list[Accuracy], confidence: str) -> list[tuple[str, st
             "never with the best of many, whose figure is too good on average (winner's curse).",
         ),
         (header("accuracy.agreement"), _means("accuracy.agreement")),
+    ]
+
+
+def _layer_times(results: RunResults) -> list[tuple[str, str]]:
+    layers = (layer for row in results.rows if row.coverage for layer in row.coverage.layers)
+    if all(layer.time_ms is None for layer in layers):
+        return []
+    return [
+        (
+            "Time of a layer",
+            "From the profiler of the engine (ONNX Runtime's node events, OpenVINO's performance counters), in a "
+            "session of its own after warm-up: the mean of the middle half of at least 20 inferences. Profilers "
+            "count whole microseconds and slow the engine, and what happens between layers is no layer's: the sum "
+            "differs from the latency, which is measured without a profiler. A kernel that executes several layers "
+            "gives its time to the first. TensorRT's engines and those on GPUs are not profiled, and have no "
+            "times here.",
+        )
     ]
 
 

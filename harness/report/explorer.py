@@ -30,7 +30,7 @@ from harness.report.charts import (
 from harness.report.layer_views import (
     LAYER_HEADINGS,
     LAYER_NUMERIC,
-    NOISE_COLUMNS,
+    OPTIONAL_COLUMNS,
     graph,
     graph_base,
     graph_height_px,
@@ -38,8 +38,9 @@ from harness.report.layer_views import (
     layer_rows,
     noise_map,
     precision_map,
+    time_map,
 )
-from harness.report.variants import Group
+from harness.report.variants import NONE, Group
 from harness.results import CalibratedTensor, Calibration, ClassAccuracy, Row, RunResults
 from harness.words.phrases import calibrator_name, label, level, three_digits
 
@@ -57,10 +58,10 @@ def choosers(results: RunResults, groups: Sequence[Group]) -> list[Chooser]:
 
 def _layers(results: RunResults, groups: Sequence[Group]) -> Chooser | None:
     networks = {network.model: network for network in results.networks}
-    graphs, precisions, noise, rows = Views(), Views(), Views(), Views()
+    graphs, precisions, times, noise, rows = Views(), Views(), Views(), Views(), Views()
     choices = []
     for group in groups:
-        maps = (precisions.add(precision_map(group)), noise.add(noise_map(group)))
+        maps = (precisions.add(precision_map(group)), times.add(time_map(group)), noise.add(noise_map(group)))
         for row in group.rows:
             if row.coverage is None:
                 continue
@@ -84,17 +85,25 @@ def _layers(results: RunResults, groups: Sequence[Group]) -> Chooser | None:
             f"All variants of the group. {colours}.", tuple(precisions.found), option={}, height_px=height,
         ),
         InteractivePart(
+            "layers-time", "Time of every layer, by variant",
+            "As the engine's own profiler tells it: the darker, the longer. Profiling slows an engine, so that the "
+            "layers do not add up to the latency; compare shares.",
+            tuple(times.found), option={}, height_px=height,
+        ),
+        InteractivePart(
             "layers-noise", "Signal-to-noise ratio of every layer, by variant",
             "Each layer's own error; the darker, the more noise (10 dB and below to 50 dB and above).",
             tuple(noise.found), option={}, height_px=height,
         ),
-        _table_of_layers(rows.found, has_noise=bool(noise.found)),
+        _table_of_layers(rows.found),
     )  # fmt: skip
     return Chooser("layers", "Layer by layer", "Variant", tuple(choices), parts, _first_quantized(choices))
 
 
-def _table_of_layers(views: Sequence[list[list[str]]], *, has_noise: bool) -> InteractivePart:
-    columns = [place for place in range(len(LAYER_HEADINGS)) if has_noise or place not in NOISE_COLUMNS]
+def _table_of_layers(views: Sequence[list[list[str]]]) -> InteractivePart:
+    """The layers of a variant at a time, without columns that no variant fills."""
+    empty = {place for place in OPTIONAL_COLUMNS if all(row[place] == NONE for rows in views for row in rows)}
+    columns = [place for place in range(len(LAYER_HEADINGS)) if place not in empty]
     return InteractivePart(
         "layers-table",
         "Layers of the engine",

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.figures import AGREEMENT, METRICS, Figure, FigureValue, catalog, figures_of
 from harness.report.accuracy_tables import class_name, worst_classes
 from harness.results import ConfidenceInterval, Latency, Row, RunResults
+from harness.text import visible
 from harness.words.decision import recommended_ids
 
 _COUNTS = (
@@ -30,6 +31,9 @@ _COUNTS = (
     "cost_peak_bytes",
 )
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Spreadsheets compute texts that begin so, those in full width too."""
+
 
 def frame(results: RunResults) -> pd.DataFrame:
     """One row per variant; units are in the column names, shares are fractions, absent figures are empty."""
@@ -40,10 +44,21 @@ def frame(results: RunResults) -> pd.DataFrame:
 
 
 def csv_text(results: RunResults) -> str:
-    """`frame` as CSV, with the line ends of Unix."""
-    text = frame(results).to_csv(index=False, lineterminator="\n")
+    """`frame` as CSV, with the line ends of Unix; texts that a spreadsheet would compute begin with an apostrophe."""
+    plain = frame(results)
+    for name in plain.select_dtypes(exclude=["number", "bool"]):
+        plain[name] = plain[name].map(_as_text)
+    text = plain.rename(columns=_as_text).to_csv(index=False, lineterminator="\n")
     assert isinstance(text, str)
     return text
+
+
+def _as_text(value: Any) -> Any:
+    """A cell: control characters as escapes, and no formula; figures are left as they are."""
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
 
 
 def _flat(results: RunResults, row: Row, is_recommended: bool) -> dict[str, Any]:

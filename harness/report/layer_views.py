@@ -36,13 +36,15 @@ LAYER_HEADINGS = (
     "Types",
     "MACs",
     "Share",
+    "Time, µs",
+    "Share of time",
     "SQNR alone",
     "SQNR with all before",
     "Why in float",
 )
-LAYER_NUMERIC = frozenset({4, 5, 6, 7})
-NOISE_COLUMNS = (6, 7)
-"""Empty where layers were not compared."""
+LAYER_NUMERIC = frozenset({4, 5, 6, 7, 8, 9})
+OPTIONAL_COLUMNS = (6, 7, 8, 9)
+"""Empty where the engine tells no times, and where layers were not compared."""
 
 
 def precision(layer: Layer) -> str:
@@ -58,6 +60,7 @@ def layer_rows(row: Row) -> list[list[str]] | None:
     if row.coverage is None:
         return None
     total = sum(layer.macs for layer in row.coverage.layers)
+    time_ms = _time_of_all(row)
     noise = _noise(row)
     return [
         [
@@ -67,12 +70,19 @@ def layer_rows(row: Row) -> list[list[str]] | None:
             with_types(layer),
             f"{layer.macs:,}" if layer.macs else NONE,
             percent(layer.macs / total, 1) if layer.macs and total else NONE,
+            NONE if layer.time_ms is None else f"{layer.time_ms * 1e3:,.1f}",
+            NONE if layer.time_ms is None or not time_ms else percent(layer.time_ms / time_ms, 1),
             _decibels(noise.get(layer.name), "sqnr_db"),
             _decibels(noise.get(layer.name), "accumulated_sqnr_db"),
             layer.reason or NONE,
         ]
         for layer in row.coverage.layers
     ]
+
+
+def _time_of_all(row: Row) -> float:
+    """Sum over the layers whose time is known, ms."""
+    return sum(layer.time_ms or 0.0 for layer in (row.coverage.layers if row.coverage else ()))
 
 
 def _noise(row: Row) -> dict[str, LayerParity]:
@@ -113,6 +123,25 @@ def noise_map(group: Group) -> Option | None:
             shown = _decibels(found, "sqnr_db")
             tip = (label(row.variant), name, shown)
             cells.append(cell((names.index(name), place, 0), tip, heat(_damage(found))))
+    return _heat_map(rows, names, cells)
+
+
+def time_map(group: Group) -> Option | None:
+    """Layers of the group's variants, coloured by their share of the slowest layer; None where no engine tells."""
+    rows = [row for row in group.rows if _time_of_all(row) > 0]
+    timed = [[layer for layer in row.coverage.layers if layer.time_ms] for row in rows if row.coverage]
+    names = list(dict.fromkeys(layer.name for layers in timed for layer in layers))
+    if not names:
+        return None
+    most = max(layer.time_ms or 0.0 for layers in timed for layer in layers)
+    cells = []
+    for place, (row, layers) in enumerate(zip(rows, timed, strict=True)):
+        all_ms = _time_of_all(row)
+        for layer in layers:
+            own_ms = layer.time_ms or 0.0
+            shown = f"{own_ms * 1e3:,.1f} µs, {percent(own_ms / all_ms, 1)} of all layers"
+            tip = (label(row.variant), layer.name, shown)
+            cells.append(cell((names.index(layer.name), place, 0), tip, heat(own_ms / most)))
     return _heat_map(rows, names, cells)
 
 

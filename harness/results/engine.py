@@ -50,6 +50,11 @@ class Layer(Record):
     int8: bool
     reason: str | None = None
     """Why it runs in float; None for integer layers, and for the conversions between the two."""
+    executed_as: str | None = None
+    """Name of the layer in the built engine, under which its profiler tells the time; None where it has none."""
+    time_ms: float | None = None
+    """Time for one inference of the variant's batch, under the engine's own profiler, which slows it; None where the
+    engine does not tell."""
     provider: str | None = None
     """ONNX Runtime's execution provider that ran it, where more than one may: `CUDA` or `CPU`."""
 

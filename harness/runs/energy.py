@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.engine.graph import Task
-from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Failed, Outcome
 from harness.machine.energy import Device, why_not
 from harness.results import Energy
-from harness.runs.passes import Measured, measure_each
+from harness.runs.passes import Outcomes, Tasks, tasks_each
 from harness.runs.plan import VariantPlan
 from harness.targets import get_target
 
@@ -19,19 +17,17 @@ if TYPE_CHECKING:
     from harness.runs.preparation import Prepared
 
 
-def run_energy(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
-) -> Measured:
+def energy_tasks(prepared: Prepared, outcomes: Outcomes | None, measurement_id: str) -> Tasks:
     """Of each variant whose device counts its energy; none when the scenario does not ask for it."""
     if not prepared.resolved.measurement.energy:
-        return []
+        return {}
     reason_by_device = cache(why_not)
 
     def task_of(plan: VariantPlan) -> Task | None:
         is_counted = reason_by_device(_device(plan)) is None
         return prepared.planner.energy(plan, measurement_id) if is_counted else None
 
-    return measure_each(prepared.plans, executor, outcomes, task_of)
+    return tasks_each(prepared.plans, outcomes, task_of)
 
 
 def energy_of(plan: VariantPlan, outcome: Outcome | None) -> Energy | None:

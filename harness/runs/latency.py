@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.engine.graph import Task
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import CRASH, Done, Failed, Outcome
-from harness.runs.passes import Measured, measure
+from harness.runs.passes import Measured, Outcomes, Tasks, measure
 from harness.runs.plan import VariantPlan
 from harness.stages.artifacts import LatencyResult
 from harness.verdicts.latency import speedups
@@ -43,7 +43,14 @@ def run_latency(
     return [*kept, *_time(prepared, executor, apart, measurement_id)]
 
 
-def timed_groups(plans: Sequence[VariantPlan], outcomes: Mapping[str, Outcome]) -> Groups:
+def latency_tasks(prepared: Prepared, outcomes: Outcomes | None, measurement_id: str) -> Tasks:
+    """One task for each group of variants that are timed together; none when the scenario asks for no latency."""
+    if not prepared.resolved.measurement.latency:
+        return {}
+    return _tasks(prepared, timed_groups(prepared.plans, outcomes), measurement_id)
+
+
+def timed_groups(plans: Sequence[VariantPlan], outcomes: Outcomes | None) -> Groups:
     """Variants whose engine was built and runs, by their common FP32 row, which must be among them.
 
     Where that of another target is not among them, it is FP32 on the own target. An engine that failed when it ran
@@ -64,15 +71,18 @@ def timed_by_variant(measured: Measured) -> dict[str, Outcome]:
 
 
 def _time(prepared: Prepared, executor: LocalExecutor, groups: Groups, measurement_id: str) -> Measured:
+    return measure(executor, _tasks(prepared, groups, measurement_id))
+
+
+def _tasks(prepared: Prepared, groups: Groups, measurement_id: str) -> Tasks:
     corrects = prepared.resolved.verdict.correction == "holm"
     comparisons = sum(map(_n_speedups, groups, groups.values())) if corrects else 1
-    tasks = {
+    return {
         prepared.planner.measure(group, reference, measurement_id, comparisons): tuple(
             plan.variant.id for plan in group
         )
         for reference, group in groups.items()
     }
-    return measure(executor, tasks)
 
 
 def _n_speedups(reference: str, group: Sequence[VariantPlan]) -> int:

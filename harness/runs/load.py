@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.engine.local import LocalExecutor
-from harness.engine.outcomes import Outcome
 from harness.engine.store import Artifact
 from harness.load.base import LoadMeasured
 from harness.load.logs import ACCURACY, read_predictions
-from harness.runs.passes import Measured, measure_each
+from harness.runs.passes import Outcomes, Tasks, tasks_each
 from harness.stages.artifacts import LoadResults
 
 if TYPE_CHECKING:
@@ -26,18 +23,14 @@ LOGS = "load"
 _PREDICTIONS = f"accuracy/{ACCURACY}"
 
 
-def run_load(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
-) -> Measured:
+def load_tasks(prepared: Prepared, outcomes: Outcomes | None, measurement_id: str) -> Tasks:
     """All load scenarios of a variant in one task; none when the scenario has no load scenario."""
-    return measure_each(prepared.plans, executor, outcomes, lambda plan: prepared.planner.load(plan, measurement_id))
+    return tasks_each(prepared.plans, outcomes, lambda plan: prepared.planner.load(plan, measurement_id))
 
 
-def run_streams(
-    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
-) -> Measured:
+def streams_tasks(prepared: Prepared, outcomes: Outcomes | None, measurement_id: str) -> Tasks:
     """Inferences side by side, in one task for each variant whose target can; none when the scenario asks for none."""
-    return measure_each(prepared.plans, executor, outcomes, lambda plan: prepared.planner.streams(plan, measurement_id))
+    return tasks_each(prepared.plans, outcomes, lambda plan: prepared.planner.streams(plan, measurement_id))
 
 
 def load_measured(artifact: Artifact, outputs: npt.NDArray[np.float32] | None) -> LoadMeasured:

@@ -18,25 +18,32 @@ Measured = Sequence[tuple[Task, Outcome, tuple[str, ...]]]
 """Tasks with their outcomes and the ids of the variants that each is of."""
 Pass = Callable[["Prepared", LocalExecutor, Outcomes, str], Measured]
 """From the outcomes of the builds, and what is in the key of whatever is measured anew in each run."""
+Tasks = Mapping[Task, tuple[str, ...]]
+"""Tasks, each with the ids of its variants."""
+TasksOf = Callable[["Prepared", Outcomes | None, str], Tasks]
+"""The tasks of a pass; without outcomes those that are to be expected."""
 
 
-def measure(executor: LocalExecutor, tasks: Mapping[Task, tuple[str, ...]]) -> Measured:
+def measure(executor: LocalExecutor, tasks: Tasks) -> Measured:
     """Run the tasks, each with the ids of its variants."""
     finished = executor.run(list(tasks)) if tasks else {}
     return [(task, finished[task.key], ids) for task, ids in tasks.items()]
 
 
-def measure_each(
-    plans: Sequence[VariantPlan],
-    executor: LocalExecutor,
-    outcomes: Outcomes,
-    task_of: Callable[[VariantPlan], Task | None],
-) -> Measured:
+def tasks_each(
+    plans: Sequence[VariantPlan], outcomes: Outcomes | None, task_of: Callable[[VariantPlan], Task | None]
+) -> Tasks:
     """One task for each variant whose engine was built and runs here, where `task_of` has one."""
-    tasks = {
+    return {
         task: (plan.variant.id,) for plan in plans if plan.engine_runs(outcomes) and (task := task_of(plan)) is not None
     }
-    return measure(executor, tasks)
+
+
+def run_tasks_of(tasks_of: TasksOf) -> Pass:
+    """The pass that runs these tasks and no others."""
+    return lambda prepared, executor, outcomes, measurement_id: measure(
+        executor, tasks_of(prepared, outcomes, measurement_id)
+    )
 
 
 def by_variant(measured: Measured) -> dict[str, Outcome]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.engine.local import LocalExecutor
 from harness.engine.outcomes import Done, Outcome
-from harness.runs.passes import Measured, measure
+from harness.runs.passes import Measured, Tasks, measure
 from harness.runs.plan import VariantPlan
 from harness.runs.selection import device_class
 from harness.stages.artifacts import PeakResult
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 
 def run_peaks(prepared: Prepared, executor: LocalExecutor, timed: Collection[str]) -> Measured:
-    """One task for each number of threads with which variants (`timed`, their ids) were timed on the CPU."""
+    """What the CPU computes with each number of threads with which variants (`timed`, their ids) were timed on it."""
+    return measure(executor, peak_tasks(prepared, timed))
+
+
+def peak_tasks(prepared: Prepared, timed: Collection[str]) -> Tasks:
+    """One task for each number of threads."""
     by_threads: dict[int, list[str]] = {}
     for plan in prepared.plans:
         if plan.variant.id in timed and device_class(plan.variant) == HOST:
             threads = prepared.resolved.targets[plan.variant.target].threads
             by_threads.setdefault(threads, []).append(plan.variant.id)
-    tasks = {prepared.planner.peak(threads): tuple(ids) for threads, ids in by_threads.items()}
-    return measure(executor, tasks)
+    return {prepared.planner.peak(threads): tuple(ids) for threads, ids in by_threads.items()}
 
 
 def peaks_of(outcome: Outcome | None) -> Mapping[str, float]:

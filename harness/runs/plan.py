@@ -20,6 +20,7 @@ from harness.stages.catalog import (
     BUILD,
     ENERGY,
     EXPORT,
+    LAYER_TIMES,
     LOAD,
     MEASURE,
     MEMORY,
@@ -33,12 +34,14 @@ from harness.stages.configs import (
     EnergyConfig,
     ExportConfig,
     LayersConfig,
+    LayerTimesConfig,
     LoadConfig,
     MeasureConfig,
     MemoryConfig,
     PeakConfig,
     PredictConfig,
     PredictTorchConfig,
+    ProfiledEngine,
     StreamsConfig,
     built,
 )
@@ -70,8 +73,13 @@ class VariantPlan:
     chain: Chain = field(default_factory=Chain)
     """For comparison only: a failing representation leaves the row as it is."""
 
-    def engine_runs(self, outcomes: Mapping[str, Outcome], *others: str) -> bool:
-        """Whether its engine was built and can run here, and those of `others` that it has were done."""
+    def engine_runs(self, outcomes: Mapping[str, Outcome] | None, *others: str) -> bool:
+        """Whether its engine was built and can run here, and those of `others` that it has were done.
+
+        Without `outcomes`, before anything ran: whether that is to be expected.
+        """
+        if outcomes is None:
+            return self.is_measured
         tasks = [self.tasks[name] for name in ("build", *others) if name in self.tasks]
         return self.is_measured and all(isinstance(outcomes.get(task.key), Done) for task in tasks)
 
@@ -310,6 +318,22 @@ class Planner:
         )
         label = f"streams of {plan.variant.id}"
         return Task(STREAMS, config, {"build": plan.tasks["build"]}, label=label, requires=(plan.variant.target,))
+
+    def layer_times(self, plans: Sequence[VariantPlan]) -> Task:
+        """Times of the layers of these variants."""
+        engines = {
+            plan.variant.id: ProfiledEngine(
+                build=plan.build,
+                input_shape=self._resolved.networks[plan.variant.model].config.input_shape,
+                batch_size=plan.variant.batch_size,
+            )
+            for plan in plans
+            if plan.build is not None
+        }
+        config = LayerTimesConfig(machine=self._machine, engines=engines)
+        inputs = {plan.variant.id: plan.tasks["build"] for plan in plans if plan.variant.id in engines}
+        requires = tuple(dict.fromkeys(plan.variant.target for plan in plans))
+        return Task(LAYER_TIMES, config, inputs, label="times of the engines' layers", requires=requires)
 
     def peak(self, threads: int) -> Task:
         """What the CPU can multiply and add with so many threads."""

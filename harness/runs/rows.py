@@ -18,6 +18,7 @@ from harness.metrics import metrics
 from harness.metrics.base import Evidence
 from harness.results import Cost, Memory, MetricValue, Row
 from harness.runs.energy import energy_of
+from harness.runs.layer_times import with_times
 from harness.runs.load import load_measured
 from harness.runs.own_metrics import OwnMetrics
 from harness.runs.parity import evidence
@@ -62,6 +63,8 @@ class RunOutcomes:
     """Outcomes of the energy task, by variant id; None when the scenario does not ask for energy."""
     load: Mapping[str, Outcome] = field(default_factory=dict)
     """Outcomes of the task with the load scenarios, by variant id."""
+    layer_times: Mapping[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the task that timed layers, by variant id; one that fails leaves the row as it is."""
     streams: Mapping[str, Outcome] = field(default_factory=dict)
     """Outcomes of the task that counted with several streams, by variant id."""
 
@@ -182,7 +185,9 @@ def collect_evidence(
         onnx_path=None if export is None else onnx_of(export),
         engine_path=None if build is None or plan.simulated else file_of(build),
         weight_bytes=None if built is None or plan.simulated else built.weight_bytes,
-        layers=() if built is None else built.layers,
+        layers=()
+        if built is None
+        else with_times(built.layers, run_outcomes.layer_times.get(plan.variant.id), plan.variant.id),
         by_streams=streamed.artifact.result(StreamsResult).by_streams if isinstance(streamed, Done) else (),
         memory=run_outcomes.result(plan, "memory", Memory),
         energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),

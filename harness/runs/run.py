@@ -14,20 +14,22 @@ from harness.comparison.gates import judge_gates
 from harness.comparison.snapshot import snapshot_of_run
 from harness.data.doubts import doubts
 from harness.engine.graph import Task
-from harness.engine.outcomes import Done
+from harness.engine.local import LocalExecutor
+from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence
 from harness.results import Example, Fp32Weights, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
-from harness.runs.energy import run_energy
+from harness.runs.energy import energy_tasks
 from harness.runs.executing import Display, executing
 from harness.runs.explanations import calibrations, keep_log, networks
-from harness.runs.latency import run_latency, timed_by_variant
-from harness.runs.load import keep_logs, run_load, run_streams
+from harness.runs.latency import latency_tasks, run_latency, timed_by_variant
+from harness.runs.layer_times import layer_times_tasks
+from harness.runs.load import keep_logs, load_tasks, streams_tasks
 from harness.runs.own_metrics import compute_own
-from harness.runs.passes import Measured, Pass, by_variant
-from harness.runs.peak import recorded_peaks, run_peaks
+from harness.runs.passes import Measured, Pass, TasksOf, by_variant, run_tasks_of
+from harness.runs.peak import peak_tasks, recorded_peaks, run_peaks
 from harness.runs.plan import VariantPlan
 from harness.runs.preparation import Prepared, RunOptions, baseline_file
 from harness.runs.rescue import Problems, save_record
@@ -45,8 +47,17 @@ from harness.words.conclusions import conclude
 from harness.words.decision import decisions_of
 
 LATENCY_SAMPLES = "samples/latency.parquet"
-_PASSES: dict[str, Pass] = {"latency": run_latency, "energy": run_energy, "load": run_load, "streams": run_streams}
+_TASKS: dict[str, TasksOf] = {
+    "latency": latency_tasks,
+    "energy": energy_tasks,
+    "load": load_tasks,
+    "streams": streams_tasks,
+    "layer_times": layer_times_tasks,
+}
 """What measures after the builds, in this order: nothing else runs meanwhile."""
+_PASSES: dict[str, Pass] = {name: run_tasks_of(tasks_of) for name, tasks_of in _TASKS.items()} | {
+    "latency": run_latency  # has more to do where a group fails
+}
 
 
 def run_scenario(
@@ -64,10 +75,11 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     environment = fingerprint(prepared.about.root)
     with executing(prepared, store, options, display) as (executor, checked):
         prepared = checked
-        outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
         # In the key of whatever is measured anew in each run.
         measurement_id = f"{run_id} {started.isoformat()}"
-        measured = {name: run(prepared, executor, outcomes, measurement_id) for name, run in _PASSES.items()}
+        executor.expect(_after(None, prepared, None, measurement_id))
+        outcomes = executor.run([task for plan in prepared.plans for task in plan.all_tasks])
+        measured = _measure(prepared, executor, outcomes, measurement_id)
         timed = timed_by_variant(measured["latency"])
         measured["peak"] = run_peaks(prepared, executor, timed)
     after_builds = [each for found in measured.values() for each in found]
@@ -78,6 +90,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         energy=by_variant(measured["energy"]) if prepared.resolved.measurement.energy else None,
         load=by_variant(measured["load"]),
         streams=by_variant(measured["streams"]),
+        layer_times=by_variant(measured["layer_times"]),
     )
     about, verdict, seed = prepared.about, prepared.resolved.verdict, prepared.resolved.seed
     rows, evidence = _rows(prepared, run_outcomes)
@@ -114,6 +127,28 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
     save_record(results.model_dump_json(indent=2) + "\n", directory / "results.json", store.root)
     problems.raise_first(directory)
     return results
+
+
+def _measure(
+    prepared: Prepared, executor: LocalExecutor, outcomes: Mapping[str, Outcome], measurement_id: str
+) -> dict[str, Measured]:
+    """What each pass found."""
+    measured = {}
+    for name, run in _PASSES.items():
+        executor.expect(_after(name, prepared, outcomes, measurement_id))
+        measured[name] = run(prepared, executor, outcomes, measurement_id)
+    return measured
+
+
+def _after(
+    name: str | None, prepared: Prepared, outcomes: Mapping[str, Outcome] | None, measurement_id: str
+) -> list[Task]:
+    """The tasks of all passes after one, or after the builds; before these those that are to be expected."""
+    tasks = {each: tasks_of(prepared, outcomes, measurement_id) for each, tasks_of in _TASKS.items()}
+    timed = {variant_id for ids in tasks["latency"].values() for variant_id in ids}
+    names = list(tasks)
+    later = names if name is None else names[names.index(name) + 1 :]
+    return [*(task for each in later for task in tasks[each]), *peak_tasks(prepared, timed)]
 
 
 def _warnings(prepared: Prepared, rows: Sequence[Row], run_outcomes: RunOutcomes) -> tuple[str, ...]:

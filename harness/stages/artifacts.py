@@ -135,6 +135,24 @@ class LoadResults(Result):
     """Version of LoadGen."""
 
 
+class LayerTimes(Record):
+    """What the layers of one engine take."""
+
+    runs: int
+    """Inferences."""
+    ms: dict[str, float]
+    """By the layer's name in the engine."""
+
+
+class LayerTimesResult(Result):
+    """Result of `layer times`."""
+
+    engines: dict[str, LayerTimes]
+    """By variant id."""
+    missing: dict[str, str]
+    """Why an engine has none."""
+
+
 class LayersResult(Result):
     """Result of `parity`, for one quantized variant."""
 

@@ -29,6 +29,7 @@ MEASURE = Stage("measure", 1, f"{_ENGINES}:measure_latency", isolate=True, exclu
 MEMORY = Stage("memory", 1, f"{_RESOURCES}:measure_memory")
 ENERGY = Stage("energy", 1, f"{_RESOURCES}:measure_energy", isolate=True, exclusive=True)
 PEAK = Stage("peak", 1, "harness.stages.peak:measure_peak", isolate=True, exclusive=True)
+LAYER_TIMES = Stage("layer times", 1, "harness.stages.layer_times:measure_layers", isolate=True, exclusive=True)
 STREAMS = Stage("streams", 1, "harness.stages.streams:measure_streams", isolate=True, exclusive=True)
 LOAD = Stage("load", 1, "harness.stages.load:measure_load", isolate=True, exclusive=True)
 PREDICT_ONNX = Stage("evaluate", 1, f"{_PARITY}:predict_onnx")

@@ -303,6 +303,23 @@ class StreamsConfig(Config):
     """With each number of streams, all blocks together."""
 
 
+class ProfiledEngine(Config):
+    """One engine whose layers are timed."""
+
+    build: BuildConfig
+    input_shape: tuple[int, int, int]
+    batch_size: int
+
+
+class LayerTimesConfig(Config):
+    """Times of the layers of all engines of a run."""
+
+    machine: str
+    """Times on equal machines are alike."""
+    engines: dict[str, ProfiledEngine]
+    """By variant id, as the inputs of the task."""
+
+
 class PeakConfig(Config):
     """Peak multiply-accumulates per second of the CPU."""
 

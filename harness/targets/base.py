@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -280,6 +280,15 @@ class Target(ABC):
     @abstractmethod
     def open(self, path: Path, options: BuildOptions) -> Session:
         """Load an engine file that `build` wrote."""
+
+    def time_layers(
+        self, path: Path, options: BuildOptions, batch: Array, runs: int
+    ) -> Sequence[Mapping[str, float]] | None:
+        """Milliseconds of each executed layer, by `Layer.executed_as`, in each of `runs` inferences.
+
+        From the engine's own profiler, in a session of its own; None where the engine does not tell.
+        """
+        return None
 
     def predict_script(self) -> PredictScript | None:
         """What runs a shipped engine; None where there is no such program."""

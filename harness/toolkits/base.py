@@ -97,7 +97,7 @@ class Toolkit(ABC):
             try:
                 versions[distribution] = importlib.metadata.version(distribution)
             except importlib.metadata.PackageNotFoundError:
-                reason = f"the toolkit `{self.name}` needs the package `{distribution}`, which is not installed"
+                reason = f"the package `{distribution}` is not installed"
                 return Availability(False, reason, f"pip install {shlex.join(self.requirements)}")
         return Availability(True, ", ".join(f"{name} {version}" for name, version in versions.items()))
 

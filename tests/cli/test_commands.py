@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def test_list_shows_every_variant_and_whether_it_runs_here() -> None:
     result = runner.invoke(app, ["list", str(QUICKSTART)], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert any("resnet8-ptq-entropy-pertensor-onnxruntime-b1" in line and "runs" in line for line in lines)
+    assert lines[0] == f"quickstart ({QUICKSTART}): 22 variants"
+    assert lines[2] == "22 run on this machine"
+    assert "  resnet8-ptq-entropy-pertensor-onnxruntime-b1" in lines
     assert sum("-onnxruntime-b1" in line for line in lines) == 22  # 2 networks x (FP32 + 4 x 2 PTQ + 2 QAT)
 
 
@@ -194,12 +197,13 @@ class TestTheEndOfARun:
         results = results.model_copy(update={"decisions": decisions_of(results)})
         return CompleteRun(results, Path("reports/example"), (Path("reports/example/report.html"),))
 
-    def test_the_decisions_come_first_and_fit_80_columns(
+    def test_the_decisions_come_last_and_fit_80_columns(
         self, done: CompleteRun, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert print_summary(done, strict=False, as_json=False) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[1].startswith(f"{done.results.decisions[0].model}, batch 1, on ")
+        first = next(line for line in lines if line.startswith(f"{done.results.decisions[0].model}, batch 1, on "))
+        assert lines.index("resnet8 on onnxruntime, batch 1") < lines.index(first)
         assert max(map(len, lines)) <= 80
         assert lines[-1] == "report: reports/example/report.html"
 
@@ -210,3 +214,14 @@ class TestTheEndOfARun:
         assert plain["run"] == done.results.run_id
         assert [Decision.model_validate(each) for each in plain["decisions"]] == list(done.results.decisions)
         assert done.results.decisions[0].headline.split()[0] in printed.err
+
+    def test_json_sends_no_control_characters_and_reads_the_same(
+        self, done: CompleteRun, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        name = "a\x1b[31m\x9b31m\u202eb[red]\N{ROCKET}"
+        decision = done.results.decisions[0].model_copy(update={"model": name})
+        results = done.results.model_copy(update={"decisions": (decision,)})
+        print_summary(replace(done, results=results), strict=False, as_json=True)
+        printed = capsys.readouterr()
+        assert not set(printed.out + printed.err) & set("\x1b\x9b\u202e")
+        assert json.loads(printed.out)["decisions"][0]["model"] == name

@@ -43,7 +43,7 @@ def test_the_tutorials_command(rtx: None, tmp_path: Path):
 
     audited = harness("audit", engine)
     assert audited.returncode == 0, audited.stderr
-    rows = [line.split() for line in audited.stdout.splitlines() if line.startswith((" conv1", " conv2"))]
+    rows = [line.split() for line in audited.stdout.splitlines() if line.startswith(("conv1", "conv2"))]
     assert [(row[0], row[2], row[3], row[6]) for row in rows] == [
         ("conv1", "Int8", "Int8", "yes"),
         ("conv2", "Int8", "Int8", "yes"),
@@ -63,7 +63,7 @@ def test_an_onnx_file_is_built_to_be_audited(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "INT8: 0.0% of the multiply-accumulates, 0/2 layers" in done.stdout
     # Nothing is cut off in a pipe.
-    (row,) = [line.split(maxsplit=7) for line in done.stdout.splitlines() if line.startswith(" conv2")]
+    (row,) = [line.split(maxsplit=7) for line in done.stdout.splitlines() if line.startswith("conv2")]
     assert row[7].strip() == "the ONNX file is not quantized"
 
 

@@ -1,7 +1,8 @@
 """What can be chosen on the page: layers, graphs, mistakes and calibration."""
 
+from harness.report.definitions import definitions
 from harness.report.explorer import choosers
-from harness.report.layer_views import graph, layer_rows, precision, precision_map
+from harness.report.layer_views import graph, layer_rows, precision, precision_map, time_map
 from harness.report.variants import NONE, groups
 from harness.results import Layer, Network, Operator
 
@@ -32,6 +33,8 @@ def test_the_table_of_layers_tells_precision_work_noise_and_reason(rich):
         rows[0][3],
         "1,000,000",
         "12.5 %",
+        "4.0",
+        "2.8 %",  # 1 of 1 + 2 + … + 8
         "31.0 dB",
         "28.0 dB",
         NONE,
@@ -69,6 +72,27 @@ def test_the_map_of_noise_exists_where_layers_were_compared(rich, quickstart):
     assert view_of(chooser(rich, "layers"), "layers-noise", "PTQ max per-channel") is not None
     (noise,) = [part for part in chooser(quickstart, "layers").parts if part.key == "layers-noise"]
     assert noise.views == ()
+
+
+def test_the_map_of_times_is_darkest_where_the_time_goes(quickstart):
+    group = groups(quickstart)[0]
+    cells = time_map(group)["baseOption"]["series"][0]["data"]
+    assert len(cells) == 11 * 8  # and none for the pool, whose time is not known
+    slowest = next(each for each in cells if "layer7/conv\n64.0 µs, 22.2 %" in each["tip"])
+    assert slowest["itemStyle"]["color"] == "var(--heat-7)"
+
+
+def test_nothing_tells_of_times_where_no_engine_does(latency_only):
+    def untimed(row):
+        layers = tuple(each.model_copy(update={"time_ms": None}) for each in row.coverage.layers)
+        return row.model_copy(update={"coverage": row.coverage.model_copy(update={"layers": layers})})
+
+    results = latency_only.model_copy(update={"rows": tuple(map(untimed, latency_only.rows))})
+    parts = {part.key: part for part in chooser(results, "layers").parts}
+    assert parts["layers-time"].views == ()
+    assert "Time, µs" not in parts["layers-table"].headings
+    assert "Time of a layer" not in dict(definitions(results))
+    assert "Time of a layer" in dict(definitions(latency_only))
 
 
 def test_the_graph_leaves_out_what_no_engine_executes_and_keeps_the_connections(quickstart):

@@ -1,7 +1,9 @@
 """The page and the Markdown as a reader, a browser and an attacker find them."""
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -272,6 +274,35 @@ class TestUntrustedText:
         html = html_text(lossy.model_copy(update={"rows": (lossy.rows[1].model_copy(update={"variant": variant}),)}))
         assert not re.search("[\x1b\x07\u202e]|u001b", html.replace("\\\\x1b", ""))
         assert r"a\x1b[31m\u202eb\x07" in html
+
+    @pytest.mark.parametrize(
+        "name",
+        ["a\x1b[31m\u202eb\x07\x9b", "[red]bold[/red]", "x" * 5_000, "\u05e9\u05dc\u05d5\u05dd", "\N{ROCKET} e\u0301"],
+        ids=["control", "markup", "long", "right to left", "emoji"],
+    )
+    def test_of_every_kind_is_the_same_name_in_page_markdown_and_csv(self, lossy, name):
+        variant = lossy.rows[1].variant.model_copy(update={"model": name})
+        results = lossy.model_copy(update={"rows": (lossy.rows[1].model_copy(update={"variant": variant}),)})
+        shown = name.encode("unicode_escape").decode().replace("\\\\", "\\") if "\x1b" in name else name
+        markdown = "".join(Page(MarkdownIt("commonmark").enable("table").render(markdown_text(results))).text)
+        assert shown in markdown
+        assert shown in "".join(Page(html_text(results)).shown)
+        (row,) = csv.DictReader(io.StringIO(csv_text(results)))
+        assert row["model"] == shown
+        assert not set(markdown_text(results) + csv_text(results)) & set("\x1b\u202e\x07\x9b")
+
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", " =", "\uff1d"])
+    def test_no_cell_of_the_csv_is_a_formula(self, lossy, start):
+        attack = f"{start}cmd|' /C calc'!A0"
+        variant = lossy.rows[1].variant.model_copy(update={"model": attack, "skip": (attack,)})
+        row = lossy.rows[1].model_copy(update={"variant": variant, "reason": attack})
+        own = {attack: MetricValue(value=-1.5, unit="", higher_is_better=True)}
+        results = lossy.model_copy(update={"rows": (row.model_copy(update={"metrics": own}),), "scenario": attack})
+        (cells,) = csv.DictReader(io.StringIO(csv_text(results)))
+        texts = [each for each in (*cells, *cells.values()) if not re.fullmatch(r"-?[0-9.e-]+", each)]
+        assert sum("cmd|" in each for each in texts) >= 4
+        assert [each for each in texts if each.lstrip().startswith(("=", "+", "-", "@", "\uff1d"))] == []
+        assert "-1.5" in cells.values()  # figures stay figures
 
     def test_is_text_in_markdown(self, attacked):
         html = MarkdownIt("commonmark").enable("table").render(markdown_text(attacked))

@@ -19,6 +19,7 @@ from harness.engine.store import Store
 from harness.metrics.energy import EnergyReading, energy_per_inference
 from harness.results import Energy, Memory, Variant
 from harness.runs import energy as energy_run
+from harness.runs.passes import measure
 from harness.runs.plan import VariantPlan
 from harness.stages import resources as resource_stages
 from harness.stages.catalog import ENERGY, MEMORY
@@ -178,7 +179,7 @@ class TestRunEnergy:
         outcomes = executor.run([plan.tasks["build"]])
         resolved = SimpleNamespace(measurement=SimpleNamespace(energy=True))
         prepared: Any = SimpleNamespace(resolved=resolved, plans=[plan], planner=planner)
-        return lambda: energy_run.run_energy(prepared, executor, outcomes, "measurement_id")
+        return lambda: measure(executor, energy_run.energy_tasks(prepared, outcomes, "measurement_id"))
 
     def test_nothing_is_started_where_nothing_counts(
         self, run: Callable[[], Any], plan: VariantPlan, without_counters: None

@@ -244,7 +244,7 @@ class TestNotInstalled:
             return "1.0"
 
         monkeypatch.setattr(importlib.metadata, "version", version)
-        expected = f"the toolkit `{toolkit}` needs the package `{missing}`, which is not installed; fix: {fix}"
+        expected = f"the package `{missing}` is not installed; fix: {fix}"
         assert unavailable_reason(variant(toolkit)) == expected
 
     def test_asking_imports_nothing_heavy(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,6 +24,7 @@ from harness.targets.base import (
 from harness.targets.onnxruntime.installed import installed_build
 
 if TYPE_CHECKING:
+    from harness.targets.base import Array
     from harness.targets.settings import TargetOptions
 
 _REDUCED_WEIGHT_BITS = 7
@@ -121,6 +123,12 @@ class OnnxRuntime(Target):
         from harness.targets.onnxruntime.session import OnnxRuntimeSession
 
         return OnnxRuntimeSession(path, OnnxRuntimeOptions.model_validate(options.model_dump()))
+
+    def time_layers(self, path: Path, options: BuildOptions, batch: Array, runs: int) -> Sequence[Mapping[str, float]]:
+        """From ONNX Runtime's profile of each node."""
+        from harness.targets.onnxruntime.profile import time_layers
+
+        return time_layers(path, options.model_dump(), batch, runs)
 
     def predict_script(self) -> PredictScript:
         """ONNX Runtime alone."""

@@ -97,6 +97,7 @@ def _layer(node: NodeProto, types: dict[str, int], weighted: WeightedLayer | Non
         weight_type=None if second is None else _type_name(second),
         output_type=_type_name(types.get(node.output[0], 0)),
         macs=weighted.macs if weighted is not None else 0,
+        executed_as=node.name or None,
         int8=int8,
         reason=None
         if is_explained

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -184,6 +184,12 @@ class OpenVino(Target):
         from harness.targets.openvino.inner_tensors import OpenVinoTensors
 
         return OpenVinoTensors(path, _narrowed(options))
+
+    def time_layers(self, path: Path, options: BuildOptions, batch: Array, runs: int) -> Sequence[Mapping[str, float]]:
+        """From OpenVINO's performance counters."""
+        from harness.targets.openvino.session import time_layers
+
+        return time_layers(path, OpenVinoOptions.model_validate(options.model_dump()), batch, runs)
 
     def predict_script(self) -> PredictScript:
         """OpenVINO alone."""

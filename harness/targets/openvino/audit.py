@@ -170,6 +170,7 @@ def _product(layer: Executed, weighted: WeightedLayer, engine: CompiledEngine) -
         weight_type=second if layer.precision in _INTEGERS else layer.precision,
         output_type=layer.output,
         macs=weighted.macs,
+        executed_as=layer.name,
         int8=multiplies_integers,
         reason=None if multiplies_integers else float_reason(layer.kind, (weighted.name,), engine, weighted),
     )
@@ -186,6 +187,7 @@ def _other(layer: Executed, engine: CompiledEngine) -> Layer:
         weight_type=None,
         output_type=layer.output,
         macs=0,
+        executed_as=layer.name,
         int8=is_integer,
         reason=None if is_integer or is_conversion else float_reason(layer.kind, layer.names, engine),
     )

@@ -116,14 +116,12 @@ def _outcome(nightly: NightlyRun) -> str:
 def _write(nightly: NightlyRun) -> None:
     """`nightly.md` for a job's summary, `comparison.json`, and the page of the history."""
     from harness.cli.output import write_text
-    from harness.report.comparison import markdown_text
     from harness.report.history import html_text
-    from harness.report.markdown import escaped
+    from harness.report.nightly import nightly_text
 
-    lines = [f"- {escaped(message)}" for message in nightly_messages(nightly)]
-    text = "\n".join(["# Nightly", "", escaped(_outcome(nightly)), "", *lines, ""])
+    runs = [(folder.name, run) for folder, run in zip(nightly.folders, nightly.runs, strict=True)]
+    text = nightly_text(_outcome(nightly), nightly_messages(nightly), runs, nightly.trends, nightly.comparison)
     if nightly.comparison is not None:
-        text += "\n" + markdown_text(nightly.comparison)
         write_text(nightly.directory / "comparison.json", nightly.comparison.model_dump_json(indent=2) + "\n")
     write_text(nightly.directory / "nightly.md", text)
     write_text(nightly.directory / "history.html", html_text(nightly.trends))

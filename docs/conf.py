@@ -1,0 +1,77 @@
+"""The documentation as a site: `tox -e docs`. The pages are plain Markdown that GitHub shows too; nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+_GROUP = re.compile(r"^### (.+)$", re.MULTILINE)
+_ITEM = re.compile(r"^- \[[^]]+\]\(([\w/-]+)\.md\)", re.MULTILINE)
+_LEAVING = re.compile(r"(!?\[(?:[^]]*)\])\(((?:\.\./)+[^)\s#]*)(?:#[\w-]+)?\)")
+_FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+
+project = "quant-harness"
+author = "the authors of quant-harness"
+copyright = "the authors of quant-harness, Apache-2.0"  # noqa: A001, the name that Sphinx reads
+extensions = ["myst_parser"]
+exclude_patterns = ["_build"]
+myst_heading_anchors = 4
+myst_enable_extensions: list[str] = []
+nitpicky = True
+html_theme = "furo"
+html_title = "quant-harness"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_last_updated_fmt = None
+# System fonts: a page asks nobody for anything.
+html_theme_options = {
+    "light_css_variables": {
+        "font-stack": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
+        "font-stack--monospace": "ui-monospace, 'Liberation Mono', Menlo, Consolas, monospace",
+    },
+    "navigation_with_keys": True,
+}
+
+
+def navigation(index: str) -> str:
+    """The lists of pages in `index.md`, group by group, as the tables of contents that the site is ordered by."""
+    parts = _GROUP.split(index)[1:]
+    trees = []
+    for name, listed in zip(parts[::2], parts[1::2], strict=True):
+        pages = "\n".join(_ITEM.findall(listed))
+        trees.append(f"```{{toctree}}\n:hidden:\n:caption: {name}\n\n{pages}\n```\n")
+    return "\n".join(trees)
+
+
+def local_links(text: str, page: Path) -> str:
+    """Links out of `docs` without their targets where a site cannot follow them: folders and other Markdown files.
+
+    Other files are copied into the site. A link to what does not exist stays as it is, and is then an error.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        target = (page.parent / match.group(2)).resolve()
+        if target.is_relative_to(DOCS) or not (target.is_dir() or target.suffix == ".md"):
+            return match.group(0)
+        return f"{match.group(1)[1:-1]} (`{target.relative_to(ROOT)}`)"
+
+    # Code is shown as it is.
+    parts = _FENCE.split(text)
+    return "".join(part if part.startswith("```") else _LEAVING.sub(replaced, part) for part in parts)
+
+
+def _read(app: Any, name: str, source: list[str]) -> None:
+    source[0] = local_links(source[0], Path(app.env.doc2path(name)))
+    if name == "index":
+        source[0] += "\n" + navigation(source[0])
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """What Sphinx calls."""
+    app.connect("source-read", _read)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

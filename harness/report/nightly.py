@@ -29,8 +29,8 @@ _COLUMNS = (
 _ARROWS = {"up": "\N{NORTH EAST ARROW}", "down": "\N{SOUTH EAST ARROW}", "level": "\N{RIGHTWARDS ARROW}"}
 _LEGEND = (
     f"Arrows compare with the median of up to {EARLIER_RUNS} earlier runs on this class of machines: "
-    f"{_ARROWS['level']} within the margin or the interval, {_ARROWS['up']} and {_ARROWS['down']} beyond both, with that "
-    "median in brackets. An arrow is no proof: what is proven stands at the top."
+    f"{_ARROWS['level']} within the margin or the interval, {_ARROWS['up']} and {_ARROWS['down']} beyond both, with "
+    "that median in brackets. An arrow is no proof: what is proven stands at the top."
 )
 _Series = Mapping[tuple[str, str, str], Trend]
 
@@ -42,11 +42,11 @@ def nightly_text(
     trends: Iterable[Trend],
     comparison: Comparison | None,
 ) -> str:
-    """Markdown: the outcome and what a reader has to know, each scenario's figures, every comparison.
+    """Markdown: the outcome, what a reader has to know, the comparison, and the figures of each scenario.
 
     Args:
         outcome: one line.
-        messages: the most severe first.
+        messages: beside those of the comparison, the most severe first.
         runs: each with the name of its folder, which lies beside the file.
         trends: with this nightly run in them.
         comparison: with the baselines; None without any.
@@ -55,11 +55,11 @@ def nightly_text(
     lines = ["# Nightly", "", f"**{escaped(outcome)}**", ""]
     lines += [f"- {escaped(message)}" for message in messages]
     lines += ["", " · ".join(_where(runs)), ""]
+    if comparison is not None:
+        lines += [markdown_text(comparison)]
     for folder, results in runs:
         lines += _scenario(folder, results, series)
-    lines += [_LEGEND, ""]
-    text = "\n".join(lines)
-    return text if comparison is None else f"{text}\n{markdown_text(comparison)}"
+    return "\n".join([*lines, _LEGEND, ""])
 
 
 def _where(runs: Sequence[tuple[str, RunResults]]) -> Iterator[str]:

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.history.database import entries
+from harness.report.variants import NONE
 from harness.results import Gate
+from harness.words.phrases import TIMES
 
 
 def first(nights):
@@ -184,7 +186,7 @@ def test_the_report_shows_the_figures_of_every_variant_without_arrows_in_the_fir
     nights.nightly()
     found = cells(report_of(nights, 1), PTQ)
     assert found["Top-1"] == "90.00 %"
-    assert found["Speedup"] == "1.50×"
+    assert found["Speedup"] == f"1.50{TIMES}"
     assert found["INT8 MACs"] == "100.00 %"
 
 
@@ -193,13 +195,13 @@ def test_arrows_compare_with_the_median_of_earlier_runs(nights):
         nights.nightly(speedup=speedup)
     nights.nightly(speedup=1.3, correct=right(won=20), engine_bytes=1500)
     found = cells(report_of(nights, 4), PTQ)
-    assert found["Speedup"] == "1.30× ↘ worse (1.52×)"
+    assert found["Speedup"] == f"1.30{TIMES} ↘ worse (1.52{TIMES})"
     assert found["Top-1"] == "92.00 % ↗ better (90.00 %)"
     assert found["INT8 MACs"] == "100.00 % →"
     assert "An arrow is no proof" in report_of(nights, 4)
 
 
-@pytest.mark.parametrize(("width", "shown"), [(0.02, "1.48× →"), (0.002, "1.48× ↘ worse (1.50×)")])
+@pytest.mark.parametrize(("width", "shown"), [(0.02, f"1.48{TIMES} →"), (0.002, f"1.48{TIMES} ↘ worse (1.50{TIMES})")])
 def test_a_difference_within_the_interval_is_level(nights, width, shown):
     """1.3 %, beyond the margin of 1 %; of accuracy, whose interval is of the samples, the margin alone counts."""
     nights.nightly(speedup=1.5, width=width)
@@ -225,7 +227,7 @@ def test_a_broken_gate_is_counted_beside_its_variant(nights):
     ]
     nights.nightly(gates=gates)
     assert cells(report_of(nights, 1), PTQ)["Gates"] == "**1 of 2 fail**"
-    assert cells(report_of(nights, 1), FP32)["Gates"] == "–"
+    assert cells(report_of(nights, 1), FP32)["Gates"] == NONE
 
 
 def test_names_in_the_report_are_text(nights):

@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
+
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 _GROUP = re.compile(r"^### (.+)$", re.MULTILINE)
 _ITEM = re.compile(r"^- \[[^]]+\]\(([\w/-]+)\.md\)", re.MULTILINE)
-_LEAVING = re.compile(r"(!?\[(?:[^]]*)\])\(((?:\.\./)+[^)\s#]*)(?:#[\w-]+)?\)")
+_LINK = re.compile(r"\[([^]]*)\]\(([^)\s#:]+)(?:#[\w-]+)?\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 project = "quant-harness"
@@ -25,6 +27,7 @@ html_theme = "furo"
 html_title = "quant-harness"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_permalinks_icon = "#"
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
@@ -49,20 +52,23 @@ def navigation(index: str) -> str:
 
 
 def local_links(text: str, page: Path) -> str:
-    """Links out of `docs` without their targets where a site cannot follow them: folders and other Markdown files.
+    """Links as names where a site cannot follow them: to folders, and to Markdown outside of `docs`.
 
     Other files are copied into the site. A link to what does not exist stays as it is, and is then an error.
     """
 
     def replaced(match: re.Match[str]) -> str:
         target = (page.parent / match.group(2)).resolve()
-        if target.is_relative_to(DOCS) or not (target.is_dir() or target.suffix == ".md"):
+        is_left = target.is_dir() or (target.suffix == ".md" and not target.is_relative_to(DOCS))
+        if not is_left or not target.exists():
             return match.group(0)
-        return f"{match.group(1)[1:-1]} (`{target.relative_to(ROOT)}`)"
+        name = f"`{target.relative_to(ROOT)}`"
+        label = match.group(1)
+        return name if label.strip("`/") == name.strip("`") else f"{label} ({name})"
 
     # Code is shown as it is.
     parts = _FENCE.split(text)
-    return "".join(part if part.startswith("```") else _LEAVING.sub(replaced, part) for part in parts)
+    return "".join(part if part.startswith("```") else _LINK.sub(replaced, part) for part in parts)
 
 
 def _read(app: Any, name: str, source: list[str]) -> None:
@@ -74,4 +80,5 @@ def _read(app: Any, name: str, source: list[str]) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", _read)
+    app.add_lexer("mermaid", TextLexer)  # drawn by GitHub; here its text is read as it is
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""The documentation as a site: `tox -e docs`. The pages are plain Markdown that GitHub shows too; nothing is fetched."""
+"""The documentation as a site: `tox -e docs`. The pages are plain Markdown, which GitHub shows too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ copyright = "the authors of quant-harness, Apache-2.0"  # noqa: A001, the name t
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
-myst_enable_extensions: list[str] = []
 nitpicky = True
 html_theme = "furo"
 html_title = "quant-harness"
@@ -30,7 +29,7 @@ html_css_files = ["site.css"]
 html_permalinks_icon = "#"
 html_copy_source = False
 html_show_sourcelink = False
-html_last_updated_fmt = None
+html_show_search_summary = False  # it would fetch pages, which browsers refuse for files on a disk
 # System fonts: a page asks nobody for anything.
 html_theme_options = {
     "light_css_variables": {

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pygments.lexers.special import TextLexer
-
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 _GROUP = re.compile(r"^### (.+)$", re.MULTILINE)
@@ -79,5 +77,4 @@ def _read(app: Any, name: str, source: list[str]) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """What Sphinx calls."""
     app.connect("source-read", _read)
-    app.add_lexer("mermaid", TextLexer)  # drawn by GitHub; here its text is read as it is
     return {"parallel_read_safe": True, "parallel_write_safe": True}

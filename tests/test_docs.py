@@ -19,7 +19,7 @@ dataset: {source: fashion_mnist}
 models: {net: {factory: models/resnet.py:resnet8}}
 """
 FIRST_SCREEN_LINES = 40
-_GENERATED = {"build", "dist", "node_modules"}
+_GENERATED = {"_build", "build", "dist", "node_modules"}
 _FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -98,28 +98,28 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert f"run: {command}\n" in read(".github/workflows/ci.yml")
 
 
-def test_the_readme_lists_the_commands_that_exist():
+def test_the_commands_that_exist_are_listed():
     from harness.cli import app
 
     existing = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     existing |= {str(group.name) for group in app.registered_groups}
-    assert set(re.findall(r"^\| `harness (\w+)", read("README.md"), re.MULTILINE)) == existing
+    assert set(re.findall(r"^\| `harness (\w+)", read("docs/commands.md"), re.MULTILINE)) == existing
 
 
-def test_the_readme_names_options_that_exist():
+def test_listed_options_exist():
     from typer.main import get_command
 
     from harness.cli import app
 
-    row = next(line for line in read("README.md").splitlines() if line.startswith("| `harness run "))
+    row = next(line for line in read("docs/commands.md").splitlines() if line.startswith("| `harness run "))
     # A switch that is on by default is listed by the name that turns it off.
     options = get_command(app).commands["run"].params
     existing = {name for option in options for name in option.secondary_opts or option.opts}
     assert set(re.findall(r"`(--[a-z-]+)`", row)) == existing & {name for name in existing if name.startswith("--")}
 
 
-def test_every_scenario_is_in_the_readme():
-    listed = set(re.findall(r"\(scenarios/(\w+\.yaml)\)", read("README.md")))
+def test_every_scenario_is_listed():
+    listed = set(re.findall(r"\(\.\./scenarios/(\w+\.yaml)\)", read("docs/scenarios.md")))
     assert listed == {path.name for path in (ROOT / "scenarios").glob("*.yaml")}
 
 
@@ -147,7 +147,7 @@ def load_block(block: str, folder: Path) -> Scenario:
         if rest:
             yaml.dump(rest, stream)
         stream.write(block)
-    for name in re.findall(r"[\w./-]+\.(?:py|pth|ckpt|safetensors)", block + SMALLEST):
+    for name in re.findall(r"[\w./-]+\.(?:py|pth|pt|ckpt|safetensors)", block + SMALLEST):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()  # that they are there is checked, what is in them is not
     return load_scenario(file)
@@ -160,7 +160,7 @@ def test_every_scenario_block_loads(block: str, tmp_path: Path) -> None:
 
 def test_blocks_of_all_folders_are_loaded() -> None:
     ids = {str(parameter.id) for parameter in scenario_blocks()}
-    assert {"README.md-1", "docs/index.md-7", "docs/design/ptq-steps.md-1", "docs/plugins/metric.md-1"} <= ids
+    assert {"README.md-1", "docs/scenario.md-7", "docs/design/ptq-steps.md-1", "docs/plugins/metric.md-1"} <= ids
 
 
 def test_a_block_with_a_wrong_key_does_not_load(tmp_path: Path) -> None:

@@ -71,17 +71,20 @@ def nightly(
     raise typer.Exit(exit_code)
 
 
-def nightly_messages(nightly: NightlyRun) -> Iterator[str]:
-    """One line or block for everything that a reader has to know, the most severe first."""
+def nightly_messages(nightly: NightlyRun, *, changes: bool = True) -> Iterator[str]:
+    """One line or block for everything that a reader has to know, the most severe first.
+
+    Without `changes`, what the comparison found is left out: its own section has it.
+    """
     from harness.comparison.gates import gate_messages
-    from harness.report.comparison import change_messages as changes
+    from harness.report.comparison import change_messages
     from harness.report.history import step_messages
     from harness.words.phrases import within
 
     status_changes = () if nightly.comparison is None else nightly.comparison.status_changes
     told = {(change.scenario, change.variant) for change in status_changes}
-    if nightly.comparison is not None:
-        yield from changes(nightly.comparison)
+    if nightly.comparison is not None and changes:
+        yield from change_messages(nightly.comparison)
     for run in nightly.runs:
         scenario = run.scenario if len(nightly.runs) > 1 else None
         failed = [row for row in run.rows if row.status == "failed" and (run.scenario, row.variant.id) not in told]
@@ -117,14 +120,13 @@ def _outcome(nightly: NightlyRun) -> str:
 def _write(nightly: NightlyRun) -> None:
     """`nightly.md` for a job's summary, `comparison.json`, and the page of the history."""
     from harness.cli.output import write_text
-    from harness.report.comparison import markdown_text
     from harness.report.history import html_text
-    from harness.report.markdown import escaped
+    from harness.report.nightly import nightly_text
 
-    lines = [f"- {escaped(message)}" for message in nightly_messages(nightly)]
-    text = "\n".join(["# Nightly", "", escaped(_outcome(nightly)), "", *lines, ""])
+    runs = [(folder.name, run) for folder, run in zip(nightly.folders, nightly.runs, strict=True)]
+    messages = nightly_messages(nightly, changes=False)
+    text = nightly_text(_outcome(nightly), messages, runs, nightly.trends, nightly.comparison)
     if nightly.comparison is not None:
-        text += "\n" + markdown_text(nightly.comparison)
         write_text(nightly.directory / "comparison.json", nightly.comparison.model_dump_json(indent=2) + "\n")
     write_text(nightly.directory / "nightly.md", text)
     write_text(nightly.directory / "history.html", html_text(nightly.trends))

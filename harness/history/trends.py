@@ -80,6 +80,16 @@ def margin_of(entry: Entry) -> Margin | None:
     return None if figure is None else figure.margin
 
 
+def ends_between_runs(entry: Entry) -> tuple[float | None, float | None]:
+    """Ends of the interval that says how far two runs of one thing differ; None where the figure has none.
+
+    Intervals of accuracy say how well the test samples represent all images, which are the same in every run.
+    """
+    described = _figure_of(entry)
+    is_of_samples = described is not None and described.varies_with_samples
+    return (None, None) if is_of_samples else (entry.figure.low, entry.figure.high)
+
+
 def trends(entries: Sequence[Entry], choice: SeriesFilter = SeriesFilter()) -> list[Trend]:
     """Series with their steps, by scenario, machine class and variant; UsageError when the choice fits none."""
     _check_names(entries, choice)
@@ -167,8 +177,7 @@ def _is_positive(entry: Entry) -> bool:
 def _observation(entry: Entry, is_relative: bool) -> Observation:
     figure = entry.figure
     assert figure.value is not None
-    described = _figure_of(entry)
-    ends = (None, None) if described is not None and described.varies_with_samples else (figure.low, figure.high)
+    ends = ends_between_runs(entry)
     if not is_relative:
         return Observation(figure.value, standard_error(*ends))
     low, high = (math.log(end) if end else None for end in ends)

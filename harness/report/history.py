@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from harness.figures import catalog
 from harness.history.figures import RunRecord
+from harness.history.steps import MIN_RUNS
 from harness.history.trends import Trend
 from harness.report.charts import INK, SERIES, Chart, Extent, Option, bars, marked, name_axis, option, point, value_axis
 from harness.report.history_words import day, first_run, kind, step_change_words, step_sentence, value_with_unit
@@ -17,6 +19,8 @@ from harness.report.variants import NONE
 from harness.words.phrases import counted
 
 _KINDS = ("worse", "changed", "better")
+_SECTIONS = ("accuracy", "latency", "metrics", "coverage", "size", "memory", "energy")
+_LAST = "parity."
 _KEY_CHARACTERS = 8
 _SYMBOLS = ("circle", "rect", "diamond", "triangle", "pin", "arrow")
 
@@ -29,7 +33,9 @@ class HistorySection:
     scenario: str
     machine_class: str
     plots: tuple[Chart, ...]
+    """None where there is one run: a chart of single points shows nothing."""
     table: Table
+    """Of one run its figures; of several the first and the last value of each series, and its steps."""
 
 
 def trends_table(trends: Sequence[Trend], caption: str) -> Table:
@@ -47,6 +53,18 @@ def trends_table(trends: Sequence[Trend], caption: str) -> Table:
         for trend in trends
     )
     return Table(caption, ("Variant", "Figure", "Runs", "First", "Last", "Steps"), rows, frozenset({2, 3, 4}))
+
+
+def single_run_table(trends: Sequence[Trend], caption: str) -> Table:
+    """One line for each variant with its latest figures, but those of parity."""
+    metrics = _by_importance(trend.metric for trend in trends if not trend.metric.startswith(_LAST))
+    cells = {(trend.variant, trend.metric): value_with_unit(trend, trend.values[-1]) for trend in trends}
+    rows = tuple(
+        (variant, *(cells.get((variant, metric), NONE) for metric in metrics))
+        for variant in dict.fromkeys(trend.variant for trend in trends)
+    )
+    numeric = frozenset(range(1, len(metrics) + 1))
+    return Table(caption, ("Variant", *map(_header, metrics)), rows, numeric)
 
 
 def step_messages(trends: Sequence[Trend]) -> list[tuple[str, str]]:
@@ -78,18 +96,41 @@ def html_text(trends: Sequence[Trend]) -> str:
         .get_template("history.html.j2")
         .render(
             steps=step_messages(trends),
+            most_runs=max((len(trend.entries) for trend in trends), default=0),
+            min_runs=MIN_RUNS,
             sections=found,
-            summary=f"{counted(len(runs), 'run')}, {day(ends[0])} to {day(ends[-1])} UTC" if ends else "no runs",
+            summary=_summary(len(runs), ends),
             **page_parts([plot for section in found for plot in section.plots]),
         )
     )
+
+
+def _summary(runs: int, ends: Sequence[str]) -> str:
+    if not ends:
+        return "no runs"
+    return f"{counted(runs, 'run')}, {' to '.join(dict.fromkeys((day(ends[0]), day(ends[-1]))))} UTC"
+
+
+def _by_importance(metrics: Iterable[str]) -> list[str]:
+    """Each once; accuracy and speed first, parity last."""
+    places = {section: place for place, section in enumerate(_SECTIONS)}
+    return sorted(dict.fromkeys(metrics), key=lambda name: (places.get(name.partition(".")[0], len(places)), name))
+
+
+def _header(metric: str) -> str:
+    """Of the catalogue; figures of metrics and of parity have their own names."""
+    found = catalog().get(metric)
+    return metric.partition(".")[2] if found is None else found.header
 
 
 def _section(caption: str, members: Sequence[Trend]) -> HistorySection:
     key = f"s{sha256(caption.encode()).hexdigest()[:_KEY_CHARACTERS]}"
     runs = {each.run.key: each.run for trend in members for each in trend.entries}
     ordered = sorted(runs.values(), key=lambda run: (run.started_at, run.run_id, run.key))
-    metrics = dict.fromkeys(trend.metric for trend in members)
+    if len(ordered) == 1:
+        shown = single_run_table(members, caption)
+        return HistorySection(key, members[0].scenario, members[0].machine_class, (), shown)
+    metrics = _by_importance(trend.metric for trend in members)
     plots = [_plot([trend for trend in members if trend.metric == name], ordered, f"{key}-{name}") for name in metrics]
     return HistorySection(
         key, members[0].scenario, members[0].machine_class, tuple(plots), trends_table(members, caption)

@@ -39,6 +39,8 @@ class NightlyRun:
 
     directory: Path
     runs: tuple[RunResults, ...]
+    folders: tuple[Path, ...]
+    """Of the runs, in their order; in `directory`."""
     comparison: Comparison | None
     """None without any baseline for machines of this class."""
     without_baseline: tuple[str, ...]
@@ -135,6 +137,7 @@ def run_nightly(
     return NightlyRun(
         directory=directory,
         runs=tuple(runs),
+        folders=tuple(directory / f"{run.scenario}-{stamp}" for run in runs),
         comparison=comparison,
         without_baseline=missing,
         saved=saved,

@@ -28,6 +28,7 @@ from harness.runs.rule_checks import check_rules
 from harness.runs.selection import reference_of, selected, timing_reference_of
 from harness.scenario import GateSpec, Scenario, expand
 from harness.scenario.source import joined
+from harness.words.chance import input_words
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Prepared:
         """What to say before the run starts: which models fail, and how weights files were read."""
         failed = [f"model `{name}` cannot be used, its rows fail: {fault}" for name, fault in self.faults.items()]
         read = [f"weights of `{file.model}`: {file.source}: {file.note}" for file in self.weights if file.note]
-        return (*failed, *read)
+        given = input_words(dict(self.splits.reading.preprocessing)) if self.weights else ""
+        fits = "must be what the weights were trained with, else set it in `dataset.args`"
+        return (*failed, *read, *([f"input of the networks: {given}; {fits}"] if given else []))
 
 
 def prepare_run(scenario: Scenario, options: RunOptions) -> Prepared:

@@ -152,10 +152,11 @@ def _after(
 
 
 def _warnings(prepared: Prepared, rows: Sequence[Row], run_outcomes: RunOutcomes) -> tuple[str, ...]:
+    steps = dict(prepared.splits.reading.preprocessing)
     return (
         *doubts(prepared.splits),
-        *chance_warnings(rows, prepared.splits.n_classes),
-        *guessing_warnings(rows),
+        *chance_warnings(rows, prepared.splits.n_classes, steps),
+        *guessing_warnings(rows, steps),
         *_outliers(prepared.plans, run_outcomes),
     )
 

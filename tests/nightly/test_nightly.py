@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from oracles.recorded_runs import FP32, PTQ, QAT, right
@@ -9,7 +10,9 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.history.database import entries
+from harness.report.variants import NONE
 from harness.results import Gate
+from harness.words.phrases import TIMES
 
 
 def first(nights):
@@ -167,3 +170,67 @@ def test_the_report_and_the_page_of_the_history_are_there(nights):
     assert (out / "nightly.md").read_text().startswith("# Nightly")
     assert json.loads((out / "comparison.json").read_text())["scenarios"] == ["tiny"]
     assert FP32 in (out / "history.html").read_text()
+
+
+def report_of(nights, number):
+    return (nights.root / "reports" / f"nightly-{number:03}" / "nightly.md").read_text()
+
+
+def cells(text, variant):
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {variant} |")]
+    (heads,) = [line for line in text.splitlines() if line.startswith("| Variant | Top-1")]
+    return dict(zip(heads.split(" | "), line.split(" | "), strict=True))
+
+
+def test_the_report_shows_the_figures_of_every_variant_without_arrows_in_the_first_run(nights):
+    nights.nightly()
+    found = cells(report_of(nights, 1), PTQ)
+    assert found["Top-1"] == "90.00 %"
+    assert found["Speedup"] == f"1.50{TIMES}"
+    assert found["INT8 MACs"] == "100.00 %"
+
+
+def test_arrows_compare_with_the_median_of_earlier_runs(nights):
+    for speedup in (1.5, 1.52, 9.0):  # the outlier does not move the median
+        nights.nightly(speedup=speedup)
+    nights.nightly(speedup=1.3, correct=right(won=20), engine_bytes=1500)
+    found = cells(report_of(nights, 4), PTQ)
+    assert found["Speedup"] == f"1.30{TIMES} ↘ worse (1.52{TIMES})"
+    assert found["Top-1"] == "92.00 % ↗ better (90.00 %)"
+    assert found["INT8 MACs"] == "100.00 % →"
+    assert "An arrow is no proof" in report_of(nights, 4)
+
+
+@pytest.mark.parametrize(("width", "shown"), [(0.02, f"1.48{TIMES} →"), (0.002, f"1.48{TIMES} ↘ worse (1.50{TIMES})")])
+def test_a_difference_within_the_interval_is_level(nights, width, shown):
+    """1.3 %, beyond the margin of 1 %; of accuracy, whose interval is of the samples, the margin alone counts."""
+    nights.nightly(speedup=1.5, width=width)
+    nights.nightly(speedup=1.48, width=width, correct=right(won=6))
+    assert cells(report_of(nights, 2), PTQ)["Speedup"] == shown
+    assert cells(report_of(nights, 2), PTQ)["Top-1"] == "90.60 % ↗ better (90.00 %)"
+
+
+def test_every_link_of_the_report_leads_to_a_file(nights):
+    """Run folders of recorded runs hold the record alone: what a real run writes is listed here."""
+    nights.nightly()
+    links = re.findall(r"\]\(([^)]+)\)", report_of(nights, 1))
+    folder = nights.root / "reports" / "nightly-001"
+    missing = {link.partition("/")[2] or link for link in links if not (folder / link).is_file()}
+    assert "history.html" in links
+    assert missing <= {"report.html", "report.md", "results.csv"}, missing
+
+
+def test_a_broken_gate_is_counted_beside_its_variant(nights):
+    gates = [
+        Gate(variant=PTQ, metric="accuracy.drop", limit="at most 0.01", value=0.05, verdict="fail"),
+        Gate(variant=PTQ, metric="size.engine_bytes", limit="at most 5000", value=2000, verdict="pass"),
+    ]
+    nights.nightly(gates=gates)
+    assert cells(report_of(nights, 1), PTQ)["Gates"] == "**1 of 2 fail**"
+    assert cells(report_of(nights, 1), FP32)["Gates"] == NONE
+
+
+def test_names_in_the_report_are_text(nights):
+    nights.nightly(status="failed", reason="<img src=x> [a](javascript:b)")
+    assert "<img" not in report_of(nights, 1)
+    assert "\\[a\\](javascript:b)" in report_of(nights, 1)  # brackets that are shown, and no link

@@ -54,8 +54,16 @@ def test_no_placeholder_is_left(project):
 def test_the_scenario_is_ready_to_run(project):
     scenario = load_scenario(project / "scenarios" / "small_cnn.yaml")
     assert [variant.method for variant in expand(scenario)] == ["fp32", "ptq", "ptq", "qat"]
-    assert len(scenario.gates) == 3
+    assert len(scenario.gates) == 4
     prepare_run(scenario, RunOptions())
+
+
+def test_the_starter_has_a_deadline_in_milliseconds(project):
+    """A gate that a machine which is slow as a whole breaks; multiples of FP32 would not see it."""
+    scenario = load_scenario(project / "scenarios" / "small_cnn.yaml")
+    (deadline,) = [gate for gate in scenario.gates if gate.metric == "latency.median_ms"]
+    assert deadline.at_most == 5
+    assert deadline.of is None and deadline.above is None
 
 
 def test_nothing_is_overwritten_and_what_is_there_is_listed(project):

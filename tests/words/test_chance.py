@@ -68,3 +68,11 @@ def test_figures_of_other_tasks_are_held_against_guessing(
     warnings = guessing_warnings([Row(variant=variant, status="ok", metrics={"mean_iou": figure})])
     assert bool(warnings) == is_told
     assert all("Its mean_iou of 0.25 has an interval" in text for text in warnings)
+
+
+def test_a_warning_says_what_the_network_was_given() -> None:
+    """A network that was trained without ImageNet's mean and std guesses; the values tell what to change."""
+    labels = np.arange(100) % 10
+    steps = {"resize": "none", "mean": "0.485, 0.456, 0.406", "std": "0.229, 0.224, 0.225"}
+    (warning,) = chance_warnings([row(labels, (labels + 1) % 10, 10)], 10, steps)
+    assert "Check preprocessing (mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225), the order" in warning

@@ -22,7 +22,7 @@ PAGE = (REPOSITORY / "docs" / "results" / "main-job.md").read_text(encoding="utf
 DOCUMENTED = {
     name: (float(top1) / 100, sha256)
     for name, top1, sha256 in re.findall(
-        r"^\| `models/weights/(\w+)\.safetensors` \| ([\d.]+) % .*`([0-9a-f]{64})`", PAGE, re.M
+        r"^\| `models/weights/(\w+)\.safetensors` \| ([\d.]+) % .*`([0-9a-f]{64})`", PAGE, re.MULTILINE
     )
 }
 MODELS = sorted(QUICKSTART.models)

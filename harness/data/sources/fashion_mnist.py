@@ -61,7 +61,7 @@ PLACES = Places(
 
 
 class FashionMnist(DataSource):
-    """The full set where it is installed or downloaded, else the embedded subset."""
+    """The full set where it is installed or downloaded, else all test images and 5,000 training images."""
 
     name = "fashion_mnist"
 

@@ -19,7 +19,8 @@ class ParityMetric(Metric):
         """Top-1 agreement, largest absolute difference, SQNR and paired loss of accuracy of each step."""
         whole = None
         if evidence.torch_outputs is not None and evidence.outputs is not None:
-            whole = agreement(evidence.torch_outputs, evidence.outputs)
+            n = len(evidence.torch_outputs)  # the torch network may have run on the first samples only
+            whole = agreement(evidence.torch_outputs, evidence.outputs[:n])
         chain, judgement = evidence.chain, evidence.judgement
         if whole is None and (chain is None or not (chain.outputs or chain.layers or chain.absent)):
             return None

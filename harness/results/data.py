@@ -109,3 +109,5 @@ class Fp32Weights(Record):
     model: str
     sha256: str
     """Checksum of the file in the artifact store."""
+    file: str | None = None
+    """Copy in the run's folder, `weights/MODEL.safetensors`; None for weights that the harness did not train."""

@@ -20,6 +20,7 @@ from harness.stages.catalog import (
     QUANTIZE_ONNX,
     TO_FP16,
     TRAIN,
+    WRITE_TEMPLATE,
 )
 from harness.stages.configs import (
     CalibrateConfig,
@@ -33,6 +34,7 @@ from harness.stages.configs import (
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
+    TemplateConfig,
 )
 from harness.targets.base import Target
 from harness.toolkits import get_toolkit
@@ -66,9 +68,12 @@ class NetworkPlanner:
         return {"train": train, "check": Task(CHECK, config, {"train": train}, label=f"check {variant.model}")}
 
     def own_toolkit(
-        self, variant: Variant, network: Mapping[str, Task], target: Target, *, exports: bool
+        self, variant: Variant, network: Mapping[str, Task], target: Target, *, exports: bool, runs: bool
     ) -> dict[str, Task]:
-        """From the weights to the ONNX file by our own quantizer, and the predictions of the torch network."""
+        """From the weights to the ONNX file by our own quantizer, and the predictions of the torch network.
+
+        Where the engine `runs`, accuracy is the engine's, and the torch network is only compared with it.
+        """
         model = self._network(variant).config
         tasks: dict[str, Task] = {}
         quantizer: QuantizerConfig | None = None
@@ -97,12 +102,23 @@ class NetworkPlanner:
             inputs["state"] = tasks["finetune"]
         if exports:
             export = ExportConfig(model=model, quantizer=quantizer, integer_biases=target.integer_biases)
-            tasks["export"] = Task(EXPORT, export, dict(inputs), label=f"export {variant.id}")
+            sources = dict(inputs)
+            if quantizer is not None:
+                sources["template"] = self._template(variant, model, quantizer, network)
+            tasks["export"] = Task(EXPORT, export, sources, label=f"export {variant.id}")
         if self._resolved.measurement.accuracy:
-            predict = PredictTorchConfig(data=self._resolved.data, model=model, quantizer=quantizer)
+            samples = self._resolved.measurement.parity_samples if runs else None
+            predict = PredictTorchConfig(data=self._resolved.data, model=model, quantizer=quantizer, samples=samples)
             inputs.pop("check")
             tasks["torch_outputs"] = Task(PREDICT_TORCH, predict, inputs, label=f"evaluate torch {variant.id}")
         return tasks
+
+    def _template(
+        self, variant: Variant, model: ModelConfig, quantizer: QuantizerConfig, network: Mapping[str, Task]
+    ) -> Task:
+        """One task for all variants that are quantized in the same places."""
+        label = f"write the graph of {variant.model} for {variant.target}"
+        return Task(WRITE_TEMPLATE, TemplateConfig(model=model, quantizer=quantizer), network, label=label)
 
     def other_toolkit(self, variant: Variant, network: Mapping[str, Task], target: Target) -> dict[str, Task]:
         """The ONNX file that another toolkit quantizes."""

@@ -114,25 +114,26 @@ class Planner:
         if reason is not None:
             return replace(plan, unavailable=reason)
         is_built = all(map(target.is_buildable, formats))
+        settings = self._resolved.targets[variant.target]
+        widest = max(formats, key=lambda each: each.activation_bits or 0)
+        options = target.build_options(widest, settings.threads, settings)
+        not_run = target.cannot_run(options) if is_built else None
         tasks = self._of_networks.network(variant)
         if variant.toolkit not in (None, DEFAULT):
             tasks |= self._of_networks.other_toolkit(variant, dict(tasks), target)
         else:
-            tasks |= self._of_networks.own_toolkit(variant, dict(tasks), target, exports=is_built)
+            runs = is_built and not_run is None
+            tasks |= self._of_networks.own_toolkit(variant, dict(tasks), target, exports=is_built, runs=runs)
         if not is_built:
             return replace(plan, tasks=tasks, chain=self._chain(variant, tasks, target))
         file = tasks["export"]
-        settings = self._resolved.targets[variant.target]
         if target.float_type(variant, settings) == "fp16":
             tasks["export"] = self._of_networks.to_fp16(variant, tasks["export"])
-        widest = max(formats, key=lambda each: each.activation_bits or 0)
-        options = target.build_options(widest, settings.threads, settings)
         own_target = self._plugins.codes(("target", [variant.target]))
         build = BuildConfig(target=variant.target, plugins=own_target, options=options.model_dump(mode="json"))
         tasks["build"] = Task(
             BUILD, build, {"onnx": tasks["export"]}, label=f"build {variant.id}", requires=(variant.target,)
         )
-        not_run = target.cannot_run(options)
         if not_run is None and self._resolved.measurement.accuracy:
             config = PredictConfig(data=self._resolved.data, build=build)
             tasks["outputs"] = Task(PREDICT, config, {"build": tasks["build"]}, label=f"evaluate {variant.id}")
@@ -188,7 +189,7 @@ class Planner:
             representation: predict_onnx_task(task, self._resolved.data, samples)
             for representation, task in files.items()
         }
-        representations["torch_fp32"] = self.eager(variant)
+        representations["torch_fp32"] = self.eager(variant, samples)
         if is_quantized and "torch_outputs" in tasks:
             representations["torch_quantized"] = tasks["torch_outputs"]
         if "outputs" in tasks:
@@ -213,9 +214,10 @@ class Planner:
         )
         return compare_layers_task(config, inputs, variant.id)
 
-    def eager(self, variant: Variant) -> Task:
-        """Outputs of the eager network on the test samples."""
-        config = PredictTorchConfig(data=self._resolved.data, model=self._resolved.networks[variant.model].config)
+    def eager(self, variant: Variant, samples: int | None = None) -> Task:
+        """Outputs of the eager network on the test samples, all or the first ones."""
+        model = self._resolved.networks[variant.model].config
+        config = PredictTorchConfig(data=self._resolved.data, model=model, samples=samples)
         label = f"evaluate torch {variant.model}"
         return Task(PREDICT_TORCH, config, {"train": self._of_networks.train(variant)}, label=label)
 

@@ -166,6 +166,7 @@ def collect_evidence(
     timed = None if measured is None else measured.result(LatencyResult)
     streamed = run_outcomes.streams.get(plan.variant.id)
     outputs, load = _outputs(plan, "outputs", run_outcomes), run_outcomes.load.get(plan.variant.id)
+    failed = "outputs" in plan.tasks and outputs is None
     return Evidence(
         variant=plan.variant,
         judgement=judgement,
@@ -175,7 +176,8 @@ def collect_evidence(
         class_names=class_names,
         outputs=outputs,
         reference_outputs=None if reference is None else _reference_outputs(reference, run_outcomes),
-        torch_outputs=_outputs(plan, "torch_outputs", run_outcomes),
+        # Beside an engine the torch network runs on the first samples only: no accuracy where the engine failed.
+        torch_outputs=None if failed else _outputs(plan, "torch_outputs", run_outcomes),
         chain=evidence(plan.chain, run_outcomes.outcomes),
         timings=None if measured is None else Timings.from_parquet(measured.file(LATENCY)),
         timing_reference_id=None if timed is None else timed.reference,

@@ -19,7 +19,7 @@ from harness.engine.outcomes import Done, Outcome
 from harness.engine.store import Store
 from harness.machine.environment import fingerprint
 from harness.metrics.base import Evidence
-from harness.results import Example, Fp32Weights, Gate, Row, RunResults, StageRun
+from harness.results import Example, Gate, Row, RunResults, StageRun
 from harness.runs.choices import choose
 from harness.runs.energy import energy_tasks
 from harness.runs.executing import Display, executing
@@ -36,9 +36,9 @@ from harness.runs.rescue import Problems, save_record
 from harness.runs.rows import RunOutcomes, collect_evidence, copy_name, make_row
 from harness.runs.sample_files import PREDICTIONS, keep_predictions
 from harness.runs.shippable import EXAMPLES, keep_deployment, keep_examples, keep_outputs
+from harness.runs.trained_weights import keep_weights
 from harness.stages.artifacts import LATENCY, CalibrateResult, QuantizeResult, file_of, onnx_of
 from harness.stages.configs import MeasureConfig
-from harness.stages.loading import WEIGHTS
 from harness.targets.base import AUDIT_SUFFIX
 from harness.verdicts.run import judge_run
 from harness.verdicts.seeds import seed_spreads
@@ -110,7 +110,7 @@ def _run(prepared: Prepared, directory: Path, store: Store, options: RunOptions,
         environment=environment | _settings(prepared) | recorded_peaks(measured["peak"], prepared.plans, timed),
         datasets=prepared.datasets,
         weights=prepared.weights,
-        fp32_weights=_fp32_weights(prepared.plans, run_outcomes),
+        fp32_weights=keep_weights(prepared.plans, run_outcomes, directory, problems),
         rows=tuple(rows),
         conclusions=conclude(rows, correct, confidence=verdict.confidence, seed=seed, correction=verdict.correction),
         choices=choose(rows, evidence, verdict) if prepared.resolved.measurement.latency else (),
@@ -325,15 +325,6 @@ def _stage_runs(
                 )
             )
     return tuple(runs)
-
-
-def _fp32_weights(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> tuple[Fp32Weights, ...]:
-    found: dict[str, str] = {}
-    for plan in plans:
-        artifact = run_outcomes.artifact(plan, "train")
-        if artifact is not None and WEIGHTS in artifact.manifest.files:
-            found[plan.variant.model] = artifact.manifest.files[WEIGHTS].sha256
-    return tuple(Fp32Weights(model=model, sha256=sha256) for model, sha256 in found.items())
 
 
 def _calibration_samples(plans: Sequence[VariantPlan], run_outcomes: RunOutcomes) -> dict[str, int]:

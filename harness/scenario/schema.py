@@ -112,7 +112,9 @@ class Measurement(TimingPlan):
     `accuracy`. `layers`: also every layer on its own, with the inputs of its reference. `off`: only the fake-quantized
     network with the engine."""
     parity_samples: Annotated[Count, Unit("sample")] = 1000
-    """Number of test samples for the chain, the first ones. Its ONNX files run without optimizations, which is slow."""
+    """Number of test samples for the chain, the first ones; also for comparing a fake-quantized network with its
+    engine. Accuracy is that of all test samples, whatever this is. Its ONNX files run without optimizations, and torch
+    simulates integers: both are slow."""
     builds: Annotated[Count, Unit("build")] = 1
     """Engines built of each variant. Processes take them in turn. With several, verdicts hold for builds that were
     not made, and need three or more of them."""

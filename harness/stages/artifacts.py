@@ -13,6 +13,7 @@ from harness.training.log import TrainLog
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 ONNX = "model.onnx"
+TEMPLATE = "template.onnx"
 LATENCY = "latency.parquet"
 
 
@@ -68,6 +69,13 @@ class FinetuneResult(Checked):
 
     finetune_s: float
     log: TrainLog
+
+
+class TemplateResult(Result):
+    """Result of `write_template`."""
+
+    found: bool
+    """False for a network whose numbers cannot be told apart in its graph: each of its variants is exported alone."""
 
 
 class ExportResult(FileResult):

@@ -18,6 +18,7 @@ CHECK = Stage("check", 1, "harness.stages.checking:check")
 CALIBRATE = Stage("calibrate", 1, f"{_NETWORKS}:calibrate")
 QUANTIZE = Stage("quantize", 1, f"{_NETWORKS}:quantize")
 FINETUNE = Stage("finetune", 1, f"{_NETWORKS}:finetune")
+WRITE_TEMPLATE = Stage("export", 1, f"{_NETWORKS}:write_template")
 EXPORT = Stage("export", 1, f"{_NETWORKS}:export")
 # Toolkits change torch and the loggers when they are imported: each works in a process of its own.
 QUANTIZE_ONNX = Stage("quantize", 2, f"{_NETWORKS}:quantize_onnx", isolate=True)

@@ -161,6 +161,13 @@ class FinetuneConfig(Config):
     freeze_observers_after: float = 0.0
 
 
+class TemplateConfig(Config):
+    """The ONNX graph, without its numbers, of all variants that are quantized in the same places."""
+
+    model: ModelConfig
+    quantizer: QuantizerConfig
+
+
 class ExportConfig(Config):
     """One ONNX file."""
 
@@ -209,6 +216,8 @@ class PredictTorchConfig(Config):
     model: ModelConfig
     quantizer: QuantizerConfig | None = None
     """For the fake-quantized network; None for the eager one."""
+    samples: int | None = None
+    """The first ones of the test samples, for the comparison of steps; None: all, for accuracy."""
 
 
 class PredictConfig(Config):

@@ -72,6 +72,8 @@ def predict_torch(config: PredictTorchConfig, inputs: Inputs, folder: Path, cont
     else:
         network = load_quantized(config.model, config.quantizer, inputs)
     samples = read_splits(config.data).test
+    if config.samples is not None:
+        samples = samples.take(torch.arange(min(config.samples, len(samples))))
     np.save(folder / OUTPUTS, predict(network, samples, predict_batch(samples), context.progress))
     if samples.labels is not None:
         np.save(folder / LABELS, samples.labels.numpy())

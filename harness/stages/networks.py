@@ -20,6 +20,7 @@ from torch.fx import GraphModule
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.exporting.onnx_export import export_onnx
+from harness.exporting.onnx_template import OnnxTemplate, template_of
 from harness.quantization import prepared as quantized
 from harness.quantization.calibrators import make_calibrator
 from harness.quantization.histogram import load_histograms, save_histograms
@@ -27,11 +28,13 @@ from harness.quantization.ptq.steps import change_weights, changing_the_function
 from harness.quantization.qat.graph import Freezing, freezing_schedule, training_graph, write_back
 from harness.stages.artifacts import (
     ONNX,
+    TEMPLATE,
     CalibrateResult,
     Checked,
     ExportResult,
     FinetuneResult,
     QuantizeResult,
+    TemplateResult,
     TrainResult,
     file_of,
 )
@@ -46,6 +49,7 @@ from harness.stages.configs import (
     QuantizeConfig,
     QuantizeOnnxConfig,
     QuantizerConfig,
+    TemplateConfig,
     TrainConfig,
 )
 from harness.stages.loading import (
@@ -184,6 +188,16 @@ def finetune(config: FinetuneConfig, inputs: Inputs, folder: Path, context: Stag
     return FinetuneResult(finetune_s=time.perf_counter() - started, log=log, **checks.fields)
 
 
+def write_template(config: TemplateConfig, inputs: Inputs, folder: Path, context: StageContext) -> TemplateResult:
+    """The graph that all variants of one placement are exported with, in place of numbers placeholders."""
+    torch.set_num_threads(context.threads)
+    prepared = prepared_network(config.model, config.quantizer, inputs["train"].file(WEIGHTS))
+    template = template_of(quantized.convert(prepared), config.model.input_shape)
+    if template is not None:
+        template.save(folder / TEMPLATE)
+    return TemplateResult(found=template is not None)
+
+
 def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageContext) -> ExportResult:
     """ONNX of the FP32 network, or of the quantized one in Q/DQ form."""
     torch.set_num_threads(context.threads)
@@ -194,7 +208,8 @@ def export(config: ExportConfig, inputs: Inputs, folder: Path, context: StageCon
         checks.run_file(check_file, folder, graph, path, samples)
     else:
         prepared = load_quantized(config.model, config.quantizer, inputs)
-        export_onnx(quantized.convert(prepared), shape, path, integer_biases=config.integer_biases)
+        template, biases = _template(inputs), config.integer_biases
+        export_onnx(quantized.convert(prepared), shape, path, integer_biases=biases, template=template)
         checks.run_file(check_quantized_file, folder, prepared, path, samples)
     return ExportResult(**checks.fields)
 
@@ -257,6 +272,13 @@ def _check_prepared(model: ModelConfig, config: QuantizerConfig, prepared: Graph
     reference = change_weights(graph, changing_the_function(config.ptq_steps))[0]
     checks.run(check_prepared, reference, prepared, samples)
     return checks
+
+
+def _template(inputs: Inputs) -> OnnxTemplate | None:
+    artifact = inputs.get("template")
+    if artifact is None or not artifact.result(TemplateResult).found:
+        return None
+    return OnnxTemplate.load(artifact.file(TEMPLATE))
 
 
 def _checkpoint(context: StageContext) -> Path | None:

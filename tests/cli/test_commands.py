@@ -44,10 +44,10 @@ def test_list_shows_every_variant_and_whether_it_runs_here() -> None:
     result = runner.invoke(app, ["list", str(QUICKSTART)], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == f"quickstart ({QUICKSTART}): 22 variants"
-    assert lines[2] == "22 run on this machine"
+    assert lines[0] == f"quickstart ({QUICKSTART}): 24 variants"
     assert "  resnet8-ptq-entropy-pertensor-onnxruntime-b1" in lines
-    assert sum("-onnxruntime-b1" in line for line in lines) == 22  # 2 networks x (FP32 + 4 x 2 PTQ + 2 QAT)
+    # 2 networks x (FP32 + 4 x 2 PTQ + QAT + PTQ and QAT of 4 bits)
+    assert sum("-onnxruntime-b1" in line for line in lines) == 24
 
 
 def test_list_takes_a_selection() -> None:

@@ -42,11 +42,11 @@ def test_one_photo_in_training_and_test_is_told(tmp_path: Path) -> None:
 
 def test_equal_images_of_a_published_set_are_counted_and_become_a_warning_when_many() -> None:
     known = embedded()
-    leaking = replace(known, train=known.test.take(torch.arange(10)))  # 10 of 1,000 test images: 1 %
-    assert next(shared.n for shared in leaking.shared()) == 10
+    leaking = replace(known, train=known.test.take(torch.arange(100)))  # 100 of 10,000 test images: 1 %
+    assert next(shared.n for shared in leaking.shared()) == 100
     assert doubts(leaking) == ()
-    more = replace(known, train=known.test.take(torch.arange(11)))
-    assert "11 of 11 training images are test images too" in doubts(more)[0]
+    more = replace(known, train=known.test.take(torch.arange(101)))
+    assert "101 of 101 training images are test images too" in doubts(more)[0]
 
 
 @pytest.mark.parametrize(("part", "name"), [("train", "training"), ("test", "test")])
@@ -68,7 +68,7 @@ def test_the_same_image_again_and_again() -> None:
 def test_one_class_alone() -> None:
     known = embedded()
     of_class = (known.test.required_labels() == 3).nonzero().flatten()
-    assert "all 100 test images are of one class" in doubts(replace(known, test=known.test.take(of_class)))
+    assert "all 1,000 test images are of one class" in doubts(replace(known, test=known.test.take(of_class)))
 
 
 def test_12_bits_in_16_are_told(tmp_path: Path) -> None:

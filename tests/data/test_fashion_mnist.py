@@ -143,7 +143,7 @@ class TestDownload:
 
 class TestEmbeddedSubset:
     def test_counts_shape_and_source(self, embedded):
-        assert (len(embedded.train), len(embedded.calibration), len(embedded.test)) == (5000 - 512, 512, 1000)
+        assert (len(embedded.train), len(embedded.calibration), len(embedded.test)) == (5000 - 512, 512, 10_000)
         assert embedded.input_shape == (1, 28, 28)
         assert embedded.n_classes == 10
         record = embedded.provenance()
@@ -151,7 +151,7 @@ class TestEmbeddedSubset:
         assert [(part.name, part.n) for part in record.splits] == [
             ("train", 4488),
             ("calibration", 512),
-            ("test", 1000),
+            ("test", 10_000),
         ]
         assert record.splits[2].sha256 == embedded.test.sha256()
 
@@ -189,6 +189,10 @@ class TestEmbeddedSubset:
         embedded = read_subset(fashion_mnist.EMBEDDED_FILE, fashion_mnist.EMBEDDED_SHA256)
         for key in KEYS:
             assert np.array_equal(drawn[key], embedded[key]), key
+
+    @needs_full_set
+    def test_its_test_images_are_all_of_the_published_ones_in_their_order(self, embedded, full_set):
+        assert embedded.test.sha256() == full_set.test.sha256()
 
 
 @needs_full_set

@@ -15,9 +15,12 @@ REPOSITORY = Path(__file__).parents[2]
 SMALLER = {
     r"location: embedded": "location: embedded\n  train_samples: 300\n  test_samples: 200",
     r"calibration_samples: \d+": "calibration_samples: 64",
+    r"\n    weights: \S+ +# made by[^\n]*": "",
+    r"\n    weights: \S+\n": "\n",
     r"max_epochs: \d+": "max_epochs: 1",
     r"calibrator: \[max, percentile, entropy, mse\]": "calibrator: [max, mse]",
-    r"calibrator: \[max, entropy, mse\]": "calibrator: [mse]",
+    r"method: qat, calibrator: percentile": "method: qat, calibrator: max",
+    r"\n    # 4-bit weights.*\n.*weight_bits: 4\}": "",
     r"per_channel: \[true, false\]": "per_channel: [true]",
     r"budget_s: \d+": (
         "budget_s: 20\n  warmup_s: 0.01\n  round_s: 0.002\n  rounds_per_process: 3\n"

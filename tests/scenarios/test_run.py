@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -234,6 +235,12 @@ class TestFiles:
             assert row.size is not None
             assert (first.directory / row.files["engine"]).stat().st_size == row.size.engine_bytes
             assert (first.directory / row.files["onnx"]).stat().st_size == row.size.onnx_bytes
+
+    def test_the_trained_weights_are_kept_for_other_scenarios(self, first: Run) -> None:
+        (weights,) = first.results.fp32_weights
+        assert (weights.model, weights.file) == ("net", "weights/net.safetensors")
+        content = (first.directory / "weights" / "net.safetensors").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == weights.sha256
 
     def test_top1_follows_from_the_predictions(self, first: Run) -> None:
         predictions = pd.read_parquet(first.directory / "samples" / "predictions.parquet")

@@ -1,8 +1,8 @@
 """Fashion-MNIST: 28x28 grey images of 10 kinds of clothing, 60,000 to train and 10,000 to test.
 
 Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
-arXiv:1708.07747. Copyright 2017 Zalando SE, MIT licence. A class-balanced subset of 5,000 + 1,000 images is embedded in
-this package, so that nothing else need be installed.
+arXiv:1708.07747. Copyright 2017 Zalando SE, MIT licence. All test images and a
+class-balanced 5,000 of the training images are embedded in this package, so that nothing else need be installed.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ PAYLOAD_SHA256 = {
 """Checksums of the decompressed files, as distributions compress them differently."""
 
 UPSTREAM = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-EMBEDDED_FILE = Path(__file__).parents[1] / "embedded" / "fashion_mnist_5000_1000.npz"
-EMBEDDED_SHA256 = "3e4ececf863622e8decf4ca130034c3c55cf0a6916682efa22afccc08ee94f6d"
+EMBEDDED_FILE = Path(__file__).parents[1] / "embedded" / "fashion_mnist_5000_10000.npz"
+EMBEDDED_SHA256 = "114fd357496ea0c2cf365d1cbbefa40eec410fb5a3374f9124ac979616a7fca3"
 """Checksum of the arrays, see `harness.data.subset.arrays_sha256`."""
 
 PLACES = Places(
@@ -61,7 +61,7 @@ PLACES = Places(
 
 
 class FashionMnist(DataSource):
-    """The full set where it is installed or downloaded, else the embedded subset."""
+    """The full set where it is installed or downloaded, else all test images and 5,000 training images."""
 
     name = "fashion_mnist"
 

@@ -44,7 +44,9 @@ def test_list_shows_every_variant_and_whether_it_runs_here() -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert any("resnet8-ptq-entropy-pertensor-onnxruntime-b1" in line and "runs" in line for line in lines)
-    assert sum("-onnxruntime-b1" in line for line in lines) == 24  # 2 networks x (FP32 + 4 x 2 PTQ + QAT + PTQ and QAT of 4 bits)
+    assert (
+        sum("-onnxruntime-b1" in line for line in lines) == 24
+    )  # 2 networks x (FP32 + 4 x 2 PTQ + QAT + PTQ and QAT of 4 bits)
 
 
 def test_list_takes_a_selection() -> None:

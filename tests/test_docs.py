@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 SMALLEST = """\
 name: smallest
 dataset: {source: fashion_mnist}
-models: {net: {factory: models/resnet.py:resnet8}}
+models:
+  net: {factory: models/resnet.py:resnet8}
+  resnet8: {factory: models/resnet.py:resnet8}
+  mobilenet: {factory: models/mobilenet.py:mobilenet_v2_small}
 """
 FIRST_SCREEN_LINES = 40
 _GENERATED = {"_build", "build", "dist", "node_modules"}

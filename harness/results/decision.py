@@ -78,6 +78,8 @@ class Decision(Record):
     not_faster: tuple[str, ...] = ()
     """Of the others, those that are proven to be as fast as FP32 or slower."""
     qat_gains: tuple[QatGain, ...] = ()
+    simulated_qat_gains: tuple[QatGain, ...] = ()
+    """Of rows in formats that no engine here runs as integers."""
     smallest: str | None = None
     """The smallest engine that keeps its accuracy, where several targets were compared; so is the next one."""
     without_quantization: str | None = None

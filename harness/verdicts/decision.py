@@ -110,11 +110,16 @@ def _decision(group: Together, lost: Sequence[tuple[Row, ClassAccuracy]], gains:
         **(_figures(group, chosen, lost) if chosen else {}),
         worse=_ids(row for row in group.ran if _is_worse(row)),
         not_faster=_ids(slow),
-        qat_gains=tuple(gains[row.variant.id] for row in group.rows if row.variant.id in gains and row.status == "ok"),
+        qat_gains=_gains(group, gains, "ok"),
+        simulated_qat_gains=_gains(group, gains, "simulated"),
         smallest=_first_id(group.named(group.choice.smallest)) if group.choice else None,
         without_quantization=_first_id(group.named(group.choice.without_quantization)) if group.choice else None,
         open=points,
     )
+
+
+def _gains(group: Together, gains: Mapping[str, QatGain], status: str) -> tuple[QatGain, ...]:
+    return tuple(gains[row.variant.id] for row in group.rows if row.variant.id in gains and row.status == status)
 
 
 def _ids(rows: Iterable[Row]) -> tuple[str, ...]:

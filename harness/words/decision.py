@@ -15,6 +15,7 @@ from harness.verdicts.recommend import keeps_accuracy
 from harness.words.phrases import (
     MINUS,
     TIMES,
+    bits,
     byte_size,
     calibrator_name,
     counted,
@@ -105,7 +106,7 @@ def _worded(recorded: RecordedDecision) -> Decision:
         "not_proven": _not_proven,
     }
     found = recorded.decision
-    others = [text for text in (_qat(recorded), _losses(recorded)) if text]
+    others = [text for text in (_qat(recorded), _losses(recorded), _simulated_qat(recorded)) if text]
     rest = f" {'; '.join(others)}." if others else ""
     points = tuple(each.model_copy(update={"text": _OPEN[each.unknown](recorded, each)}) for each in found.open)
     return found.model_copy(
@@ -265,6 +266,17 @@ def _qat(recorded: RecordedDecision) -> str | None:
     if lost:
         return f"QAT loses {point_range(lost)} points against PTQ"
     return "QAT buys nothing here" if gains and shipped is None else None
+
+
+def _simulated_qat(recorded: RecordedDecision) -> str | None:
+    """What QAT provably wins back in formats that have no kernels here."""
+    won: dict[str, list[float]] = {}
+    for gain in recorded.decision.simulated_qat_gains:
+        if gain.comparison.verdict == "better":
+            name = bits(recorded.row(gain.qat).variant)
+            won.setdefault(name, []).append(gain.comparison.difference or 0.0)
+    parts = [f"{point_range(values)} points in {name}" for name, values in won.items()]
+    return f"QAT gains {listed(parts, at_most=3)}, which is simulated" if parts else None
 
 
 def _losses(recorded: RecordedDecision) -> str | None:

@@ -57,6 +57,20 @@ class TestShip:
         assert found.why[1].endswith("points on 10,000 test images; the margin is 0.5 points.")
         assert found.open == ()
 
+    def test_where_qat_pays_is_told_although_no_engine_runs_it(self, lab):
+        few_bits = {"weight_bits": 4, "activation_bits": 8, "status": "simulated"}
+        rows = [
+            lab.row("fp32"),
+            lab.row("ptq", lost=5, won=1, ratio=7.0),
+            lab.row("qat", lost=4, ratio=7.0),
+            lab.row("ptq", lost=900, **few_bits),
+            lab.row("qat", lost=90, **few_bits),
+        ]
+        found = decided(rows, lab.correct)
+        assert found.headline.endswith("QAT buys nothing here; QAT gains 8.10 points in w4a8, which is simulated.")
+        (gain,) = found.simulated_qat_gains
+        assert gain.comparison.difference == pytest.approx(0.081)
+
     def test_a_loss_in_a_class_belongs_to_it(self, lab):
         ptq = lab.row("ptq", lost=5, ratio=2.0)
         classes = tuple(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.fx import GraphModule
 
@@ -18,13 +17,11 @@ from harness.quantization.capture.graph_tensors import attribute
 from harness.quantization.capture.operators import BATCH_NORM
 from harness.quantization.histogram import Histogram
 from harness.quantization.placement.quantizer import PlacementQuantizer
+from harness.quantization.state_file import FIXED_SCALE, SCALE, WEIGHT_SCALE, ZERO_POINT
 from harness.quantization.tensor_quantizer import Mode, TensorQuantizer, WeightQuantizer
 
 with quiet_torch():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-_SCALE, _ZERO_POINT, _WEIGHT_SCALE = "activation_scale:", "activation_zero_point:", "weight_scale:"
-_FIXED_SCALE = "fixed_weight_scale:"
 
 
 def prepare(graph_module: GraphModule, quantizer: PlacementQuantizer) -> GraphModule:
@@ -140,32 +137,23 @@ def save_state(prepared: GraphModule, path: Path) -> None:
     inside = {id(t) for q in tensor_quantizers(prepared) for t in (*q.parameters(), *q.buffers())}
     tensors = {name: t for name, t in prepared.state_dict(keep_vars=True).items() if id(t) not in inside}
     for quantizer in activation_quantizers(prepared):
-        tensors[_SCALE + quantizer.name] = quantizer.scale
-        tensors[_ZERO_POINT + quantizer.name] = quantizer.zero_point
-    tensors |= {_WEIGHT_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.learned}
-    tensors |= {_FIXED_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.is_fixed and not q.learned}
+        tensors[SCALE + quantizer.name] = quantizer.scale
+        tensors[ZERO_POINT + quantizer.name] = quantizer.zero_point
+    tensors |= {WEIGHT_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.learned}
+    tensors |= {FIXED_SCALE + q.name: q.scale for q in weight_quantizers(prepared) if q.is_fixed and not q.learned}
     save_file({name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def activation_scales(path: Path) -> dict[str, tuple[float, int]]:
-    """Scale, in units of x, and zero point of every activation in a file of `save_state`; weights are not read."""
-    with safe_open(path, "pt") as file:
-        names = [key.removeprefix(_SCALE) for key in file.keys() if key.startswith(_SCALE)]  # noqa: SIM118 - no mapping
-        return {
-            name: (float(file.get_tensor(_SCALE + name)), int(file.get_tensor(_ZERO_POINT + name))) for name in names
-        }
 
 
 def load_state(prepared: GraphModule, path: Path) -> None:
     """Read what `save_state` wrote into a network prepared the same way, and switch fake quantization on."""
     tensors = load_file(path)
     for quantizer in activation_quantizers(prepared):
-        quantizer.scale.copy_(tensors.pop(_SCALE + quantizer.name))
-        quantizer.zero_point.copy_(tensors.pop(_ZERO_POINT + quantizer.name))
+        quantizer.scale.copy_(tensors.pop(SCALE + quantizer.name))
+        quantizer.zero_point.copy_(tensors.pop(ZERO_POINT + quantizer.name))
     for weight_quantizer in weight_quantizers(prepared):
-        if (scale := tensors.pop(_WEIGHT_SCALE + weight_quantizer.name, None)) is not None:
+        if (scale := tensors.pop(WEIGHT_SCALE + weight_quantizer.name, None)) is not None:
             weight_quantizer.set_learned(scale)
-        if (scale := tensors.pop(_FIXED_SCALE + weight_quantizer.name, None)) is not None:
+        if (scale := tensors.pop(FIXED_SCALE + weight_quantizer.name, None)) is not None:
             weight_quantizer.fix(scale)
     own = prepared.state_dict(keep_vars=True)
     with torch.no_grad():

@@ -14,12 +14,11 @@ from harness.engine.store import Artifact
 from harness.exporting.network_structure import operators
 from harness.quantization.formats import IntegerFormat
 from harness.quantization.histogram import Histogram, load_histograms
-from harness.quantization.prepared import activation_scales
+from harness.quantization.state_file import activation_scales
 from harness.results import CalibratedTensor, Calibration, ChosenRanges, Network, Variant
 from harness.runs.plan import VariantPlan
 from harness.runs.rows import RunOutcomes
-from harness.stages.artifacts import onnx_of
-from harness.stages.loading import HISTOGRAMS, STATE
+from harness.stages.artifacts import HISTOGRAMS, STATE, onnx_of
 from harness.targets import get_target
 
 _BINS = 64

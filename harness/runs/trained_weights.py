@@ -10,8 +10,8 @@ from harness.results import Fp32Weights
 from harness.runs.plan import VariantPlan
 from harness.runs.rescue import Problems
 from harness.runs.rows import RunOutcomes
+from harness.stages.artifacts import WEIGHTS
 from harness.stages.configs import TrainConfig
-from harness.stages.loading import WEIGHTS
 
 FOLDER = "weights"
 

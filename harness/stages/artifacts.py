@@ -10,6 +10,9 @@ from harness.engine.store import Artifact
 from harness.results import Layer, LayerParity, LoadResult, Record, StepCheck, StreamThroughput
 from harness.training.log import TrainLog
 
+WEIGHTS = "weights.safetensors"
+STATE = "state.safetensors"
+HISTOGRAMS = "histograms.npz"
 OUTPUTS = "outputs.npy"
 LABELS = "labels.npy"
 ONNX = "model.onnx"

@@ -13,9 +13,9 @@ import torch
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
 from harness.results import StepCheck
-from harness.stages.artifacts import Checked
+from harness.stages.artifacts import WEIGHTS, Checked
 from harness.stages.configs import CheckConfig
-from harness.stages.loading import WEIGHTS, captured, read_splits, with_weights
+from harness.stages.loading import captured, read_splits, with_weights
 from harness.verification.figures import N_SAMPLES
 from harness.verification.onnx_steps import EXPECTED, ExpectedOutputs
 from harness.verification.torch_steps import check_capture

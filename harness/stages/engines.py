@@ -14,20 +14,14 @@ import torch
 
 from harness.engine.context import StageContext
 from harness.engine.graph import Inputs
-from harness.stages.artifacts import LABELS, OUTPUTS, BuildResult, PredictResult, file_of
+from harness.stages.artifacts import LABELS, OUTPUTS, WEIGHTS, BuildResult, PredictResult, file_of
 from harness.stages.checking import Checks, expected_of
 from harness.stages.configs import (
     BuildConfig,
     PredictConfig,
     PredictTorchConfig,
 )
-from harness.stages.loading import (
-    WEIGHTS,
-    load_quantized,
-    predict_batch,
-    read_splits,
-    with_weights,
-)
+from harness.stages.loading import load_quantized, predict_batch, read_splits, with_weights
 from harness.targets import get_target
 from harness.training.inference import predict
 from harness.verification.onnx_steps import check_engine_outputs

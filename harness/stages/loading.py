@@ -28,6 +28,7 @@ from harness.quantization.placement.rules import Rule, RuleSet
 from harness.quantization.ptq.steps import change_weights
 from harness.quantization.replacement.replaced import Replaced
 from harness.quantization.replacement.walk import replace_as_the_model_says
+from harness.stages.artifacts import STATE, WEIGHTS
 from harness.stages.configs import DataConfig, ModelConfig, QuantizerConfig, TrainConfig
 from harness.targets import get_target
 from harness.training.factory import build_model
@@ -60,9 +61,6 @@ _SPLITS: Recent[Splits] = Recent(2)
 _CAPTURED: Recent[GraphModule] = Recent(2)
 _TO_QUANTIZE: Recent[tuple[GraphModule, Replaced]] = Recent(2)
 
-WEIGHTS = "weights.safetensors"
-STATE = "state.safetensors"
-HISTOGRAMS = "histograms.npz"
 PREDICT_PIXELS = 32 * 28 * 28
 """Pixels of a batch. Larger batches are slower, as activations then leave the CPU's caches: 250 images of 28 x 28 take
 twice the time of 32 on a small depthwise network, in torch and in ONNX Runtime alike."""

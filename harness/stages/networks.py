@@ -27,8 +27,11 @@ from harness.quantization.histogram import load_histograms, save_histograms
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.qat.graph import Freezing, freezing_schedule, training_graph, write_back
 from harness.stages.artifacts import (
+    HISTOGRAMS,
     ONNX,
+    STATE,
     TEMPLATE,
+    WEIGHTS,
     CalibrateResult,
     Checked,
     ExportResult,
@@ -53,9 +56,6 @@ from harness.stages.configs import (
     TrainConfig,
 )
 from harness.stages.loading import (
-    HISTOGRAMS,
-    STATE,
-    WEIGHTS,
     captured,
     captured_to_quantize,
     first_batches,

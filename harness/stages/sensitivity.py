@@ -31,17 +31,9 @@ from harness.quantization.sensitivity.layer_costs import (
 from harness.quantization.sensitivity.skip_search import SkipSet, smallest_skip_set
 from harness.results import PairedComparison
 from harness.results.sensitivity import LayerCost, Ranking, SkipSearch, Trial
+from harness.stages.artifacts import STATE, WEIGHTS
 from harness.stages.configs import QuantizeConfig, RankConfig, SearchConfig
-from harness.stages.loading import (
-    STATE,
-    WEIGHTS,
-    captured,
-    first_batches,
-    load_quantized,
-    predict_batch,
-    prepared_network,
-    read_splits,
-)
+from harness.stages.loading import captured, first_batches, load_quantized, predict_batch, prepared_network, read_splits
 from harness.stages.networks import quantize
 from harness.stats.intervals import PairedDifference, paired_difference
 from harness.training.inference import predict

@@ -14,6 +14,7 @@ from harness.results import CheckedStep, StepCheck
 from harness.verification.figures import (
     CARRIED_DB,
     FLOAT_ENGINE_DB,
+    OWN_MODEL_DB,
     QUANTIZED_ENGINE_DB,
     SIZES,
     StepFailed,
@@ -161,7 +162,7 @@ def check_engine_outputs(
     require_same_shape(step, wanted, got, _LAYERS)
     figure = sqnr_db(wanted, got)
     is_rounded = is_own_model or rounds_floats or _rounds(path)
-    limit = QUANTIZED_ENGINE_DB if is_rounded else FLOAT_ENGINE_DB
+    limit = OWN_MODEL_DB if is_own_model else QUANTIZED_ENGINE_DB if is_rounded else FLOAT_ENGINE_DB
     if is_rounded and figure < limit:
         limit = min(limit, carried_db(step, run_of(path, target), inputs, wanted, _ANY_BATCH) - CARRIED_DB)
     if figure < limit:

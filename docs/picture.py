@@ -34,6 +34,8 @@ def picture(report: Path, destination: Path, model: str = "") -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.goto(report.resolve().as_uri())
         model = model or page.locator("section.group h2").first.inner_text().split()[0]
+        # Sections out of sight have a guessed height until they are seen, which moves what is below them.
+        page.add_style_tag(content="main > section { content-visibility: visible !important; }")
         page.evaluate(_ONE_MODEL, model)
         page.wait_for_timeout(500)
         parts = [page.locator(each).first for each in ("section[aria-labelledby=decision]", "#picture")]

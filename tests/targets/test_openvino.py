@@ -418,3 +418,26 @@ def test_16_bit_steps_are_left_out_of_engines_which_is_why_none_is_run(tmp_path:
     # As soon as OpenVINO keeps them, engines can be run, and this fails.
     assert sqnr_db([without], [got]) > 60
     assert sqnr_db([of_file], [got]) < 10
+
+
+@needs_vnni
+@pytest.mark.parametrize("model", [resnet8, mobilenet_v2_small])
+def test_audit_and_performance_counters_name_the_same_integer_layers(model, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape, batch = (1, 28, 28), torch.rand(32, 1, 28, 28)
+    prepared = prepare(capture(model().eval(), shape), batch, skip=("stem*",))
+    path = export(quantized.convert(prepared), tmp_path, shape)
+    engine = TARGET.build(path, tmp_path, TARGET.build_options(variant(), threads=1))
+    with zipfile.ZipFile(engine.path) as archive:
+        archive.extractall(tmp_path / "ir")
+    options = {"PERF_COUNT": True, "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    request = openvino.Core().compile_model(tmp_path / "ir" / "model.xml", "CPU", options).create_infer_request()
+    request.infer({0: batch[:1].numpy()})
+    counted = {
+        counter.node_name.split("/WithoutBiases")[0]: counter.exec_type.endswith("_I8")
+        for counter in request.get_profiling_info()
+        if counter.status == counter.Status.EXECUTED
+    }
+    audited = {layer.name: layer.int8 for layer in TARGET.audit(engine.path, path) if layer.macs}
+    assert set(audited.values()) == {True, False}
+    assert {name: counted[name] for name in audited} == audited

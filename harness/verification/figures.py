@@ -29,8 +29,8 @@ FLOAT_ENGINE_DB = 40.0
 QUANTIZED_ENGINE_DB = 15.0
 """The same where values are rounded to 8-bit integers or FP16: what falls to the other side of a step is carried on."""
 OWN_MODEL_DB = 10.0
-"""An engine against another toolkit's model, of which OpenVINO does not execute all roundings: a convolution that is fused
-with a sum adds its own summand unrounded. Right ones were seen at 14 dB."""
+"""An engine against another toolkit's model, of which OpenVINO does not execute all roundings: a convolution that is
+fused with a sum adds its own summand unrounded. Right ones were seen at 14 dB."""
 NUDGE = 1e-4
 """Share by which inputs are moved to see what rounding alone does: less than a tenth of a step of 8 bits."""
 NUDGES = 2

@@ -275,8 +275,8 @@ def _simulated_qat(recorded: RecordedDecision) -> str | None:
         if gain.comparison.verdict == "better":
             name = bits(recorded.row(gain.qat).variant)
             won.setdefault(name, []).append(gain.comparison.difference or 0.0)
-    parts = [f"{point_range(values)} points in {name}" for name, values in won.items()]
-    return f"QAT gains {listed(parts, at_most=3)}, which is simulated" if parts else None
+    parts = [f"{point_range(values)} points with {name}" for name, values in won.items()]
+    return f"QAT wins back {listed(parts, at_most=3)} that PTQ loses (simulated)" if parts else None
 
 
 def _losses(recorded: RecordedDecision) -> str | None:
@@ -312,7 +312,7 @@ def _why(recorded: RecordedDecision) -> Iterator[str]:
     engines = recorded.unknown("engine")
     as_good = [each for each in found.as_good if engines is None or each not in engines.variants]
     if as_good:
-        yield f"Not proven slower, for as much work or more: {recorded.names(as_good)}."
+        yield f"Others that keep their accuracy and are not proven slower: {recorded.names(as_good)}."
     if found.without_quantization not in {None, found.variant, found.reference}:
         row = recorded.row(found.without_quantization or "")
         timed = row.latency.across or row.latency if row.latency else None

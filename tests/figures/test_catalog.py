@@ -98,7 +98,8 @@ def test_values_are_those_of_the_records() -> None:
     assert row.accuracy is not None and row.latency is not None and row.parity is not None and row.cost is not None
     assert found["accuracy.top1"] == (row.accuracy.top1, row.accuracy.top1_interval)
     assert found["latency.speedup"] == (row.latency.speedup, row.latency.speedup_interval)
-    assert found["cost.train_s"] == (row.cost.train_s, None)
+    assert row.cost.export_s is not None
+    assert found["cost.export_s"] == (row.cost.export_s, None)
     step = row.parity.steps[0]
     assert found[f"parity.{step.start}_to_{step.end}.sqnr_db"] == (step.sqnr_db, None)
     assert found["energy.joules_per_inference"] is None

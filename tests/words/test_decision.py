@@ -67,7 +67,9 @@ class TestShip:
             lab.row("qat", lost=90, **few_bits),
         ]
         found = decided(rows, lab.correct)
-        assert found.headline.endswith("QAT buys nothing here; QAT gains 8.10 points in w4a8, which is simulated.")
+        assert found.headline.endswith(
+            "QAT buys nothing here; QAT wins back 8.10 points with w4a8 that PTQ loses (simulated)."
+        )
         (gain,) = found.simulated_qat_gains
         assert gain.comparison.difference == pytest.approx(0.081)
 

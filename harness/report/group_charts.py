@@ -81,9 +81,13 @@ def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     size = _sizes(rows)
     for name in dict.fromkeys(spot.series for spot in spots):
         series += _spots(name, [spot for spot in spots if spot.series == name], across, up, size, spots)
+    # Without an icon the legend shows that of the bars, a box for every method.
+    icons = [{"name": spot.series, "icon": _SYMBOLS[spot.row.variant.method]} for spot in spots]
+    named: list[Option] = [{"name": _FRONT}, *{each["name"]: each for each in icons}.values()]
+    key_of_marks = {"orient": "vertical", "right": 0, "top": 10, "textStyle": {"color": INK}, "type": "scroll"}
     base = option(
         grid={"left": 64, "right": 190, "top": 16, "bottom": 52},
-        legend={"orient": "vertical", "right": 0, "top": 10, "textStyle": {"color": INK}, "type": "scroll"},
+        legend=key_of_marks | {"data": named},
         xAxis=value_axis("median latency, ms", across),
         yAxis=value_axis(f"{scale.name}, {scale.unit}".strip(", "), up, nameGap=44),
         series=series,
@@ -94,7 +98,8 @@ def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     better = "Up" if judged[0][1].higher_is_better else "Down"
     caption = (
         f"{better} and to the left is better; the size of a mark is that of the engine, hollow is per-tensor. {at}, "
-        "laid around FP32; across: interval of the median. An arrow: the row lies beyond the edge."
+        "laid around FP32; across: interval of the median. Shaded: within the margin. An arrow: the row lies beyond the "
+        "edge."
     )
     return Chart(key, f"{scale.name} over median latency of each variant", caption, shown, 420)
 

@@ -45,6 +45,8 @@ def test_methods_differ_in_shape_calibrators_in_colour_and_granularities_in_fill
     assert drawn["PTQ max"]["color"] == drawn["QAT max"]["color"] != drawn["PTQ mse"]["color"]
     filled, hollow = (item["itemStyle"]["color"] for item in drawn["PTQ max"]["data"])
     assert filled != hollow == group_charts.SURFACE
+    icons = {each["name"]: each["icon"] for each in base(chart)["legend"]["data"] if "icon" in each}
+    assert icons == {name: series["symbol"] for name, series in drawn.items()}
 
 
 def test_the_area_of_a_mark_is_that_of_the_engine(quickstart):

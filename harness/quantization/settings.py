@@ -39,6 +39,10 @@ def ptq_step_names() -> tuple[str, ...]:
     return file_names("harness.quantization.ptq.steps")
 
 
+_ROUNDING = "weight_rounding"
+_CORRECTIONS = {"bias_correction", "sequential_bias_correction", "batch_norm_reestimation"}
+
+
 def _calibration_methods() -> tuple[str, ...]:
     return ("histogram", *calibrator_names())
 
@@ -52,9 +56,17 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def rounding_first(steps: tuple[str, ...]) -> tuple[str, ...]:
+    """The steps as they are; ValueError where weights are rounded after what rounding did was corrected."""
+    before = set(steps[: steps.index(_ROUNDING)]) & _CORRECTIONS if _ROUNDING in steps else set()
+    if before:
+        raise ValueError(f"`{_ROUNDING}` undoes what `{min(before)}` corrects: write it first")
+    return steps
+
+
 Calibrator = Annotated[str, OneOfOrPlugin(calibrator_names, "calibrator")]
 PtqStep = Annotated[str, OneOfOrPlugin(ptq_step_names, "PTQ step")]
-PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once)]
+PtqSteps = Annotated[Listed[PtqStep], AfterValidator(_once), AfterValidator(rounding_first)]
 """The order counts, so it is kept."""
 
 

@@ -98,8 +98,8 @@ def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     better = "Up" if judged[0][1].higher_is_better else "Down"
     caption = (
         f"{better} and to the left is better; the size of a mark is that of the engine, hollow is per-tensor. {at}, "
-        "laid around FP32; across: interval of the median. Shaded: within the margin. An arrow: the row lies beyond the "
-        "edge."
+        "laid around FP32; across: interval of the median. Shaded: within the margin. An arrow: the row lies beyond "
+        "the edge."
     )
     return Chart(key, f"{scale.name} over median latency of each variant", caption, shown, 420)
 

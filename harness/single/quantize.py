@@ -21,7 +21,7 @@ from harness.quantization.network import Origin, QuantizedNetwork, batches_of
 from harness.quantization.ptq.steps import change_weights, changing_the_function, correct
 from harness.quantization.replacement.replaced import Replaced
 from harness.quantization.replacement.walk import replace_as_the_model_says
-from harness.quantization.settings import DEFAULT_PERCENTILE, Rule
+from harness.quantization.settings import DEFAULT_PERCENTILE, Rule, rounding_first
 from harness.results import StepCheck, Variant
 from harness.stages.configs import QuantizerConfig
 from harness.stages.loading import make_quantizer
@@ -131,6 +131,11 @@ def _config(
         raise UsageError(
             f"`{place}` of a rule: {problem['msg']}", fix="write it as under `rules` in a scenario"
         ) from None
+    steps = (ptq_steps,) if isinstance(ptq_steps, str) else tuple(ptq_steps)
+    try:
+        rounding_first(steps)
+    except ValueError as error:
+        raise UsageError(f"`ptq_steps`: {error}") from None
     return QuantizerConfig(
         target=target,
         weight_bits=weight_bits,
@@ -140,7 +145,7 @@ def _config(
         weight_percentile=None,
         skip=(skip,) if isinstance(skip, str) else tuple(skip),
         rules=tuple(rule.model_dump(mode="json") for rule in checked),
-        ptq_steps=(ptq_steps,) if isinstance(ptq_steps, str) else tuple(ptq_steps),
+        ptq_steps=steps,
     )
 
 

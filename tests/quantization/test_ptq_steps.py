@@ -9,9 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracles.networks import INPUT_SHAPE, captured, make_batch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 from torch.fx import GraphModule
 
+import harness
 from harness.errors import UsageError
 from harness.exporting.onnx_export import export_onnx
 from harness.quantization import prepared as quantized
@@ -20,7 +22,7 @@ from harness.quantization.capture.graph import capture
 from harness.quantization.placement.rules import RuleSet
 from harness.quantization.ptq import node_by_node
 from harness.quantization.ptq.base import CalibratedStep
-from harness.quantization.ptq.layers import bias_of, layer_nodes, quantized_layers, weight_of
+from harness.quantization.ptq.layers import bias_of, convolution_arguments, layer_nodes, quantized_layers, weight_of
 from harness.quantization.ptq.steps import (
     before_calibration,
     change_weights,
@@ -29,7 +31,7 @@ from harness.quantization.ptq.steps import (
     ptq_steps,
     weight_rounding,
 )
-from harness.quantization.settings import ptq_step_names
+from harness.quantization.settings import PtqSteps, ptq_step_names
 from harness.targets import get_target
 
 TARGET = get_target("onnxruntime")
@@ -293,14 +295,40 @@ class TestWeightRounding:
         ):
             torch.testing.assert_close(after.scale, before.scale)
 
-    @pytest.mark.parametrize("steps", [(NAME, "batch_norm_reestimation"), ("batch_norm_reestimation", NAME)])
     @pytest.mark.parametrize("per_channel", [True, False])
-    def test_it_goes_with_reestimation_in_either_order(self, steps: tuple[str, ...], per_channel: bool) -> None:
+    def test_it_goes_with_reestimation(self, per_channel: bool) -> None:
         data, reference = make_batch(N_SAMPLES), captured("depthwise")
+        steps = (self.NAME, "batch_norm_reestimation")
         none, both = (ptq(reference, names, data, weight_bits=4, per_channel=per_channel) for names in ((), steps))
         wanted = reference(data)
         errors = [float((prepared(data) - wanted).square().mean().detach()) for prepared in (none, both)]
         assert errors[1] < errors[0]
+
+    @pytest.mark.parametrize("first", ["bias_correction", "sequential_bias_correction", "batch_norm_reestimation"])
+    def test_it_is_refused_behind_what_it_would_undo(self, first: str) -> None:
+        adapter = TypeAdapter(PtqSteps)
+        assert adapter.validate_python([self.NAME, first]) == (self.NAME, first)
+        with pytest.raises(ValidationError, match=f"`weight_rounding` undoes what `{first}` corrects: write it first"):
+            adapter.validate_python([first, self.NAME])
+        with pytest.raises(UsageError, match="write it first"):
+            harness.quantize(nn.Conv2d(3, 4, 3), "onnxruntime", make_batch(4), ptq_steps=[first, self.NAME])
+
+    @pytest.mark.parametrize(
+        "padding", ["same", "valid", 1, (0, 2)], ids=["same", "valid", "number", "one number for each axis"]
+    )
+    @pytest.mark.parametrize("kernel", [3, (2, 4)], ids=["odd", "even"])
+    def test_it_reads_what_the_convolution_reads(self, kernel, padding) -> None:
+        torch.manual_seed(0)
+        stride = 1 if padding == "same" else 2
+        network = nn.Conv2d(4, 6, kernel, stride=stride, padding=padding, dilation=2, groups=2, bias=False)
+        image = torch.randn(1, 4, 16, 16)
+        graph = capture(nn.Sequential(network, nn.ReLU()).eval(), (4, 16, 16))
+        (layer,) = layer_nodes(graph)
+        arguments = convolution_arguments(layer, network.weight)
+        assert arguments is not None
+        patches = weight_rounding.read_by_convolution(image, network.weight, arguments)
+        found = network.weight.reshape(2, 3, -1) @ patches
+        torch.testing.assert_close(found.reshape(network(image).shape), network(image))
 
     def test_layers_that_cannot_be_rounded_are_told(self) -> None:
         shared = nn.Conv2d(3, 3, 3, padding=1)

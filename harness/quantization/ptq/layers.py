@@ -81,20 +81,32 @@ class ConvolutionArguments(NamedTuple):
     """How a convolution over two dimensions walks over its input."""
 
     stride: tuple[int, int]
-    padding: tuple[int, int]
+    padding: tuple[tuple[int, int], ...]
+    """Above and below, left and right."""
     dilation: tuple[int, int]
     groups: int
 
 
-def convolution_arguments(layer: Node) -> ConvolutionArguments | None:
-    """Of a convolution over two dimensions with padding in numbers; None for any other layer."""
-    if layer.target is not torch.ops.aten.conv2d.default:
+def convolution_arguments(layer: Node, weight: torch.Tensor) -> ConvolutionArguments | None:
+    """Of a convolution over two dimensions; None for any other layer."""
+    if layer.target not in (torch.ops.aten.conv2d.default, torch.ops.aten.conv2d.padding):
         return None
     given = (*layer.args[3:], *(None,) * (4 - len(layer.args[3:])))
-    stride, padding, dilation = (_pair(given[index], default) for index, default in ((0, 1), (1, 0), (2, 1)))
+    stride, dilation = (_pair(given[index], 1) for index in (0, 2))
+    if isinstance(given[1], str):
+        padding = _named_padding(given[1], weight, dilation)
+    else:
+        padding = tuple((amount, amount) for amount in _pair(given[1], 0))
     groups = given[3] if given[3] is not None else 1
     assert isinstance(groups, int)
     return ConvolutionArguments(stride, padding, dilation, groups)
+
+
+def _named_padding(name: str, weight: torch.Tensor, dilation: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """`valid` is none; `same` keeps the size, the odd row or column going below and to the right."""
+    sizes = zip(dilation, weight.shape[2:], strict=True)
+    amounts = [0 if name == "valid" else step * (size - 1) for step, size in sizes]
+    return tuple((amount // 2, amount - amount // 2) for amount in amounts)
 
 
 def _pair(value: Any, default: int) -> tuple[int, int]:

@@ -80,7 +80,7 @@ class SecondMoments(NamedTuple):
 
 
 def _can_round(prepared: GraphModule, layer: Node) -> bool:
-    is_known = layer.target in LINEAR or convolution_arguments(layer) is not None
+    is_known = layer.target in LINEAR or convolution_arguments(layer, weight_of(prepared, layer)) is not None
     return is_known and not shares_weights(prepared, layer)
 
 
@@ -89,7 +89,7 @@ def _round(prepared: GraphModule, layer: Node, inputs: list[torch.Tensor]) -> No
     weight, quantizer = weight_of(prepared, layer), weight_quantizer_of(prepared, layer)
     quantizer.fit(weight)
     scale = quantizer.scale.detach().double()
-    arguments = convolution_arguments(layer)
+    arguments = convolution_arguments(layer, weight)
     groups = 1 if arguments is None else arguments.groups
     rows = weight.detach().double().reshape(groups, weight.shape[0] // groups, -1)
     scales = (scale if scale.ndim else scale.expand(weight.shape[0])).reshape(groups, -1)
@@ -110,7 +110,7 @@ def _second_moments(
     total, count = torch.zeros(groups, width, width, dtype=torch.float64), 0
     for batch in inputs:
         for image in torch.split(batch, 1):
-            read = _read_by_linear(image) if arguments is None else _read_by_convolution(image, weight, arguments)
+            read = _read_by_linear(image) if arguments is None else read_by_convolution(image, weight, arguments)
             read = read[:, :, :: max(1, read.shape[-1] // per_image)].double()
             total += read @ read.mT
             count += read.shape[-1]
@@ -122,11 +122,11 @@ def _read_by_linear(image: torch.Tensor) -> torch.Tensor:
     return image.flatten(0, -2).mT.unsqueeze(0)
 
 
-def _read_by_convolution(image: torch.Tensor, weight: torch.Tensor, arguments: ConvolutionArguments) -> torch.Tensor:
+def read_by_convolution(image: torch.Tensor, weight: torch.Tensor, arguments: ConvolutionArguments) -> torch.Tensor:
     """Shape (groups, inputs of a group, places)."""
-    (top, left), dilation = arguments.padding, arguments.dilation
-    padded = F.pad(image, (left, left, top, top))
-    patches = F.unfold(padded, (weight.shape[2], weight.shape[3]), dilation=dilation, stride=arguments.stride)
+    rows, columns = arguments.padding
+    size = (weight.shape[2], weight.shape[3])
+    patches = F.unfold(F.pad(image, (*columns, *rows)), size, dilation=arguments.dilation, stride=arguments.stride)
     return patches.reshape(arguments.groups, -1, patches.shape[-1])
 
 

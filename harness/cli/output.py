@@ -73,7 +73,10 @@ def output_width() -> int:
 def table_lines(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Collection[int], width: int
 ) -> Iterator[str]:
-    """A table in `width` columns; where it is wider, texts go on in the next line, at spaces if they have any."""
+    """A table in `width` columns; where it is wider, texts go on in the next line, at spaces if they have any.
+
+    Those lines are set in, which tells them from rows. Rich's tables cannot do that.
+    """
     from rich.cells import cell_len
 
     every = [tuple(headings), *map(tuple, rows)]

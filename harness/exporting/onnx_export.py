@@ -12,10 +12,8 @@ from harness.errors import StageError
 from harness.exporting import passes
 from harness.exporting.gemm_pass import use_gemm
 from harness.exporting.onnx_template import OnnxTemplate, has_numbers, template_of
-from harness.exporting.torch_onnx import INPUT_NAME, OPSET, OUTPUT_NAME, optimized, written_by_torch
+from harness.exporting.torch_onnx import optimized, written_by_torch
 from harness.exporting.translations import reset_after_product
-
-__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "check_onnx", "export_onnx"]
 
 
 def export_onnx(

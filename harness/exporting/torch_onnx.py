@@ -12,6 +12,7 @@ from harness.errors import StageError
 from harness.exporting.translations import translations
 from harness.quantization.capture.graph import MAX_BATCH, quiet_torch
 
+aten = torch.ops.aten
 OPSET = 21
 INPUT_NAME = "input"
 OUTPUT_NAME = "logits"
@@ -20,7 +21,7 @@ OUTPUT_NAME = "logits"
 def _require_no_projection(graph_module: GraphModule) -> None:
     """Raise StageError for an LSTM whose hidden state has another size than its cell: ONNX has none."""
     for node in graph_module.graph.nodes:
-        if node.target != torch.ops.aten.lstm.input:
+        if node.target != aten.lstm.input:
             continue
         hidden, cell = (state.meta["val"].shape[-1] for state in node.args[1])
         if hidden != cell:
@@ -67,9 +68,6 @@ def optimized(model: ir.Model) -> ir.Model:
     program = torch.onnx.ONNXProgram(model, None)
     program.optimize()
     return program.model
-
-
-aten = torch.ops.aten
 
 
 def with_means(graph_module: GraphModule) -> GraphModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def compare_layers(
     """
     all_points = comparison_points(model)
     free = runner(exposed(model, {point.tensor: point.element_type for point in all_points}))
-    comparisons: list[_FromTorch | _FromFile | _FromEngine] = []
+    comparisons: list[_Comparison] = []
     if prepared is not None:
         comparisons.append(_FromTorch(model, all_points, prepared))
     if isinstance(engine, EngineGraph):
@@ -80,17 +81,35 @@ class _Compared:
         )
 
 
-class _FromTorch:
+class _Comparison(ABC):
+    """What is compared in one step, in batches."""
+
+    step: LayerStep
+
+    def __init__(self) -> None:
+        self._compared: dict[str, _Compared] = {}
+        """By tensor of the file."""
+
+    @abstractmethod
+    def update(self, batch: torch.Tensor, values: Arrays) -> None:
+        """Compare one batch; `values` is what the file computes for it."""
+
+    def records(self) -> list[LayerParity]:
+        """One for each tensor."""
+        return [compared.record(self.step) for compared in self._compared.values()]
+
+
+class _FromTorch(_Comparison):
     """The Q/DQ file, each piece fed with what the fake-quantized network computes in its place."""
 
-    step: LayerStep = "torch_quantized → onnx_quantized"
+    step = "torch_quantized → onnx_quantized"
 
     def __init__(self, model: ModelProto, all_points: Sequence[ComparisonPoint], prepared: GraphModule) -> None:
+        super().__init__()
         self._model = model
         self._torch = TorchPoints(prepared, all_points)
         self._points = [point for point in all_points if point.tensor in self._torch.matched]
         self._pieces: Run | None = None
-        self._compared: dict[str, _Compared] = {}
 
     def update(self, batch: torch.Tensor, values: Arrays) -> None:
         computed = self._torch.values(batch)
@@ -103,16 +122,14 @@ class _FromTorch:
         for point in self._points:
             _update(self._compared[point.tensor], expected[point.tensor], pieces[point.tensor], values[point.tensor])
 
-    def records(self) -> list[LayerParity]:
-        return [compared.record(self.step) for compared in self._compared.values()]
 
-
-class _FromFile:
+class _FromFile(_Comparison):
     """The engine, each piece fed with what the Q/DQ file computes in its place."""
 
-    step: LayerStep = "onnx_quantized → engine"
+    step = "onnx_quantized → engine"
 
     def __init__(self, engine: EngineGraph, all_points: Sequence[ComparisonPoint]) -> None:
+        super().__init__()
         self._engine = engine
         self._input = engine.model.graph.input[0].name
         self._order = {point.tensor: index for index, point in enumerate(all_points)}
@@ -121,7 +138,6 @@ class _FromFile:
         self._free = runner(exposed(engine.model, types), engine.open_session)
         self._located: list[EnginePoint] | None = None
         self._pieces: Run | None = None
-        self._compared: dict[str, _Compared] = {}
 
     def update(self, batch: torch.Tensor, values: Arrays) -> None:
         free = self._free({self._input: batch.numpy()})
@@ -137,20 +153,18 @@ class _FromFile:
             alone, behind_others = each.from_engine(pieces[each.tensor]), each.from_engine(free[each.tensor])
             _update(self._compared[each.point.tensor], values[each.point.tensor], alone, behind_others)
 
-    def records(self) -> list[LayerParity]:
-        return [compared.record(self.step) for compared in self._compared.values()]
 
-
-class _FromEngine:
+class _FromEngine(_Comparison):
     """An engine that takes no inner tensors: the pieces of the file are fed with what the engine computes instead.
 
     Only quantized tensors and the output are read, which every engine writes down. To hand out another one would keep
     the engine from computing it together with what follows.
     """
 
-    step: LayerStep = "onnx_quantized → engine"
+    step = "onnx_quantized → engine"
 
     def __init__(self, model: ModelProto, free: Run, engine: EngineTensors, points: Sequence[ComparisonPoint]) -> None:
+        super().__init__()
         self._input, self._free, self._engine = model.graph.input[0].name, free, engine
         readable = [each for each in points if each.is_output or each.kind == "quantized"]
         readable = [each for each in readable if each.tensor in engine.names]
@@ -158,7 +172,7 @@ class _FromEngine:
         self._pieces = runner(cut(model, {each.tensor: each.element_type for each in readable}))
         self._compared = _new(readable)
 
-    def update(self, batch: torch.Tensor, _values: Arrays) -> None:
+    def update(self, batch: torch.Tensor, values: Arrays) -> None:
         size = self._engine.batch_size
         for start in range(0, len(batch) - size + 1, size):
             given = {self._input: batch[start : start + size].numpy()}
@@ -168,9 +182,6 @@ class _FromEngine:
             for tensor, compared in self._compared.items():
                 compared.alone.update(pieces[tensor], found[tensor])
                 compared.behind_others.update(free[tensor], found[tensor])
-
-    def records(self) -> list[LayerParity]:
-        return [compared.record(self.step) for compared in self._compared.values()]
 
 
 def _new(found: Sequence[ComparisonPoint]) -> dict[str, _Compared]:

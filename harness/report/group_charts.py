@@ -82,12 +82,14 @@ def pareto(rows: Sequence[Row], key: str, at: str) -> Chart | None:
     for name in dict.fromkeys(spot.series for spot in spots):
         series += _spots(name, [spot for spot in spots if spot.series == name], across, up, size, spots)
     # Without an icon the legend shows that of the bars, a box for every method.
-    icons = [{"name": spot.series, "icon": _SYMBOLS[spot.row.variant.method]} for spot in spots]
-    named: list[Option] = [{"name": _FRONT}, *{each["name"]: each for each in icons}.values()]
-    key_of_marks = {"orient": "vertical", "right": 0, "top": 10, "textStyle": {"color": INK}, "type": "scroll"}
+    icons = {spot.series: _SYMBOLS[spot.row.variant.method] for spot in spots}
+    legend: Option = {
+        "data": [{"name": _FRONT}, *({"name": name, "icon": icon} for name, icon in icons.items())],
+        "orient": "vertical", "right": 0, "top": 10, "textStyle": {"color": INK}, "type": "scroll",
+    }  # fmt: skip
     base = option(
         grid={"left": 64, "right": 190, "top": 16, "bottom": 52},
-        legend=key_of_marks | {"data": named},
+        legend=legend,
         xAxis=value_axis("median latency, ms", across),
         yAxis=value_axis(f"{scale.name}, {scale.unit}".strip(", "), up, nameGap=44),
         series=series,

@@ -178,6 +178,9 @@ def collect_evidence(
     streamed = run_outcomes.streams.get(plan.variant.id)
     outputs, load = _outputs(plan, "outputs", run_outcomes), run_outcomes.load.get(plan.variant.id)
     failed = "outputs" in plan.tasks and outputs is None
+    layers = with_times(
+        () if built is None else built.layers, run_outcomes.layer_times.get(plan.variant.id), plan.variant.id
+    )
     return Evidence(
         variant=plan.variant,
         judgement=judgement,
@@ -198,9 +201,7 @@ def collect_evidence(
         onnx_path=None if export is None else onnx_of(export),
         engine_path=None if build is None or plan.simulated else file_of(build),
         weight_bytes=None if built is None or plan.simulated else built.weight_bytes,
-        layers=()
-        if built is None
-        else with_times(built.layers, run_outcomes.layer_times.get(plan.variant.id), plan.variant.id),
+        layers=with_times(layers, run_outcomes.layer_times.get(plan.variant.id), plan.variant.id),
         by_streams=streamed.artifact.result(StreamsResult).by_streams if isinstance(streamed, Done) else (),
         memory=run_outcomes.result(plan, "memory", Memory),
         energy=None if run_outcomes.energy is None else energy_of(plan, run_outcomes.energy.get(plan.variant.id)),

@@ -17,7 +17,7 @@ from harness.single.request import BuildRequest, Spelling, Tell, quoted
 from harness.targets import get_target
 from harness.targets.base import AUDIT_SUFFIX, BuildOptions, Session, Target
 
-Floats = Literal["fp32", "fp16", "bf16"]
+FloatPrecision = Literal["fp32", "fp16", "bf16"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ def build(
     return build_engine(request)
 
 
-def floats_of(*, fp16: bool, bf16: bool, spell: Spelling = quoted) -> Floats:
+def floats_of(*, fp16: bool, bf16: bool, spell: Spelling = quoted) -> FloatPrecision:
     """The precision that two switches ask for; UsageError where they ask for two."""
     if fp16 and bf16:
         raise UsageError(f"{spell('fp16')} and {spell('bf16')} are two precisions", fix="give one of them")
@@ -126,7 +126,7 @@ def floats_of(*, fp16: bool, bf16: bool, spell: Spelling = quoted) -> Floats:
 def engine_options(
     name: str,
     *,
-    floats: Floats,
+    floats: FloatPrecision,
     int8: bool,
     compute_capability: str | None,
     batch_size: int,
@@ -162,11 +162,8 @@ def engine_options(
     for asked in (variant, of_floats):
         if (refusal := target.refusal(asked)) is not None:
             raise UsageError(refusal)
-    options = target.build_options(variant, threads=1)
-    if floats == "bf16":
-        # FP16 is written into the file; BF16 is an option of the engine.
-        precision = target.build_options(of_floats, threads=1).model_dump()["precision"]
-        options = target.options_from(options.model_dump() | {"precision": precision})
+    # FP16 is written into the file; BF16 is an option of the engine.
+    options = target.build_options(of_floats if floats == "bf16" else variant, threads=1)
     if compute_capability is not None:
         wanted["compute_capability"] = compute_capability
     for key in wanted.keys() - set(type(options).model_fields):

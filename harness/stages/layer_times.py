@@ -66,11 +66,7 @@ def _times(engine: ProfiledEngine, path: Path) -> LayerTimes | None:
 
 def typical(inferences: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """By layer, the mean of the middle half: profilers count whole microseconds, which a median would keep."""
+    from scipy.stats import trim_mean
+
     names = dict.fromkeys(name for each in inferences for name in each)
-    return {name: _middle_mean([each.get(name, 0.0) for each in inferences]) for name in names}
-
-
-def _middle_mean(values: Sequence[float]) -> float:
-    ordered = np.sort(np.asarray(values, np.float64))
-    outside = len(ordered) // 4
-    return float(ordered[outside : len(ordered) - outside].mean())
+    return {name: float(trim_mean([each.get(name, 0.0) for each in inferences], 0.25)) for name in names}

@@ -113,7 +113,7 @@ def _export(network: torch.nn.Module, input_shape: tuple[int, ...], path: Path) 
     """TorchScript: `torch.export` cannot follow modelopt's quantizers."""
     import torch
 
-    from harness.exporting.onnx_export import INPUT_NAME, OUTPUT_NAME
+    from harness.exporting.torch_onnx import INPUT_NAME, OUTPUT_NAME
 
     torch.onnx.export(
         network,

@@ -279,7 +279,7 @@ class TestWeightRounding:
         torch.manual_seed(0)
         x = torch.randn(500, 20, dtype=torch.float64) @ torch.randn(20, 20, dtype=torch.float64)
         rows, scales = torch.randn(1, 4, 20, dtype=torch.float64), torch.full((1, 4), 0.3, dtype=torch.float64)
-        moments = weight_rounding.SecondMoments((x.T @ x / len(x)).unsqueeze(0))
+        moments = (x.T @ x / len(x)).unsqueeze(0)
         whole = weight_rounding.round_with_feedback(rows, moments, scales, -7, 7)
         monkeypatch.setattr(weight_rounding, "BLOCK", 3)
         assert torch.equal(weight_rounding.round_with_feedback(rows, moments, scales, -7, 7), whole)

@@ -1,8 +1,8 @@
 """Fashion-MNIST: 28x28 grey images of 10 kinds of clothing, 60,000 to train and 10,000 to test.
 
 Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
-arXiv:1708.07747. Copyright 2017 Zalando SE, MIT licence. All test images and a
-class-balanced 5,000 of the training images are embedded in this package, so that nothing else need be installed.
+arXiv:1708.07747. Copyright 2017 Zalando SE, MIT licence. All test images and a class-balanced 5,000 of
+the training images are embedded in this package, so that nothing else need be installed.
 """
 
 from __future__ import annotations

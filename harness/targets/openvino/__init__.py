@@ -189,7 +189,7 @@ class OpenVino(Target):
         """From OpenVINO's performance counters."""
         from harness.targets.openvino.session import time_layers
 
-        return time_layers(path, OpenVinoOptions.model_validate(options.model_dump()), batch, runs)
+        return time_layers(path, _narrowed(options), batch, runs)
 
     def predict_script(self) -> PredictScript:
         """OpenVINO alone."""

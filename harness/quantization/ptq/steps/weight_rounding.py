@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -64,21 +64,6 @@ class WeightRounding(CalibratedStep):
         return notes
 
 
-class SecondMoments(NamedTuple):
-    """Second moments of what each output channel reads, by group: shape (groups, inputs, inputs), float64."""
-
-    values: torch.Tensor
-
-    def factor(self) -> torch.Tensor:
-        """Upper U with UᵀU the inverse of the damped moments."""
-        mean = self.values.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
-        eye = torch.eye(self.values.shape[-1], dtype=self.values.dtype)
-        damped = self.values + DAMPING * mean[:, None, None] * eye
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-        factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
-        return factor
-
-
 def _can_round(prepared: GraphModule, layer: Node) -> bool:
     is_known = layer.target in LINEAR or convolution_arguments(layer, weight_of(prepared, layer)) is not None
     return is_known and not shares_weights(prepared, layer)
@@ -102,7 +87,8 @@ def _round(prepared: GraphModule, layer: Node, inputs: list[torch.Tensor]) -> No
 
 def _second_moments(
     inputs: list[torch.Tensor], weight: torch.Tensor, arguments: ConvolutionArguments | None
-) -> SecondMoments:
+) -> torch.Tensor:
+    """Of what each output channel reads, by group: shape (groups, inputs, inputs), float64."""
     # The same places of every image, whatever batch it is in.
     per_image = max(1, POSITIONS // sum(map(len, inputs)))
     groups = 1 if arguments is None else arguments.groups
@@ -114,7 +100,7 @@ def _second_moments(
             read = read[:, :, :: max(1, read.shape[-1] // per_image)].double()
             total += read @ read.mT
             count += read.shape[-1]
-    return SecondMoments(total / count)
+    return total / count
 
 
 def _read_by_linear(image: torch.Tensor) -> torch.Tensor:
@@ -131,14 +117,17 @@ def read_by_convolution(image: torch.Tensor, weight: torch.Tensor, arguments: Co
 
 
 def round_with_feedback(
-    rows: torch.Tensor, moments: SecondMoments, scales: torch.Tensor, lowest: int, highest: int
+    rows: torch.Tensor, moments: torch.Tensor, scales: torch.Tensor, lowest: int, highest: int
 ) -> torch.Tensor:
-    """Weights on the grid of `scales`, shape (groups, outputs, inputs); `scales` has shape (groups, outputs)."""
-    order = moments.values.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
+    """Weights on the grid of `scales`, shape (groups, outputs, inputs); `scales` has shape (groups, outputs).
+
+    `moments` are the second moments of the inputs, shape (groups, inputs, inputs), float64.
+    """
+    order = moments.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
     columns = order[:, None, :].expand_as(rows)
-    by_rows = torch.gather(moments.values, 1, order[:, :, None].expand_as(moments.values))
+    by_rows = torch.gather(moments, 1, order[:, :, None].expand_as(moments))
     sorted_moments = torch.gather(by_rows, 2, order[:, None, :].expand_as(by_rows))
-    factor = SecondMoments(sorted_moments).factor()
+    factor = _feedback(sorted_moments)
     left, done = torch.gather(rows, 2, columns).clone(), torch.empty_like(rows)
     for start in range(0, rows.shape[-1], BLOCK):
         end = min(start + BLOCK, rows.shape[-1])
@@ -151,6 +140,15 @@ def round_with_feedback(
             errors[:, :, column - start] = error
         left[:, :, end:] -= errors @ factor[:, start:end, end:]
     return torch.zeros_like(rows).scatter_(2, columns, done)
+
+
+def _feedback(moments: torch.Tensor) -> torch.Tensor:
+    """Upper U with UᵀU the inverse of the damped second moments."""
+    mean = moments.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
+    damped = moments + DAMPING * mean[:, None, None] * torch.eye(moments.shape[-1], dtype=moments.dtype)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
 
 
 STEP = WeightRounding()
